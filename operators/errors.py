@@ -1,0 +1,31 @@
+"""Errors of the observation operators. Each names what was expected, what came, where, and what to do."""
+
+from landmodel.errors import LdasError
+
+
+class OperatorError(LdasError):
+    """An observation operator cannot be trained, used or read as asked."""
+
+
+class PredictorShapeError(OperatorError, ValueError):
+    """Arrays whose shapes do not fit the operator or each other."""
+
+
+class PredictorUnitError(OperatorError, ValueError):
+    """Values that cannot be in the unit the operator works with."""
+
+
+class NonFinitePredictorError(OperatorError, ValueError):
+    """NaN or infinite predictors where an operator is to be applied."""
+
+
+class OperatorMismatchError(OperatorError):
+    """An operator made for other cells, predictors or units than the run asks for."""
+
+
+class OperatorFormatError(OperatorError):
+    """Stored operator arrays that are incomplete, altered, or of another kind or version."""
+
+
+class TrainingDataError(OperatorError, ValueError):
+    """Training data that no cell can be trained with: empty window, duplicate dates, wrong options."""

@@ -1,0 +1,76 @@
+"""What the filter asks of an observation operator, whatever is inside: a neural network, a physical model, a copy.
+
+An operator holds one independent function per grid cell, all cells stacked in arrays. `x` below is a predictor array
+of shape (cell, ..., predictor), in the operator's own units; `...` are any axes (member, time, patch, none).
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+class OperatorArrays(NamedTuple):
+    """An operator taken apart into what any file format can hold.
+
+    kind: the name under which `operators.from_arrays` finds the class. arrays: numeric arrays by name.
+    dimensions: the names of each array's axes. attributes: JSON values (names, units, options, seed).
+    """
+
+    kind: str
+    arrays: Mapping[str, NDArray[np.generic]]
+    dimensions: Mapping[str, tuple[str, ...]]
+    attributes: Mapping[str, object]
+
+
+@runtime_checkable
+class ObservationOperator(Protocol):
+    """Predicts an observation from model variables, cell by cell, with its exact derivative."""
+
+    @property
+    def predictor_names(self) -> tuple[str, ...]:
+        """Names of the predictors, in the order of the last axis of `x`, for example ("WG2", "TG2", "LAI")."""
+
+    @property
+    def predictor_units(self) -> tuple[str, ...]:
+        """Units of the predictors, for example ("m3 m-3", "K", "m2 m-2")."""
+
+    @property
+    def output_name(self) -> str:
+        """Name of the observation, for example "sigma40"."""
+
+    @property
+    def output_unit(self) -> str:
+        """Unit of the observation, for example "dB"."""
+
+    @property
+    def cell_ids(self) -> IntArray:
+        """(cell,) identity of each cell, the same in every subset and on every worker."""
+
+    @property
+    def usable(self) -> BoolArray:
+        """(cell,) False where the operator has no valid function: predictions there are NaN, derivatives NaN."""
+
+    def predict(self, predictors: ArrayLike) -> FloatArray:
+        """(cell, ..., predictor) -> (cell, ...) the observation in `output_unit`.
+
+        Raises PredictorShapeError, PredictorUnitError or NonFinitePredictorError; only usable cells are checked.
+        """
+
+    def jacobian(self, predictors: ArrayLike) -> FloatArray:
+        """(cell, ..., predictor) -> (cell, ..., predictor) derivative of `predict` to each predictor, in float64."""
+
+    def select(self, cells: ArrayLike) -> Self:
+        """The operator of some cells only: positions (integers, a slice's indices) or a mask along the cell axis."""
+
+    def to_arrays(self) -> OperatorArrays:
+        """Everything that `from_arrays` needs to give back an operator with the same numbers."""
+
+    @classmethod
+    def from_arrays(cls, stored: OperatorArrays) -> Self:
+        """The operator that `to_arrays` took apart; OperatorFormatError where something is missing or altered."""
