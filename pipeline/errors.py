@@ -1,0 +1,23 @@
+"""Errors of the pipeline: configuration, stores, variables, execution."""
+
+from landmodel.errors import LdasError
+
+
+class PipelineError(LdasError):
+    """Anything in configuration, data, store or execution that a user can put right."""
+
+
+class ConfigurationError(PipelineError):
+    """An experiment file that is not valid, or that differs from the one which made the store."""
+
+
+class RegistryError(PipelineError):
+    """A variable that the registry does not know, or values outside its valid range."""
+
+
+class StoreError(PipelineError):
+    """A store that cannot be opened, has another form, or would be damaged by the write that was asked for."""
+
+
+class ExecutionError(PipelineError):
+    """A run that cannot start or go on: memory, scheduler, full disk."""
