@@ -1,0 +1,413 @@
+"""FLUXNET daily (and monthly) records: hourly forcing that conserves them, and the observed series beside them.
+
+Conservation, with X_h the 24 hourly records of a local day (00:00 .. 23:00 local standard time):
+
+* temperature, vapour pressure deficit, longwave, shortwave, wind, pressure, CO2 mole fraction: mean over X_h = daily mean;
+* precipitation: the sum over the records 01:00 .. 24:00 (values belong to the hour that ENDS there) = daily total.
+
+Temperature follows Parton and Logan (1981, Agric. Meteorol. 23, 205-216): a sine by day, an exponential by night. Where
+the file has a daily minimum and maximum both are met; where it repeats the mean in their columns (as the FluxDataKit
+record of Puechabon does) the amplitude follows from the daytime mean, `TA_DAY_F_MDS`. Shortwave follows the solar zenith
+angle; rain falls in seeded events; each is described at its function.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from pipeline.ingest import physics
+from pipeline.ingest.config import DisaggregationOptions, Place
+from pipeline.ingest.errors import IngestError
+
+Array = npt.NDArray[np.float64]
+
+# name here -> (FLUXNET column, factor, offset, unit); required unless in OPTIONAL_FORCING.
+DAILY_FORCING = {
+    "temperature": ("TA_F_MDS", 1.0, physics.CELSIUS_ZERO, "K"),
+    "temperature_min": ("TMIN_F_MDS", 1.0, physics.CELSIUS_ZERO, "K"),
+    "temperature_max": ("TMAX_F_MDS", 1.0, physics.CELSIUS_ZERO, "K"),
+    "temperature_daytime": ("TA_DAY_F_MDS", 1.0, physics.CELSIUS_ZERO, "K"),
+    "shortwave": ("SW_IN_F_MDS", 1.0, 0.0, "W m-2"),
+    "longwave": ("LW_IN_F_MDS", 1.0, 0.0, "W m-2"),
+    "vapour_pressure_deficit": ("VPD_F_MDS", 100.0, 0.0, "Pa"),
+    "wind": ("WS_F", 1.0, 0.0, "m s-1"),
+    "pressure": ("PA_F", 1000.0, 0.0, "Pa"),
+    "precipitation": ("P_F", 1.0, 0.0, "kg m-2 d-1"),
+    "co2": ("CO2_F_MDS", 1.0, 0.0, "ppm"),
+}
+OPTIONAL_FORCING = ("temperature_min", "temperature_max", "temperature_daytime")
+
+# gC m-2 d-1 -> kg CO2 m-2 s-1
+_CARBON = 1e-3 * physics.MOLAR_MASS_CO2 / physics.MOLAR_MASS_CARBON / physics.SECONDS_PER_DAY
+
+# name here -> (FLUXNET column, factor, unit, quality column or None); any may be absent from a file.
+OBSERVED = {
+    "LAI": ("LAI", 1.0, "m2 m-2", None),
+    "GPP": ("GPP_NT_VUT_REF", _CARBON, "kg CO2 m-2 s-1", "NEE_VUT_REF_QC"),
+    "GPP_DT": ("GPP_DT_VUT_REF", _CARBON, "kg CO2 m-2 s-1", "NEE_VUT_REF_QC"),
+    "RECO": ("RECO_NT_VUT_REF", _CARBON, "kg CO2 m-2 s-1", "NEE_VUT_REF_QC"),
+    "NEE": ("NEE_VUT_REF", _CARBON, "kg CO2 m-2 s-1", "NEE_VUT_REF_QC"),
+    "LE": ("LE_F_MDS", 1.0, "W m-2", "LE_F_MDS_QC"),
+    "H": ("H_F_MDS", 1.0, "W m-2", "H_F_MDS_QC"),
+    "LE_CORR": ("LE_CORR", 1.0, "W m-2", "LE_CORR_QC"),
+    "H_CORR": ("H_CORR", 1.0, "W m-2", "H_CORR_QC"),
+    "RN": ("NETRAD", 1.0, "W m-2", "NETRAD_QC"),
+}
+
+HOURS = 24
+LAG_OF_MAXIMUM_H = 1.86  # h after solar noon, Parton and Logan (1981), air temperature at 1.5 m
+NIGHT_DECAY = 2.20  # their coefficient b, air temperature at 1.5 m
+LEAST_RANGE_K = 0.1  # a smaller difference of maximum and minimum says nothing about the daily cycle
+WIND_MAXIMUM_SOLAR_H = 14.5  # May 2012 at Puechabon
+WET_HOURS_AT_1_MM = 3.0  # wet hours of a day grow as 3 sqrt(P / mm): HAPEX-MOBILHY 1986, Caumont
+WET_HOURS_SPREAD = 0.4  # standard deviation of the logarithm of the number of wet hours
+HOURS_PER_SPELL = 3.0  # mean length of a spell of wet hours, HAPEX-MOBILHY 1986
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The whole FLUXNET table, indexed by date, missing values (-9999, NA) as NaN.
+
+    :raises IngestError: not a FLUXNET table; dates duplicated, out of order or unreadable
+    """
+    try:
+        table = pd.read_csv(path, na_values=["NA", "-9999", "-9999.0"], dtype={"TIMESTAMP": str})
+    except (OSError, ValueError) as error:
+        raise IngestError(f"{path}: not a readable FLUXNET table (comma separated, first line names): {error}") from error
+    if "TIMESTAMP" not in table:
+        raise IngestError(f"{path}: no column TIMESTAMP, so this is not a FLUXNET daily or monthly table")
+    stamps = table["TIMESTAMP"].str.replace("-", "", regex=False)
+    lengths = set(stamps.str.len())
+    if lengths not in ({8}, {6}):
+        raise IngestError(
+            f"{path}: TIMESTAMP must be a day (YYYY-MM-DD or YYYYMMDD) or a month (YYYYMM) in every row, "
+            f"first value {table['TIMESTAMP'].iloc[0] if len(table) else '(no row)'!r}"
+        )
+    try:
+        dates = pd.to_datetime(stamps, format="%Y%m%d" if lengths == {8} else "%Y%m")
+    except ValueError as error:
+        raise IngestError(f"{path}: TIMESTAMP holds what is no date: {error}") from error
+    table.index = pd.DatetimeIndex(dates, name="time")
+    if not table.index.is_monotonic_increasing or table.index.has_duplicates:
+        steps = np.diff(table.index.to_numpy())
+        first = table.index[1:][steps <= np.timedelta64(0, "ns")][0]
+        raise IngestError(f"{path}: dates must increase; {first:%Y-%m-%d} is repeated or out of order")
+    table.attrs["monthly"] = lengths == {6}
+    return table.drop(columns="TIMESTAMP")
+
+
+def read_daily_forcing(path: Path, max_gap_days: int = 0) -> xr.Dataset:
+    """Daily forcing of a FLUXNET daily table in SI units, dimension `time` (local days).
+
+    :param max_gap_days: missing values are interpolated linearly over at most this many days in a row
+        (precipitation, which is no continuous quantity, is never interpolated)
+    :raises IngestError: a column, a day or a value missing: the message names column and first day
+    """
+    table = read_table(path)
+    if table.attrs["monthly"]:
+        raise IngestError(f"{path}: a monthly table cannot be disaggregated to hours; give the daily (DD) table")
+    calendar = pd.date_range(table.index[0], table.index[-1], freq="D")
+    absent = calendar.difference(table.index)
+    if len(absent):
+        raise IngestError(
+            f"{path}: {len(absent)} days are missing, the first {absent[0]:%Y-%m-%d}; a daily record must be complete"
+        )
+    variables: dict[str, tuple[str, Array, dict[str, str]]] = {}
+    for name, (column, factor, offset, unit) in DAILY_FORCING.items():
+        if column not in table:
+            if name in OPTIONAL_FORCING:
+                continue
+            raise IngestError(f"{path}: column {column} ({name}) is missing and is needed")
+        values = table[column].astype(float)
+        if max_gap_days and name != "precipitation":
+            values = _interpolate_gaps(values, max_gap_days)
+        missing = values.isna()
+        if missing.any() and name not in OPTIONAL_FORCING:
+            raise IngestError(
+                f"{path}: {column} is missing on {int(missing.sum())} of {len(values)} days, the first "
+                f"{values.index[missing.to_numpy()][0]:%Y-%m-%d}; fill the record or raise max_gap_days ({max_gap_days})"
+            )
+        variables[name] = ("time", values.to_numpy() * factor + offset, {"units": unit, "source_column": column})
+    return xr.Dataset(variables, coords={"time": table.index.to_numpy()}, attrs={"source_file": Path(path).name})
+
+
+def _interpolate_gaps(values: pd.Series, longest: int) -> pd.Series:
+    """Linear interpolation over gaps of at most `longest` missing values; longer gaps stay missing as a whole."""
+    missing = values.isna()
+    run = missing.ne(missing.shift()).cumsum()
+    length = missing.groupby(run).transform("sum")
+    filled = values.interpolate(limit_area="inside")
+    return values.where(~(missing & (length <= longest)), filled)
+
+
+def read_observations(path: Path) -> xr.Dataset:
+    """Observed LAI, carbon and energy fluxes of a FLUXNET daily or monthly table, in the model's units.
+
+    GPP, RECO and NEE become kg CO2 m-2 s-1 (GPP and RECO by the night-time method; `GPP_DT` by the daytime method),
+    LE, H, RN W m-2, LAI m2 m-2. `<name>_quality` is the part of the day that was measured or well gap-filled, 0..1.
+    `LE_CORR`, `H_CORR` are the series with the energy balance closed. Dates are local standard time; a variable the
+    file lacks is absent, a missing value is NaN.
+    """
+    table = read_table(path)
+    dataset = xr.Dataset(coords={"time": table.index.to_numpy()})
+    for name, (column, factor, unit, quality) in OBSERVED.items():
+        if column not in table:
+            continue
+        values = table[column].to_numpy(dtype=np.float64) * factor
+        dataset[name] = ("time", values, {"units": unit, "source_column": column})
+        if quality is not None and quality in table:
+            part = table[quality].to_numpy(dtype=np.float64)
+            dataset[f"{name}_quality"] = ("time", part, {"units": "1", "source_column": quality})
+    if not dataset.data_vars:
+        raise IngestError(f"{path}: none of the columns {[entry[0] for entry in OBSERVED.values()]} is in the file")
+    dataset.attrs.update(source_file=Path(path).name, averaging="month" if table.attrs["monthly"] else "day")
+    return dataset
+
+
+def fluxnet_daily_forcing(
+    path: Path, place: Place, options: DisaggregationOptions | None = None, max_gap_days: int = 0
+) -> xr.Dataset:
+    """Hourly ALMA forcing (time UTC, cell = 1) from a FLUXNET daily table: `read_daily_forcing` and `disaggregate`."""
+    return disaggregate(read_daily_forcing(path, max_gap_days), place, options)
+
+
+def disaggregate(daily: xr.Dataset, place: Place, options: DisaggregationOptions | None = None) -> xr.Dataset:
+    """Hourly ALMA forcing from daily values, conserving every daily mean and total (see the module's text).
+
+    :param daily: the variables of `DAILY_FORCING` (temperature_min, _max, _daytime as available), N consecutive days
+    :returns: 24 N + 1 hourly records (time in UTC, cell = 1), float64; the last closes the last hour and repeats the
+        last day's cycle. Rainf and Snowf belong to the hour that ends at their time; the first record's are 0.
+    :raises IngestError: a day whose values contradict each other (mean outside minimum and maximum, ...)
+    """
+    options = options or DisaggregationOptions()
+    padded = xr.concat([daily, daily.isel(time=[-1])], dim="time")  # one more day closes the last hour
+    days = daily["time"].to_numpy()
+    days = np.append(days, days[-1] + np.timedelta64(1, "D"))
+    midnight = days.astype("datetime64[s]") - np.timedelta64(place.utc_offset_h, "h")
+    time = midnight[:, None] + np.arange(HOURS) * np.timedelta64(1, "h")
+    value = {str(name): padded[name].to_numpy()[:, None] for name in padded.data_vars}
+
+    temperature = _temperature(value, days, time, place)
+    pressure = np.broadcast_to(value["pressure"], time.shape)
+    vapour = _vapour_pressure(physics.saturation_vapour_pressure(temperature), value["vapour_pressure_deficit"], days)
+    humidity = physics.specific_humidity(vapour, pressure)
+    density = physics.air_density(temperature, pressure, humidity)
+    fields = {
+        "Tair": temperature,
+        "Qair": humidity,
+        "Wind": _wind(value["wind"], time, place, options),
+        "PSurf": pressure,
+        "SWdown": _shortwave(value["shortwave"], time, place),
+        "LWdown": _longwave(value["longwave"], temperature, vapour),
+        "CO2air": physics.co2_density(value["co2"], density),
+    }
+    records = HOURS * daily.sizes["time"] + 1
+    hourly = {name: np.asarray(field).reshape(-1)[:records] for name, field in fields.items()}
+    rate = _precipitation(daily["precipitation"].to_numpy(), days[:-1], options.seed) / physics.SECONDS_PER_HOUR
+    # The hour that ends at record k has the mean temperature of the records k - 1 and k.
+    hour_temperature = 0.5 * (hourly["Tair"][:-1] + hourly["Tair"][1:])
+    solid = physics.snow_fraction(hour_temperature, options.all_snow_below, options.all_rain_above)
+    snow = rate * solid
+    hourly["Rainf"] = np.append(0.0, rate - snow)
+    hourly["Snowf"] = np.append(0.0, snow)
+    dataset = xr.Dataset(
+        {name: (("time", "cell"), series[:, None]) for name, series in hourly.items()},
+        coords={
+            "time": time.reshape(-1)[:records].astype("datetime64[ns]"),
+            "latitude": ("cell", [place.latitude]),
+            "longitude": ("cell", [place.longitude]),
+        },
+        attrs={
+            **daily.attrs,
+            "disaggregation": "Parton and Logan (1981) temperature, solar geometry, seeded rain events",
+            "disaggregation_seed": options.seed,
+            "utc_offset_h": place.utc_offset_h,
+        },
+    )
+    return dataset
+
+
+def _solar_hour(time: npt.NDArray[np.datetime64], place: Place) -> tuple[Array, Array]:
+    """Solar time of every record, 0..24 h, and the day length of its day, h."""
+    _, hour_angle = physics.solar_angles(time, place.longitude)
+    solar_hour = (12.0 + hour_angle * 12.0 / np.pi) % 24.0
+    noon = time[:, 12:13]
+    declination, _ = physics.solar_angles(noon, place.longitude)
+    cosine = -np.tan(np.deg2rad(place.latitude)) * np.tan(declination)
+    day_length = 24.0 / np.pi * np.arccos(np.clip(cosine, -1.0, 1.0))  # polar day 24 h, polar night 0 h
+    return solar_hour, day_length
+
+
+def _temperature(
+    value: dict[str, Array], days: npt.NDArray[np.datetime64], time: npt.NDArray[np.datetime64], place: Place
+) -> Array:
+    """Hourly temperature, K, (day, 24): daily mean exact, and minimum and maximum, or daytime mean, exact."""
+    solar_hour, day_length = _solar_hour(time, place)
+    shape = _parton_logan(solar_hour, day_length)
+    anomaly = shape - shape.mean(axis=1, keepdims=True)
+    trend = _mean_preserving_trend(value["temperature"])
+
+    mean = value["temperature"]
+    unknown = np.full_like(mean, np.nan)
+    low, high = value.get("temperature_min", unknown), value.get("temperature_max", unknown)
+    with_range = (high - low > LEAST_RANGE_K)[:, 0]
+    daytime = value.get("temperature_daytime", unknown)
+    daylight = _daylight_weight(solar_hour, day_length)
+    known = with_range | (np.isfinite(daytime[:, 0]) & (daylight.sum(axis=1) > 0) & (daylight.min(axis=1) < 1))
+    if not known.all():
+        day = days[~known][0]
+        raise IngestError(
+            f"temperature of {day.astype('datetime64[D]')} has a mean but neither a minimum and maximum that differ "
+            f"(TMIN_F_MDS, TMAX_F_MDS) nor a daytime mean (TA_DAY_F_MDS): its daily cycle is not known"
+        )
+    result = np.empty_like(trend)
+    by_day = ~with_range
+    if by_day.any():
+        weight = daylight[by_day] / daylight[by_day].sum(axis=1, keepdims=True)
+        day_anomaly = (weight * anomaly[by_day]).sum(axis=1, keepdims=True)
+        day_trend = (weight * trend[by_day]).sum(axis=1, keepdims=True)
+        result[by_day] = trend[by_day] + (daytime[by_day] - day_trend) / day_anomaly * anomaly[by_day]
+    if with_range.any():
+        first_guess = (trend + (high - low) * anomaly)[with_range]
+        result[with_range] = _fit_range(
+            first_guess, mean[with_range], low[with_range], high[with_range], days[with_range]
+        )
+    return result
+
+
+def _parton_logan(solar_hour: Array, day_length: Array) -> Array:
+    """Shape of the daily cycle of temperature, 0 at sunrise and 1 at the maximum (Parton and Logan 1981, eq. 1-2).
+
+    The night's exponential is scaled to reach exactly 0 at sunrise.
+    """
+    length = np.clip(day_length, 2.0, 22.0)  # near the poles the formula has no night, or no day, left
+    sunrise = 12.0 - length / 2.0
+    since_sunrise = (solar_hour - sunrise) % 24.0
+    by_day = np.sin(np.pi * since_sunrise / (length + 2.0 * LAG_OF_MAXIMUM_H))
+    at_sunset = np.sin(np.pi * length / (length + 2.0 * LAG_OF_MAXIMUM_H))
+    since_sunset = np.maximum(since_sunrise - length, 0.0)
+    decay = (np.exp(-NIGHT_DECAY * since_sunset / (24.0 - length)) - np.exp(-NIGHT_DECAY)) / (1 - np.exp(-NIGHT_DECAY))
+    return np.where(since_sunrise <= length, by_day, at_sunset * decay)
+
+
+def _daylight_weight(solar_hour: Array, day_length: Array) -> Array:
+    """Part of the hour around each record (half an hour to each side) when the sun is up, 0..1."""
+    from_noon = np.abs(solar_hour - 12.0)
+    return np.clip(day_length / 2.0 + 0.5 - from_noon, 0.0, 1.0)
+
+
+def _mean_preserving_trend(mean: Array) -> Array:
+    """Piecewise linear course through the days, continuous at midnight, with each day's mean over 24 records exact.
+
+    :param mean: daily means, (day, 1)
+    :returns: (day, 24)
+    """
+    previous = np.concatenate([mean[:1], mean[:-1]])
+    following = np.concatenate([mean[1:], mean[-1:]])
+    start, end = 0.5 * (previous + mean), 0.5 * (mean + following)
+    hour = np.arange(HOURS) / 12.0
+    to_start, to_end = np.clip(1.0 - hour, 0.0, 1.0), np.clip(hour - 1.0, 0.0, 1.0)
+    to_middle = 1.0 - to_start - to_end
+    middle = (HOURS * mean - start * to_start.sum() - end * to_end.sum()) / to_middle.sum()
+    return np.asarray(start * to_start + middle * to_middle + end * to_end)
+
+
+def _fit_range(first_guess: Array, mean: Array, low: Array, high: Array, days: npt.NDArray[np.datetime64]) -> Array:
+    """A monotone map of each day's course onto [low, high] that has the daily mean: low + range s^p, p by bisection."""
+    least, most = first_guess.min(axis=1, keepdims=True), first_guess.max(axis=1, keepdims=True)
+    scaled = (first_guess - least) / (most - least)
+    wanted = (mean - low) / (high - low)
+    lower, upper = np.full_like(wanted, -5.0), np.full_like(wanted, 5.0)  # of ln p
+    reachable_most = np.mean(scaled ** np.exp(lower), axis=1, keepdims=True)
+    reachable_least = np.mean(scaled ** np.exp(upper), axis=1, keepdims=True)
+    bad = ((wanted > reachable_most) | (wanted < reachable_least))[:, 0]
+    if bad.any():
+        i = int(np.flatnonzero(bad)[0])
+        raise IngestError(
+            f"temperature of {days[i].astype('datetime64[D]')}: no daily course has the mean {mean[i, 0]:.2f} K with "
+            f"the minimum {low[i, 0]:.2f} K and the maximum {high[i, 0]:.2f} K"
+        )
+    for _ in range(60):  # 10 / 2^60 is below the rounding of ln p
+        middle = 0.5 * (lower + upper)
+        too_warm = np.mean(scaled ** np.exp(middle), axis=1, keepdims=True) > wanted
+        lower = np.where(too_warm, middle, lower)
+        upper = np.where(too_warm, upper, middle)
+    return np.asarray(low + (high - low) * scaled ** np.exp(0.5 * (lower + upper)))
+
+
+def _vapour_pressure(saturation: Array, deficit: Array, days: npt.NDArray[np.datetime64]) -> Array:
+    """Hourly vapour pressure, Pa: constant through the day, limited to saturation, with the daily mean deficit exact.
+
+    With the saturation pressures sorted downwards, k unsaturated hours need e = (sum of the k highest - 24 D) / k,
+    and the right k is the one whose e lies between the k-th and the next saturation pressure.
+    """
+    ordered = -np.sort(-saturation, axis=1)
+    count = np.arange(1, HOURS + 1)
+    candidate = (np.cumsum(ordered, axis=1) - HOURS * deficit) / count
+    # e with k unsaturated hours rises with k as long as the next hour is still unsaturated: the largest is the right one
+    level = candidate.max(axis=1, keepdims=True)
+    vapour = np.minimum(level, saturation)
+    bad = (level <= 0.0)[:, 0]
+    if bad.any():
+        i = int(np.flatnonzero(bad)[0])
+        raise IngestError(
+            f"vapour pressure deficit of {days[i].astype('datetime64[D]')} ({deficit[i, 0]:.0f} Pa) exceeds the mean "
+            f"saturation pressure ({saturation[i].mean():.0f} Pa): check the unit of VPD_F_MDS (hPa expected)"
+        )
+    return vapour
+
+
+def _shortwave(mean: Array, time: npt.NDArray[np.datetime64], place: Place) -> Array:
+    """Hourly shortwave, W m-2: proportional to the cosine of the solar zenith angle at the record's instant."""
+    height = np.maximum(physics.cosine_zenith(time, place.latitude, place.longitude), 0.0)
+    total = height.sum(axis=1, keepdims=True)
+    polar_night = total == 0.0  # twilight has no direction: spread it over the day
+    return np.where(polar_night, mean, mean * HOURS * height / np.where(polar_night, 1.0, total))
+
+
+def _longwave(mean: Array, temperature: Array, vapour: Array) -> Array:
+    """Hourly longwave, W m-2: the day's mean, distributed as the clear-sky emission of Brutsaert (1975)."""
+    weight = (vapour / 100.0 / temperature) ** (1.0 / 7.0) * temperature**4
+    return np.asarray(mean * weight / weight.mean(axis=1, keepdims=True))
+
+
+def _wind(mean: Array, time: npt.NDArray[np.datetime64], place: Place, options: DisaggregationOptions) -> Array:
+    """Hourly wind speed, m s-1: a cosine whose mean over 24 equal steps is 0."""
+    solar_hour = (np.arange(HOURS) - place.utc_offset_h + place.longitude / 15.0)[None, :]
+    cycle = np.cos(2.0 * np.pi * (solar_hour - WIND_MAXIMUM_SOLAR_H) / 24.0)
+    return np.broadcast_to(mean * (1.0 + options.wind_amplitude * cycle), time.shape)
+
+
+def _precipitation(total: Array, days: npt.NDArray[np.datetime64], seed: int) -> Array:
+    """Hourly precipitation, kg m-2 per hour, flat over all days (hour k of a day ends at k + 1).
+
+    Each wet day has its own random stream, named by the seed and the date, so a day falls the same way in any period.
+    The number of wet hours grows with the square root of the total, hours come in spells, amounts are exponential.
+    """
+    amounts = np.zeros((len(total), HOURS))
+    ordinal = (days.astype("datetime64[D]") - np.datetime64("0001-01-01", "D")).astype(np.int64)  # never negative
+    if (total < 0).any():
+        i = int(np.flatnonzero(total < 0)[0])
+        raise IngestError(f"precipitation of {days[i].astype('datetime64[D]')} is negative ({total[i]} kg m-2 d-1)")
+    for i in np.flatnonzero(total > 0.0):
+        random = np.random.default_rng([seed, int(ordinal[i])])
+        expected = WET_HOURS_AT_1_MM * np.sqrt(total[i]) * np.exp(random.normal(0.0, WET_HOURS_SPREAD))
+        wet = int(np.clip(round(expected), 1, HOURS))
+        hours = _spells(wet, random)
+        weight = random.exponential(size=wet)
+        amounts[i, hours] = total[i] * weight / weight.sum()
+    return amounts.reshape(-1)
+
+
+def _spells(wet: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Indices of `wet` hours of a day, grouped in spells of about `HOURS_PER_SPELL` hours at random places."""
+    dry = HOURS - wet
+    spells = int(min(max(1, round(wet / HOURS_PER_SPELL)), dry + 1))
+    ends = np.sort(random.choice(np.arange(1, wet), size=spells - 1, replace=False)) if spells > 1 else np.array([], int)
+    spell_of_hour = np.searchsorted(ends, np.arange(wet), side="right")
+    # A gap of the day holds each spell: spells - 1 gaps between spells have one dry hour at least.
+    free = dry - (spells - 1)
+    before = np.sort(random.integers(0, free + 1, size=spells))
+    return np.asarray(np.arange(wet) + before[spell_of_hour] + spell_of_hour, dtype=np.int64)
