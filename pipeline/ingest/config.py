@@ -1,5 +1,7 @@
 """Strict configuration of an ingest: one small Pydantic model a source, every key checked."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
@@ -24,8 +26,15 @@ class DisaggregationOptions(StrictModel):
     """How daily records become hours."""
 
     seed: int = Field(default=0, ge=0, description="seed of the rain events; each day has its own random stream")
+    temperature_cycle: Literal["daytime_mean", "radiation"] = Field(
+        default="daytime_mean",
+        description="where minimum and maximum say nothing: amplitude from the daytime mean, or from the radiation",
+    )
     wind_amplitude: float = Field(
-        default=0.3, ge=0, lt=1, description="relative amplitude of the daily cycle of wind, highest at 14:30 solar time"
+        default=0.3,
+        ge=0,
+        lt=1,
+        description="relative amplitude of the daily cycle of wind, highest at 14:30 solar time",
     )
     all_snow_below: float = Field(default=273.16, description="K: all precipitation is snow below this temperature")
     all_rain_above: float = Field(default=275.16, description="K: all precipitation is rain above it; linear between")

@@ -2,13 +2,14 @@
 
 Conservation, with X_h the 24 hourly records of a local day (00:00 .. 23:00 local standard time):
 
-* temperature, vapour pressure deficit, longwave, shortwave, wind, pressure, CO2 mole fraction: mean over X_h = daily mean;
+* temperature, vapour pressure deficit, longwave, shortwave, wind, pressure, CO2 mole fraction: the mean over X_h is
+  the daily mean;
 * precipitation: the sum over the records 01:00 .. 24:00 (values belong to the hour that ENDS there) = daily total.
 
 Temperature follows Parton and Logan (1981, Agric. Meteorol. 23, 205-216): a sine by day, an exponential by night. Where
 the file has a daily minimum and maximum both are met; where it repeats the mean in their columns (as the FluxDataKit
-record of Puechabon does) the amplitude follows from the daytime mean, `TA_DAY_F_MDS`. Shortwave follows the solar zenith
-angle; rain falls in seeded events; each is described at its function.
+record of Puechabon does) the amplitude follows from the daytime mean, `TA_DAY_F_MDS`, or from the day's radiation.
+Shortwave follows the solar zenith angle; rain falls in seeded events; each is described at its function.
 """
 
 from pathlib import Path
@@ -18,11 +19,13 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from pipeline import registry
 from pipeline.ingest import physics
 from pipeline.ingest.config import DisaggregationOptions, Place
 from pipeline.ingest.errors import IngestError
 
 Array = npt.NDArray[np.float64]
+Times = npt.NDArray[np.datetime64]
 
 # name here -> (FLUXNET column, factor, offset, unit); required unless in OPTIONAL_FORCING.
 DAILY_FORCING = {
@@ -61,6 +64,9 @@ HOURS = 24
 LAG_OF_MAXIMUM_H = 1.86  # h after solar noon, Parton and Logan (1981), air temperature at 1.5 m
 NIGHT_DECAY = 2.20  # their coefficient b, air temperature at 1.5 m
 LEAST_RANGE_K = 0.1  # a smaller difference of maximum and minimum says nothing about the daily cycle
+SOLAR_CONSTANT = 1361.0  # W m-2
+CLEAR_SKY = 0.72  # transmissivity of the clearest sky, Bristow and Campbell (1984)
+RANGE_COEFFICIENT = 0.006  # their B, K-2.4: compromise of HAPEX 1986, Champaign 1998 and Puechabon May 2012
 WIND_MAXIMUM_SOLAR_H = 14.5  # May 2012 at Puechabon
 WET_HOURS_AT_1_MM = 3.0  # wet hours of a day grow as 3 sqrt(P / mm): HAPEX-MOBILHY 1986, Caumont
 WET_HOURS_SPREAD = 0.4  # standard deviation of the logarithm of the number of wet hours
@@ -75,18 +81,20 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, na_values=["NA", "-9999", "-9999.0"], dtype={"TIMESTAMP": str})
     except (OSError, ValueError) as error:
-        raise IngestError(f"{path}: not a readable FLUXNET table (comma separated, first line names): {error}") from error
+        raise IngestError(
+            f"{path}: not a readable FLUXNET table (comma separated, first line names): {error}"
+        ) from error
     if "TIMESTAMP" not in table:
         raise IngestError(f"{path}: no column TIMESTAMP, so this is not a FLUXNET daily or monthly table")
-    stamps = table["TIMESTAMP"].str.replace("-", "", regex=False)
-    lengths = set(stamps.str.len())
-    if lengths not in ({8}, {6}):
+    stamps = table["TIMESTAMP"].fillna("")
+    monthly = bool(len(stamps)) and bool(stamps.str.fullmatch(r"\d{6}").all())
+    if not monthly and not (len(stamps) and stamps.str.fullmatch(r"\d{4}-\d{2}-\d{2}|\d{8}").all()):
         raise IngestError(
             f"{path}: TIMESTAMP must be a day (YYYY-MM-DD or YYYYMMDD) or a month (YYYYMM) in every row, "
-            f"first value {table['TIMESTAMP'].iloc[0] if len(table) else '(no row)'!r}"
+            f"first value {stamps.iloc[0] if len(stamps) else '(no row)'!r}"
         )
     try:
-        dates = pd.to_datetime(stamps, format="%Y%m%d" if lengths == {8} else "%Y%m")
+        dates = pd.to_datetime(stamps.str.replace("-", ""), format="%Y%m" if monthly else "%Y%m%d")
     except ValueError as error:
         raise IngestError(f"{path}: TIMESTAMP holds what is no date: {error}") from error
     table.index = pd.DatetimeIndex(dates, name="time")
@@ -94,7 +102,7 @@ def read_table(path: Path) -> pd.DataFrame:
         steps = np.diff(table.index.to_numpy())
         first = table.index[1:][steps <= np.timedelta64(0, "ns")][0]
         raise IngestError(f"{path}: dates must increase; {first:%Y-%m-%d} is repeated or out of order")
-    table.attrs["monthly"] = lengths == {6}
+    table.attrs["monthly"] = monthly
     return table.drop(columns="TIMESTAMP")
 
 
@@ -109,7 +117,7 @@ def read_daily_forcing(path: Path, max_gap_days: int = 0) -> xr.Dataset:
     if table.attrs["monthly"]:
         raise IngestError(f"{path}: a monthly table cannot be disaggregated to hours; give the daily (DD) table")
     calendar = pd.date_range(table.index[0], table.index[-1], freq="D")
-    absent = calendar.difference(table.index)
+    absent = calendar[~calendar.isin(table.index)]
     if len(absent):
         raise IngestError(
             f"{path}: {len(absent)} days are missing, the first {absent[0]:%Y-%m-%d}; a daily record must be complete"
@@ -127,9 +135,10 @@ def read_daily_forcing(path: Path, max_gap_days: int = 0) -> xr.Dataset:
         if missing.any() and name not in OPTIONAL_FORCING:
             raise IngestError(
                 f"{path}: {column} is missing on {int(missing.sum())} of {len(values)} days, the first "
-                f"{values.index[missing.to_numpy()][0]:%Y-%m-%d}; fill the record or raise max_gap_days ({max_gap_days})"
+                f"{values.index[missing.to_numpy()][0]:%Y-%m-%d}; fill it or raise max_gap_days ({max_gap_days})"
             )
-        variables[name] = ("time", values.to_numpy() * factor + offset, {"units": unit, "source_column": column})
+        in_si = np.asarray(values.to_numpy() * factor + offset, dtype=np.float64)
+        variables[name] = ("time", in_si, {"units": unit, "source_column": column})
     return xr.Dataset(variables, coords={"time": table.index.to_numpy()}, attrs={"source_file": Path(path).name})
 
 
@@ -185,11 +194,11 @@ def disaggregate(daily: xr.Dataset, place: Place, options: DisaggregationOptions
     padded = xr.concat([daily, daily.isel(time=[-1])], dim="time")  # one more day closes the last hour
     days = daily["time"].to_numpy()
     days = np.append(days, days[-1] + np.timedelta64(1, "D"))
-    midnight = days.astype("datetime64[s]") - np.timedelta64(place.utc_offset_h, "h")
-    time = midnight[:, None] + np.arange(HOURS) * np.timedelta64(1, "h")
+    first_hour = days.astype("datetime64[h]") - np.timedelta64(place.utc_offset_h, "h")
+    time: Times = np.asarray(first_hour[:, None] + np.arange(HOURS, dtype="timedelta64[h]"), dtype="datetime64[s]")
     value = {str(name): padded[name].to_numpy()[:, None] for name in padded.data_vars}
 
-    temperature = _temperature(value, days, time, place)
+    temperature = _temperature(value, days, time, place, options)
     pressure = np.broadcast_to(value["pressure"], time.shape)
     vapour = _vapour_pressure(physics.saturation_vapour_pressure(temperature), value["vapour_pressure_deficit"], days)
     humidity = physics.specific_humidity(vapour, pressure)
@@ -213,7 +222,7 @@ def disaggregate(daily: xr.Dataset, place: Place, options: DisaggregationOptions
     hourly["Rainf"] = np.append(0.0, rate - snow)
     hourly["Snowf"] = np.append(0.0, snow)
     dataset = xr.Dataset(
-        {name: (("time", "cell"), series[:, None]) for name, series in hourly.items()},
+        {name: (("time", "cell"), series[:, None], registry.attributes(name)) for name, series in hourly.items()},
         coords={
             "time": time.reshape(-1)[:records].astype("datetime64[ns]"),
             "latitude": ("cell", [place.latitude]),
@@ -229,7 +238,7 @@ def disaggregate(daily: xr.Dataset, place: Place, options: DisaggregationOptions
     return dataset
 
 
-def _solar_hour(time: npt.NDArray[np.datetime64], place: Place) -> tuple[Array, Array]:
+def _solar_hour(time: Times, place: Place) -> tuple[Array, Array]:
     """Solar time of every record, 0..24 h, and the day length of its day, h."""
     _, hour_angle = physics.solar_angles(time, place.longitude)
     solar_hour = (12.0 + hour_angle * 12.0 / np.pi) % 24.0
@@ -241,7 +250,11 @@ def _solar_hour(time: npt.NDArray[np.datetime64], place: Place) -> tuple[Array, 
 
 
 def _temperature(
-    value: dict[str, Array], days: npt.NDArray[np.datetime64], time: npt.NDArray[np.datetime64], place: Place
+    value: dict[str, Array],
+    days: Times,
+    time: Times,
+    place: Place,
+    options: DisaggregationOptions,
 ) -> Array:
     """Hourly temperature, K, (day, 24): daily mean exact, and minimum and maximum, or daytime mean, exact."""
     solar_hour, day_length = _solar_hour(time, place)
@@ -255,26 +268,47 @@ def _temperature(
     with_range = (high - low > LEAST_RANGE_K)[:, 0]
     daytime = value.get("temperature_daytime", unknown)
     daylight = _daylight_weight(solar_hour, day_length)
-    known = with_range | (np.isfinite(daytime[:, 0]) & (daylight.sum(axis=1) > 0) & (daylight.min(axis=1) < 1))
-    if not known.all():
+    has_both = (daylight.sum(axis=1) > 0) & (daylight.min(axis=1) < 1)  # neither polar night nor polar day
+    known = with_range | (np.isfinite(daytime[:, 0]) & has_both)
+    if options.temperature_cycle == "daytime_mean" and not known.all():
         day = days[~known][0]
         raise IngestError(
             f"temperature of {day.astype('datetime64[D]')} has a mean but neither a minimum and maximum that differ "
-            f"(TMIN_F_MDS, TMAX_F_MDS) nor a daytime mean (TA_DAY_F_MDS): its daily cycle is not known"
+            f"(TMIN_F_MDS, TMAX_F_MDS) nor a daytime mean (TA_DAY_F_MDS): its daily cycle is not known; "
+            f"temperature_cycle: radiation estimates it from the shortwave radiation"
         )
     result = np.empty_like(trend)
-    by_day = ~with_range
-    if by_day.any():
-        weight = daylight[by_day] / daylight[by_day].sum(axis=1, keepdims=True)
-        day_anomaly = (weight * anomaly[by_day]).sum(axis=1, keepdims=True)
-        day_trend = (weight * trend[by_day]).sum(axis=1, keepdims=True)
-        result[by_day] = trend[by_day] + (daytime[by_day] - day_trend) / day_anomaly * anomaly[by_day]
+    if (~with_range).any():
+        cycle = ~with_range
+        if options.temperature_cycle == "radiation":
+            span = _range_from_radiation(value["shortwave"][cycle], time[cycle], place)
+            amplitude = span / np.ptp(shape[cycle], axis=1, keepdims=True)
+        else:
+            weight = daylight[cycle] / daylight[cycle].sum(axis=1, keepdims=True)
+            day_anomaly = (weight * anomaly[cycle]).sum(axis=1, keepdims=True)
+            day_trend = (weight * trend[cycle]).sum(axis=1, keepdims=True)
+            amplitude = (daytime[cycle] - day_trend) / day_anomaly
+        result[cycle] = trend[cycle] + amplitude * anomaly[cycle]
     if with_range.any():
         first_guess = (trend + (high - low) * anomaly)[with_range]
         result[with_range] = _fit_range(
             first_guess, mean[with_range], low[with_range], high[with_range], days[with_range]
         )
     return result
+
+
+def _range_from_radiation(shortwave: Array, time: Times, place: Place) -> Array:
+    """Daily temperature range, K, (day, 1), from the transmissivity of the atmosphere (Bristow and Campbell 1984).
+
+    Their relation tau = 0.72 (1 - exp(-B range^2.4)) solved for the range, with one B for all sites.
+    """
+    days = time[:, 12:13].astype("datetime64[D]")
+    since_new_year = (days - days.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.float64)
+    height = np.maximum(physics.cosine_zenith(time, place.latitude, place.longitude), 0.0).mean(axis=1, keepdims=True)
+    top = SOLAR_CONSTANT * (1.0 + 0.033 * np.cos(2.0 * np.pi * since_new_year / 365.0)) * height
+    # Beyond 90 % of the clearest sky of the relation the range would grow without bound.
+    transmissivity = np.minimum(np.divide(shortwave, top, out=np.zeros_like(top), where=top > 0), 0.9 * CLEAR_SKY)
+    return np.asarray((-np.log(1.0 - transmissivity / CLEAR_SKY) / RANGE_COEFFICIENT) ** (1.0 / 2.4))
 
 
 def _parton_logan(solar_hour: Array, day_length: Array) -> Array:
@@ -314,7 +348,7 @@ def _mean_preserving_trend(mean: Array) -> Array:
     return np.asarray(start * to_start + middle * to_middle + end * to_end)
 
 
-def _fit_range(first_guess: Array, mean: Array, low: Array, high: Array, days: npt.NDArray[np.datetime64]) -> Array:
+def _fit_range(first_guess: Array, mean: Array, low: Array, high: Array, days: Times) -> Array:
     """A monotone map of each day's course onto [low, high] that has the daily mean: low + range s^p, p by bisection."""
     least, most = first_guess.min(axis=1, keepdims=True), first_guess.max(axis=1, keepdims=True)
     scaled = (first_guess - least) / (most - least)
@@ -337,7 +371,7 @@ def _fit_range(first_guess: Array, mean: Array, low: Array, high: Array, days: n
     return np.asarray(low + (high - low) * scaled ** np.exp(0.5 * (lower + upper)))
 
 
-def _vapour_pressure(saturation: Array, deficit: Array, days: npt.NDArray[np.datetime64]) -> Array:
+def _vapour_pressure(saturation: Array, deficit: Array, days: Times) -> Array:
     """Hourly vapour pressure, Pa: constant through the day, limited to saturation, with the daily mean deficit exact.
 
     With the saturation pressures sorted downwards, k unsaturated hours need e = (sum of the k highest - 24 D) / k,
@@ -346,7 +380,8 @@ def _vapour_pressure(saturation: Array, deficit: Array, days: npt.NDArray[np.dat
     ordered = -np.sort(-saturation, axis=1)
     count = np.arange(1, HOURS + 1)
     candidate = (np.cumsum(ordered, axis=1) - HOURS * deficit) / count
-    # e with k unsaturated hours rises with k as long as the next hour is still unsaturated: the largest is the right one
+    # e for k unsaturated hours rises with k as long as the next hour is still unsaturated, so the largest is
+    # the right one.
     level = candidate.max(axis=1, keepdims=True)
     vapour = np.minimum(level, saturation)
     bad = (level <= 0.0)[:, 0]
@@ -359,7 +394,7 @@ def _vapour_pressure(saturation: Array, deficit: Array, days: npt.NDArray[np.dat
     return vapour
 
 
-def _shortwave(mean: Array, time: npt.NDArray[np.datetime64], place: Place) -> Array:
+def _shortwave(mean: Array, time: Times, place: Place) -> Array:
     """Hourly shortwave, W m-2: proportional to the cosine of the solar zenith angle at the record's instant."""
     height = np.maximum(physics.cosine_zenith(time, place.latitude, place.longitude), 0.0)
     total = height.sum(axis=1, keepdims=True)
@@ -373,26 +408,27 @@ def _longwave(mean: Array, temperature: Array, vapour: Array) -> Array:
     return np.asarray(mean * weight / weight.mean(axis=1, keepdims=True))
 
 
-def _wind(mean: Array, time: npt.NDArray[np.datetime64], place: Place, options: DisaggregationOptions) -> Array:
+def _wind(mean: Array, time: Times, place: Place, options: DisaggregationOptions) -> Array:
     """Hourly wind speed, m s-1: a cosine whose mean over 24 equal steps is 0."""
     solar_hour = (np.arange(HOURS) - place.utc_offset_h + place.longitude / 15.0)[None, :]
     cycle = np.cos(2.0 * np.pi * (solar_hour - WIND_MAXIMUM_SOLAR_H) / 24.0)
     return np.broadcast_to(mean * (1.0 + options.wind_amplitude * cycle), time.shape)
 
 
-def _precipitation(total: Array, days: npt.NDArray[np.datetime64], seed: int) -> Array:
+def _precipitation(total: Array, days: Times, seed: int) -> Array:
     """Hourly precipitation, kg m-2 per hour, flat over all days (hour k of a day ends at k + 1).
 
     Each wet day has its own random stream, named by the seed and the date, so a day falls the same way in any period.
     The number of wet hours grows with the square root of the total, hours come in spells, amounts are exponential.
     """
     amounts = np.zeros((len(total), HOURS))
-    ordinal = (days.astype("datetime64[D]") - np.datetime64("0001-01-01", "D")).astype(np.int64)  # never negative
+    # Days since 0001-01-01, because a random stream's name must not be negative.
+    ordinals = days.astype("datetime64[D]").astype(np.int64) + 719162
     if (total < 0).any():
         i = int(np.flatnonzero(total < 0)[0])
         raise IngestError(f"precipitation of {days[i].astype('datetime64[D]')} is negative ({total[i]} kg m-2 d-1)")
-    for i in np.flatnonzero(total > 0.0):
-        random = np.random.default_rng([seed, int(ordinal[i])])
+    for i in np.flatnonzero(total > 0.0).tolist():
+        random = np.random.default_rng([seed, int(ordinals[i])])
         expected = WET_HOURS_AT_1_MM * np.sqrt(total[i]) * np.exp(random.normal(0.0, WET_HOURS_SPREAD))
         wet = int(np.clip(round(expected), 1, HOURS))
         hours = _spells(wet, random)
@@ -405,9 +441,8 @@ def _spells(wet: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
     """Indices of `wet` hours of a day, grouped in spells of about `HOURS_PER_SPELL` hours at random places."""
     dry = HOURS - wet
     spells = int(min(max(1, round(wet / HOURS_PER_SPELL)), dry + 1))
-    ends = np.sort(random.choice(np.arange(1, wet), size=spells - 1, replace=False)) if spells > 1 else np.array([], int)
+    ends = np.sort(random.permutation(np.arange(1, wet))[: spells - 1])
     spell_of_hour = np.searchsorted(ends, np.arange(wet), side="right")
     # A gap of the day holds each spell: spells - 1 gaps between spells have one dry hour at least.
-    free = dry - (spells - 1)
-    before = np.sort(random.integers(0, free + 1, size=spells))
+    before = np.sort(random.integers(0, dry - spells + 2, size=spells))
     return np.asarray(np.arange(wet) + before[spell_of_hour] + spell_of_hour, dtype=np.int64)

@@ -22,7 +22,7 @@ SECONDS_PER_HOUR = 3600.0
 def saturation_vapour_pressure(temperature: npt.ArrayLike) -> Array:
     """Saturation vapour pressure over liquid water, Pa.
 
-    ECMWF IFS documentation Cy41r2, part IV, equation 7.5 (Buck 1981): the formula that ERA5's dew point is defined with.
+    ECMWF IFS documentation Cy41r2, part IV, equation 7.5 (Buck 1981): ERA5's dew point is defined with it.
 
     :param temperature: air temperature or dew point, K
     """
