@@ -1,4 +1,4 @@
-"""The registry of variables (`variables.yaml`): unit, names, valid range and dimensions of everything that is stored."""
+"""The registry of variables (`variables.yaml`): unit, names, valid range and dimensions of all that is stored."""
 
 import difflib
 import re
@@ -65,7 +65,7 @@ def names(group: str | None = None) -> tuple[str, ...]:
 
 
 def variable(name: str) -> Variable:
-    """The entry of a name; `WG2` is layer 2 of `WG`, `innovation_sigma40` and `LAI_patch` belong to their base variable.
+    """The entry of a name; `WG2` is layer 2 of `WG`, `innovation_sigma40` and `LAI_patch` belong to a base variable.
 
     Raises RegistryError, with the nearest known names, for an unknown name.
     """
@@ -92,7 +92,13 @@ def variable(name: str) -> Variable:
         base, number = variables[match["base"]], int(match["number"])
         words = {"layer": "layer", "snow_layer": "snow layer", "pool": "pool"}[base.axis or ""]
         return Variable(
-            **{**vars(base), "name": name, "long_name": f"{base.long_name}, {words} {number}", "axis": None, "layer": number}
+            **{
+                **vars(base),
+                "name": name,
+                "long_name": f"{base.long_name}, {words} {number}",
+                "axis": None,
+                "layer": number,
+            }
         )
     near = difflib.get_close_matches(name, variables, n=3, cutoff=0.5)
     hint = f"; did you mean {', '.join(near)}?" if near else ""
@@ -116,7 +122,11 @@ _LIKELY_MISTAKES = (
     (("PSurf",), lambda value: 400.0 < value < 1100.0, "it looks like hPa: multiply by 100"),
     (("PSurf",), lambda value: 40.0 < value < 110.0, "it looks like kPa: multiply by 1000"),
     (("Rainf", "Snowf"), lambda value: value > 0.1, "it looks like mm per hour or day: divide by the seconds"),
-    (("Rainf", "Snowf", "SWdown"), lambda value: value < 0.0, "negative values may be a missing-value code or packing noise"),
+    (
+        ("Rainf", "Snowf", "SWdown"),
+        lambda value: value < 0.0,
+        "negative values may be a missing-value code or packing noise",
+    ),
     (("Qair",), lambda value: value > 0.06, "it looks like g kg-1 (divide by 1000) or relative humidity"),
     (("CO2air",), lambda value: value > 100.0, "it looks like ppm: multiply by 1e-6 x 44/29 x air density"),
     (("clay", "sand", "patch_fraction"), lambda value: value > 1.0, "it looks like percent: divide by 100"),

@@ -1,0 +1,119 @@
+"""Where a store is: its URL and fsspec options, checked before anything is opened, and never with a secret in them."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import zarr
+from fsspec.core import url_to_fs
+from fsspec.registry import known_implementations, registry
+from zarr.abc.store import Store
+from zarr.storage import FsspecStore, LocalStore
+
+from pipeline.errors import StoreError
+
+# File systems of fsspec that follow instructions found in data, or start programs: never reached from a URL in a file.
+REFUSED_PROTOCOLS = frozenset({"reference", "dask", "jupyter", "jlab", "git", "ssh", "sftp", "generic"})
+_SECRET_WORD = re.compile(r"(^|_)(key|secret|token|password|passwd|credentials?|sas|signature)($|_)", re.IGNORECASE)
+_SEGMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")
+
+
+def check_name(name: str, what: str = "name") -> str:
+    """A name that becomes part of a path in a store: letters, digits, `_`, `-`, `.`; it cannot lead out of it."""
+    if not _SEGMENT.match(name) or ".." in name:
+        raise StoreError(
+            f"{what} '{name}' cannot be used in a store: letters, digits, '_', '-' and '.' only, and no '..'"
+        )
+    return name
+
+
+def check_path(path: str) -> str:
+    """A group path such as `runs/open_loop`, each part checked by `check_name`."""
+    for part in path.split("/"):
+        check_name(part, f"part of the group path '{path}'")
+    return path
+
+
+def public_url(url: str) -> str:
+    """The URL without user, password and query: what may be shown in logs, reports and provenance."""
+    if "://" not in url:
+        return url
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+@dataclass(frozen=True)
+class Location:
+    """A store's URL with its fsspec options; small and picklable, so tasks carry it and open the store themselves."""
+
+    url: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if public_url(self.url) != self.url:
+            raise StoreError(
+                f"the store URL {public_url(self.url)} carries a user, password or query: credentials belong in the "
+                "environment (for S3: AWS_ACCESS_KEY_ID and so on, or a profile), never in a file"
+            )
+        if "::" in self.url:
+            raise StoreError(f"the store URL {self.url} chains file systems ('::'): give one plain URL")
+        protocol = self.protocol
+        if protocol in REFUSED_PROTOCOLS or (protocol not in known_implementations and protocol not in registry):
+            raise StoreError(
+                f"stores cannot be opened through '{protocol}://' ({self.url}): use a folder, memory://, s3://, gs:// "
+                "or abfs://"
+            )
+        secret = [name for name in self.options if _SECRET_WORD.search(name)]
+        if secret:
+            raise StoreError(
+                f"store options {', '.join(sorted(secret))} are credentials: they belong in the environment of the run "
+                "and its workers, never in a file"
+            )
+
+    @property
+    def protocol(self) -> str:
+        """`file`, `memory`, `s3`, ..."""
+        return self.url.split("://", 1)[0] if "://" in self.url else "file"
+
+    @property
+    def shared_between_processes(self) -> bool:
+        """Whether several processes see the same store (not so for memory://)."""
+        return self.protocol != "memory"
+
+    def joined(self, *parts: str) -> str:
+        """URL of something below the store's root."""
+        return "/".join([self.url.rstrip("/"), *parts])
+
+    def zarr_store(self, *, read_only: bool) -> Store:
+        """The Zarr store behind the URL: local folders directly, everything else through fsspec."""
+        if self.protocol in ("file", "local"):
+            path = self.url.split("://", 1)[-1]
+            return LocalStore(Path(path).expanduser(), read_only=read_only)
+        return FsspecStore.from_url(self.url, storage_options=dict(self.options), read_only=read_only)
+
+    def exists(self) -> bool:
+        """Whether a Zarr group is at the root."""
+        file_system, path = url_to_fs(self.url, **self.options)
+        return bool(file_system.exists(f"{path.rstrip('/')}/zarr.json"))
+
+
+def as_location(where: "str | Path | Location") -> Location:
+    """A `Location` of a URL, a path or a `Location`."""
+    return where if isinstance(where, Location) else Location(str(where))
+
+
+AccessMode = Literal["r", "a"]
+
+
+def open_root(location: Location, mode: AccessMode) -> zarr.Group:
+    """The root group; `a` creates it, `r` raises StoreError where there is none."""
+    if mode == "r" and not location.exists():
+        raise StoreError(f"no store at {location.url}: expected a folder or URL with a Zarr v3 group at its root")
+    store = location.zarr_store(read_only=mode == "r")
+    try:
+        return zarr.open_group(store, mode=mode, zarr_format=3, use_consolidated=False)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"the store at {location.url} cannot be opened: {error}") from error

@@ -1,0 +1,379 @@
+"""Zarr groups: template first, then whole-shard regions by one writer each; opening, hashing.
+
+Every store carries a format version. Groups hold plain numbers (and nothing that could be executed): floating point,
+integers, booleans; times are whole seconds since 1970; text is kept as integer codes with its meanings in attributes.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from pipeline import registry
+from pipeline.errors import RegistryError, StoreError
+from pipeline.location import AccessMode, Location, as_location, check_path, open_root
+
+FORMAT_VERSION = 1
+TIME_ATTRIBUTES = {
+    "units": "seconds since 1970-01-01T00:00:00",
+    "calendar": "proleptic_gregorian",
+    "standard_name": "time",
+    "axis": "T",
+}
+_PLAIN_KINDS = "fiub"
+_SAFE_CODECS = frozenset({"bytes", "zstd", "gzip", "blosc", "crc32c", "transpose", "sharding_indexed"})
+_NO_TIME = int(np.iinfo("int64").min)  # NaT: a place on the time axis that was made but not yet written
+_GROWING_CHUNK = 1024
+Region = Mapping[str, slice]
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array of a template: dimension names, type, fill value (NaN for floats, 0 else) and extra attributes."""
+
+    dims: tuple[str, ...]
+    dtype: str = "float32"
+    fill_value: float | int | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+# --- opening -----------------------------------------------------------------------------------------------------
+
+
+def open_store(where: str | Path | Location, mode: AccessMode = "r") -> zarr.Group:
+    """Root group of a store. `r`: must exist, read only; `a`: made if there is none.
+
+    Raises StoreError when there is no store, or one of another format version.
+    """
+    location = as_location(where)
+    root = open_root(location, mode)
+    version = root.attrs.get("ldas_format")
+    if version is None and mode == "a" and not any(True for _ in root):
+        root.attrs.update({"ldas_format": FORMAT_VERSION, "Conventions": "CF-1.11"})
+    elif version != FORMAT_VERSION:
+        raise StoreError(
+            f"{location.url} has store format {version!r}, this version of ldas works with {FORMAT_VERSION}: use the "
+            "version that wrote it, or write a new store"
+            if version is not None
+            else f"{location.url} is a Zarr group that ldas did not make (no 'ldas_format'): choose another URL"
+        )
+    return root
+
+
+def open_run(where: str | Path | Location) -> xr.DataTree:
+    """All groups of a store as one lazy `xarray.DataTree` with CF attributes and decoded times."""
+    location = as_location(where)
+    check_plain(open_store(location))
+    return xr.open_datatree(
+        location.zarr_store(read_only=True),  # type: ignore[arg-type]
+        engine="zarr",
+        chunks={},
+        consolidated=False,
+        zarr_format=3,
+    )
+
+
+def open_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
+    """One group as a lazy dataset; of a group whose last append was interrupted, the part that is complete.
+
+    Raises StoreError for a group that is missing or was never finished.
+    """
+    location = as_location(where)
+    group = existing_group(open_store(location), path)
+    check_plain(group)
+    if not group.attrs.get("complete", True):
+        raise StoreError(f"group '{path}' of {location.url} was never finished: run the command that makes it again")
+    dataset = xr.open_zarr(
+        location.zarr_store(read_only=True), group=path, chunks={}, consolidated=False, zarr_format=3
+    )
+    return dataset.isel({dim: slice(0, size) for dim, size in committed_sizes(group).items()})
+
+
+def committed_sizes(group: zarr.Group) -> dict[str, int]:
+    """Sizes up to which a group made by `write_group` and `append_group` is complete (empty for other groups)."""
+    sizes: Any = group.attrs.get("committed", {})
+    return {str(dim): int(size) for dim, size in sizes.items()}
+
+
+def has_group(root: zarr.Group, path: str) -> bool:
+    """Whether the group is there."""
+    return check_path(path) in root
+
+
+def existing_group(root: zarr.Group, path: str) -> zarr.Group:
+    """A group that must be there; StoreError with the groups that are there otherwise."""
+    if not has_group(root, path):
+        there = ", ".join(sorted(name for name, item in root.members(max_depth=2) if isinstance(item, zarr.Group)))
+        raise StoreError(f"no group '{path}' in {root.store}; there are: {there or 'none'}")
+    group = root[path]
+    if not isinstance(group, zarr.Group):
+        raise StoreError(f"'{path}' in {root.store} is an array, a group was expected")
+    return group
+
+
+def existing_array(root: zarr.Group, path: str, name: str) -> zarr.Array:
+    """An array that must be there, checked to be plain."""
+    group = existing_group(root, path)
+    if name not in group:
+        raise StoreError(f"no variable '{name}' in group '{path}'; there are: {', '.join(sorted(group.array_keys()))}")
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise StoreError(f"'{path}/{name}' is a group, an array was expected")
+    _check_plain_array(array)
+    return array
+
+
+def check_plain(group: zarr.Group) -> None:
+    """Stops at any array that is not made of plain numbers through known codecs: nothing stored may run code."""
+    for _, item in group.members(max_depth=None):
+        if isinstance(item, zarr.Array):
+            _check_plain_array(item)
+
+
+def _check_plain_array(array: zarr.Array) -> None:
+    content = array.metadata.to_dict()
+    if content.get("zarr_format") != 3 or array.dtype.kind not in _PLAIN_KINDS:
+        raise StoreError(
+            f"array '{array.path}' holds {array.dtype} (Zarr v{content.get('zarr_format')}): only numbers are read"
+        )
+    unknown = set(_codec_names(content.get("codecs", ()))) - _SAFE_CODECS
+    if unknown:
+        raise StoreError(f"array '{array.path}' uses the codecs {', '.join(sorted(unknown))}, which ldas does not run")
+
+
+def _codec_names(codecs: Any) -> Iterator[str]:
+    for codec in codecs:
+        yield str(codec["name"])
+        inner = codec.get("configuration", {})
+        yield from _codec_names(inner.get("codecs", ()))
+        yield from _codec_names(inner.get("index_codecs", ()))
+
+
+# --- templates and regions ---------------------------------------------------------------------------------------
+
+
+def create_template(
+    root: zarr.Group,
+    path: str,
+    arrays: Mapping[str, ArraySpec],
+    *,
+    coordinates: Mapping[str, tuple[Sequence[str], np.ndarray]],
+    chunks: Mapping[str, int],
+    shards: Mapping[str, int] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> zarr.Group:
+    """Makes a group with all its arrays (empty) and coordinates (written); data follow by `write_region`.
+
+    coordinates: name -> (dimensions, values); every dimension of `arrays` gets its size from them.
+    chunks, shards: size per dimension (whole axis where absent). One shard, or one chunk without shards, is what one
+    writer writes. An array's attributes come from the variable registry, then from its `ArraySpec`.
+    """
+    group = root.create_group(check_path(path), overwrite=True, attributes=dict(attributes or {}))
+    sizes: dict[str, int] = {}
+    for name, (dims, values) in coordinates.items():
+        for dim, size in zip(dims, np.shape(values), strict=True):
+            if sizes.setdefault(dim, size) != size:
+                raise StoreError(f"{path}: coordinate '{name}' has {size} along '{dim}', another has {sizes[dim]}")
+        _write_coordinate(group, name, dims, np.asarray(values))
+    for name, spec in arrays.items():
+        missing = [dim for dim in spec.dims if dim not in sizes]
+        if missing:
+            raise StoreError(f"{path}/{name}: no coordinate gives the size of {', '.join(missing)}")
+        _create_array(group, name, spec, sizes, chunks, shards)
+    return group
+
+
+def _create_array(
+    group: zarr.Group,
+    name: str,
+    spec: ArraySpec,
+    sizes: Mapping[str, int],
+    chunks: Mapping[str, int],
+    shards: Mapping[str, int] | None,
+) -> zarr.Array:
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind not in _PLAIN_KINDS:
+        raise StoreError(
+            f"{group.path}/{name}: type {dtype} cannot be stored: numbers only (text as codes, see encode_labels)"
+        )
+    fill = spec.fill_value
+    if fill is None:
+        fill = np.nan if dtype.kind == "f" else 0
+    outer = tuple((shards or chunks).get(dim, max(sizes[dim], 1)) for dim in spec.dims)
+    inner = tuple(min(chunks.get(dim, size), size) for dim, size in zip(spec.dims, outer, strict=True))
+    sharded = shards is not None and inner != outer
+    return group.create_array(
+        name,
+        shape=tuple(sizes[dim] for dim in spec.dims),
+        dtype=dtype,
+        chunks=inner,
+        shards=outer if sharded else None,
+        fill_value=fill,
+        dimension_names=spec.dims,
+        attributes={**_attributes(name), **spec.attributes},
+    )
+
+
+def _attributes(name: str) -> dict[str, Any]:
+    try:
+        return registry.attributes(name)
+    except RegistryError:
+        return {}
+
+
+def _write_coordinate(group: zarr.Group, name: str, dims: Sequence[str], values: np.ndarray) -> None:
+    data, extra = encode(values)
+    chunks = tuple(max(size, 1) for size in data.shape)
+    if values.dtype.kind == "M" and data.ndim == 1:  # an axis that may grow: a growing file, not many small ones
+        chunks = (max(chunks[0], _GROWING_CHUNK),)
+    array = group.create_array(
+        name,
+        shape=data.shape,
+        dtype=data.dtype,
+        chunks=chunks,
+        fill_value=_NO_TIME if values.dtype.kind == "M" else np.nan if data.dtype.kind == "f" else 0,
+        dimension_names=tuple(dims),
+        attributes={**_attributes(name), **extra},
+    )
+    array[...] = data
+
+
+def encode(values: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """Values as they are stored, with the attributes that tell how: times as whole seconds, text as codes."""
+    if values.dtype.kind == "M":
+        return values.astype("datetime64[s]").astype("int64"), dict(TIME_ATTRIBUTES)
+    if values.dtype.kind in "OUT":
+        return encode_labels([str(value) for value in values.ravel()])
+    return values, {}
+
+
+def encode_labels(labels: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
+    """Text as integer codes in order of first appearance, with CF `flag_values`, `flag_meanings` and exact `labels`."""
+    known = list(dict.fromkeys(labels))
+    codes = np.array([known.index(label) for label in labels], dtype="int32")
+    meanings = " ".join(label.replace(" ", "_") for label in known)
+    return codes, {"flag_values": list(range(len(known))), "flag_meanings": meanings, "labels": known}
+
+
+def decode_labels(array: xr.DataArray) -> np.ndarray:
+    """The text that `encode_labels` made codes of."""
+    return np.array(array.attrs["labels"], dtype=object)[np.asarray(array.values, dtype="int64")]
+
+
+def dimensions(array: zarr.Array) -> tuple[str, ...]:
+    """Dimension names of a stored array."""
+    names = getattr(array.metadata, "dimension_names", None) or ()
+    if len(names) != array.ndim or None in names:
+        raise StoreError(f"array '{array.path}' has no dimension names: ldas did not write it")
+    return tuple(str(name) for name in names)
+
+
+def check_alignment(array: zarr.Array, region: Region) -> tuple[slice, ...]:
+    """The region as slices per axis, once it is certain that it consists of whole shards.
+
+    Raises StoreError naming the race that a partial shard would cause.
+    """
+    unit = array.shards or array.chunks
+    slices = []
+    dims = dimensions(array)
+    unknown = set(region) - set(dims)
+    for dim, size, step in zip(dims, array.shape, unit, strict=True):
+        wanted = region.get(dim, slice(None))
+        start, stop, stride = wanted.indices(size)
+        beyond = wanted.stop is not None and wanted.stop > size
+        if stride != 1 or beyond or start % step or (stop % step and stop != size) or stop <= start:
+            raise StoreError(
+                f"writing {dim} {wanted.start}:{wanted.stop} of '{array.path}' (size {size}, shards of {step}) is not "
+                "a whole number of shards: two writers would each read, change and write back the same shard, and the "
+                f"last one would wipe out the other's data; write {dim} in multiples of {step}"
+            )
+        slices.append(slice(start, stop))
+    if unknown and not set(dims) & set(region):
+        raise StoreError(
+            f"'{array.path}' has dimensions {', '.join(dims)}, the region names {', '.join(sorted(unknown))}"
+        )
+    return tuple(slices)
+
+
+def write_region(root: zarr.Group, path: str, values: Mapping[str, np.ndarray], region: Region) -> None:
+    """Writes one region of several arrays of a group; dimensions that `region` does not name are written whole.
+
+    Names, shapes and alignment to shards are checked for all arrays before the first byte is written.
+    """
+    ready: list[tuple[zarr.Array, tuple[slice, ...], np.ndarray]] = []
+    for name, value in values.items():
+        array = existing_array(root, path, name)
+        slices = check_alignment(array, region)
+        data = encode(np.asarray(value))[0]
+        expected = tuple(part.stop - part.start for part in slices)
+        if data.shape != expected:
+            raise StoreError(f"'{path}/{name}': the region has shape {expected}, the values {data.shape}")
+        if not np.can_cast(data.dtype, array.dtype, casting="same_kind"):
+            raise StoreError(f"'{path}/{name}' is stored as {array.dtype}, {data.dtype} cannot be written there")
+        ready.append((array, slices, data))
+    for array, slices, data in ready:
+        array[slices] = data.astype(array.dtype, copy=False)
+
+
+def read_region(root: zarr.Group, path: str, name: str, region: Region | None = None) -> np.ndarray:
+    """One array of a group, or a region of it, as NumPy (times as datetime64[s])."""
+    array = existing_array(root, path, name)
+    values = np.asarray(array[tuple((region or {}).get(dim, slice(None)) for dim in dimensions(array))])
+    is_time = str(array.attrs.get("units", "")).startswith("seconds since 1970-01-01")
+    return values.astype("datetime64[s]") if is_time else values
+
+
+def extend_template(root: zarr.Group, path: str, dim: str, coordinate: np.ndarray) -> None:
+    """Lengthens a group along `dim`: every array that has it is resized, the coordinate gets its new values.
+
+    coordinate: the whole new coordinate; it must begin with the old one. What is stored stays as it is. Interrupted and
+    done again, it comes to the same.
+    """
+    group = existing_group(root, path)
+    axis = existing_array(root, path, dim)
+    new = encode(np.asarray(coordinate))[0]
+    old = np.asarray(axis[...])
+    old = old[old != _NO_TIME]
+    if len(new) < len(old) or not np.array_equal(new[: len(old)], old):
+        raise StoreError(f"'{path}' cannot be extended along {dim}: the new axis does not begin with the stored one")
+    for _, array in group.arrays():
+        dims = dimensions(array)
+        if dim in dims:
+            array.resize(tuple(len(new) if d == dim else n for d, n in zip(dims, array.shape, strict=True)))
+    existing_array(root, path, dim)[...] = new
+
+
+# --- hashes ------------------------------------------------------------------------------------------------------
+
+
+def array_hashes(where: str | Path | Location | zarr.Group, path: str = "") -> dict[str, str]:
+    """SHA-256 of the values of every array below `path`, by name.
+
+    Type, shape and the bytes of the values in C order go in, so that the same values give the same hash whatever the
+    chunks, and one changed value gives another.
+    """
+    root = where if isinstance(where, zarr.Group) else open_store(where)
+    group = existing_group(root, path) if path else root
+    prefix = f"{path}/" if path else ""
+    return {
+        f"{prefix}{name}": _array_hash(item)
+        for name, item in sorted(group.members(max_depth=None))
+        if isinstance(item, zarr.Array)
+    }
+
+
+def _array_hash(array: zarr.Array) -> str:
+    _check_plain_array(array)
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    if array.ndim == 0:
+        digest.update(np.asarray(array[...]).tobytes())
+        return digest.hexdigest()
+    step = (array.shards or array.chunks)[0]
+    for start in range(0, array.shape[0], step):
+        digest.update(np.ascontiguousarray(array[start : start + step]).tobytes())
+    return digest.hexdigest()
