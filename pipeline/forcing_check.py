@@ -1,0 +1,267 @@
+"""Checks of forcing before anything is computed: gaps, units, physical ranges, night, humidity, regular times.
+
+A problem is a sentence that names variable, place, time, value, the expected range and, where it can be guessed, the
+likely mistake. All problems of a dataset are collected, so that one run of the check shows everything to put right.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from pipeline import registry
+from pipeline.errors import PipelineError
+from pipeline.ingest import physics
+
+Array = npt.NDArray[np.float64]
+
+FORCING_NAMES = registry.names("forcing")
+
+# Radiation that a calibrated sensor may show with the sun below the horizon: twilight and offset (the records of
+# Col de Porte have up to 7 W m-2).
+HIGHEST_NIGHT_SHORTWAVE = 15.0  # W m-2
+# Rounded temperature and humidity give a few tenths of a percent above saturation, and the HAPEX record 1.8 %.
+HIGHEST_RELATIVE_HUMIDITY = 1.03
+
+_SAME_UNIT = {
+    "K": {"kelvin", "degk"},
+    "kg kg-1": {"kg/kg", "1", "g g-1", "kg kg**-1"},
+    "m s-1": {"m/s", "m s**-1"},
+    "Pa": {"pascal", "n m-2"},
+    "W m-2": {"w/m2", "w/m^2", "w m**-2", "watt m-2"},
+    "kg m-2 s-1": {"kg/m2/s", "kg/m^2/s", "mm s-1", "mm/s", "kg m**-2 s**-1", "kg m-2s-1"},
+    "kg m-3": {"kg/m3", "kg/m^3", "kg m**-3"},
+}
+
+
+class ForcingError(PipelineError):
+    """Forcing that cannot be used: the message lists every problem that was found."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Latitude and longitude (degrees, one per cell) of the forcing, and how to name a cell in a message."""
+
+    latitude: Array
+    longitude: Array
+    cells: npt.NDArray[np.generic]
+
+    def name(self, index: int) -> str:
+        """`cell 17 (43.625N 0.875E)`."""
+        latitude, longitude = float(self.latitude[index]), float(self.longitude[index])
+        return (
+            f"cell {self.cells[index]} ({abs(latitude):g}{'N' if latitude >= 0 else 'S'} "
+            f"{abs(longitude):g}{'E' if longitude >= 0 else 'W'})"
+        )
+
+
+def check_forcing(
+    dataset: xr.Dataset,
+    latitude: npt.ArrayLike | None = None,
+    longitude: npt.ArrayLike | None = None,
+    source: str = "forcing",
+) -> None:
+    """Stops unless the forcing is complete, regular in time and physically possible.
+
+    :param dataset: the nine ALMA names over (time) or (time, cell), as read by `pipeline.forcing` or from the store;
+        the values are loaded, so give the block that will be computed
+    :param latitude: degrees north, one per cell; left out where the dataset has the coordinate
+    :param longitude: degrees east, likewise
+    :param source: file or group, for the message
+    :raises ForcingError: with every problem found
+    """
+    problems = forcing_problems(dataset, latitude, longitude)
+    if problems:
+        listed = "\n".join(f"  - {problem}" for problem in problems)
+        raise ForcingError(f"{source}: {len(problems)} problem(s), nothing was computed\n{listed}")
+
+
+def forcing_problems(
+    dataset: xr.Dataset, latitude: npt.ArrayLike | None = None, longitude: npt.ArrayLike | None = None
+) -> list[str]:
+    """The problems that `check_forcing` reports, one sentence each; empty for good forcing."""
+    problems = _missing_variables(dataset)
+    if "time" not in dataset.coords:
+        return [*problems, "there is no time coordinate; expected UTC instants along the dimension 'time'"]
+    times = dataset["time"].values
+    if not np.issubdtype(times.dtype, np.datetime64):
+        return [*problems, f"time is {times.dtype}, expected instants that CF decoding turns into datetime64 (UTC)"]
+    problems += _time_problems(times)
+    if np.isnat(times).any():
+        return problems
+    places = _places(dataset, latitude, longitude)
+    values: dict[str, Array] = {}
+    for name in FORCING_NAMES:
+        if name not in dataset:
+            continue
+        problems += _unit_problems(name, dataset[name])
+        values[name] = _two_dimensional(dataset[name])
+        gaps = _gap_problems(name, values[name], times, places)
+        if gaps:
+            # Undefined values of any kind are passed over by the comparisons below.
+            values[name] = np.where(np.isfinite(values[name]), values[name], np.nan)
+        outside = _range_problems(name, values[name], times, places)
+        problems += gaps + outside
+        if outside:
+            # The checks of several variables together would only repeat the same mistake in other words.
+            del values[name]
+    if len(times) > 1 and "SWdown" in values:
+        problems += _night_problems(values["SWdown"], times, places)
+    if {"Tair", "Qair", "PSurf"} <= values.keys():
+        problems += _humidity_problems(values, times, places)
+    return problems
+
+
+def _missing_variables(dataset: xr.Dataset) -> list[str]:
+    missing = [name for name in FORCING_NAMES if name not in dataset]
+    if not missing:
+        return []
+    there = ", ".join(sorted(str(name) for name in dataset.data_vars)) or "none"
+    return [f"missing {', '.join(missing)}; expected the ALMA names {', '.join(FORCING_NAMES)}, found {there}"]
+
+
+def _time_problems(times: npt.NDArray[np.datetime64]) -> list[str]:
+    if len(times) < 2:
+        return [f"{len(times)} record(s) in time; at least two are needed, a model step lies between two records"]
+    undefined = np.isnat(times)
+    if undefined.any():
+        return [f"time is undefined (NaT) at record {int(np.argmax(undefined))}"]
+    steps = np.diff(times.astype("datetime64[ns]").astype(np.int64)) / 1e9
+    usual = float(np.median(steps))
+    wrong = np.flatnonzero(steps != usual) if usual > 0 else np.flatnonzero(steps <= 0)
+    if wrong.size == 0:
+        return []
+    first = int(wrong[0])
+    step = float(steps[first])
+    if step == 0:
+        mistake = "the same time twice"
+    elif step < 0:
+        mistake = "times run backwards: sort the records, or a period was appended twice"
+    elif usual > 0 and step > usual and step % usual == 0:
+        mistake = f"a gap of {round(step / usual) - 1} record(s): fill it before the run"
+    else:
+        mistake = "times are not equally spaced: interpolate them to regular steps"
+    return [
+        f"time is not regular: from {_instant(times[first])} to {_instant(times[first + 1])} are {step:g} s, "
+        f"expected {usual:g} s ({wrong.size} of {steps.size} intervals); {mistake}"
+    ]
+
+
+def _places(dataset: xr.Dataset, latitude: npt.ArrayLike | None, longitude: npt.ArrayLike | None) -> Places:
+    count = dataset.sizes.get("cell", 1)
+    coordinates = []
+    for name, given in (("latitude", latitude), ("longitude", longitude)):
+        if given is None and name not in dataset.variables:
+            raise ForcingError(f"the forcing has no {name} and none was given; it is needed to tell night from day")
+        array = np.asarray(dataset[name].values if given is None else given, dtype=np.float64).reshape(-1)
+        if array.size not in (1, count):
+            raise ForcingError(f"{array.size} values of {name} for {count} cells; expected one per cell")
+        coordinates.append(np.broadcast_to(array, count))
+    cells = dataset["cell"].values if "cell" in dataset.coords else np.arange(count)
+    return Places(coordinates[0], coordinates[1], cells)
+
+
+def _two_dimensional(array: xr.DataArray) -> Array:
+    if "cell" in array.dims:
+        return np.asarray(array.transpose("time", "cell").values, dtype=np.float64)
+    return np.asarray(array.values, dtype=np.float64).reshape(array.sizes["time"], 1)
+
+
+def _unit_problems(name: Hashable, array: xr.DataArray) -> list[str]:
+    expected = registry.variable(str(name)).unit
+    unit = str(array.attrs.get("units", expected)).strip()
+    if unit == expected or unit.lower() in _SAME_UNIT[expected] | {expected.lower()}:
+        return []
+    return [f"{name} has the unit '{unit}', expected '{expected}'; convert it and correct the attribute"]
+
+
+def _gap_problems(name: str, values: Array, times: npt.NDArray[np.datetime64], places: Places) -> list[str]:
+    undefined = ~np.isfinite(values)
+    if not undefined.any():
+        return []
+    first = np.unravel_index(int(np.argmax(undefined)), values.shape)
+    return [
+        f"{name} is {values[first]:g} {_where(times, places, first)}, expected {_expected(name)} "
+        f"({int(undefined.sum())} of {values.size} values); a gap in the record: fill it before the run"
+    ]
+
+
+def _range_problems(name: str, values: Array, times: npt.NDArray[np.datetime64], places: Places) -> list[str]:
+    low, high = registry.variable(name).valid_range or (-np.inf, np.inf)
+    outside = (values < low) | (values > high)
+    if not outside.any():
+        return []
+    first = np.unravel_index(int(np.argmax(outside)), values.shape)
+    value = float(values[first])
+    mistake = _likely_mistake(name, value)
+    return [
+        f"{name} is {value:g} {_where(times, places, first)}, expected {_expected(name)} "
+        f"({int(outside.sum())} of {values.size} values){'; ' + mistake if mistake else ''}"
+    ]
+
+
+def _expected(name: str) -> str:
+    entry = registry.variable(name)
+    low, high = entry.valid_range or (-np.inf, np.inf)
+    return f"{low:g} to {high:g} {entry.unit}"
+
+
+def _likely_mistake(name: str, value: float) -> str:
+    if value in (-9999.0, -999.0, -99.0) or abs(value) >= 1e19:
+        return "it looks like a code for missing values: mark them as missing and fill them"
+    if name in ("SWdown", "LWdown") and value > 1e3:
+        return "it looks like J m-2 accumulated over the step: divide by its seconds"
+    if name == "LWdown":
+        return "it looks like net longwave radiation: the downward flux is needed"
+    if name == "Wind" and value < 0:
+        return "it looks like one component of the wind: the speed is needed"
+    return registry.likely_mistake(name, value)
+
+
+def _night_problems(shortwave: Array, times: npt.NDArray[np.datetime64], places: Places) -> list[str]:
+    """Shortwave at instants when the sun stays below the horizon one whole interval before and after."""
+    declination, hour_angle = physics.solar_angles(times, 0.0)
+    hours = float(np.median(np.diff(times).astype("timedelta64[s]").astype(np.float64))) / 3600.0
+    hour = hour_angle[:, None] + np.deg2rad(places.longitude)[None, :]
+    from_noon = np.abs((hour + np.pi) % (2.0 * np.pi) - np.pi)
+    # Highest sun of the two intervals: the hour angle nearest to noon that they reach.
+    nearest = np.maximum(from_noon - np.deg2rad(15.0 * hours), 0.0)
+    latitude = np.deg2rad(places.latitude)[None, :]
+    cosine = np.sin(latitude) * np.sin(declination)[:, None]
+    cosine = cosine + np.cos(latitude) * np.cos(declination)[:, None] * np.cos(nearest)
+    wrong = (cosine < 0.0) & (shortwave > HIGHEST_NIGHT_SHORTWAVE)
+    if not wrong.any():
+        return []
+    first = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+    depression = np.rad2deg(np.arcsin(-cosine[first]))
+    return [
+        f"SWdown is {shortwave[first]:g} W m-2 {_where(times, places, first)}, where the sun is at least "
+        f"{depression:.1f} degrees below the horizon; expected 0 to {HIGHEST_NIGHT_SHORTWAVE:g} W m-2 at night "
+        f"({int(wrong.sum())} of {wrong.size} values); likely the times are local instead of UTC, or the longitude has "
+        "the wrong sign"
+    ]
+
+
+def _humidity_problems(values: dict[str, Array], times: npt.NDArray[np.datetime64], places: Places) -> list[str]:
+    vapour = physics.vapour_pressure(values["Qair"], values["PSurf"])
+    relative = vapour / physics.saturation_vapour_pressure(values["Tair"])
+    wrong = relative > HIGHEST_RELATIVE_HUMIDITY
+    if not wrong.any():
+        return []
+    first = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+    return [
+        f"Qair is {values['Qair'][first]:g} kg kg-1 {_where(times, places, first)}, a relative humidity of "
+        f"{100 * relative[first]:.1f} % at {values['Tair'][first]:.2f} K and {values['PSurf'][first]:.0f} Pa; expected "
+        f"at most {100 * HIGHEST_RELATIVE_HUMIDITY:g} % ({int(wrong.sum())} of {wrong.size} values); likely the dew "
+        "point is above the temperature, or temperature, pressure and humidity are of different times or heights"
+    ]
+
+
+def _where(times: npt.NDArray[np.datetime64], places: Places, index: tuple[np.intp, ...]) -> str:
+    return f"at {_instant(times[index[0]])}, {places.name(int(index[1]))}"
+
+
+def _instant(time: np.datetime64) -> str:
+    return np.datetime_as_string(time, unit="m") + " UTC"
