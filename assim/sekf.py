@@ -123,6 +123,12 @@ def analyse(
     )
 
 
+def linear_change(jacobian: FloatArray, increment: FloatArray) -> FloatArray:
+    """H dx, the change of the observations' equivalents that the Jacobian expects: (cell, observation)."""
+    cells, observations = jacobian.shape[:2]
+    return np.asarray((jacobian.reshape(cells, observations, -1) @ increment.reshape(cells, -1, 1))[:, :, 0])
+
+
 def limit_increments(
     increment: FloatArray, background: FloatArray, lower: FloatArray, upper: FloatArray, largest: FloatArray
 ) -> FloatArray:

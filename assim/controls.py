@@ -1,0 +1,226 @@
+"""The control vector: which variables of which columns a filter may change, how it perturbs them, how far it may go.
+
+Model states are by column (a patch of a cell); the analysis is by cell, with an axis of always 12 patches, so that
+the sums over patches are the same sums, to the last bit, whatever other cells are beside a cell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from assim.errors import FilterConfigurationError
+from assim.sekf import BoolArray, FloatArray, dynamic_range, limit_increments
+
+if TYPE_CHECKING:
+    from landmodel import Parameters, State
+
+PATCHES = 12
+FIRST_VEGETATED_PATCH = 4  # 1 bare soil, 2 rock, 3 permanent snow: no leaves
+DEFAULT_CONTROLS = ("LAI", "WG2", "WG3", "WG4", "WG5", "WG6", "WG7", "WG8")
+"""The control variables of Corchia et al. (2023): LAI and soil moisture from 0.01 to 1 m."""
+
+MINIMUM_LAI = np.array([0.3, 0.3, 0.3, 0.3, 1.0, 1.0, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3])
+"""LAImin (m2 m-2) of patches 1..12 (SODA, hard-coded there)."""
+LEGACY_LEAF_BIOMASS = np.array(
+    [0, 0, 0, 0.08203445, 0.07496252, 0.0684697, 0.06771856, 0.09744689, 0.09744689, 0.0716435, 0.17686594, 0.0716435]
+)
+"""XALPH (kg m-2 of leaf biomass per unit LAI) of patches 1..12, SODA's default from an older parameter set."""
+MINIMUM_SOIL_MOISTURE = 0.001  # m3 m-3
+LARGEST_LAI_INCREMENT = 1.0  # m2 m-2
+LARGEST_SOIL_MOISTURE_INCREMENT = 0.1  # m3 m-3
+
+UNITS = {"LAI": "m2 m-2", "WG": "m3 m-3", "WGI": "m3 m-3", "TG": "K"}
+_VARIABLE = re.compile(r"(WGI|WG|TG)([1-9]\d?)|LAI")
+_LAYERED_FIELD = {"WG": "soil_water", "WGI": "soil_ice", "TG": "soil_temperature"}
+
+
+def variable_unit(name: str) -> str:
+    """Unit of a state variable by its SURFEX name: LAI, WG2, WGI2, TG2, ..., FilterConfigurationError if unknown."""
+    match = _VARIABLE.fullmatch(name)
+    if match is None:
+        raise FilterConfigurationError(
+            f"unknown state variable {name!r}: expected LAI, or WG, WGI or TG with the number of a soil layer (WG2)"
+        )
+    return UNITS[match[1] or "LAI"]
+
+
+def read_variable(state: State, name: str) -> FloatArray:
+    """The variable `name` of a state, (column,) or (column, member)."""
+    variable_unit(name)
+    if name == "LAI":
+        return np.asarray(state.leaf_area_index)
+    kind, layer = name.rstrip("0123456789"), int(name.lstrip("WGTI"))
+    return np.asarray(getattr(state, _LAYERED_FIELD[kind])[..., layer - 1])
+
+
+@dataclass(frozen=True)
+class ControlVector:
+    """The control variables of a set of columns, with their bounds.
+
+    names (control,); cells; cell and patch (column,), patch counted from 0; fraction (cell, 12), zero where a cell does
+    not have the patch; water_layers (column,), layers that carry water; lower, upper (column, control) bounds of a
+    variable, largest (control,) size of an increment; leaf_biomass (column,), kg m-2 per unit of LAI; dynamic_range
+    (column,), COFSWI in m3 m-3.
+    """
+
+    names: tuple[str, ...]
+    cells: int
+    cell: np.ndarray
+    patch: np.ndarray
+    fraction: FloatArray
+    water_layers: np.ndarray
+    lower: FloatArray
+    upper: FloatArray
+    largest: FloatArray
+    leaf_biomass: FloatArray
+    dynamic_range: FloatArray
+
+    @cached_property
+    def is_lai(self) -> BoolArray:
+        """(control,) True for LAI."""
+        return np.array([name == "LAI" for name in self.names])
+
+    @cached_property
+    def present(self) -> BoolArray:
+        """(column, control) whether the column has the variable."""
+        return np.stack([self.defined(name) for name in self.names], axis=-1)
+
+    def defined(self, name: str) -> BoolArray:
+        """(column,) whether the columns have the variable: leaves for LAI, enough soil layers for WG and WGI."""
+        if name == "LAI":
+            return np.asarray(self.patch >= FIRST_VEGETATED_PATCH - 1)
+        if name.startswith("WG"):
+            return np.asarray(self.water_layers >= int(name.lstrip("WGI")))
+        return np.ones(self.cell.shape, dtype=bool)
+
+    @cached_property
+    def cell_dynamic_range(self) -> FloatArray:
+        """(cell,) COFSWI of a cell, whose patches share one soil texture."""
+        of_cell = np.full(self.cells, np.nan)
+        of_cell[self.cell] = self.dynamic_range
+        return of_cell
+
+    def to_cells(self, values: np.ndarray, fill: float = 0.0) -> FloatArray:
+        """(column, ...) -> (cell, 12, ...), `fill` where a cell does not have the patch."""
+        dense = np.full((self.cells, PATCHES, *values.shape[1:]), fill, dtype=np.float64)
+        dense[self.cell, self.patch] = values
+        return dense
+
+    def to_columns(self, values: FloatArray) -> FloatArray:
+        """(cell, 12, ...) -> (column, ...)."""
+        return np.asarray(values[self.cell, self.patch])
+
+    def any_column(self, condition: BoolArray) -> BoolArray:
+        """(column,) -> (cell,): whether the condition holds in at least one patch of the cell."""
+        return np.bincount(self.cell[condition], minlength=self.cells) > 0
+
+    def patches_of(self, state: State, name: str) -> FloatArray:
+        """A variable as (cell, 12[, member]), zero where it is undefined (LAI of bare soil, water below the soil)."""
+        values = read_variable(state, name)
+        defined = self.defined(name).reshape((-1,) + (1,) * (values.ndim - 1))
+        return self.to_cells(np.where(defined, values, 0.0))
+
+    def values(self, state: State) -> FloatArray:
+        """The control variables, (column[, member], control)."""
+        return np.stack([read_variable(state, name) for name in self.names], axis=-1)
+
+    def perturbation(self, state: State, relative_size: Mapping[str, float]) -> FloatArray:
+        """eps (column, control): t COFSWI for soil moisture, t LAI for LAI; zero where the variable is not present."""
+        scale = np.where(self.is_lai, state.leaf_area_index[:, None], self.dynamic_range[:, None])
+        size = np.array([relative_size[name] for name in self.names])
+        return np.where(self.present, size * scale, 0.0)
+
+    def perturbed_members(self, state: State, relative_size: Mapping[str, float]) -> State:
+        """The state with a member axis (column, 1 + control, ...): as it is, then with one control perturbed in each.
+
+        WG_l += t COFSWI; LAI and leaf biomass times (1 + t): without the biomass the midnight update would undo it.
+        """
+        members = type(state)._make(np.repeat(field[:, None], 1 + len(self.names), axis=1) for field in state)
+        for control, name in enumerate(self.names):
+            here, member, size = self.present[:, control], control + 1, relative_size[name]
+            if name == "LAI":
+                members.leaf_area_index[here, member] *= 1.0 + size
+                members.biomass[here, member, 0] *= 1.0 + size
+            else:
+                members.soil_water[here, member, int(name[2:]) - 1] += size * self.dynamic_range[here]
+        return members
+
+    def limited(self, state: State, increment: FloatArray) -> FloatArray:
+        """Increments (column[, member], control) that respect the bounds of every variable; zero where not present."""
+        axes = (slice(None),) + (None,) * (increment.ndim - 2)
+        values = np.where(self.present[axes], self.values(state), 0.0)
+        limits = self.lower[axes], self.upper[axes], self.largest
+        return np.where(self.present[axes], limit_increments(increment, values, *limits), 0.0)
+
+    def add(self, state: State, increment: FloatArray) -> State:
+        """The state plus limited increments (column[, member], control); LAI takes leaf biomass along (section 3.8).
+
+        What has no increment keeps its bits. LAI >= LAImin is enforced where LAI changed, as SURFEX does on restart.
+        """
+        soil_water, lai, biomass = state.soil_water.copy(), state.leaf_area_index.copy(), state.biomass.copy()
+        for control, name in enumerate(self.names):
+            change = increment[..., control]
+            changed = change != 0.0
+            if name == "LAI":
+                column = np.nonzero(changed)[0]
+                lai[changed] = np.maximum(lai[changed] + change[changed], MINIMUM_LAI[self.patch[column]])
+                biomass[changed, 0] += self.leaf_biomass[column] * change[changed]
+            else:
+                soil_water[changed, int(name[2:]) - 1] += change[changed]
+        return state._replace(soil_water=soil_water, leaf_area_index=lai, biomass=biomass)
+
+
+def control_vector(
+    parameters: Parameters,
+    cells: int,
+    names: Sequence[str] = DEFAULT_CONTROLS,
+    leaf_biomass: Literal["BSLAI", "legacy"] = "BSLAI",
+) -> ControlVector:
+    """The control vector of the columns of a land model; `cells` is the length of the forcing's cell axis.
+
+    Raises FilterConfigurationError for an unknown or repeated control variable.
+    """
+    checked_controls(names)
+    cell = np.asarray(parameters.cell, dtype=np.int64)
+    patch = np.asarray(parameters.patch, dtype=np.int64) - 1
+    fraction = np.zeros((cells, PATCHES))
+    fraction[cell, patch] = parameters.fraction
+
+    lower, upper = np.full((cell.size, len(names)), MINIMUM_SOIL_MOISTURE), np.full((cell.size, len(names)), np.inf)
+    for control, name in enumerate(names):
+        if name == "LAI":
+            lower[:, control] = MINIMUM_LAI[patch]
+        else:
+            upper[:, control] = parameters.wsat[:, int(name[2:]) - 1]
+    largest = [LARGEST_LAI_INCREMENT if name == "LAI" else LARGEST_SOIL_MOISTURE_INCREMENT for name in names]
+    alpha = np.asarray(parameters.bslai) if leaf_biomass == "BSLAI" else LEGACY_LEAF_BIOMASS[patch]
+    return ControlVector(
+        names=tuple(names),
+        cells=cells,
+        cell=cell,
+        patch=patch,
+        fraction=fraction,
+        water_layers=np.asarray(parameters.water_layers),
+        lower=lower,
+        upper=upper,
+        largest=np.array(largest),
+        leaf_biomass=alpha,
+        dynamic_range=dynamic_range(parameters.clay[:, 0]),
+    )
+
+
+def checked_controls(names: Sequence[str]) -> None:
+    """Raises FilterConfigurationError unless the names are LAI or WG1..WG14, at least one, none twice."""
+    known = {"LAI", *(f"WG{layer}" for layer in range(1, 15))}
+    unknown = [name for name in names if name not in known]
+    if unknown or len(set(names)) != len(names) or not names:
+        raise FilterConfigurationError(
+            f"control variables must be LAI or WG1 to WG14, each once and at least one; got {list(names)}"
+            + (f", of which {unknown} are unknown" if unknown else "")
+        )

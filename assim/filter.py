@@ -1,0 +1,176 @@
+"""What every filter is to the rest of the system: one cycle of a window, and what comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assim.controls import ControlVector
+from assim.errors import AssimilationWindowError
+from assim.observations import ObservationType, WindowObservations
+from assim.quality import CodeArray
+from assim.sekf import BoolArray, FloatArray
+
+if TYPE_CHECKING:
+    from landmodel import Forcing, OutputRequest, Parameters, State
+
+WINDOW = np.timedelta64(24, "h")
+
+
+class LandModel(Protocol):
+    """A land model as a filter needs it; `landmodel.Isba` is one."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """Parameters of the columns, with the cell and patch of each."""
+
+    def run(
+        self,
+        state: State,
+        forcing: Forcing,
+        *,
+        start: np.datetime64,
+        step_s: int,
+        steps: int,
+        output: OutputRequest,
+        forcing_start: np.datetime64,
+        forcing_step_s: int,
+    ) -> tuple[State, dict[str, FloatArray]]:
+        """The state after `steps` steps and the outputs asked for, with a member axis where the state has one."""
+
+
+class CycleResult(NamedTuple):
+    """What one cycle leaves behind. Axes: column, cell, observation (types in the filter's order), control.
+
+    state: start of the next window and the complete restart (with a member axis where the filter keeps an ensemble).
+    forecast, analysis: best estimate at the window's end before and after the increments, without member axis, NaN in
+    cells set aside.
+    outputs: of the forecast over the window (time, column, ...), NaN in cells set aside.
+    observation, predicted, innovation (y - Y), residual (y - Y of the analysed state), linear_residual (d - H dx, the
+    one that Desroziers' diagnostics need): (cell, observation), NaN where there is none.
+    observation_variance: R; background_variance: H B H^T; degrees_of_freedom: H K (cell, observation), 0 where unused.
+    chi_square (cell,): d^T S^-1 d over the used observations; used_count (cell,): how many they are.
+    quality (cell, observation): codes of `Quality`. increment (column, control): after limits.
+    jacobian: H (cell, observation, patch, control) of the SEKF; None for a filter that has none.
+    set_aside (cell,): True where the state turned non-finite now or was set aside before; such a cell keeps the
+    state it had at the start of the window.
+    """
+
+    state: State
+    forecast: State
+    analysis: State
+    outputs: dict[str, FloatArray]
+    observation: FloatArray
+    predicted: FloatArray
+    innovation: FloatArray
+    residual: FloatArray
+    linear_residual: FloatArray
+    observation_variance: FloatArray
+    background_variance: FloatArray
+    degrees_of_freedom: FloatArray
+    chi_square: FloatArray
+    used_count: NDArray[np.int64]
+    quality: CodeArray
+    increment: FloatArray
+    jacobian: FloatArray | None
+    set_aside: BoolArray
+
+
+class Filter(Protocol):
+    """A filter: interchangeable in the assimilation stage."""
+
+    @property
+    def observation_types(self) -> tuple[ObservationType, ...]:
+        """The observation types, in the order of every observation axis."""
+
+    @property
+    def control_names(self) -> tuple[str, ...]:
+        """The control variables, in the order of every control axis."""
+
+    def initial_state(self, parameters: Parameters, state: State) -> State:
+        """The filter's first state from that of a single run (column, ...): itself, or an ensemble around it."""
+
+    def cycle(
+        self,
+        model: LandModel,
+        state: State,
+        forcing: Forcing,
+        start: np.datetime64 | str,
+        observations: Mapping[str, WindowObservations],
+        *,
+        step_s: int = 1800,
+        output: OutputRequest | None = None,
+        forcing_start: np.datetime64 | str | None = None,
+        forcing_step_s: int = 3600,
+        set_aside: BoolArray | None = None,
+    ) -> CycleResult:
+        """Forecast over [start, start + 24 h) and analysis at its end.
+
+        observations: by name of their type, all belonging to (start, start + 24 h]. forcing_start: time of the
+        forcing's first record, `start` by default. set_aside (cell,): cells no longer analysed, from the last result.
+        """
+
+
+def checked_window(
+    start: np.datetime64 | str,
+    forcing: Forcing,
+    forcing_start: np.datetime64 | str | None,
+    forcing_step_s: int,
+    analysis_hour: int,
+) -> tuple[np.datetime64, np.datetime64]:
+    """Start of the window and of the forcing; AssimilationWindowError unless hour and forcing fit."""
+    begin = np.datetime64(start, "s")
+    first = begin if forcing_start is None else np.datetime64(forcing_start, "s")
+    time_of_day = begin - begin.astype("datetime64[D]")
+    if time_of_day != np.timedelta64(analysis_hour, "h"):
+        raise AssimilationWindowError(
+            f"a window starts at the analysis hour, {analysis_hour:02d}:00 UTC, but {begin} was asked for; start from "
+            "a restart of that hour or change analysis_hour_utc"
+        )
+    records = forcing.Tair.shape[0]
+    last = first + (records - 1) * np.timedelta64(forcing_step_s, "s")
+    if begin < first or begin + WINDOW > last:
+        raise AssimilationWindowError(
+            f"the window {begin} to {begin + WINDOW} is not inside the forcing, whose {records} records every "
+            f"{forcing_step_s} s go from {first} to {last}; give forcing for the whole assimilation period"
+        )
+    return begin, first
+
+
+def finite_cells(controls: ControlVector, start: State, end: State) -> BoolArray:
+    """(cell,) False where a number of the state turned non-finite in the window, or a control variable is not finite.
+
+    What is undefined (NaN) from the start, such as snow layers that do not exist, does not count.
+    """
+    broken = ~np.isfinite(np.where(controls.present, controls.values(end), 0.0)).all(axis=-1)
+    for before, after in zip(start, end, strict=True):
+        turned = np.isfinite(before) & ~np.isfinite(after)
+        broken |= turned.reshape(turned.shape[0], -1).any(axis=1)
+    return ~controls.any_column(broken)
+
+
+def keep_columns(columns: BoolArray, kept: State, other: State) -> State:
+    """`kept` in the columns that are True, `other` elsewhere."""
+    if not columns.any():
+        return other
+    return type(other)._make(
+        np.where(columns.reshape((-1,) + (1,) * (old.ndim - 1)), old, new) for old, new in zip(kept, other, strict=True)
+    )
+
+
+def undefined_in(columns: BoolArray, state: State) -> State:
+    """The state with NaN in the columns that are True."""
+    return keep_columns(columns, type(state)._make(np.full_like(values, np.nan) for values in state), state)
+
+
+def masked_outputs(outputs: Mapping[str, FloatArray], columns: BoolArray) -> dict[str, FloatArray]:
+    """Outputs (time, column, ...) with NaN in the columns that are True."""
+    if not columns.any():
+        return dict(outputs)
+    masked = {name: values.copy() for name, values in outputs.items()}
+    for values in masked.values():
+        values[:, columns] = np.nan
+    return masked

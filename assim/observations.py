@@ -1,0 +1,138 @@
+"""Observations as a filter takes them: types with their operator, error and limits, and their values of one window."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assim.controls import variable_unit
+from assim.errors import FilterConfigurationError, ObservationInputError
+from assim.quality import CodeArray
+from assim.sekf import FloatArray
+from operators.checks import require
+from operators.protocol import ObservationOperator
+
+
+@dataclass(frozen=True)
+class ObservationError:
+    """Standard deviation sigma_o of an observation type; R = sigma_o^2.
+
+    absolute: `size` in the unit of the observation; relative: `size` times the observation (LAI: 0.2);
+    dynamic_range: `size` times COFSWI (SODA's soil moisture: 0.4); given: `size` times the observation's own
+    uncertainty. `size` is one positive number, or one per cell (for instance from `diagnostics.estimated_error`).
+    """
+
+    kind: Literal["absolute", "relative", "dynamic_range", "given"]
+    size: float | FloatArray = 1.0
+
+    def __post_init__(self) -> None:
+        """Raises FilterConfigurationError unless every size is positive and finite."""
+        size = np.atleast_1d(np.asarray(self.size, dtype=np.float64))
+        bad = ~(np.isfinite(size) & (size > 0.0))
+        if bad.any():
+            raise FilterConfigurationError(
+                f"observation error ({self.kind}): sizes must be positive and finite, got {size[bad][0]} "
+                f"at position {int(np.argmax(bad))}; a standard deviation is meant, not a variance"
+            )
+
+    def sigma(self, value: FloatArray, uncertainty: FloatArray | None, dynamic_range: FloatArray) -> FloatArray:
+        """sigma_o (cell,) for observations (cell,); dynamic_range (cell,) in m3 m-3."""
+        if self.kind == "given" and uncertainty is None:
+            raise ObservationInputError("observation error 'given' needs the observations' uncertainty, none came")
+        scale: Mapping[str, FloatArray | float | None] = {
+            "absolute": 1.0,
+            "relative": value,
+            "dynamic_range": dynamic_range,
+            "given": uncertainty,
+        }
+        return np.asarray(self.size * np.broadcast_to(np.asarray(scale[self.kind]), value.shape))
+
+
+@dataclass(frozen=True)
+class ObservationType:
+    """One kind of observation: how the model sees it, how good it is, and when it is refused.
+
+    name: "sigma40", "lai", "swi", ...; operator: from grid means of model variables (named LAI, WG2, TG2, ...) to the
+    observation; valid_range: of the observation, in the operator's output unit; innovation_limit: largest
+    |innovation| (SODA's XQCOBS, 999 there: off); assimilate: False compares with the model only; reject_frozen and
+    reject_snow: whether frozen soil or snow in the model masks it.
+    """
+
+    name: str
+    operator: ObservationOperator
+    error: ObservationError
+    valid_range: tuple[float, float] = (-np.inf, np.inf)
+    innovation_limit: float = np.inf
+    assimilate: bool = True
+    reject_frozen: bool = True
+    reject_snow: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises FilterConfigurationError for predictors that the land model does not have, or in another unit."""
+        units = tuple(variable_unit(name) for name in self.operator.predictor_names)
+        if units != self.operator.predictor_units:
+            raise FilterConfigurationError(
+                f"{self.name}: the operator takes {self.operator.predictor_names} in {self.operator.predictor_units}, "
+                f"the land model gives them in {units}; train the operator in the model's units"
+            )
+        if not self.valid_range[0] < self.valid_range[1] or not self.innovation_limit > 0.0:
+            raise FilterConfigurationError(
+                f"{self.name}: valid_range must rise and innovation_limit must be positive, "
+                f"got {self.valid_range} and {self.innovation_limit}"
+            )
+
+
+class WindowObservations(NamedTuple):
+    """Observations of one type in one window, one per cell.
+
+    value (cell,), NaN where missing; uncertainty (cell,), standard deviation in the same unit, or None; quality
+    (cell,), a code of `Quality` from the preparation (static masks, product flags), 0 where nothing is wrong, or None.
+    """
+
+    value: FloatArray
+    uncertainty: FloatArray | None = None
+    quality: CodeArray | None = None
+
+
+def checked_types(types: Sequence[ObservationType], cell_ids: NDArray[np.int64]) -> tuple[ObservationType, ...]:
+    """The types, all with operators for exactly these cells (OperatorMismatchError) and with distinct names."""
+    names = [kind.name for kind in types]
+    if len(set(names)) != len(names):
+        raise FilterConfigurationError(f"observation types must have distinct names, got {names}")
+    for kind in types:
+        require(kind.operator, cell_ids=cell_ids)
+        if np.ndim(kind.error.size) and np.shape(kind.error.size) != cell_ids.shape:
+            raise FilterConfigurationError(
+                f"{kind.name}: {np.size(kind.error.size)} observation errors for {cell_ids.size} cells; give one each"
+            )
+    return tuple(types)
+
+
+def checked_observations(
+    observations: Mapping[str, WindowObservations], types: Sequence[ObservationType], cells: int
+) -> dict[str, WindowObservations]:
+    """Observations of every type, missing where none came; ObservationInputError for what cannot be meant."""
+    unknown = sorted(set(observations) - {kind.name for kind in types})
+    if unknown:
+        raise ObservationInputError(
+            f"observations of unknown type {unknown}; the filter has {[kind.name for kind in types]}"
+        )
+    nothing = WindowObservations(np.full(cells, np.nan))
+    checked = {}
+    for kind in types:
+        given = observations.get(kind.name, nothing)
+        for part, array in zip(given._fields, given, strict=True):
+            if array is not None and np.shape(array) != (cells,):
+                raise ObservationInputError(
+                    f"{kind.name}: {part} must be one number for each of the {cells} cells, got shape {np.shape(array)}"
+                )
+        if given.uncertainty is not None and (given.uncertainty < 0.0).any():
+            cell = int(np.argmax(given.uncertainty < 0.0))
+            raise ObservationInputError(
+                f"{kind.name}: negative uncertainty {given.uncertainty[cell]:g} at cell position {cell}; "
+                "a standard deviation is never negative: is it a fill value?"
+            )
+        checked[kind.name] = given
+    return checked

@@ -1,0 +1,249 @@
+"""The simplified extended Kalman filter: one cycle from a state and a window's observations to the next state.
+
+The equations are in `sekf`; here is where their terms come from: perturbed runs of the land model, observation
+operators, error models, and where the increments go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from assim import sekf
+from assim.comparison import Equivalent, Masks, compared, equivalent, predicted_by, predictors
+from assim.controls import DEFAULT_CONTROLS, ControlVector, checked_controls, control_vector
+from assim.errors import FilterConfigurationError
+from assim.filter import (
+    WINDOW,
+    CycleResult,
+    LandModel,
+    checked_window,
+    finite_cells,
+    keep_columns,
+    masked_outputs,
+    undefined_in,
+)
+from assim.masks import FrozenRule, frozen_soil, snow_cover
+from assim.observations import ObservationType, WindowObservations, checked_observations, checked_types
+from assim.quality import Quality
+from assim.sekf import BoolArray, FloatArray
+
+if TYPE_CHECKING:
+    from landmodel import Forcing, OutputRequest, Parameters, State
+
+BackgroundReading = Literal["A", "B", "C"]
+SOIL_MOISTURE_ERRORS: dict[BackgroundReading, tuple[float, float]] = {
+    "A": (0.04, 0.02),
+    "B": (0.04, 0.02),
+    "C": (0.4, 0.2),
+}
+"""Background errors of the surface layers (WG1, WG2) and of those below, as each reading writes them."""
+
+
+@dataclass(frozen=True)
+class SEKFConfiguration:
+    """Options of the simplified EKF.
+
+    controls: any subset of LAI and WG1..WG14. perturbation: relative sizes t (LAI: of LAI; WG: of COFSWI), 1e-3 and
+    1e-4 where not given. background: how the published B (0.04 m3 m-3 for WG2, 0.02 below) is read, because the papers
+    call it scaled by the dynamic range and give no formula:
+        A  error x COFSWI / typical_range (default; typical_range 0.10 m3 m-3, or the domain's mean COFSWI),
+        B  error in m3 m-3 as it is,
+        C  error as a fraction of COFSWI (0.4 and 0.2; SODA's own numbers, 0.15 and 0.2, are such fractions).
+    soil_moisture_error: errors by control variable, where they are not the defaults of the reading.
+    lai_error: relative error of LAI from 2 m2 m-2 on (0.4 m2 m-2 below). leaf_biomass: kg m-2 of leaf biomass that
+    go with an LAI increment, BSLAI of the patch or SODA's legacy vector. analysis_hour_utc: hour at which windows
+    start and end. frozen_rule, snow_threshold (kg m-2): see `masks`.
+    """
+
+    controls: tuple[str, ...] = DEFAULT_CONTROLS
+    perturbation: Mapping[str, float] = field(default_factory=dict)
+    background: BackgroundReading = "A"
+    typical_range: float = 0.10
+    soil_moisture_error: Mapping[str, float] = field(default_factory=dict)
+    lai_error: float = 0.2
+    leaf_biomass: Literal["BSLAI", "legacy"] = "BSLAI"
+    analysis_hour_utc: int = 9
+    frozen_rule: FrozenRule = "every_patch"
+    snow_threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises FilterConfigurationError for options that cannot be meant."""
+        checked_controls(self.controls)
+        for what, sizes in (("perturbation", self.perturbation), ("soil_moisture_error", self.soil_moisture_error)):
+            for name, size in sizes.items():
+                if name not in self.controls or not (np.isfinite(size) and size > 0.0):
+                    raise FilterConfigurationError(
+                        f"{what}: {name} = {size}; expected positive numbers for control variables {self.controls}"
+                    )
+        if self.background not in SOIL_MOISTURE_ERRORS or not (self.typical_range > 0.0 and self.lai_error > 0.0):
+            raise FilterConfigurationError(
+                f"background must be A, B or C with positive typical_range and lai_error, got {self.background!r}, "
+                f"{self.typical_range} and {self.lai_error}"
+            )
+        if self.analysis_hour_utc not in range(24):
+            raise FilterConfigurationError(f"analysis_hour_utc is a whole hour, 0 to 23, got {self.analysis_hour_utc}")
+
+    def relative_perturbation(self) -> dict[str, float]:
+        """Relative size t by control variable."""
+        return {name: self.perturbation.get(name, 1e-3 if name == "LAI" else 1e-4) for name in self.controls}
+
+    def soil_moisture_sigma(self, dynamic_range: FloatArray) -> FloatArray:
+        """Background errors of soil moisture (m3 m-3), (..., control), from COFSWI (...); zero for LAI."""
+        surface, below = SOIL_MOISTURE_ERRORS[self.background]
+        errors = {name: surface if name in ("WG1", "WG2") else below for name in self.controls}
+        errors = {**errors, **self.soil_moisture_error, "LAI": 0.0}
+        scale = {"A": dynamic_range / self.typical_range, "B": np.ones_like(dynamic_range), "C": dynamic_range}
+        return np.asarray(np.array([errors[name] for name in self.controls]) * scale[self.background][..., None])
+
+
+class SimplifiedEKF:
+    """The SEKF of LDAS-Monde for a set of cells: fixed B, finite-difference Jacobians over 24 h windows."""
+
+    def __init__(
+        self, configuration: SEKFConfiguration, observation_types: Sequence[ObservationType], cell_ids: ArrayLike
+    ) -> None:
+        """cell_ids (cell,): identity of each cell; operators for other cells raise OperatorMismatchError."""
+        self.configuration = configuration
+        self.cell_ids = np.asarray(cell_ids, dtype=np.int64)
+        self.observation_types = checked_types(observation_types, self.cell_ids)
+        self.control_names = configuration.controls
+
+    def initial_state(self, parameters: Parameters, state: State) -> State:
+        """The state itself: this filter keeps a single run."""
+        return state
+
+    def controls_of(self, parameters: Parameters) -> ControlVector:
+        """The control vector of the model's columns."""
+        return control_vector(parameters, self.cell_ids.size, self.control_names, self.configuration.leaf_biomass)
+
+    def cycle(
+        self,
+        model: LandModel,
+        state: State,
+        forcing: Forcing,
+        start: np.datetime64 | str,
+        observations: Mapping[str, WindowObservations],
+        *,
+        step_s: int = 1800,
+        output: OutputRequest | None = None,
+        forcing_start: np.datetime64 | str | None = None,
+        forcing_step_s: int = 3600,
+        set_aside: BoolArray | None = None,
+    ) -> CycleResult:
+        """Forecast with perturbed members over [start, start + 24 h) and analysis at its end: see `Filter.cycle`."""
+        begin, first = checked_window(
+            start, forcing, forcing_start, forcing_step_s, self.configuration.analysis_hour_utc
+        )
+        given = checked_observations(observations, self.observation_types, self.cell_ids.size)
+        controls = self.controls_of(model.parameters)
+        relative_size = self.configuration.relative_perturbation()
+        ends, outputs = model.run(
+            controls.perturbed_members(state, relative_size),
+            forcing,
+            start=begin,
+            step_s=step_s,
+            steps=int(WINDOW / np.timedelta64(step_s, "s")),
+            output=output,
+            forcing_start=first,
+            forcing_step_s=forcing_step_s,
+        )
+        excluded = np.zeros(self.cell_ids.shape, dtype=bool) if set_aside is None else set_aside
+        # A cell that blew up gives NaN and infinities here; it is found, coded and set aside, so NumPy need not warn.
+        with np.errstate(invalid="ignore", over="ignore"):
+            result = self._analysed(
+                controls, state, ends, controls.perturbation(state, relative_size), given, excluded
+            )
+        forecast = {name: values[:, :, 0] for name, values in outputs.items()}
+        return result._replace(outputs=masked_outputs(forecast, result.set_aside[controls.cell]))
+
+    def _analysed(
+        self,
+        controls: ControlVector,
+        start: State,
+        ends: State,
+        perturbation: FloatArray,
+        observations: Mapping[str, WindowObservations],
+        set_aside: BoolArray,
+    ) -> CycleResult:
+        """The analysis at the end of a window, from the end states of the control and the perturbed members."""
+        types = self.observation_types
+        forecast = type(ends)._make(values[:, 0].copy() for values in ends)
+        masks = Masks(
+            finite=finite_cells(controls, start, forecast) & ~set_aside,
+            frozen=frozen_soil(controls, forecast, self.configuration.frozen_rule),
+            snow=snow_cover(controls, forecast, self.configuration.snow_threshold),
+        )
+        equivalents = [equivalent(kind.operator, predictors(controls, forecast, kind.operator)) for kind in types]
+        jacobian = observation_jacobian(controls, ends, perturbation, types, equivalents)
+        jacobian_finite = np.isfinite(jacobian).all(axis=(2, 3))
+        y = compared(types, observations, equivalents, jacobian_finite, masks, controls.cell_dynamic_range)
+        used = y.quality == Quality.USED
+
+        H = np.where(used[:, :, None, None], jacobian, 0.0)
+        R = np.where(used, y.sigma**2, 1.0)
+        d = np.where(used, y.innovation, 0.0)
+        B = np.where(masks.finite[:, None, None], self._background_variance(controls, forecast), 0.0)
+        analysis = sekf.analyse(H, B, R, d)
+        increment = controls.limited(forecast, controls.to_columns(analysis.increment))
+        analysed = controls.add(forecast, increment)
+
+        kept = ~masks.finite[controls.cell]
+        return CycleResult(
+            state=keep_columns(kept, start, analysed),
+            forecast=undefined_in(kept, forecast),
+            analysis=undefined_in(kept, analysed),
+            outputs={},
+            observation=y.observation,
+            predicted=y.predicted,
+            innovation=y.innovation,
+            residual=y.observation - predicted_by(controls, analysed, types),
+            linear_residual=np.where(used, d - sekf.linear_change(H, controls.to_cells(increment)), np.nan),
+            observation_variance=y.sigma**2,
+            background_variance=analysis.background_variance,
+            degrees_of_freedom=analysis.degrees_of_freedom,
+            chi_square=analysis.chi_square,
+            used_count=used.sum(axis=1),
+            quality=y.quality,
+            increment=increment,
+            jacobian=jacobian,
+            set_aside=~masks.finite,
+        )
+
+    def _background_variance(self, controls: ControlVector, forecast: State) -> FloatArray:
+        """The diagonal of B, (cell, 12, control)."""
+        return sekf.background_variance(
+            lai=controls.patches_of(forecast, "LAI"),
+            soil_moisture_error=controls.to_cells(self.configuration.soil_moisture_sigma(controls.dynamic_range)),
+            is_lai=controls.is_lai,
+            present=controls.to_cells(controls.present) > 0.0,
+            lai_relative_error=self.configuration.lai_error,
+        )
+
+
+def observation_jacobian(
+    controls: ControlVector,
+    ends: State,
+    perturbation: FloatArray,
+    types: Sequence[ObservationType],
+    equivalents: Sequence[Equivalent],
+) -> FloatArray:
+    """H (cell, observation, 12, control) by the chain rule through grid means and operators (assimilation.md 4.3).
+
+    H_k = sum_i dh_k/dX_i f_p (X_i,p[run l] - X_i,p[control]) / eps_p,l. ends: states (column, 1 + control, ...) at the
+    window's end, the control run first; perturbation: eps (column, control).
+    """
+    eps = controls.to_cells(perturbation)
+    response: dict[str, FloatArray] = {}
+    rows = np.zeros((controls.cells, len(types), *eps.shape[1:]))
+    for row, (kind, prediction) in enumerate(zip(types, equivalents, strict=True)):
+        for index, name in enumerate(kind.operator.predictor_names):
+            if name not in response:
+                values = controls.patches_of(ends, name)
+                response[name] = sekf.window_jacobian(controls.fraction, values[..., 0], values[..., 1:], eps)
+            rows[:, row] += prediction.jacobian[:, index, None, None] * response[name]
+    return rows
