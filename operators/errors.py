@@ -27,5 +27,17 @@ class OperatorFormatError(OperatorError):
     """Stored operator arrays that are incomplete, altered, or of another kind or version."""
 
 
-class TrainingDataError(OperatorError, ValueError):
-    """Training data that no cell can be trained with: empty window, duplicate dates, wrong options."""
+class OperatorOptionError(OperatorError, ValueError):
+    """Training options that make no sense, alone or together."""
+
+
+class UntrainedOperatorError(OperatorError):
+    """An operator that is asked for predictions before it was fitted."""
+
+
+class DuplicateTimesError(OperatorError, ValueError):
+    """Training samples that carry the same time twice."""
+
+
+class EmptyTrainingWindowError(OperatorError, ValueError):
+    """A training window in which no cell has a single sample."""

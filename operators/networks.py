@@ -1,0 +1,110 @@
+"""The trained networks of all cells, with their scalers and learning curves, as one set of stacked arrays."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from operators.arrays import check_finite, checked_outcome, required_array
+from operators.errors import OperatorFormatError
+from operators.outcome import Outcome
+from operators.protocol import FloatArray, IntArray, OperatorArrays
+
+_DIMENSIONS: dict[str, tuple[str, ...]] = {
+    "cell_ids": ("cell",),
+    "outcome": ("cell",),
+    "input_mean": ("cell", "predictor"),
+    "input_std": ("cell", "predictor"),
+    "target_mean": ("cell",),
+    "target_std": ("cell",),
+    "training_count": ("cell",),
+    "validation_count": ("cell",),
+    "training_rmsd": ("cell", "epoch"),
+    "validation_rmsd": ("cell", "epoch"),
+}
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Every array's first axis is the cell.
+
+    cell_ids, outcome (cell,); kernels (cell, in, out) and biases (cell, out) a layer, for scaled values;
+    input_mean, input_std (cell, predictor), target_mean, target_std (cell,) the scalers, of the training samples;
+    training_count, validation_count (cell,) samples; training_rmsd, validation_rmsd (cell, epoch) the learning curves
+    in the output's unit, NaN after a cell stopped. Cells whose outcome is not TRAINED have NaN weights.
+    """
+
+    cell_ids: IntArray
+    outcome: NDArray[np.int8]
+    kernels: tuple[NDArray[np.floating], ...]
+    biases: tuple[NDArray[np.floating], ...]
+    input_mean: FloatArray
+    input_std: FloatArray
+    target_mean: FloatArray
+    target_std: FloatArray
+    training_count: IntArray
+    validation_count: IntArray
+    training_rmsd: FloatArray
+    validation_rmsd: FloatArray
+
+    def select(self, cells: ArrayLike) -> Self:
+        """The networks of some cells: positions or a mask along the cell axis."""
+        chosen = np.asarray(cells)
+        return self._from_parts(
+            lambda value: tuple(part[chosen] for part in value) if isinstance(value, tuple) else value[chosen], [self]
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Networks"]) -> Self:
+        """The networks of several sets of cells, in their order."""
+        return cls._from_parts(
+            lambda *values: (
+                tuple(np.concatenate(layer) for layer in zip(*values, strict=True))
+                if isinstance(values[0], tuple)
+                else np.concatenate(values)
+            ),
+            parts,
+        )
+
+    @classmethod
+    def _from_parts(cls, combine: Any, parts: Sequence["Networks"]) -> Self:
+        return cls(**{field.name: combine(*(getattr(part, field.name) for part in parts)) for field in fields(cls)})
+
+    def to_arrays(self) -> tuple[dict[str, NDArray[np.generic]], dict[str, tuple[str, ...]]]:
+        """All arrays by name (kernel_0, bias_0, kernel_1, ...) and the names of their axes."""
+        arrays: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in _DIMENSIONS}
+        dimensions = dict(_DIMENSIONS)
+        widths = ["predictor", *(f"neuron_{layer}" for layer in range(len(self.kernels) - 1)), "output"]
+        for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            arrays[f"kernel_{layer}"], arrays[f"bias_{layer}"] = kernel, bias
+            dimensions[f"kernel_{layer}"] = ("cell", widths[layer], widths[layer + 1])
+            dimensions[f"bias_{layer}"] = ("cell", widths[layer + 1])
+        return arrays, dimensions
+
+    @classmethod
+    def from_arrays(cls, stored: OperatorArrays, predictors: int, hidden: Sequence[int]) -> Self:
+        """The networks in a stored operator; OperatorFormatError where an array is missing, misshapen or not finite."""
+        cells = required_array(stored, "cell_ids").size
+        outcome = checked_outcome(stored, cells)
+        parts: dict[str, Any] = {
+            name: required_array(stored, name, cells)
+            for name, dimensions in _DIMENSIONS.items()
+            if dimensions[1:] in ((), ("epoch",))
+        }
+        for name in ("input_mean", "input_std"):
+            parts[name] = required_array(stored, name, shape=(cells, predictors))
+        widths = (predictors, *hidden, 1)
+        kernels, biases = [], []
+        for layer, (width_in, width_out) in enumerate(itertools.pairwise(widths)):
+            kernels.append(required_array(stored, f"kernel_{layer}", shape=(cells, width_in, width_out)))
+            biases.append(required_array(stored, f"bias_{layer}", shape=(cells, width_out)))
+        layers = [f"{kind}_{layer}" for kind in ("kernel", "bias") for layer in range(len(widths) - 1)]
+        trained = outcome == Outcome.TRAINED
+        check_finite(stored, [*layers, "input_mean", "input_std", "target_mean", "target_std"], trained)
+        for name in ("input_std", "target_std"):
+            if not (np.asarray(parts[name])[trained] > 0).all():
+                raise OperatorFormatError(f"stored {stored.kind} operator: {name} must be positive in trained cells")
+        return cls(**(parts | {"outcome": outcome, "kernels": tuple(kernels), "biases": tuple(biases)}))
