@@ -1,0 +1,107 @@
+"""The analysis-ready ERA5 archive on Google Cloud (ARCO): one global hourly Zarr with long variable names.
+
+Its layout was taken from public descriptions, not read from the archive itself: the names are in the table `NAMES`, and
+the tests use a small mimic of it.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from pydantic import Field
+
+from pipeline.ingest import era5
+from pipeline.ingest.errors import IngestError
+from pipeline.ingest.grid import Cells
+from pipeline.location import Location
+
+DEFAULT_URL = "gs://gcp-public-data-arco-era5/ar/full_37-1h-0p25deg-chunk-1.zarr-v3"
+
+NAMES: Mapping[str, tuple[tuple[str, ...], Mapping[str, tuple[float, float]]]] = {
+    "temperature": (("2m_temperature",), era5.KELVIN),
+    "dew_point": (("2m_dewpoint_temperature",), era5.KELVIN),
+    "pressure": (("surface_pressure",), {"Pa": (1.0, 0.0)}),
+    "eastward_wind": (("10m_u_component_of_wind",), era5.SPEED),
+    "northward_wind": (("10m_v_component_of_wind",), era5.SPEED),
+    "shortwave": (("surface_solar_radiation_downwards",), era5.ENERGY),
+    "longwave": (("surface_thermal_radiation_downwards",), era5.ENERGY),
+    "precipitation": (("total_precipitation",), era5.DEPTH),
+    "snowfall": (("snowfall",), era5.DEPTH),
+}
+
+
+class ArcoConfig(era5.GriddedForcingConfig):
+    """`ldas ingest arco`. The period is required: the archive holds the whole globe since 1940."""
+
+    url: str = Field(default=DEFAULT_URL, description="fsspec URL of the Zarr archive")
+    url_options: dict[str, Any] = Field(default={"token": "anon"}, description="fsspec options; never credentials")
+    timeout_s: float = Field(default=120.0, gt=0, description="how long the archive may take to answer")
+
+
+def read(cells: Cells, config: ArcoConfig) -> xr.Dataset:
+    """The ALMA variables at the cells, lazy, over (time, cell).
+
+    :raises IngestError: an archive that does not answer, lacks a variable, or does not hold the period
+    """
+    if config.period.start is None or config.period.end is None:
+        raise IngestError("arco: `period` needs start and end, because the archive holds the whole globe since 1940")
+    dataset = open_archive(config)
+    where = Path(config.url).name
+    _check_span(dataset, config, config.url)
+    start, end = np.datetime64(config.period.start, "ns"), np.datetime64(config.period.end, "ns")
+    part = dataset.sel(time=slice(start, end + np.timedelta64(1, "h")))
+    fields = era5.fields_of(era5.standard_layout(part, Path(where)), NAMES, Path(where))
+    missing = [name for name in NAMES if name not in fields and name != "snowfall"]
+    if missing:
+        raise IngestError(
+            f"{config.url}: no variable {', '.join(NAMES[name][0][0] for name in missing)}; the archive has: "
+            + ", ".join(sorted(map(str, dataset.data_vars))[:40])
+        )
+    return era5.at_cells(fields, cells, config, config.url)
+
+
+def open_archive(config: ArcoConfig) -> xr.Dataset:
+    """The archive as a lazy dataset of the variables in `NAMES`; IngestError when it does not answer in time."""
+    location = Location(config.url, config.url_options)  # refuses credentials and unsafe protocols
+    wanted = [name for names, _ in NAMES.values() for name in names]
+
+    def opened() -> xr.Dataset:
+        # Fill values of times that are not yet there are NaN; blocks in time are set by the caller.
+        dataset = xr.open_zarr(
+            location.zarr_store(read_only=True),
+            chunks={},
+            consolidated=None,
+        )
+        return dataset[[name for name in wanted if name in dataset]].assign_attrs(dataset.attrs)
+
+    return _within(config.timeout_s, opened, config.url)
+
+
+def _within(seconds: float, function: Callable[[], xr.Dataset], url: str) -> xr.Dataset:
+    """The result of a function that must come in time: remote file systems retry for minutes on their own."""
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        return pool.submit(function).result(timeout=seconds)
+    except TimeoutError as error:
+        raise IngestError(
+            f"{url}: the archive did not answer within {seconds:g} s; check the URL and network"
+        ) from error
+    except Exception as error:  # every remote file system has errors of its own
+        raise IngestError(f"{url}: the archive cannot be opened: {type(error).__name__}: {error}") from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _check_span(dataset: xr.Dataset, config: ArcoConfig, where: str) -> None:
+    """The archive says up to when its data are final; later hours are there but empty."""
+    for bound, late in (("valid_time_start", False), ("valid_time_stop", True)):
+        given = dataset.attrs.get(bound)
+        if given is None:
+            continue
+        limit = np.datetime64(str(given)[:10], "D")
+        wanted = np.datetime64(config.period.end if late else config.period.start, "D")
+        if (wanted > limit) if late else (wanted < limit):
+            raise IngestError(f"{where}: data {'end' if late else 'begin'} on {limit}, the period asks for {wanted}")

@@ -1,0 +1,212 @@
+"""From meteorological fields on a latitude x longitude grid to the nine ALMA variables at target cells.
+
+A source module finds and reads its fields (names, units, layouts); this module does what all sources share. Everything
+stays lazy: a field is read in blocks of time when the result is computed.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.resources import files as package_files
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from pipeline import registry
+from pipeline.ingest import gaps, grid, physics
+from pipeline.ingest.config import GapPolicy, Period, SnowRule
+from pipeline.ingest.errors import IngestError
+from pipeline.ingest.files import Times
+from pipeline.ingest.grid import Cells
+
+Array = npt.NDArray[np.float64]
+Fields = dict[str, xr.DataArray]
+
+# What a source provides, each over (time, latitude, longitude). Radiation and precipitation are means over the hour
+# that ENDS at their time (as ERA5's accumulations), everything else belongs to the instant.
+QUANTITIES = {
+    "temperature": "air temperature, K",
+    "dew_point": "dew point temperature, K",
+    "pressure": "surface pressure, Pa",
+    "eastward_wind": "eastward wind, m s-1",
+    "northward_wind": "northward wind, m s-1",
+    "shortwave": "downward shortwave radiation, W m-2",
+    "longwave": "downward longwave radiation, W m-2",
+    "precipitation": "rain and snow, kg m-2 s-1",
+    "snowfall": "snow, kg m-2 s-1",
+}
+OPTIONAL = ("snowfall",)
+HOUR_MEANS = ("shortwave", "longwave")
+
+
+@cache
+def _co2_table() -> tuple[Array, Array]:
+    text = package_files("pipeline.ingest").joinpath("co2_annual_mean.csv")
+    with text.open(encoding="utf-8") as file:
+        table = pd.read_csv(file, comment="#")
+    return table["year"].to_numpy(dtype=np.float64), table["ppm"].to_numpy(dtype=np.float64)
+
+
+def co2_mole_fraction(times: Times) -> Array:
+    """Global mean CO2 mole fraction, ppm: NOAA's annual means at mid-year, linear between (co2_annual_mean.csv).
+
+    :raises IngestError: for a year outside the table (its first and last value reach half a year further)
+    """
+    year = times.astype("datetime64[Y]")
+    start, end = year.astype("datetime64[s]"), (year + 1).astype("datetime64[s]")
+    part = (times.astype("datetime64[s]") - start).astype(np.float64) / (end - start).astype(np.float64)
+    years = year.astype(np.int64) + 1970 + part
+    known_years, ppm = _co2_table()
+    outside = (years < known_years[0]) | (years >= known_years[-1] + 1)
+    if outside.any():
+        raise IngestError(
+            f"the CO2 table has the years {known_years[0]:.0f} to {known_years[-1]:.0f}, not "
+            f"{times[int(np.argmax(outside))].astype('datetime64[Y]')}; give co2_ppm in the configuration"
+        )
+    return np.interp(years, known_years + 0.5, ppm)
+
+
+def hourly_axis(fields: Mapping[str, xr.DataArray], period: Period, where: object) -> Times:
+    """The hours of the period, or else from the first to the last hour that any field has."""
+    first = min(field["time"].to_numpy()[0] for field in fields.values())
+    last = max(field["time"].to_numpy()[-1] for field in fields.values())
+    start = np.datetime64(period.start, "ns") if period.start else first
+    end = np.datetime64(period.end, "ns") if period.end else last
+    axis = np.arange(start, end + np.timedelta64(1, "ns"), gaps.HOUR, dtype="datetime64[ns]")
+    if not len(axis) or end < first or start > last:
+        raise IngestError(
+            f"{where}: the files hold {first.astype('datetime64[m]')} to {last.astype('datetime64[m]')}, the period is "
+            f"{start.astype('datetime64[m]')} to {end.astype('datetime64[m]')}"
+        )
+    return axis
+
+
+def to_cells(field: xr.DataArray, cells: Cells, method: str, where: object) -> xr.DataArray:
+    """A lazy field (time, latitude, longitude) at the cells, (time, cell)."""
+    weights = grid.interpolation_weights(
+        field["latitude"].to_numpy(), field["longitude"].to_numpy(), cells, method, where
+    )
+    box = field.isel(latitude=weights.box_rows, longitude=weights.box_columns)
+    box = box.drop_vars(["latitude", "longitude"]).chunk({"latitude": -1, "longitude": -1})
+    result: xr.DataArray = xr.apply_ufunc(
+        weights.apply,
+        box,
+        input_core_dims=[["latitude", "longitude"]],
+        output_core_dims=[["cell"]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {"cell": len(cells)}},
+        keep_attrs=True,
+    )
+    return result
+
+
+def _lazily(function: Callable[..., Any], *fields: Any) -> xr.DataArray:
+    result: xr.DataArray = xr.apply_ufunc(function, *fields, dask="parallelized", output_dtypes=[np.float64])
+    return result
+
+
+def centred(hour_means: xr.DataArray) -> xr.DataArray:
+    """Values at the instants from means over the hour before: the mean of the hours before and after.
+
+    Sums over time stay the same but for the two ends; the last instant, whose following hour is not there, takes the
+    hour before it.
+    """
+    following = hour_means.shift(time=-1)
+    return xr.where(following.notnull(), 0.5 * (hour_means + following), hour_means)
+
+
+def forcing_at_cells(
+    fields: Fields,
+    cells: Cells,
+    *,
+    period: Period,
+    policy: GapPolicy,
+    snow: SnowRule,
+    co2_ppm: float | None,
+    method: str,
+    radiation: str,
+    where: object,
+) -> xr.Dataset:
+    """The ALMA variables that the fields allow, lazy, over (time, cell), hourly and complete in time.
+
+    :param fields: some or all of `QUANTITIES`, each on its own grid
+    :param radiation: `centred` gives instants (see `centred`); `hour_mean` keeps the mean over the hour before
+    """
+    axis = hourly_axis(fields, period, where)
+    # One more hour, where the files have it, so that the radiation of the last instant is centred too.
+    longer = np.append(axis, axis[-1] + gaps.HOUR)
+    at_cells: Fields = {}
+    for name, field in fields.items():
+        has_next = radiation == "centred" and name in HOUR_MEANS and longer[-1] in field["time"].to_numpy()
+        wanted = longer if has_next else axis
+        complete = gaps.on_axis(field.rename(name), wanted, policy, where)
+        at_cells[name] = to_cells(complete, cells, method, where)
+    if radiation == "centred":
+        for name in HOUR_MEANS:
+            if name in at_cells:
+                at_cells[name] = centred(at_cells[name]).sel(time=axis)
+    return _alma(at_cells, cells, axis, snow, co2_ppm)
+
+
+def _alma(at: Fields, cells: Cells, axis: Times, snow: SnowRule, co2_ppm: float | None) -> xr.Dataset:
+    """ALMA variables from the fields at the cells; a variable whose fields are not all there is left out."""
+    made: Fields = {}
+    if "temperature" in at:
+        made["Tair"] = at["temperature"]
+    if "pressure" in at:
+        made["PSurf"] = at["pressure"]
+    if {"dew_point", "pressure"} <= at.keys():
+        vapour = _lazily(physics.saturation_vapour_pressure, at["dew_point"])
+        made["Qair"] = _lazily(physics.specific_humidity, vapour, at["pressure"])
+    if {"eastward_wind", "northward_wind"} <= at.keys():
+        made["Wind"] = _lazily(np.hypot, at["eastward_wind"], at["northward_wind"])
+    for quantity, alma in (("shortwave", "SWdown"), ("longwave", "LWdown")):
+        if quantity in at:
+            made[alma] = at[quantity].clip(min=0.0)  # packed files hold -1 packing step at night
+    if "precipitation" in at:
+        total = at["precipitation"].clip(min=0.0)  # likewise
+        solid = _snowfall(at, total, snow)
+        if solid is not None:
+            made["Snowf"] = solid
+            made["Rainf"] = total - solid
+    if {"Tair", "Qair", "PSurf"} <= made.keys():
+        ppm = np.full(len(axis), co2_ppm) if co2_ppm is not None else co2_mole_fraction(axis)
+        density = _lazily(physics.air_density, made["Tair"], made["PSurf"], made["Qair"])
+        made["CO2air"] = _lazily(physics.co2_density, xr.DataArray(ppm, dims="time", coords={"time": axis}), density)
+    dataset = xr.Dataset(
+        {
+            name: field.transpose("time", "cell").drop_vars([c for c in field.coords if c != "time"])
+            for name, field in made.items()
+        },
+        coords={"time": axis, **cells.coordinates()},
+    )
+    for name in made:
+        dataset[name].attrs = registry.attributes(name)
+    return dataset
+
+
+def _snowfall(at: Fields, total: xr.DataArray, snow: SnowRule) -> xr.DataArray | None:
+    """Snow within the total, from the source's snowfall or from the temperature of the hour; None without either."""
+    if "snowfall" in at:
+        # Interpolation and packing noise must not make more snow than precipitation.
+        return xr.where(at["snowfall"] > total, total, at["snowfall"].clip(min=0.0))
+    if "temperature" not in at:
+        return None
+    temperature = at["temperature"]
+    before = temperature.shift(time=1)
+    hour = xr.where(before.notnull(), 0.5 * (before + temperature), temperature)
+    fraction = _lazily(lambda kelvin: physics.snow_fraction(kelvin, snow.all_snow_below, snow.all_rain_above), hour)
+    return total * fraction
+
+
+def require_complete(dataset: xr.Dataset, where: object) -> None:
+    """IngestError naming the ALMA variables that could not be made, and what they need."""
+    missing = [name for name in registry.names("forcing") if name not in dataset]
+    if missing:
+        raise IngestError(
+            f"{where}: {', '.join(missing)} cannot be made from the fields that were found; needed are "
+            + "; ".join(f"{name} ({words})" for name, words in QUANTITIES.items() if name not in OPTIONAL)
+        )
