@@ -1,5 +1,6 @@
 """Whole groups, such as ingestion makes: written shard by shard, marked complete at the end, appended to later."""
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -100,14 +101,22 @@ def append_group(root: zarr.Group, path: str, dataset: xr.Dataset, *, dim: str =
 
 
 def _write_variable(array: zarr.Array, item: xr.DataArray, offset: Mapping[str, int]) -> None:
-    """Writes all of a variable, shard by shard, `offset` places after the beginning of the stored array's axes."""
+    """Writes all of a variable, shard by shard, `offset` places after the beginning of the stored array's axes.
+
+    The attribute `sha256` is the checksum of the values in the order in which they were written; what is appended is
+    added to it.
+    """
     item = item.transpose(*dimensions(array))
+    digest = hashlib.sha256(str(array.attrs.get("sha256", "")).encode())
     for region in shard_regions(array):
         source = {d: slice(max(r.start - offset.get(d, 0), 0), r.stop - offset.get(d, 0)) for d, r in region.items()}
         if any(part.stop <= 0 for part in source.values()):
             continue
         target = tuple(slice(max(r.start, offset.get(d, 0)), r.stop) for d, r in region.items())
-        array[target] = np.asarray(item.isel(source).values).astype(array.dtype, copy=False)
+        values = np.ascontiguousarray(np.asarray(item.isel(source).values).astype(array.dtype, copy=False))
+        array[target] = values
+        digest.update(values.tobytes())
+    array.attrs["sha256"] = digest.hexdigest()
 
 
 def dims_of(item: xr.DataArray) -> tuple[str, ...]:

@@ -1,0 +1,228 @@
+"""The experiment file: one strict model, every key with its meaning, unit and default."""
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from landmodel.errors import LdasError
+from pipeline import registry
+from pipeline.location import Location, check_name
+from pipeline.yaml_file import StrictModel, load_model
+
+
+def _name(value: str) -> str:
+    try:
+        return check_name(value)
+    except LdasError as error:
+        raise ValueError(str(error)) from error
+
+
+def _variable(value: str) -> str:
+    try:
+        registry.variable(value)
+    except LdasError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+VariableName = Annotated[str, AfterValidator(_variable)]
+
+
+class StoreConfig(StrictModel):
+    """Where everything is read from and written to."""
+
+    url: str = Field(description="Folder (relative to the experiment file) or fsspec URL of the store")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="fsspec options such as endpoint_url; credentials come from the environment"
+    )
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        try:
+            Location(self.url, self.options)
+        except LdasError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+class IngestStep(StrictModel):
+    """One ingestion that the run does first, when its group is not in the store yet."""
+
+    source: Name = Field(description="Source as in `ldas ingest SOURCE`")
+    config: Path = Field(description="Its configuration file, relative to the experiment file")
+    makes: str = Field(description="Group of the store that it makes; skipped when that group is complete")
+
+
+class PeriodConfig(StrictModel):
+    """First and last day (UTC, both included)."""
+
+    start: date
+    end: date
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.end < self.start:
+            raise ValueError(f"end {self.end} is before start {self.start}")
+        return self
+
+    @property
+    def days(self) -> int:
+        """Number of days."""
+        return (self.end - self.start).days + 1
+
+    @property
+    def stop(self) -> date:
+        """The day after the last one: the run ends at its 00 UTC."""
+        return self.end + timedelta(days=1)
+
+
+class ModelConfig(StrictModel):
+    """Options of ISBA; what the sources leave open is listed with its default in docs/open_options.md."""
+
+    time_step_s: int = Field(
+        1800, description="Model time step (s); a divisor of 3600 or a multiple that divides a day"
+    )
+    pedotransfer: Literal["CH78", "CO84"] = Field("CH78", description="Soil hydraulic properties from clay and sand")
+    light_scheme: Literal["gauss", "carrer"] = Field("gauss", description="Light in the canopy")
+    runoff: Literal["WSAT", "DT92"] = Field("WSAT", description="Saturation runoff")
+    horton: bool = Field(False, description="Infiltration excess runoff")
+    drip: Literal["DEF", "SGH"] = Field("DEF", description="Spatial variability of rain for interception")
+    snow_layers: Literal[3, 12] = Field(12, description="Number of snow layers")
+    soil_respiration: Literal["DEF", "PRM"] = Field("DEF", description="Heterotrophic respiration")
+    analysis_hour_utc: int = Field(9, ge=0, le=23, description="Hour of stored states and of the analysis (UTC)")
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> Self:
+        if self.time_step_s <= 0 or 3600 % self.time_step_s:
+            raise ValueError(f"time_step_s {self.time_step_s} does not divide an hour")
+        return self
+
+
+class SpinUpConfig(StrictModel):
+    """A year of forcing repeated until the slow reservoirs no longer change."""
+
+    year: int = Field(description="Calendar year of forcing that is repeated")
+    repetitions: int = Field(20, ge=1, le=1000, description="Number of repetitions, or the most there may be")
+    soil_water_drift_kg_m2: float | None = Field(
+        None, gt=0, description="A cell stops when its total soil water changes less than this over a year"
+    )
+    biomass_drift_kg_m2: float | None = Field(
+        None, gt=0, description="... and its total biomass (dry matter) changes less than this over a year"
+    )
+
+
+class OutputConfig(StrictModel):
+    """What runs store, by registry name."""
+
+    mean: tuple[VariableName, ...] = Field(
+        ("RN", "H", "LE", "GFLUX", "EVAP", "DRAINAGE", "RUNOFF", "GPP", "RECO"),
+        description="Means over each UTC day",
+    )
+    instant: tuple[VariableName, ...] = Field(
+        ("WG1", "WG2", "WG3", "WG4", "WG5", "WG6", "WG7", "WG8", "TG1", "TG2", "WGI2", "LAI", "SWE"),
+        description="Values at the analysis hour of each day",
+    )
+    per_patch: tuple[VariableName, ...] = Field((), description="Those of the above that are stored per patch too")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        both = set(self.mean) & set(self.instant)
+        if both:
+            raise ValueError(f"{', '.join(sorted(both))} in both mean and instant: choose one")
+        unknown = set(self.per_patch) - set(self.mean) - set(self.instant)
+        if unknown:
+            raise ValueError(f"per_patch {', '.join(sorted(unknown))}: name it in mean or instant too")
+        layered = [n for n in (*self.mean, *self.instant) if registry.variable(n).axis]
+        if layered:
+            raise ValueError(f"{', '.join(layered)}: name the layers one by one, such as {layered[0]}2")
+        return self
+
+
+class OpenLoopConfig(StrictModel):
+    """The model run without observations."""
+
+    name: Name = Field("open_loop", description="Name of the run in the store")
+    restart_on: tuple[date, ...] = Field((), description="Further days at whose analysis hour a restart is stored")
+
+
+class ClusterConfig(StrictModel):
+    """Where tasks run."""
+
+    kind: Literal["local", "address", "slurm", "kubernetes", "gateway"] = Field("local", description="Kind of cluster")
+    workers: int | None = Field(None, ge=1, description="Workers (local: all cores)")
+    threads_per_worker: int = Field(1, ge=1, description="Threads, and so tasks at a time, of each worker")
+    processes: bool = Field(False, description="Local workers as processes instead of threads of this process")
+    memory_limit: str | None = Field(None, description="Memory of each worker, such as 4GiB (local: an equal share)")
+    address: str | None = Field(None, description="Scheduler address for kind address, such as tcp://host:8786")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Passed to the cluster class (queue, image, ...); no credentials"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.kind == "address") != (self.address is not None):
+            raise ValueError("address belongs to kind: address, and is needed there")
+        return self
+
+
+class ExecutionConfig(StrictModel):
+    """How the work is cut and run; results do not depend on it."""
+
+    cells_per_block: int = Field(64, ge=1, description="Cells of one task, and width of a shard")
+    days_per_period: int = Field(366, ge=1, description="Days of one task, and length of a shard")
+    window: int | None = Field(None, ge=1, description="Most tasks in flight (default: three per thread)")
+    retries: int = Field(2, ge=0, description="Times a failed task is tried again before its block is set aside")
+    cluster: ClusterConfig = ClusterConfig()
+
+
+class ExperimentConfig(StrictModel):
+    """An experiment: `ldas run EXPERIMENT.yaml`."""
+
+    name: Name = Field(description="Name of the experiment")
+    description: str = Field("", description="What it is, shown in the report")
+    synthetic: bool = Field(False, description="True when the data are made up; every output then says so")
+    store: StoreConfig
+    ingest: tuple[IngestStep, ...] = ()
+    period: PeriodConfig
+    model: ModelConfig = ModelConfig()
+    spin_up: SpinUpConfig | None = None
+    output: OutputConfig = OutputConfig()
+    open_loop: OpenLoopConfig = OpenLoopConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        outside = [day for day in self.open_loop.restart_on if not self.period.start <= day <= self.period.end]
+        if outside:
+            raise ValueError(f"open_loop.restart_on {outside[0]} is outside the period")
+        in_one_process = self.execution.cluster.kind == "local" and not self.execution.cluster.processes
+        if not self.location.shared_between_processes and not in_one_process:
+            raise ValueError(
+                "a memory:// store is seen by one process only: use a folder, or a local cluster of threads"
+            )
+        return self
+
+    @property
+    def location(self) -> Location:
+        """Location of the store."""
+        return Location(self.store.url, dict(self.store.options))
+
+
+def load_experiment(path: Path) -> ExperimentConfig:
+    """Reads and checks an experiment file; relative paths in it are made relative to its folder."""
+    config = load_model(path, ExperimentConfig)
+    folder = path.resolve().parent
+    url = config.store.url
+    if "://" not in url and not Path(url).expanduser().is_absolute():
+        config = config.model_copy(update={"store": config.store.model_copy(update={"url": str(folder / url)})})
+    steps = tuple(step.model_copy(update={"config": folder / step.config}) for step in config.ingest)
+    return config.model_copy(update={"ingest": steps})
+
+
+def json_schema() -> str:
+    """JSON schema of the experiment file, for editors and documentation."""
+    return json.dumps(ExperimentConfig.model_json_schema(), indent=2, ensure_ascii=False) + "\n"

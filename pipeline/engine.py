@@ -1,0 +1,195 @@
+"""An experiment from its file to its results: check, run, status."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import zarr
+
+from pipeline import cluster, ledger
+from pipeline.config import ExperimentConfig
+from pipeline.errors import ConfigurationError, StoreError
+from pipeline.execution import Listener, Outcome, check_memory, run_stage
+from pipeline.ledger import FAILED, SET_ASIDE, STARTED
+from pipeline.stages import build_stages
+from pipeline.stages.base import Stage, is_done, prepare
+from pipeline.stages.land import FORCING_NAMES, LAND_NAMES, forcing_times
+from pipeline.store import existing_group, has_group, open_store
+
+StageBuilder = Callable[[ExperimentConfig], Iterator[Stage]]
+_TASKS_PER_THREAD = 3  # enough that a thread never waits for the scheduler, few enough to keep it small
+
+
+@dataclass
+class RunResult:
+    """What came of a run, by stage."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every block of every stage was done and no cell was set aside."""
+        return all(outcome.complete for outcome in self.outcomes.values())
+
+
+def run_experiment(
+    config: ExperimentConfig,
+    listener: Listener,
+    *,
+    message: Callable[[str], None] = lambda text: None,
+    stages: StageBuilder = build_stages,
+) -> RunResult:
+    """Runs what is not done yet: ingestion, then one stage after the other, each over all blocks.
+
+    A stage with failed blocks ends the run after it: later stages need all of it. Started again, the run goes on where
+    it stopped.
+    """
+    ingest(config, message)
+    result = RunResult()
+    settings = config.execution
+    with ExitStack() as stack:
+        client = stack.enter_context(cluster.connected(settings.cluster))
+        if client.dashboard_link and config.execution.cluster.kind != "local":
+            message(f"dashboard: {client.dashboard_link}")
+        window = settings.window or _TASKS_PER_THREAD * cluster.threads(client)
+        memory, threads = cluster.worker_memory(client)
+        for stage in stages(config):
+            check_memory(stage, memory, threads)
+            prepare(stage)
+            outcome = run_stage(stage, client, window=window, retries=settings.retries, listener=listener)
+            result.outcomes[stage.name] = outcome
+            if outcome.failures:
+                break
+    return result
+
+
+def ingest(config: ExperimentConfig, message: Callable[[str], None]) -> None:
+    """The ingestion steps whose group is not complete in the store."""
+    for step in config.ingest:
+        if config.location.exists():
+            root = open_store(config.location)
+            if has_group(root, step.makes) and existing_group(root, step.makes).attrs.get("complete", True):
+                continue
+        from pipeline.ingest import run_ingest
+
+        message(f"ingest {step.source}: {step.config}")
+        run_ingest(step.source, step.config)
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One line of `ldas check`."""
+
+    what: str
+    state: str  #: ok, missing or wrong
+    detail: str
+
+
+def check_experiment(config: ExperimentConfig) -> list[CheckRow]:
+    """Everything that can be known before computing: inputs, their span, an earlier run with other settings."""
+    rows = [CheckRow("configuration", "ok", f"{config.name}: {config.period.start} to {config.period.end}")]
+    for step in config.ingest:
+        there = step.config.exists()
+        rows.append(CheckRow(f"ingest {step.source}", "ok" if there else "missing", str(step.config)))
+    if not config.location.exists():
+        state = "ok" if config.ingest else "missing"
+        rows.append(CheckRow("store", state, f"{config.location.url} is not there yet"))
+        return rows
+    root = open_store(config.location)
+    rows.append(CheckRow("store", "ok", config.location.url))
+    made = {step.makes for step in config.ingest}
+    for group, names in (("land", LAND_NAMES), ("forcing", (*FORCING_NAMES, "time"))):
+        rows.append(_check_group(root, group, names, made))
+    if all(row.state == "ok" and row.detail != "made by ingestion" for row in rows):
+        rows += _check_land(root)
+        rows += _check_forcing_span(root, config)
+        rows += _check_earlier_run(root, config)
+    return rows
+
+
+def _check_group(root: zarr.Group, group: str, names: tuple[str, ...], made: set[str]) -> CheckRow:
+    if not has_group(root, group):
+        return CheckRow(group, *(("ok", "made by ingestion") if group in made else ("missing", "not in the store")))
+    missing = [name for name in names if name not in existing_group(root, group)]
+    return CheckRow(group, "missing" if missing else "ok", ", ".join(missing) or f"{len(names)} variables")
+
+
+def _check_land(root: zarr.Group) -> Iterator[CheckRow]:
+    from pipeline import registry
+    from pipeline.errors import RegistryError
+    from pipeline.store import read_region
+
+    for name in LAND_NAMES:
+        try:
+            registry.check_range(name, read_region(root, "land", name), where="land")
+        except RegistryError as error:
+            yield CheckRow(f"land {name}", "wrong", str(error))
+
+
+def _check_forcing_span(root: zarr.Group, config: ExperimentConfig) -> Iterator[CheckRow]:
+    times = forcing_times(root)
+    needed = [(str(config.period.start), str(config.period.stop))]
+    if config.spin_up:
+        start = config.period.start
+        needed.append(tuple(str(start.replace(year=config.spin_up.year + n)) for n in (0, 1)))  # type: ignore[arg-type]
+    for begin, end in needed:
+        inside = str(times[0]) <= begin and str(times[-1]) >= end
+        detail = f"{begin} 00 UTC to {end} 00 UTC needed, {times[0]} to {times[-1]} there"
+        yield CheckRow("forcing span", "ok" if inside else "wrong", detail)
+
+
+def _check_earlier_run(root: zarr.Group, config: ExperimentConfig) -> Iterator[CheckRow]:
+    for stage in build_stages(config):
+        if stage.name not in ledger.experiments(root):
+            continue
+        different = ledger.differences(root, stage.name, stage.identity())
+        try:
+            ledger.refuse_differences(
+                stage.name, {key: value for key, value in different.items() if key not in stage.growing_keys}
+            )
+        except ConfigurationError as error:
+            yield CheckRow(stage.name, "wrong", str(error))
+        else:
+            yield CheckRow(stage.name, "ok", "will be continued")
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """What the ledger says of one experiment of a store."""
+
+    name: str
+    tasks: int
+    done: int
+    started: int
+    failed: int
+    cells_set_aside: int
+    failures: dict[int, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**vars(self), "failures": {str(index): text for index, text in self.failures.items()}}
+
+
+def experiment_status(config: ExperimentConfig) -> list[StageStatus]:
+    """Tasks done, started and failed of every experiment in the store."""
+    if not config.location.exists():
+        raise StoreError(f"{config.location.url} is not there: nothing has been run yet")
+    root = open_store(config.location)
+    found = []
+    for name in ledger.experiments(root):
+        statuses = ledger.statuses(root, name)
+        blocks = ledger.blocks_of(statuses.shape[1], ledger.block_size(root, name))
+        parts = [row[block.region] for row in statuses for block in blocks]
+        found.append(
+            StageStatus(
+                name=name,
+                tasks=len(parts),
+                done=sum(is_done(part) for part in parts),
+                started=sum(bool((part == STARTED).any()) for part in parts),
+                failed=sum(bool((part == FAILED).any()) for part in parts),
+                cells_set_aside=int((statuses[-1] == SET_ASIDE).sum()),
+                failures=ledger.failures(root, name),
+            )
+        )
+    return found

@@ -1,0 +1,196 @@
+"""Runs the tasks of a stage on Dask: a chain per block, a window of tasks in flight, retries, resuming."""
+
+import errno
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from landmodel.errors import LdasError
+from pipeline import ledger
+from pipeline.errors import ExecutionError
+from pipeline.ledger import Block, Period
+from pipeline.stages.base import Stage, TaskResult, is_done, run_task
+from pipeline.store import open_store
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+# A disk that is full or may not be written: trying again, or going on with other blocks, changes nothing.
+_HOPELESS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM}
+_SHARE_OF_WORKER_MEMORY = 0.8  # the rest is the worker's own: libraries, compiled code, communication
+
+
+class Listener(Protocol):
+    """What is told about the progress of a stage."""
+
+    def stage_started(self, name: str, tasks: int, done: int) -> None:
+        """A stage begins: number of tasks, and how many of them the ledger has as done."""
+
+    def task_done(self, result: TaskResult) -> None:
+        """A task has come back."""
+
+    def block_failed(self, block: Block, period: Period, message: str) -> None:
+        """A block is set aside after its last attempt."""
+
+    def stage_finished(self, name: str) -> None:
+        """A stage ends."""
+
+
+@dataclass
+class Outcome:
+    """What came of a stage: cells set aside by the model, blocks that failed with their messages."""
+
+    cells_set_aside: int = 0
+    failures: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was done."""
+        return not self.failures and not self.cells_set_aside
+
+
+@dataclass
+class _Chain:
+    """What is left of a block: its tasks in order, and how often the next one was tried."""
+
+    block: Block
+    periods: deque[Period]
+    attempts: int = 0
+
+
+def run_stage(stage: Stage, client: "Client", *, window: int, retries: int, listener: Listener) -> Outcome:
+    """Runs what the ledger does not have as done. The stage must have been prepared (`stages.base.prepare`).
+
+    Raises ExecutionError when going on is useless: the store is full or may not be written, the scheduler is gone.
+    """
+    root = open_store(stage.location, "a")
+    periods = list(stage.periods())
+    blocks = ledger.blocks_of(stage.cells, stage.cells_per_block)
+    statuses = ledger.statuses(root, stage.name)
+    outcome = Outcome()
+    done = sum(is_done(statuses[period.index, block.region]) for block in blocks for period in periods)
+    listener.stage_started(stage.name, len(blocks) * len(periods), done)
+    chains = _unfinished(blocks, periods, statuses)
+    for chain, error, result in _results(stage, client, chains, window=window):
+        if result is not None:
+            listener.task_done(result)
+            continue
+        period = chain.periods[0]
+        assert error is not None
+        _stop_if_hopeless(stage, error)
+        if isinstance(error, LdasError) or chain.attempts > retries:
+            message = f"{period}: {type(error).__name__}: {error}"
+            outcome.failures[chain.block.index] = message
+            ledger.mark(root, stage.name, chain.block, period, ledger.FAILED)
+            listener.block_failed(chain.block, period, str(error))
+            chain.periods.clear()
+    ledger.set_failures(root, stage.name, outcome.failures)
+    last = ledger.statuses(root, stage.name)[-1] if periods else []
+    outcome.cells_set_aside = int(np.count_nonzero(np.asarray(last) == ledger.SET_ASIDE))
+    if not outcome.failures:
+        stage.finish(root)
+    listener.stage_finished(stage.name)
+    return outcome
+
+
+def _unfinished(blocks: list[Block], periods: list[Period], statuses: np.ndarray) -> Iterator[_Chain]:
+    for block in blocks:
+        left = deque(period for period in periods if not is_done(statuses[period.index, block.region]))
+        if left:
+            yield _Chain(block, left)
+
+
+def _results(
+    stage: Stage, client: "Client", chains: Iterable[_Chain], *, window: int
+) -> Iterator[tuple[_Chain, BaseException | None, TaskResult | None]]:
+    """Submits the next task of each chain, `window` at a time, and yields what comes back.
+
+    Between two yields the caller may clear `chain.periods`; a chain that still has some goes on with its next task, or
+    with the same one after an error.
+    """
+    from distributed import as_completed
+
+    waiting = iter(chains)
+    in_flight: dict[Future, _Chain] = {}
+    finished = as_completed([], loop=client.loop)
+
+    def submit(chain: _Chain) -> None:
+        future = client.submit(
+            run_task,
+            stage,
+            chain.block,
+            chain.periods[0],
+            wait_s=0.0 if chain.attempts == 0 else 0.2 * 2.0**chain.attempts,
+            pure=False,
+            retries=0,
+            key=f"{stage.name}-{chain.block.index}-{chain.periods[0].index}-{next(_submission)}",
+        )
+        in_flight[future] = chain
+        finished.add(future)
+
+    for chain in itertools.islice(waiting, window):
+        submit(chain)
+    while in_flight:
+        future = next(finished)
+        chain = in_flight.pop(future)
+        error, result = _outcome_of(future)
+        chain.attempts = 0 if error is None else chain.attempts + 1
+        if error is None:
+            chain.periods.popleft()
+        future.release()
+        yield chain, error, result
+        if chain.periods:
+            submit(chain)
+        elif (following := next(waiting, None)) is not None:
+            submit(following)
+
+
+_submission = itertools.count()
+
+
+def _outcome_of(future: "Future") -> tuple[BaseException | None, TaskResult | None]:
+    from distributed import CancelledError
+    from distributed.comm import CommClosedError
+
+    try:
+        error = future.exception()
+        return (error, None) if error is not None else (None, future.result())
+    except (CancelledError, CommClosedError, TimeoutError) as lost:
+        raise ExecutionError(
+            "the connection to the Dask scheduler is lost; what the ledger has as done is safe: start the same command "
+            "again and it goes on from there"
+        ) from lost
+
+
+def _stop_if_hopeless(stage: Stage, error: BaseException) -> None:
+    number = getattr(error, "errno", None)
+    if isinstance(error, OSError) and number in _HOPELESS:
+        raise ExecutionError(
+            f"{stage.location.url} cannot be written ({error.strerror or error}); what was complete stays readable: "
+            "make room or give permission, then start the same command again"
+        ) from error
+
+
+def check_memory(stage: Stage, worker_memory: int, threads: int) -> None:
+    """Refuses, before the start, tasks that a worker's memory cannot hold, with the numbers and a block that fits."""
+    most = int(_SHARE_OF_WORKER_MEMORY * worker_memory / threads)
+    needed = stage.memory_bytes(min(stage.cells_per_block, stage.cells))
+    if needed <= most:
+        return
+    fitting = stage.cells_per_block
+    while fitting > 1 and stage.memory_bytes(fitting) > most:
+        fitting //= 2
+    advice = (
+        f"set execution.cells_per_block to {fitting}"
+        if stage.memory_bytes(fitting) <= most
+        else "set execution.days_per_period lower"
+    )
+    raise ExecutionError(
+        f"a task of '{stage.name}' over {min(stage.cells_per_block, stage.cells)} cells needs about "
+        f"{needed / 2**20:.0f} MiB; a worker has {worker_memory / 2**20:.0f} MiB for {threads} task(s) at a time, so "
+        f"{most / 2**20:.0f} MiB each: {advice}, or give the workers more memory"
+    )

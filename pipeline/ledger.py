@@ -1,0 +1,205 @@
+"""What is done: one status per (period, cell) of an experiment, and the configuration that its bytes depend on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+
+from pipeline.errors import ConfigurationError
+from pipeline.provenance import scrubbed
+from pipeline.store import (
+    ArraySpec,
+    create_template,
+    existing_array,
+    existing_group,
+    extend_template,
+    has_group,
+    read_region,
+    write_region,
+)
+
+NOT_STARTED, STARTED, DONE, FAILED, SET_ASIDE = range(5)
+STATUS_NAMES = ("not started", "started", "done", "failed", "set aside")
+_MOST_PERIODS = 4096  # length of a chunk: all periods of a block are one object, which its one writer replaces
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighbouring cells that one task runs: `start` to `stop` (not included) of the cell axis."""
+
+    index: int
+    start: int
+    stop: int
+
+    @property
+    def cells(self) -> int:
+        """Number of cells."""
+        return self.stop - self.start
+
+    @property
+    def region(self) -> slice:
+        """The cells as a slice."""
+        return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class Period:
+    """A time span that one task runs: `start` to `stop` (datetime64[s]); `days` is its slice of the time axis."""
+
+    index: int
+    start: np.datetime64
+    stop: np.datetime64
+    days: slice
+
+    def __str__(self) -> str:
+        return f"{self.start.astype('datetime64[D]')} to {self.stop.astype('datetime64[D]')}"
+
+
+def blocks_of(cells: int, cells_per_block: int) -> list[Block]:
+    """The cell axis cut into blocks."""
+    starts = range(0, cells, cells_per_block)
+    return [Block(index, start, min(start + cells_per_block, cells)) for index, start in enumerate(starts)]
+
+
+def periods_of(start: np.datetime64, days: int, days_per_period: int) -> list[Period]:
+    """A number of days cut into periods, counted from the first day, so that a later end only adds to them."""
+    day = np.timedelta64(1, "D")
+    begin = start.astype("datetime64[s]")
+    return [
+        Period(index, begin + first * day, begin + last * day, slice(first, last))
+        for index, first in enumerate(range(0, days, days_per_period))
+        if (last := min(first + days_per_period, days))
+    ]
+
+
+def path_of(experiment: str) -> str:
+    """Group of an experiment's ledger."""
+    return f"ledger/{experiment}"
+
+
+def create(
+    root: zarr.Group,
+    experiment: str,
+    *,
+    periods: Sequence[Period],
+    cells: int,
+    cells_per_block: int,
+    identity: Mapping[str, Any],
+) -> None:
+    """A new ledger: nothing started."""
+    create_template(
+        root,
+        path_of(experiment),
+        {"status": ArraySpec(("period", "cell"), "int8", 0, _flags())},
+        coordinates={
+            "period": (("period",), np.arange(len(periods))),
+            "cell": (("cell",), np.arange(cells)),
+        },
+        chunks={"period": _MOST_PERIODS, "cell": cells_per_block},
+        attributes={"identity": flatten(identity), "failures": {}, "period_bounds": _bounds(periods)},
+    )
+
+
+def _flags() -> dict[str, Any]:
+    return {
+        "long_name": "status of the task",
+        "flag_values": list(range(len(STATUS_NAMES))),
+        "flag_meanings": " ".join(name.replace(" ", "_") for name in STATUS_NAMES),
+    }
+
+
+def _bounds(periods: Sequence[Period]) -> list[list[str]]:
+    return [[str(period.start), str(period.stop)] for period in periods]
+
+
+def stored_periods(root: zarr.Group, experiment: str) -> list[list[str]]:
+    """Start and stop of each period that the ledger was made for."""
+    bounds: Any = existing_group(root, path_of(experiment)).attrs["period_bounds"]
+    return [[str(start), str(stop)] for start, stop in bounds]
+
+
+def stored_identity(root: zarr.Group, experiment: str) -> dict[str, Any]:
+    """The flat configuration that the ledger was made for."""
+    identity: Any = existing_group(root, path_of(experiment)).attrs["identity"]
+    return dict(identity)
+
+
+def differences(root: zarr.Group, experiment: str, identity: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys whose value differs from the one that made the experiment: key -> (stored, now)."""
+    stored, now = stored_identity(root, experiment), flatten(identity)
+    return {key: (stored.get(key), now.get(key)) for key in sorted({*stored, *now}) if stored.get(key) != now.get(key)}
+
+
+def refuse_differences(experiment: str, different: Mapping[str, tuple[Any, Any]]) -> None:
+    """ConfigurationError naming every differing key, if there is one."""
+    if different:
+        listed = "\n".join(f"  {key}: {old!r} in the store, {new!r} now" for key, (old, new) in different.items())
+        raise ConfigurationError(
+            f"experiment '{experiment}' is in the store with another configuration:\n{listed}\n"
+            "Give these keys their old values, or start a new experiment: another run name or another store.url"
+        )
+
+
+def extend(root: zarr.Group, experiment: str, periods: Sequence[Period], identity: Mapping[str, Any]) -> None:
+    """Takes in a later end: new periods are not started, and so is a last one that has become longer."""
+    path = path_of(experiment)
+    old = stored_periods(root, experiment)
+    extend_template(root, path, "period", np.arange(len(periods)))
+    status = read_region(root, path, "status")
+    for index, (before, now) in enumerate(zip(old, _bounds(periods), strict=False)):
+        if before != now:
+            status[index] = NOT_STARTED
+    write_region(root, path, {"status": status}, {})
+    existing_group(root, path).attrs.update({"period_bounds": _bounds(periods), "identity": flatten(identity)})
+
+
+def statuses(root: zarr.Group, experiment: str) -> np.ndarray:
+    """Status of every (period, cell)."""
+    return read_region(root, path_of(experiment), "status")
+
+
+def block_status(root: zarr.Group, experiment: str, block: Block) -> np.ndarray:
+    """Status of every period and cell of a block."""
+    return read_region(root, path_of(experiment), "status", {"cell": block.region})
+
+
+def mark(root: zarr.Group, experiment: str, block: Block, period: Period, status: int | np.ndarray) -> None:
+    """Sets the status of a block's cells in a period; only the block's own task, or the driver after it, may."""
+    current = block_status(root, experiment, block)
+    current[period.index] = status
+    write_region(root, path_of(experiment), {"status": current}, {"cell": block.region})
+
+
+def set_failures(root: zarr.Group, experiment: str, failures: Mapping[int, str]) -> None:
+    """What went wrong, by block index; written by the driver only."""
+    existing_group(root, path_of(experiment)).attrs["failures"] = {str(index): text for index, text in failures.items()}
+
+
+def failures(root: zarr.Group, experiment: str) -> dict[int, str]:
+    """Messages of the blocks that failed."""
+    stored: Any = existing_group(root, path_of(experiment)).attrs.get("failures", {})
+    return {int(index): str(text) for index, text in stored.items()}
+
+
+def experiments(root: zarr.Group) -> list[str]:
+    """Names of the experiments that have a ledger."""
+    return sorted(existing_group(root, "ledger").group_keys()) if has_group(root, "ledger") else []
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys and plain JSON values."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = scrubbed(value)
+    return flat
+
+
+def block_size(root: zarr.Group, experiment: str) -> int:
+    """Cells per block of an experiment."""
+    array = existing_array(root, path_of(experiment), "status")
+    return int(array.chunks[1])

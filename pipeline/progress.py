@@ -1,0 +1,117 @@
+"""What one sees of a run: a live line per stage in a terminal, plain lines at intervals in a log."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from pipeline.ledger import Block, Period
+from pipeline.stages.base import TaskResult
+
+_DAYS_PER_YEAR = 365.25
+
+
+@dataclass
+class _Stage:
+    name: str
+    tasks: int
+    done: int
+    began: float
+    cell_years: float = 0.0
+    failed: list[str] = field(default_factory=list)
+
+    def rate(self, now: float) -> float:
+        """Cell-years per second since the stage began."""
+        return self.cell_years / max(now - self.began, 1e-9)  # the clock may not have ticked yet
+
+
+class ProgressDisplay:
+    """Listens to the stages of a run (`execution.Listener`)."""
+
+    def __init__(
+        self, console: Console | None = None, *, interval_s: float = 10.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """console: where to; a console that is no terminal gets plain lines, at most one per `interval_s` and stage."""
+        self._console = console or Console(stderr=True)
+        self._interval = interval_s
+        self._clock = clock
+        self._stage: _Stage | None = None
+        self._last_line = 0.0
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def message(self, text: str) -> None:
+        """A line of its own."""
+        self._console.print(text, highlight=False, markup=False)
+
+    def stage_started(self, name: str, tasks: int, done: int) -> None:
+        """See `execution.Listener`."""
+        self._stage = _Stage(name, tasks, done, self._clock())
+        self._last_line = self._clock()
+        if self._bar:
+            self._task = self._bar.add_task(name, total=tasks, completed=done, rate="")
+        else:
+            self.message(f"{name}: {tasks} tasks, {done} done before")
+
+    def task_done(self, result: TaskResult) -> None:
+        """See `execution.Listener`."""
+        stage, now = self._running(), self._clock()
+        stage.done += 1
+        stage.cell_years += result.cells * result.days / _DAYS_PER_YEAR
+        if self._bar:
+            self._bar.update(self._task, completed=stage.done, rate=f"{stage.rate(now):.2f} cell-years/s")
+        elif now - self._last_line >= self._interval:
+            self._last_line = now
+            left = (stage.tasks - stage.done) * (now - stage.began) / max(stage.done, 1)
+            self.message(
+                f"{stage.name}: {stage.done}/{stage.tasks} tasks, {stage.rate(now):.2f} cell-years/s, {left:.0f} s left"
+            )
+
+    def block_failed(self, block: Block, period: Period, message: str) -> None:
+        """See `execution.Listener`."""
+        self._running().failed.append(message)
+        self.message(f"block {block.index} (cells {block.start} to {block.stop - 1}), {period}: set aside: {message}")
+
+    def stage_finished(self, name: str) -> None:
+        """See `execution.Listener`."""
+        stage, now = self._running(), self._clock()
+        failed = f", {len(stage.failed)} blocks set aside" if stage.failed else ""
+        self.message(f"{name}: done in {now - stage.began:.1f} s ({stage.rate(now):.2f} cell-years/s){failed}")
+
+    def _running(self) -> _Stage:
+        if self._stage is None:
+            raise RuntimeError("no stage has started")
+        return self._stage

@@ -1,0 +1,153 @@
+"""What the stages that run the land model share: parameters and forcing of a block, and the model itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+import landmodel
+from pipeline import registry
+from pipeline.config import ExperimentConfig
+from pipeline.errors import StoreError
+from pipeline.forcing import TimedForcing, land_forcing
+from pipeline.forcing_check import check_forcing
+from pipeline.ledger import Block
+from pipeline.provenance import group_checksum, provenance
+from pipeline.stages.base import Stage
+from pipeline.store import committed_sizes, existing_group, has_group, read_region
+
+FORCING_NAMES = registry.names("forcing")
+LAND_NAMES = ("latitude", "longitude", "clay", "sand", "patch_fraction")
+_DAY = np.timedelta64(1, "D")
+
+
+@dataclass(frozen=True)
+class LandStage(Stage):
+    """A stage that runs the land model for an experiment."""
+
+    config: ExperimentConfig
+
+    def model_options(self) -> Any:
+        """`landmodel.Options` of the configuration."""
+        chosen = self.config.model.model_dump(exclude={"time_step_s", "analysis_hour_utc"})
+        return landmodel.Options(**chosen)
+
+    def model_identity(self) -> dict[str, Any]:
+        """Options that the state of the model depends on."""
+        return self.config.model.model_dump(exclude={"analysis_hour_utc"})
+
+    def parameters(self, root: zarr.Group, block: Block) -> Any:
+        """`landmodel.Parameters` of a block's columns, from the group `land`."""
+        land = {name: read_region(root, "land", name, {"cell": block.region}) for name in LAND_NAMES}
+        return landmodel.columns_from_fractions(
+            np.asarray(land["patch_fraction"], dtype=np.float64),
+            *(np.asarray(land[name], dtype=np.float64) for name in ("clay", "sand", "latitude", "longitude")),
+            self.model_options(),
+        )
+
+    def forcing(self, root: zarr.Group, block: Block, start: np.datetime64, stop: np.datetime64) -> TimedForcing:
+        """Checked forcing of a block from `start` to `stop` (record at `stop` included)."""
+        times = forcing_times(root)
+        first, last = np.searchsorted(times, [start, stop])
+        if first >= len(times) or times[first] != start or last >= len(times) or times[last] != stop:
+            raise StoreError(
+                f"the forcing of the store runs from {times[0]} to {times[-1]}; {start} to {stop} is needed, with "
+                "records at both ends (the last interval ends with the record at its end)"
+            )
+        region = {"time": slice(int(first), int(last) + 1), "cell": block.region}
+        dataset = xr.Dataset(
+            {name: (("time", "cell"), read_region(root, "forcing", name, region)) for name in FORCING_NAMES},
+            coords={"time": times[first : last + 1], "cell": np.arange(block.start, block.stop)},
+        )
+        latitude, longitude = (read_region(root, "land", n, {"cell": block.region}) for n in ("latitude", "longitude"))
+        check_forcing(dataset, latitude, longitude, f"{self.location.url} forcing")
+        return land_forcing(dataset)
+
+    def run_model(
+        self, parameters: Any, state: Any, forcing: TimedForcing, start: np.datetime64, stop: np.datetime64, output: Any
+    ) -> tuple[Any, dict[str, np.ndarray]]:
+        """Runs the model from `start` to `stop`."""
+        step_s = self.config.model.time_step_s
+        return landmodel.Isba(parameters, self.model_options()).run(
+            state,
+            forcing.forcing,
+            start=str(start),
+            step_s=step_s,
+            steps=int((stop - start) / np.timedelta64(step_s, "s")),
+            forcing_start=str(forcing.start),
+            forcing_step_s=forcing.step_s,
+            output=output,
+        )
+
+    def group_attributes(self, root: zarr.Group) -> dict[str, Any]:
+        """Attributes for the groups that this stage makes."""
+        names = [name for name in ("land", "forcing") if has_group(root, name)]
+        inputs = {name: group_checksum(existing_group(root, name)) for name in names}
+        attributes = provenance(self.config.model_dump(mode="json"), inputs)
+        return {**attributes, "experiment": self.config.name, "synthetic": self.config.synthetic}
+
+
+def forcing_times(root: zarr.Group) -> np.ndarray:
+    """Times of the forcing, up to what is complete."""
+    group = existing_group(root, "forcing")
+    size = committed_sizes(group).get("time")
+    return read_region(root, "forcing", "time", {"time": slice(0, size)})
+
+
+def number_of_cells(root: zarr.Group) -> int:
+    """Size of the cell axis."""
+    return len(read_region(root, "land", "latitude"))
+
+
+def number_of_patches(root: zarr.Group) -> int:
+    """Size of the patch axis."""
+    return int(read_region(root, "land", "patch_fraction", {"cell": slice(0, 1)}).shape[1])
+
+
+def land_checksum(root: zarr.Group) -> str:
+    """Checksum of the group `land`."""
+    return group_checksum(existing_group(root, "land"))
+
+
+def subset(values: Any, chosen: np.ndarray) -> Any:
+    """A named tuple of arrays over columns, for some of the columns."""
+    return type(values)(*(np.ascontiguousarray(field[chosen]) for field in values))
+
+
+def merged(base: Any, part: Any, chosen: np.ndarray) -> Any:
+    """A copy of `base` with the chosen columns taken from `part`."""
+    fields = []
+    for old, new in zip(base, part, strict=True):
+        field = np.array(old)
+        field[chosen] = new
+        fields.append(field)
+    return type(base)(*fields)
+
+
+def failed_columns(before: Any, after: Any) -> np.ndarray:
+    """Columns with a number that was finite before a run and is not after it."""
+    failed = np.zeros(len(before[0]), dtype=bool)
+    for old, new in zip(before, after, strict=True):
+        lost = np.isfinite(old) & ~np.isfinite(new)
+        failed |= lost.reshape(len(failed), -1).any(axis=1)
+    return failed
+
+
+def cells_with(columns: np.ndarray, cell_of_column: np.ndarray, cells: int) -> np.ndarray:
+    """Cells (boolean) that have one of the chosen columns."""
+    found = np.zeros(cells, dtype=bool)
+    found[cell_of_column[columns]] = True
+    return found
+
+
+def day_axis(start: np.datetime64, days: int) -> np.ndarray:
+    """Midnights of the days of a run: the labels of daily output."""
+    return (start.astype("datetime64[D]") + np.arange(days) * _DAY).astype("datetime64[s]")
+
+
+def identity_sections(config: ExperimentConfig, sections: Sequence[str]) -> Mapping[str, Any]:
+    """Sections of the configuration as plain values."""
+    return config.model_dump(mode="json", include=set(sections))

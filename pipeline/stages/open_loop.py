@@ -1,0 +1,239 @@
+"""The open loop: the land model over the whole period, without observations."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, ClassVar
+
+import numpy as np
+import zarr
+
+import landmodel
+from pipeline import ledger, registry
+from pipeline.ledger import Block, Period, periods_of
+from pipeline.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
+from pipeline.stages import spin_up
+from pipeline.stages.land import (
+    LandStage,
+    cells_with,
+    day_axis,
+    failed_columns,
+    identity_sections,
+    land_checksum,
+    merged,
+    number_of_patches,
+    subset,
+)
+from pipeline.store import ArraySpec, create_template, extend_template, has_group, write_region
+
+_CHUNK_CELLS = 16  # cells of one chunk inside a shard: a time series of one cell reads little else
+
+
+@dataclass(frozen=True)
+class OpenLoop(LandStage):
+    """Daily means of fluxes, instants at the analysis hour, a restart at the end of each period and on chosen days."""
+
+    columns_per_cell: int
+    growing_keys: ClassVar[tuple[str, ...]] = ("period.end",)
+
+    @property
+    def group(self) -> str:
+        """Group of the output."""
+        return f"runs/{self.name}"
+
+    def periods(self) -> Sequence[Period]:
+        """See `Stage.periods`."""
+        period = self.config.period
+        return periods_of(np.datetime64(period.start, "s"), period.days, self.config.execution.days_per_period)
+
+    def identity(self) -> Mapping[str, Any]:
+        """See `Stage.identity`."""
+        return {
+            **identity_sections(self.config, ("period", "spin_up", "output", "open_loop")),
+            "model": self.config.model.model_dump(),
+            "execution": {
+                "cells_per_block": self.cells_per_block,
+                "days_per_period": self.config.execution.days_per_period,
+            },
+            "land": land_checksum(self.root()),
+        }
+
+    def create(self, root: zarr.Group) -> None:
+        """See `Stage.create`."""
+        output, patches = self.config.output, number_of_patches(root)
+        specs = {}
+        for name in (*output.mean, *output.instant):
+            attributes = self._output_attributes(name)
+            specs[name] = ArraySpec(("time", "cell"), "float32", None, attributes)
+            if name in output.per_patch:
+                specs[f"{name}_patch"] = ArraySpec(("time", "cell", "patch"), "float32", None, attributes)
+        days = self.config.execution.days_per_period
+        create_template(
+            root,
+            self.group,
+            specs,
+            coordinates={
+                "time": (("time",), self._days()),
+                "cell": (("cell",), np.arange(self.cells)),
+                "patch": (("patch",), np.arange(1, patches + 1)),
+            },
+            chunks={"time": days, "cell": min(_CHUNK_CELLS, self.cells_per_block)},
+            shards={"time": days, "cell": self.cells_per_block},
+            attributes={
+                **self.group_attributes(root),
+                "time_label": "00 UTC of the day",
+                "analysis_hour_utc": self.config.model.analysis_hour_utc,
+            },
+        )
+        self._create_restarts(root)
+
+    def _output_attributes(self, name: str) -> dict[str, Any]:
+        if name in self.config.output.mean:
+            return {"cell_methods": "time: mean", "comment": "mean from 00 UTC to 24 UTC of the day"}
+        hour = self.config.model.analysis_hour_utc
+        return {"cell_methods": "time: point", "comment": f"value at {hour:02d} UTC of the day"}
+
+    def _days(self) -> np.ndarray:
+        return day_axis(np.datetime64(self.config.period.start), self.config.period.days)
+
+    def _create_restarts(self, root: zarr.Group) -> None:
+        example = landmodel.cold_start(self.parameters(root, Block(0, 0, 1)), air_temperature=285.0)
+        ends = [period.stop for period in self.periods()]
+        for instant in (*ends, *(self._restart_instant(day) for day in self.config.open_loop.restart_on)):
+            if not has_group(root, restart_path(self.name, instant)):
+                create_restart(
+                    root,
+                    self.name,
+                    instant,
+                    example,
+                    cells=self.cells,
+                    patches=number_of_patches(root),
+                    cells_per_block=self.cells_per_block,
+                    model=self.model_identity(),
+                    attributes=self.group_attributes(root),
+                )
+
+    def _restart_instant(self, day: date) -> np.datetime64:
+        return np.datetime64(day, "s") + np.timedelta64(self.config.model.analysis_hour_utc, "h")
+
+    def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
+        """See `Stage.extend`: a last period that was shorter than it is now is run again, its restart goes."""
+        old_end, now = old_periods[-1][1], self.periods()[len(old_periods) - 1].stop
+        stale = restart_path(self.name, np.datetime64(old_end, "s"))
+        if np.datetime64(old_end, "s") != now and has_group(root, stale):
+            del root[stale]
+        extend_template(root, self.group, "time", self._days())
+        self._create_restarts(root)
+
+    def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
+        """See `Stage.compute`."""
+        parameters = self.parameters(root, block)
+        columns = columns_of(parameters)
+        forcing = self.forcing(root, block, period.start, period.stop)
+        before = self._initial_state(root, block, period, parameters, columns, forcing)
+        lost = self._lost_before(root, block, period)
+        chosen = ~lost[columns.cell]
+        after, outputs = before, dict[str, np.ndarray]()
+        if chosen.any():
+            used = subset(parameters, chosen)
+            start_state = subset(before, chosen)
+            part, outputs = self.run_model(used, start_state, forcing, period.start, period.stop, self._request())
+            failed = failed_columns(start_state, part)
+            lost |= cells_with(failed, columns.cell[chosen], block.cells)
+            after = merged(before, part, chosen)
+            back = lost[columns.cell]
+            after = merged(after, subset(before, back), back)  # the last good state of cells that failed
+        patches = number_of_patches(root)
+        values = self._outputs(outputs, np.asarray(parameters.fraction), columns, chosen, lost, patches, period)
+        write_region(root, self.group, values, {"time": period.days, "cell": block.region})
+        self._write_extra_restarts(root, block, period, parameters, columns, before, forcing)
+        write_restart(root, restart_path(self.name, period.stop), after, columns, block)
+        return np.where(lost, ledger.SET_ASIDE, ledger.DONE).astype("int8")
+
+    def _initial_state(
+        self, root: zarr.Group, block: Block, period: Period, parameters: Any, columns: Columns, forcing: Any
+    ) -> Any:
+        if period.index == 0 and self.config.spin_up is None:
+            temperature = forcing.forcing.Tair.mean(axis=0)
+            return landmodel.cold_start(parameters, air_temperature=temperature[columns.cell])
+        experiment = spin_up.NAME if period.index == 0 else self.name
+        path = restart_path(experiment, period.start)
+        state = landmodel.State
+        return read_restart(root, path, state, state._fields, columns, block, model=self.model_identity())
+
+    def _lost_before(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
+        """Cells that were set aside in an earlier period, or in the spin-up."""
+        lost = np.zeros(block.cells, dtype=bool)
+        if period.index:
+            lost |= ledger.block_status(root, self.name, block)[period.index - 1] == ledger.SET_ASIDE
+        elif self.config.spin_up is not None:
+            lost |= ledger.block_status(root, spin_up.NAME, block)[-1] == ledger.SET_ASIDE
+        return lost
+
+    def _request(self) -> Any:
+        output = self.config.output
+        return landmodel.OutputRequest(
+            mean=tuple(dict.fromkeys(registry.base_name(name) for name in output.mean)),
+            instant=tuple(dict.fromkeys(registry.base_name(name) for name in output.instant)),
+            instant_hour=self.config.model.analysis_hour_utc,
+            interval_s=86400,
+        )
+
+    def _outputs(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        fraction: np.ndarray,
+        columns: Columns,
+        chosen: np.ndarray,
+        lost: np.ndarray,
+        patches: int,
+        period: Period,
+    ) -> dict[str, np.ndarray]:
+        """Cell means (and values per patch) as they are stored; cells that were set aside are NaN."""
+        days = period.days.stop - period.days.start
+        cell, patch = columns.cell[chosen], columns.patch[chosen]
+        share = np.zeros((len(lost), patches))
+        share[cell, patch] = fraction[chosen]
+        values = {}
+        for name in (*self.config.output.mean, *self.config.output.instant):
+            entry = registry.variable(name)
+            dense = np.full((days, len(lost), patches), np.nan)
+            if outputs:
+                output = outputs[registry.base_name(name)]
+                dense[:, cell, patch] = output if entry.layer is None else output[:, :, entry.layer - 1]
+            mean = np.zeros((days, len(lost)))
+            for column in range(patches):  # in the order of the patches, so that the sum is the same for every block
+                part = dense[:, :, column] * share[:, column]
+                mean += np.where(np.isfinite(part), part, 0.0)  # undefined in a patch (LAI of bare soil) counts 0
+            mean[:, lost] = np.nan
+            values[name] = mean
+            if name in self.config.output.per_patch:
+                dense[:, lost] = np.nan
+                values[f"{name}_patch"] = dense
+        return values
+
+    def _write_extra_restarts(
+        self,
+        root: zarr.Group,
+        block: Block,
+        period: Period,
+        parameters: Any,
+        columns: Columns,
+        before: Any,
+        forcing: Any,
+    ) -> None:
+        """Restarts at the analysis hour of chosen days: the period is run once more up to there, without output."""
+        for day in self.config.open_loop.restart_on:
+            instant = self._restart_instant(day)
+            if period.start < instant < period.stop:
+                state, _ = self.run_model(parameters, before, forcing, period.start, instant, None)
+                write_restart(root, restart_path(self.name, instant), state, columns, block)
+
+    def memory_bytes(self, cells: int) -> int:
+        """Forcing of a period in double precision with a copy; outputs of all layers; dense output per patch."""
+        days = min(self.config.execution.days_per_period, self.config.period.days)
+        names = len(self.config.output.mean) + len(self.config.output.instant)
+        forcing = 2 * 8 * 9 * (24 * days + 1)
+        columns = self.columns_per_cell * (8 * days * (names + 14) + 8192)
+        dense = 8 * days * 12 * 4 + 8 * days * names
+        return cells * (forcing + columns + dense)

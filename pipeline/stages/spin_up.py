@@ -1,0 +1,163 @@
+"""Spin-up: one year of forcing repeated from a cold start, until the slow reservoirs no longer change."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+
+import landmodel
+from pipeline import ledger
+from pipeline.config import SpinUpConfig
+from pipeline.ledger import Block, Period
+from pipeline.restart import columns_of, create_restart, restart_path, write_restart
+from pipeline.stages.land import (
+    LandStage,
+    cells_with,
+    failed_columns,
+    identity_sections,
+    land_checksum,
+    merged,
+    number_of_patches,
+    subset,
+)
+from pipeline.store import ArraySpec, create_template, write_region
+
+NAME = "spin_up"
+GROUP = f"runs/{NAME}"
+
+
+@dataclass(frozen=True)
+class SpinUp(LandStage):
+    """Runs the year that begins on the experiment's first day, moved to the spin-up year, again and again.
+
+    A cell stops for itself when it no longer drifts, so the result does not depend on the cells beside it. The state
+    after the last repetition is the restart of `spin_up` at the experiment's start.
+    """
+
+    columns_per_cell: int
+
+    @property
+    def settings(self) -> SpinUpConfig:
+        """The section `spin_up` of the configuration."""
+        assert self.config.spin_up is not None
+        return self.config.spin_up
+
+    @property
+    def year(self) -> tuple[np.datetime64, np.datetime64]:
+        """Begin and end of the repeated year: the same days of the year as the experiment's start."""
+        start = self.config.period.start
+        first, after = (np.datetime64(start.replace(year=self.settings.year + n), "s") for n in (0, 1))
+        return first, after
+
+    def periods(self) -> Sequence[Period]:
+        """One: a block's spin-up is one task."""
+        return [Period(0, *self.year, slice(0, 1))]
+
+    def identity(self) -> Mapping[str, Any]:
+        """See `Stage.identity`."""
+        return {
+            **identity_sections(self.config, ("spin_up",)),
+            "model": self.model_identity(),
+            "period": {"start": str(self.config.period.start)},
+            "execution": {"cells_per_block": self.cells_per_block},
+            "land": land_checksum(self.root()),
+        }
+
+    def create(self, root: zarr.Group) -> None:
+        """See `Stage.create`."""
+        attributes = self.group_attributes(root)
+        repetitions = self.settings.repetitions
+        create_template(
+            root,
+            GROUP,
+            {
+                "TOTAL_SOIL_WATER": ArraySpec(("repetition", "cell")),
+                "TOTAL_BIOMASS": ArraySpec(("repetition", "cell")),
+                "repetitions": ArraySpec(("cell",), "int32", 0, {"long_name": "repetitions until the drift was small"}),
+            },
+            coordinates={
+                "repetition": (("repetition",), np.arange(1, repetitions + 1)),
+                "cell": (("cell",), np.arange(self.cells)),
+            },
+            chunks={"cell": self.cells_per_block},
+            attributes=attributes,
+        )
+        first = self.parameters(root, Block(0, 0, 1))
+        create_restart(
+            root,
+            NAME,
+            np.datetime64(self.config.period.start, "s"),
+            landmodel.cold_start(first, air_temperature=285.0),
+            cells=self.cells,
+            patches=number_of_patches(root),
+            cells_per_block=self.cells_per_block,
+            model=self.model_identity(),
+            attributes=attributes,
+        )
+
+    def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
+        """See `Stage.compute`."""
+        parameters = self.parameters(root, block)
+        columns = columns_of(parameters)
+        forcing = self.forcing(root, block, period.start, period.stop)
+        mean_temperature = forcing.forcing.Tair.mean(axis=0)
+        state = landmodel.cold_start(parameters, air_temperature=mean_temperature[columns.cell])
+        water = np.full((self.settings.repetitions, block.cells), np.nan)
+        biomass = np.full_like(water, np.nan)
+        used = np.zeros(block.cells, dtype=np.int32)
+        running = np.ones(block.cells, dtype=bool)
+        lost = np.zeros(block.cells, dtype=bool)
+        before = _totals(state, parameters, block.cells)
+        for repetition in range(self.settings.repetitions):
+            chosen = running[columns.cell]
+            part, _ = self.run_model(
+                subset(parameters, chosen), subset(state, chosen), forcing, period.start, period.stop, None
+            )
+            candidate = merged(state, part, chosen)
+            failed = failed_columns(state, candidate)
+            lost |= cells_with(failed, columns.cell, block.cells)
+            state = merged(candidate, subset(state, lost[columns.cell]), lost[columns.cell])
+            after = _totals(state, parameters, block.cells)
+            used[running] = repetition + 1
+            water[repetition], biomass[repetition] = after
+            running &= ~lost & ~self._settled(before, after)
+            before = after
+            if not running.any():
+                break
+        settled_at = used - 1
+        for values in (water, biomass):  # a cell that stopped early keeps its last value
+            for cell in range(block.cells):
+                values[used[cell] :, cell] = values[settled_at[cell], cell]
+        write_region(
+            root,
+            GROUP,
+            {"TOTAL_SOIL_WATER": water, "TOTAL_BIOMASS": biomass, "repetitions": used},
+            {"cell": block.region},
+        )
+        write_restart(root, restart_path(NAME, np.datetime64(self.config.period.start, "s")), state, columns, block)
+        return np.where(lost, ledger.SET_ASIDE, ledger.DONE).astype("int8")
+
+    def _settled(self, before: tuple[np.ndarray, np.ndarray], after: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        """Cells whose soil water and biomass changed less than the limits; none when no limit is given."""
+        limits = (self.settings.soil_water_drift_kg_m2, self.settings.biomass_drift_kg_m2)
+        if limits == (None, None):
+            return np.zeros(len(after[0]), dtype=bool)
+        settled = np.ones(len(after[0]), dtype=bool)
+        for old, new, limit in zip(before, after, limits, strict=True):
+            if limit is not None:
+                settled &= np.abs(new - old) < limit
+        return settled
+
+    def memory_bytes(self, cells: int) -> int:
+        """Forcing of a year in double precision with a copy, and the columns' states."""
+        return cells * (2 * 8 * 9 * 8785 + self.columns_per_cell * 8192)
+
+
+def _totals(state: Any, parameters: Any, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Total soil water (liquid and ice, kg m-2) and total biomass (kg m-2) of each cell."""
+    water = np.nansum(1000.0 * (state.soil_water + state.soil_ice) * parameters.layer_thickness, axis=1)
+    biomass = np.nansum(state.biomass, axis=1)
+    cell = np.asarray(parameters.cell)
+    return tuple(np.bincount(cell, parameters.fraction * total, minlength=cells) for total in (water, biomass))  # type: ignore[return-value]
