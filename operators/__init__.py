@@ -1,1 +1,64 @@
 """Observation operators: from what the land model knows to what a satellite sees, one function per grid cell."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from operators.architecture import ARCHITECTURES, search_architectures
+    from operators.cells import cell_ids_from_coordinates
+    from operators.checks import require
+    from operators.direct import DirectOperator
+    from operators.keras_file import export_keras, import_keras
+    from operators.kinds import from_arrays
+    from operators.neural import NeuralOperator
+    from operators.options import NeuralOptions
+    from operators.outcome import Outcome
+    from operators.protocol import ObservationOperator
+    from operators.scores import score
+    from operators.sensitivity import predictor_sensitivity
+    from operators.water_cloud import WaterCloudOperator, WaterCloudOptions
+
+_HOMES = {
+    "ARCHITECTURES": "architecture",
+    "DirectOperator": "direct",
+    "NeuralOperator": "neural",
+    "NeuralOptions": "options",
+    "ObservationOperator": "protocol",
+    "Outcome": "outcome",
+    "WaterCloudOperator": "water_cloud",
+    "WaterCloudOptions": "water_cloud",
+    "cell_ids_from_coordinates": "cells",
+    "export_keras": "keras_file",
+    "from_arrays": "kinds",
+    "import_keras": "keras_file",
+    "predictor_sensitivity": "sensitivity",
+    "require": "checks",
+    "score": "scores",
+    "search_architectures": "architecture",
+}
+
+__all__ = [
+    "ARCHITECTURES",
+    "DirectOperator",
+    "NeuralOperator",
+    "NeuralOptions",
+    "ObservationOperator",
+    "Outcome",
+    "WaterCloudOperator",
+    "WaterCloudOptions",
+    "cell_ids_from_coordinates",
+    "export_keras",
+    "from_arrays",
+    "import_keras",
+    "predictor_sensitivity",
+    "require",
+    "score",
+    "search_architectures",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names on first use, so that importing one part does not load compilers and optimisers of the others."""
+    if name in _HOMES:
+        return getattr(import_module(f"operators.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'operators' has no attribute {name!r}")

@@ -127,7 +127,7 @@ def require(
     else:
         advice = "all of the run's cells have one, in another order or number: use select()"
     raise OperatorMismatchError(
-        f"{type(operator).__name__}: the run asks for {asked.size} cells, the operator was made for {known.size}; {advice}"
+        f"{type(operator).__name__}: the run asks for {asked.size} cells, the operator is for {known.size}; {advice}"
     )
 
 

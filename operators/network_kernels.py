@@ -28,7 +28,7 @@ def pack_weights(kernels: Sequence[np.ndarray], biases: Sequence[np.ndarray]) ->
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST_SUMS)
 def _hidden_layers(row: FloatArray, sizes: IntArray, values: FloatArray) -> int:
-    """Fills values[1:] (layer, sample, neuron) from values[0], the inputs; returns where the output layer starts in row."""
+    """Fills values[1:] (layer, sample, neuron) from values[0], the inputs; returns the output layer's start."""
     start = 0
     samples = values.shape[1]
     for layer in range(sizes.size - 2):

@@ -47,8 +47,8 @@ class Networks:
     target_std: FloatArray
     training_count: IntArray
     validation_count: IntArray
-    training_rmsd: FloatArray
-    validation_rmsd: FloatArray
+    training_rmsd: NDArray[np.float32]
+    validation_rmsd: NDArray[np.float32]
 
     def select(self, cells: ArrayLike) -> Self:
         """The networks of some cells: positions or a mask along the cell axis."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from operators.arrays import FORMAT_VERSION, required_attributes, text_tuple
+from operators.base import NamedOperator
 from operators.checks import checked_cell_ids, checked_predictors
 from operators.errors import OperatorFormatError, OperatorOptionError, UntrainedOperatorError
 from operators.network_kernels import differentiate, evaluate, pack_weights
@@ -17,13 +18,13 @@ from operators.networks import Networks
 from operators.options import NeuralOptions
 from operators.outcome import Outcome
 from operators.protocol import BoolArray, FloatArray, IntArray, OperatorArrays
-from operators.samples import CellSamples, Names, cell_samples, checked_samples, scaled_block
+from operators.samples import CellSamples, cell_samples, checked_samples, scaled_block
 
 # A network this many times worse than predicting the mean has left the slope it should go down.
 _DIVERGED_ABOVE = 10.0
 
 
-class NeuralOperator:
+class NeuralOperator(NamedOperator):
     """sigma40 (or another observation) of each cell from its own small network of the cell's predictors.
 
     `NeuralOperator().fit(predictors, target)` trains it, `predict` and `jacobian` use it, see `ObservationOperator`.
@@ -41,31 +42,11 @@ class NeuralOperator:
         output_unit: str = "dB",
     ) -> None:
         self.options = options or NeuralOptions()
-        self._names = Names(tuple(predictor_names), tuple(predictor_units), output_name, output_unit)
-        if len(self._names.predictor_names) != len(self._names.predictor_units) or not self._names.predictor_names:
-            raise OperatorOptionError(
-                f"one unit per predictor is needed, got {self._names.predictor_names} and {self._names.predictor_units}"
-            )
+        super().__init__(predictor_names, predictor_units, output_name, output_unit)
         self._networks: Networks | None = None
         self._packed: tuple[FloatArray, IntArray] | None = None
         self._reasons: dict[int, str] = {}
         self._libraries: dict[str, str] = {}
-
-    @property
-    def predictor_names(self) -> tuple[str, ...]:
-        return self._names.predictor_names
-
-    @property
-    def predictor_units(self) -> tuple[str, ...]:
-        return self._names.predictor_units
-
-    @property
-    def output_name(self) -> str:
-        return self._names.output_name
-
-    @property
-    def output_unit(self) -> str:
-        return self._names.output_unit
 
     @property
     def networks(self) -> Networks:
@@ -184,8 +165,8 @@ class NeuralOperator:
             target_std=block.target_std[used],
             training_count=block.counts[used],
             validation_count=block.validation_counts[used],
-            training_rmsd=np.sqrt(trained.training_error[used]) * scale,
-            validation_rmsd=np.sqrt(trained.validation_error[used]) * scale,
+            training_rmsd=(np.sqrt(trained.training_error[used]) * scale).astype(np.float32),
+            validation_rmsd=(np.sqrt(trained.validation_error[used]) * scale).astype(np.float32),
         )
         return networks, reasons
 
@@ -220,8 +201,12 @@ class NeuralOperator:
             self._packed = pack_weights(self.networks.kernels, self.networks.biases)
         return self._packed
 
+    def untrained(self, options: NeuralOptions) -> Self:
+        """An operator of the same predictors and output with other options, still to be trained."""
+        return type(self)(options, **self._names._asdict())
+
     def select(self, cells: ArrayLike) -> Self:
-        other = type(self)(self.options, **self._names._asdict())
+        other = self.untrained(self.options)
         networks = self.networks.select(cells)
         kept = set(networks.cell_ids.tolist())
         other._set(networks, {cell: why for cell, why in self._reasons.items() if cell in kept}, self._libraries)
@@ -263,6 +248,14 @@ class NeuralOperator:
         networks = Networks.from_arrays(stored, len(operator.predictor_names), options.hidden)
         operator._set(networks, reasons, dict(attributes["libraries"]))
         return operator
+
+    def with_networks(self, networks: Networks) -> Self:
+        """An operator of the same options and names with networks from elsewhere; shapes are checked."""
+        arrays, dimensions = networks.to_arrays()
+        stored = OperatorArrays(self.KIND, arrays, dimensions, {})
+        other = self.untrained(self.options)
+        other._set(Networks.from_arrays(stored, len(self.predictor_names), self.options.hidden), {}, {})
+        return other
 
     def _set(self, networks: Networks, reasons: dict[int, str], libraries: dict[str, str]) -> None:
         self._networks, self._packed = networks, None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from operators.base import Names
 from operators.checks import physical_range
 from operators.errors import DuplicateTimesError, EmptyTrainingWindowError, PredictorShapeError
 from operators.outcome import Outcome
@@ -27,15 +28,6 @@ class CellSamples(NamedTuple):
     target: FloatArray
     validation_predictors: FloatArray
     validation_target: FloatArray
-
-
-class Names(NamedTuple):
-    """Names and units that messages need."""
-
-    predictor_names: tuple[str, ...]
-    predictor_units: tuple[str, ...]
-    output_name: str
-    output_unit: str
 
 
 def checked_samples(
@@ -71,7 +63,7 @@ def check_times(times: ArrayLike, samples: int) -> None:
     if unique.size != samples:
         repeated = unique[counts > 1]
         raise DuplicateTimesError(
-            f"{repeated.size} times come more than once among {samples} samples, first {repeated[0]}: average or drop them"
+            f"{repeated.size} times come more than once in {samples} samples, first {repeated[0]}: average or drop them"
         )
 
 

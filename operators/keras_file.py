@@ -1,0 +1,189 @@
+"""One cell's network as a standard `.keras` file that carries its scalers, and such a file back as an operator.
+
+The file is a Keras `Sequential`: Normalization (z-score of the predictors), Dense layers, Rescaling (back to the unit
+of the output), all in float64: whoever has Keras can use it without this software. Names, units and options travel in a
+small JSON member beside Keras' own; a file without it is read as well, if the names are given.
+"""
+
+import json
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from operators.arrays import text_tuple
+from operators.batched_training import import_tensorflow
+from operators.checks import checked_cell_ids
+from operators.errors import OperatorFormatError, OperatorMismatchError
+from operators.networks import Networks
+from operators.neural import NeuralOperator
+from operators.options import NeuralOptions
+from operators.outcome import Outcome
+
+_DESCRIPTION = "ldas.json"
+_LAYERS = "Normalization, one Dense with relu per hidden layer, one linear Dense of 1, Rescaling"
+
+
+def export_keras(operator: NeuralOperator, cell_id: int, path: Path | str) -> None:
+    """Writes the network of one cell; `path` must end in `.keras`. An existing file is replaced when all went well.
+
+    Raises OperatorMismatchError for a cell that the operator does not have or that was not trained.
+    """
+    file = Path(path)
+    if file.suffix != ".keras":
+        raise OperatorFormatError(f"expected a file name that ends in .keras, got {file.name}")
+    found = np.flatnonzero(operator.cell_ids == cell_id)
+    if found.size == 0:
+        raise OperatorMismatchError(
+            f"no cell {cell_id} in this operator; it has {operator.cell_ids.size}, first {operator.cell_ids[:5].tolist()}"
+        )
+    cell = operator.select(found)
+    if not cell.usable[0]:
+        raise OperatorMismatchError(
+            f"cell {cell_id} has no network to export: {cell.reasons.get(cell_id, 'untrained')}"
+        )
+    model = _model(cell.networks)
+    description = {
+        "cell_id": int(cell_id),
+        "predictor_names": list(operator.predictor_names),
+        "predictor_units": list(operator.predictor_units),
+        "output_name": operator.output_name,
+        "output_unit": operator.output_unit,
+        "options": asdict(operator.options),
+        "training_count": int(cell.networks.training_count[0]),
+        "validation_count": int(cell.networks.validation_count[0]),
+    }
+    unfinished = file.with_name(f".{file.stem}.unfinished.keras")
+    try:
+        with _quiet_numpy():
+            model.save(unfinished)
+        with zipfile.ZipFile(unfinished, "a") as archive:
+            archive.writestr(_DESCRIPTION, json.dumps(description))
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def import_keras(
+    path: Path | str,
+    *,
+    cell_id: int | None = None,
+    predictor_names: Sequence[str] | None = None,
+    predictor_units: Sequence[str] | None = None,
+    output_name: str | None = None,
+    output_unit: str | None = None,
+) -> NeuralOperator:
+    """The operator of one cell from a `.keras` file; what is given wins over what the file says of itself.
+
+    Raises OperatorFormatError if the file is no such network, or does not say names and units and none are given.
+    """
+    description = _description(Path(path))
+    names: dict[str, Any] = {
+        "predictor_names": predictor_names or description.get("predictor_names"),
+        "predictor_units": predictor_units or description.get("predictor_units"),
+        "output_name": output_name or description.get("output_name"),
+        "output_unit": output_unit or description.get("output_unit"),
+    }
+    missing = [name for name, value in names.items() if value is None]
+    if missing:
+        raise OperatorFormatError(f"{path} does not say {', '.join(missing)}: give them when importing it")
+    for name in ("predictor_names", "predictor_units"):
+        names[name] = text_tuple(list(names[name]), name)
+    networks = _networks(_loaded(Path(path)), path, description, cell_id)
+    predictors = networks.input_mean.shape[1]
+    if predictors != len(names["predictor_names"]):
+        raise OperatorFormatError(f"{path}: the network has {predictors} predictors, the names are {names}")
+    stored_options = {**description.get("options", {}), "hidden": tuple(bias.shape[1] for bias in networks.biases[:-1])}
+    operator = NeuralOperator(NeuralOptions(**stored_options), **names)
+    return operator.with_networks(networks)
+
+
+def _model(networks: Networks) -> Any:
+    """The Keras model of the only cell in `networks`."""
+    import_tensorflow()
+    import keras
+
+    precise = {"dtype": "float64"}
+    hidden = [keras.layers.Dense(bias.shape[1], activation="relu", **precise) for bias in networks.biases[:-1]]
+    output = keras.layers.Dense(1, **precise)
+    normalization = keras.layers.Normalization(**precise)
+    rescaling = keras.layers.Rescaling(float(networks.target_std[0]), offset=float(networks.target_mean[0]), **precise)
+    inputs = keras.Input((networks.input_mean.shape[1],), **precise)
+    model = keras.Sequential([inputs, normalization, *hidden, output, rescaling])
+    # As weights, not as the layer's arguments: those Keras turns into single precision when the file is read.
+    normalization.set_weights([networks.input_mean[0], networks.input_std[0] ** 2, networks.training_count[0]])
+    normalization.finalize_state()
+    for layer, kernel, bias in zip([*hidden, output], networks.kernels, networks.biases, strict=True):
+        layer.set_weights([kernel[0].astype(np.float64), bias[0].astype(np.float64)])
+    return model
+
+
+@contextmanager
+def _quiet_numpy() -> Iterator[None]:
+    """Without the warning that NumPy 2 gives about TensorFlow's tensors, which no caller can do anything about."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy keyword")
+        yield
+
+
+def _description(path: Path) -> dict[str, Any]:
+    """What the file says of itself; empty for a file made elsewhere."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if _DESCRIPTION not in archive.namelist():
+                return {}
+            content = json.loads(archive.read(_DESCRIPTION))
+    except (OSError, zipfile.BadZipFile, json.JSONDecodeError) as error:
+        raise OperatorFormatError(f"{path} is not a .keras file that can be read: {error}") from error
+    if not isinstance(content, dict):
+        raise OperatorFormatError(f"{path}: {_DESCRIPTION} holds no description")
+    return content
+
+
+def _loaded(path: Path) -> Any:
+    """The Keras model in the file; only Keras' own layers, no code from the file is run."""
+    import_tensorflow()
+    import keras
+
+    try:
+        with _quiet_numpy():
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise OperatorFormatError(f"{path} is not a Keras model that can be read: {error}") from error
+
+
+def _networks(model: Any, path: Path | str, description: dict[str, Any], cell_id: int | None) -> Networks:
+    """Weights and scalers of a model of the expected layers, as networks of one cell."""
+    kinds = [type(layer).__name__ for layer in model.layers]
+    expected = len(kinds) >= 4 and kinds == ["Normalization", *["Dense"] * (len(kinds) - 2), "Rescaling"]
+    dense = model.layers[1:-1]
+    activations = [layer.activation.__name__ for layer in dense] if expected else []
+    if not expected or activations != ["relu"] * (len(dense) - 1) + ["linear"] or dense[-1].units != 1:
+        raise OperatorFormatError(f"{path}: expected the layers {_LAYERS}; got {', '.join(kinds)} {activations}")
+    weights = [[np.asarray(part, dtype=np.float64)[None] for part in layer.get_weights()] for layer in dense]
+    normalization, rescaling = model.layers[0], model.layers[-1]
+    predictors = weights[0][0].shape[1]
+    mean, variance = (
+        np.broadcast_to(np.asarray(values, dtype=np.float64).reshape(-1), (predictors,))[None].copy()
+        for values in (normalization.mean, normalization.variance)
+    )
+    identity = description.get("cell_id", 0) if cell_id is None else cell_id
+    return Networks(
+        cell_ids=checked_cell_ids([int(identity)], 1),
+        outcome=np.array([Outcome.TRAINED], np.int8),
+        kernels=tuple(kernel for kernel, _ in weights),
+        biases=tuple(bias for _, bias in weights),
+        input_mean=mean,
+        input_std=np.sqrt(variance),
+        target_mean=np.array([float(rescaling.offset)]),
+        target_std=np.array([float(rescaling.scale)]),
+        training_count=np.array([int(description.get("training_count", 0))]),
+        validation_count=np.array([int(description.get("validation_count", 0))]),
+        training_rmsd=np.zeros((1, 0), np.float32),
+        validation_rmsd=np.zeros((1, 0), np.float32),
+    )

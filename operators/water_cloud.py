@@ -1,0 +1,315 @@
+"""The water cloud model: backscatter of bare soil seen through a cloud of water droplets, the vegetation.
+
+Attema and Ulaby (1978), Vegetation modeled as a water cloud, Radio Science 13(2), 357-364, in the form calibrated per
+cell by Lievens et al. (2017), Joint Sentinel-1 and SMAP data assimilation to improve soil moisture estimates,
+Geophysical Research Letters 44, 6145-6153, with leaf area index as vegetation descriptor:
+
+    sigma = A V cos(theta) (1 - t2) + t2 10^((C + D W) / 10),   t2 = exp(-2 B V / cos(theta))
+
+with V the leaf area index, W the surface soil moisture, sigma in linear power, the observation 10 log10(sigma) in dB.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import least_squares
+
+from operators.arrays import (
+    FORMAT_VERSION,
+    check_finite,
+    checked_outcome,
+    required_array,
+    required_attributes,
+    text_tuple,
+)
+from operators.base import NamedOperator
+from operators.checks import checked_cell_ids, checked_predictors
+from operators.errors import OperatorFormatError, OperatorOptionError, UntrainedOperatorError
+from operators.outcome import Outcome
+from operators.protocol import BoolArray, FloatArray, IntArray, OperatorArrays
+from operators.samples import CellSamples, cell_samples, checked_samples
+
+_DECIBEL = 10.0 / np.log(10.0)
+PARAMETERS = ("vegetation_scattering", "vegetation_attenuation", "dry_soil_backscatter", "soil_moisture_sensitivity")
+# Where the search starts; the best of these ends is taken, so that one poor valley does not decide.
+_STARTS = np.array([[0.05, 0.1, -15.0, 25.0], [0.2, 0.5, -20.0, 40.0], [0.01, 0.02, -12.0, 15.0]])
+
+
+@dataclass(frozen=True)
+class WaterCloudOptions:
+    """Bounds (lowest, highest) of the calibrated parameters, and the geometry.
+
+    vegetation_scattering A (1), vegetation_attenuation B (1), dry_soil_backscatter C (dB),
+    soil_moisture_sensitivity D (dB per m3 m-3); incidence_angle theta (degree), that of sigma40.
+    """
+
+    vegetation_scattering: tuple[float, float] = (0.0, 1.0)
+    vegetation_attenuation: tuple[float, float] = (0.0, 1.0)
+    dry_soil_backscatter: tuple[float, float] = (-35.0, -5.0)
+    soil_moisture_sensitivity: tuple[float, float] = (0.0, 80.0)
+    incidence_angle: float = 40.0
+    minimum_samples: int = 100
+
+    def __post_init__(self) -> None:
+        for name in PARAMETERS:
+            lowest, highest = getattr(self, name)
+            if not lowest < highest:
+                raise OperatorOptionError(
+                    f"water cloud bounds of {name}: lowest must be below highest, got {lowest, highest}"
+                )
+        if self.vegetation_scattering[0] < 0.0 or self.vegetation_attenuation[0] < 0.0:
+            raise OperatorOptionError("water cloud: vegetation can neither scatter nor attenuate less than nothing")
+        if not 0.0 <= self.incidence_angle < 90.0:
+            raise OperatorOptionError(
+                f"water cloud: incidence_angle must be 0 to 90 degrees, got {self.incidence_angle}"
+            )
+
+    @property
+    def bounds(self) -> FloatArray:
+        """(2, parameter) lowest and highest values in the order of PARAMETERS."""
+        return np.array([getattr(self, name) for name in PARAMETERS], dtype=np.float64).T
+
+
+class _Terms(NamedTuple):
+    """Parts of the model, all in linear power: total, soil share seen, bare soil, transmissivity t2, A V cos(theta)."""
+
+    total: FloatArray
+    soil: FloatArray
+    bare_soil: FloatArray
+    transmissivity: FloatArray
+    canopy: FloatArray
+
+
+def _terms(
+    parameters: Sequence[FloatArray] | FloatArray, moisture: FloatArray, leaf_area: FloatArray, cosine: float
+) -> _Terms:
+    scattering, attenuation, dry_soil, sensitivity = parameters
+    transmissivity = np.exp(-2.0 * attenuation * leaf_area / cosine)
+    bare_soil = 10.0 ** ((dry_soil + sensitivity * moisture) / 10.0)
+    canopy = scattering * leaf_area * cosine
+    soil = transmissivity * bare_soil
+    return _Terms(canopy * (1.0 - transmissivity) + soil, soil, bare_soil, transmissivity, canopy)
+
+
+class WaterCloudOperator(NamedOperator):
+    """sigma40 (dB) from soil moisture and leaf area index, four parameters per cell calibrated within bounds."""
+
+    KIND = "water_cloud"
+
+    def __init__(
+        self,
+        options: WaterCloudOptions | None = None,
+        *,
+        predictor_names: Sequence[str] = ("WG2", "LAI"),
+        output_name: str = "sigma40",
+    ) -> None:
+        super().__init__(predictor_names, ("m3 m-3", "m2 m-2"), output_name, "dB")
+        self.options = options or WaterCloudOptions()
+        self._cosine = float(np.cos(np.deg2rad(self.options.incidence_angle)))
+        self._cell_ids: IntArray | None = None
+        self._outcome = np.zeros(0, np.int8)
+        self._parameters = np.zeros((0, len(PARAMETERS)))
+        self._training_count = np.zeros(0, np.int64)
+        self._training_rmsd = np.zeros(0)
+        self._reasons: dict[int, str] = {}
+
+    @property
+    def cell_ids(self) -> IntArray:
+        """(cell,) identities; UntrainedOperatorError before `fit`."""
+        if self._cell_ids is None:
+            raise UntrainedOperatorError(
+                "this WaterCloudOperator has not been calibrated: call fit(predictors, target)"
+            )
+        return self._cell_ids
+
+    @property
+    def outcome(self) -> NDArray[np.int8]:
+        """(cell,) `Outcome` codes."""
+        return self._outcome
+
+    @property
+    def usable(self) -> BoolArray:
+        """(cell,) True where the parameters were found."""
+        return self._outcome == Outcome.TRAINED
+
+    @property
+    def reasons(self) -> dict[int, str]:
+        """For each cell that was not calibrated, by its identity: the outcome and the numbers behind it."""
+        return dict(self._reasons)
+
+    @property
+    def parameters(self) -> FloatArray:
+        """(cell, 4) in the order of PARAMETERS; NaN in cells that are not usable."""
+        return self._parameters
+
+    @property
+    def training_rmsd(self) -> FloatArray:
+        """(cell,) RMSD in dB over the calibration samples; NaN in cells that are not usable."""
+        return self._training_rmsd
+
+    def fit(
+        self,
+        predictors: ArrayLike,
+        target: ArrayLike,
+        *,
+        cell_ids: ArrayLike | None = None,
+        times: ArrayLike | None = None,
+    ) -> Self:
+        """Calibrates each cell by bounded nonlinear least squares (SciPy's trust region reflective) and returns self.
+
+        predictors: (cell, sample, 2) soil moisture and leaf area index. target: (cell, sample) dB, NaN where missing.
+        Each cell has its own trust region, so no cell has an influence on another. Errors and outcomes are those of
+        `NeuralOperator.fit`.
+        """
+        x, y = checked_samples(predictors, target, self._names, times)
+        identities = checked_cell_ids(cell_ids, x.shape[0])
+        cells = [cell_samples(x[i], y[i], self._names, 0.0, self.options.minimum_samples) for i in range(x.shape[0])]
+        self._cell_ids = identities
+        self._parameters = np.full((identities.size, len(PARAMETERS)), np.nan)
+        self._training_rmsd = np.full(identities.size, np.nan)
+        self._training_count = np.array([cell.target.size for cell in cells], np.int64)
+        self._outcome = np.array([cell.outcome for cell in cells], np.int8)
+        self._reasons = {}
+        for position, cell in enumerate(cells):
+            identity = int(identities[position])
+            if cell.outcome is not Outcome.TRAINED:
+                self._reasons[identity] = f"{cell.outcome.words}: {cell.reason}"
+                continue
+            found = self._calibrate(cell)
+            if found is None:
+                self._outcome[position] = Outcome.DIVERGED
+                self._reasons[identity] = f"{Outcome.DIVERGED.words}: no start of the calibration came to an end"
+                continue
+            self._parameters[position], self._training_rmsd[position] = found
+        return self
+
+    def _calibrate(self, cell: CellSamples) -> tuple[FloatArray, float] | None:
+        """Parameters (4,) and RMSD (dB) of one cell, from the best of several starts; None if none converged."""
+        moisture, leaf_area = cell.predictors[:, 0], cell.predictors[:, 1]
+        bounds = self.options.bounds
+
+        def residual(parameters: FloatArray) -> FloatArray:
+            return _DECIBEL * np.log(_terms(parameters, moisture, leaf_area, self._cosine).total) - cell.target
+
+        def derivative(parameters: FloatArray) -> FloatArray:
+            terms = _terms(parameters, moisture, leaf_area, self._cosine)
+            seen = terms.soil / terms.total
+            attenuated = -2.0 * leaf_area / self._cosine * terms.transmissivity
+            return np.stack(
+                [
+                    _DECIBEL * leaf_area * self._cosine * (1.0 - terms.transmissivity) / terms.total,
+                    _DECIBEL * attenuated * (terms.bare_soil - terms.canopy) / terms.total,
+                    seen,
+                    moisture * seen,
+                ],
+                axis=1,
+            )
+
+        # A start must lie inside the bounds: one that does not is moved in by a hundredth of their width.
+        margin = 0.01 * (bounds[1] - bounds[0])
+        ends = [
+            least_squares(
+                residual,
+                np.clip(start, bounds[0] + margin, bounds[1] - margin),
+                jac=derivative,
+                bounds=bounds,
+                x_scale=bounds[1] - bounds[0],
+            )
+            for start in _STARTS
+        ]
+        converged = [end for end in ends if end.success and np.isfinite(end.cost)]
+        if not converged:
+            return None
+        best = min(converged, key=lambda end: float(end.cost))
+        return best.x, float(np.sqrt(2.0 * best.cost / cell.target.size))
+
+    def _evaluated(self, predictors: ArrayLike) -> tuple[list[FloatArray], FloatArray, FloatArray, _Terms]:
+        """Parameters shaped to the predictors, soil moisture, leaf area index and the model's terms."""
+        self.cell_ids  # noqa: B018 - raises before fit
+        values = checked_predictors(self, predictors)
+        shape = (values.shape[0],) + (1,) * (values.ndim - 2)
+        parameters = [self._parameters[:, index].reshape(shape) for index in range(len(PARAMETERS))]
+        moisture, leaf_area = values[..., 0], values[..., 1]
+        return parameters, moisture, leaf_area, _terms(parameters, moisture, leaf_area, self._cosine)
+
+    def predict(self, predictors: ArrayLike) -> FloatArray:
+        """(cell, ..., 2) -> (cell, ...) dB, see `ObservationOperator.predict`."""
+        return _DECIBEL * np.log(self._evaluated(predictors)[3].total)
+
+    def jacobian(self, predictors: ArrayLike) -> FloatArray:
+        """(cell, ..., 2) -> (cell, ..., 2) dB per m3 m-3 and dB per m2 m-2."""
+        (scattering, attenuation, _, sensitivity), _, _, terms = self._evaluated(predictors)
+        to_moisture = sensitivity * terms.soil / terms.total
+        attenuated = -2.0 * attenuation / self._cosine * terms.transmissivity
+        scattered = scattering * self._cosine * (1.0 - terms.transmissivity)
+        to_leaf_area = _DECIBEL * (scattered + attenuated * (terms.bare_soil - terms.canopy)) / terms.total
+        return np.stack([to_moisture, to_leaf_area], axis=-1)
+
+    def select(self, cells: ArrayLike) -> Self:
+        """The operator of some cells: positions or a mask along the cell axis."""
+        chosen = np.asarray(cells)
+        other = type(self)(self.options, predictor_names=self.predictor_names, output_name=self.output_name)
+        other._cell_ids = self.cell_ids[chosen]
+        for name in ("_outcome", "_parameters", "_training_count", "_training_rmsd"):
+            setattr(other, name, getattr(self, name)[chosen])
+        kept = set(other._cell_ids.tolist())
+        other._reasons = {cell: reason for cell, reason in self._reasons.items() if cell in kept}
+        return other
+
+    def to_arrays(self) -> OperatorArrays:
+        """Parameters, outcome, sample counts and RMSD per cell, with names and bounds."""
+        arrays: dict[str, NDArray[np.generic]] = {
+            "cell_ids": self.cell_ids,
+            "outcome": self._outcome,
+            "parameters": self._parameters,
+            "training_count": self._training_count,
+            "training_rmsd": self._training_rmsd,
+        }
+        dimensions = {name: ("cell", "parameter") if name == "parameters" else ("cell",) for name in arrays}
+        options = asdict(self.options)
+        attributes = {
+            "format_version": FORMAT_VERSION,
+            "predictor_names": list(self.predictor_names),
+            "output_name": self.output_name,
+            "parameter_names": list(PARAMETERS),
+            "options": {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()},
+            "reasons": {str(cell): reason for cell, reason in self._reasons.items()},
+        }
+        return OperatorArrays(self.KIND, arrays, dimensions, attributes)
+
+    @classmethod
+    def from_arrays(cls, stored: OperatorArrays) -> Self:
+        """The operator that `to_arrays` took apart; OperatorFormatError where something is missing or altered."""
+        attributes: Mapping[str, Any] = required_attributes(
+            stored, cls.KIND, ("predictor_names", "output_name", "parameter_names", "options", "reasons")
+        )
+        if text_tuple(attributes["parameter_names"], "parameter_names") != PARAMETERS:
+            raise OperatorFormatError(
+                f"stored {cls.KIND} operator: parameters {attributes['parameter_names']}, expected {PARAMETERS}"
+            )
+        try:
+            stored_options: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in attributes["options"].items()
+            }
+            options = WaterCloudOptions(**stored_options)
+            reasons = {int(cell): str(reason) for cell, reason in attributes["reasons"].items()}
+        except (TypeError, AttributeError, ValueError) as error:
+            raise OperatorFormatError(f"stored {cls.KIND} operator: attributes that cannot be read: {error}") from error
+        operator = cls(
+            options,
+            predictor_names=text_tuple(attributes["predictor_names"], "predictor_names"),
+            output_name=str(attributes["output_name"]),
+        )
+        cells = required_array(stored, "cell_ids").size
+        operator._outcome = checked_outcome(stored, cells)
+        operator._cell_ids = required_array(stored, "cell_ids").astype(np.int64)
+        operator._parameters = required_array(stored, "parameters", shape=(cells, len(PARAMETERS))).astype(np.float64)
+        operator._training_count = required_array(stored, "training_count", shape=(cells,)).astype(np.int64)
+        operator._training_rmsd = required_array(stored, "training_rmsd", shape=(cells,)).astype(np.float64)
+        operator._reasons = reasons
+        check_finite(stored, ["parameters"], operator.usable)
+        return operator
