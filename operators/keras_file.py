@@ -1,7 +1,7 @@
 """One cell's network as a standard `.keras` file that carries its scalers, and such a file back as an operator.
 
-The file is a Keras `Sequential`: Normalization (z-score of the predictors), Dense layers, Rescaling (back to the unit
-of the output), all in float64: whoever has Keras can use it without this software. Names, units and options travel in a
+The file is a Keras `Sequential`: Normalization (z-score of the predictors), Dense layers, an inverted Normalization (back
+to the unit of the output), all in float64: whoever has Keras can use it without this software. Names, units and options travel in a
 small JSON member beside Keras' own; a file without it is read as well, if the names are given.
 """
 
@@ -24,9 +24,10 @@ from operators.networks import Networks
 from operators.neural import NeuralOperator
 from operators.options import NeuralOptions
 from operators.outcome import Outcome
+from operators.protocol import FloatArray
 
 _DESCRIPTION = "ldas.json"
-_LAYERS = "Normalization, one Dense with relu per hidden layer, one linear Dense of 1, Rescaling"
+_LAYERS = "Normalization, one Dense with relu per hidden layer, one linear Dense of 1, inverted Normalization"
 
 
 def export_keras(operator: NeuralOperator, cell_id: int, path: Path | str) -> None:
@@ -40,7 +41,7 @@ def export_keras(operator: NeuralOperator, cell_id: int, path: Path | str) -> No
     found = np.flatnonzero(operator.cell_ids == cell_id)
     if found.size == 0:
         raise OperatorMismatchError(
-            f"no cell {cell_id} in this operator; it has {operator.cell_ids.size}, first {operator.cell_ids[:5].tolist()}"
+            f"no cell {cell_id} in this operator of {operator.cell_ids.size}, first {operator.cell_ids[:5].tolist()}"
         )
     cell = operator.select(found)
     if not cell.usable[0]:
@@ -112,12 +113,16 @@ def _model(networks: Networks) -> Any:
     hidden = [keras.layers.Dense(bias.shape[1], activation="relu", **precise) for bias in networks.biases[:-1]]
     output = keras.layers.Dense(1, **precise)
     normalization = keras.layers.Normalization(**precise)
-    rescaling = keras.layers.Rescaling(float(networks.target_std[0]), offset=float(networks.target_mean[0]), **precise)
+    restoring = keras.layers.Normalization(invert=True, **precise)
     inputs = keras.Input((networks.input_mean.shape[1],), **precise)
-    model = keras.Sequential([inputs, normalization, *hidden, output, rescaling])
-    # As weights, not as the layer's arguments: those Keras turns into single precision when the file is read.
-    normalization.set_weights([networks.input_mean[0], networks.input_std[0] ** 2, networks.training_count[0]])
-    normalization.finalize_state()
+    model = keras.Sequential([inputs, normalization, *hidden, output, restoring])
+    # As weights, not as the layers' arguments: those Keras turns into single precision when the file is read.
+    for scaler, mean, std in (
+        (normalization, networks.input_mean[0], networks.input_std[0]),
+        (restoring, networks.target_mean, networks.target_std),
+    ):
+        scaler.set_weights([mean, std**2, networks.training_count[0]])
+        scaler.finalize_state()
     for layer, kernel, bias in zip([*hidden, output], networks.kernels, networks.biases, strict=True):
         layer.set_weights([kernel[0].astype(np.float64), bias[0].astype(np.float64)])
     return model
@@ -160,30 +165,36 @@ def _loaded(path: Path) -> Any:
 def _networks(model: Any, path: Path | str, description: dict[str, Any], cell_id: int | None) -> Networks:
     """Weights and scalers of a model of the expected layers, as networks of one cell."""
     kinds = [type(layer).__name__ for layer in model.layers]
-    expected = len(kinds) >= 4 and kinds == ["Normalization", *["Dense"] * (len(kinds) - 2), "Rescaling"]
+    expected = len(kinds) >= 4 and kinds == ["Normalization", *["Dense"] * (len(kinds) - 2), "Normalization"]
+    expected = expected and model.layers[-1].invert and not model.layers[0].invert
     dense = model.layers[1:-1]
     activations = [layer.activation.__name__ for layer in dense] if expected else []
     if not expected or activations != ["relu"] * (len(dense) - 1) + ["linear"] or dense[-1].units != 1:
         raise OperatorFormatError(f"{path}: expected the layers {_LAYERS}; got {', '.join(kinds)} {activations}")
     weights = [[np.asarray(part, dtype=np.float64)[None] for part in layer.get_weights()] for layer in dense]
-    normalization, rescaling = model.layers[0], model.layers[-1]
-    predictors = weights[0][0].shape[1]
-    mean, variance = (
-        np.broadcast_to(np.asarray(values, dtype=np.float64).reshape(-1), (predictors,))[None].copy()
-        for values in (normalization.mean, normalization.variance)
-    )
+    input_mean, input_std = _scaler(model.layers[0], weights[0][0].shape[1])
+    target_mean, target_std = _scaler(model.layers[-1], 1)
     identity = description.get("cell_id", 0) if cell_id is None else cell_id
     return Networks(
         cell_ids=checked_cell_ids([int(identity)], 1),
         outcome=np.array([Outcome.TRAINED], np.int8),
         kernels=tuple(kernel for kernel, _ in weights),
         biases=tuple(bias for _, bias in weights),
-        input_mean=mean,
-        input_std=np.sqrt(variance),
-        target_mean=np.array([float(rescaling.offset)]),
-        target_std=np.array([float(rescaling.scale)]),
+        input_mean=input_mean[None],
+        input_std=input_std[None],
+        target_mean=target_mean,
+        target_std=target_std,
         training_count=np.array([int(description.get("training_count", 0))]),
         validation_count=np.array([int(description.get("validation_count", 0))]),
         training_rmsd=np.zeros((1, 0), np.float32),
         validation_rmsd=np.zeros((1, 0), np.float32),
     )
+
+
+def _scaler(normalization: Any, width: int) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation (width,) of a Normalization layer."""
+    mean, variance = (
+        np.broadcast_to(np.asarray(values, dtype=np.float64).reshape(-1), (width,)).copy()
+        for values in (normalization.mean, normalization.variance)
+    )
+    return mean, np.sqrt(variance)
