@@ -1,22 +1,12 @@
 """Strict configuration of an ingest: what every source shares; each source module adds its own keys."""
 
-import difflib
-from datetime import datetime
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.ingest.errors import IngestError
-
-Model = TypeVar("Model", bound="StrictModel")
-
-
-class StrictModel(BaseModel):
-    """Base of every ingest configuration: an unknown key is an error, values do not change after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from pipeline.config import StoreConfig
+from pipeline.yaml_file import StrictModel
 
 
 class Place(StrictModel):
@@ -24,7 +14,7 @@ class Place(StrictModel):
 
     latitude: float = Field(ge=-90, le=90, description="degrees north")
     longitude: float = Field(ge=-180, le=180, description="degrees east")
-    elevation: float = Field(default=float("nan"), description="m above sea level, where known")
+    elevation: float | None = Field(default=None, description="m above sea level, where known")
     utc_offset_h: int = Field(
         default=0, ge=-12, le=14, description="local standard time minus UTC, whole hours: FLUXNET days are local days"
     )
@@ -37,7 +27,7 @@ class SnowRule(StrictModel):
     all_rain_above: float = Field(default=275.16, description="K: all precipitation is rain above it; linear between")
 
     @model_validator(mode="after")
-    def _ordered(self) -> "SnowRule":
+    def _ordered(self) -> Self:
         if self.all_rain_above < self.all_snow_below:
             raise ValueError(
                 f"all_rain_above ({self.all_rain_above} K) must not be below all_snow_below ({self.all_snow_below} K)"
@@ -73,7 +63,7 @@ class GapPolicy(StrictModel):
     hours: int = Field(default=0, ge=0, description="longest gap that `fill` closes")
 
     @model_validator(mode="after")
-    def _hours_belong_to_fill(self) -> "GapPolicy":
+    def _hours_belong_to_fill(self) -> Self:
         if (self.action == "fill") != (self.hours > 0):
             raise ValueError("`hours` (more than 0) belongs to the action `fill`, and only to it")
         return self
@@ -89,7 +79,7 @@ class Region(StrictModel):
     step: float = Field(default=0.25, gt=0, description="degrees")
 
     @model_validator(mode="after")
-    def _whole_cells(self) -> "Region":
+    def _whole_cells(self) -> Self:
         for low, high, names in ((self.south, self.north, "south, north"), (self.west, self.east, "west, east")):
             cells = (high - low) / self.step
             if cells < 0.5 or abs(cells - round(cells)) > 1e-6:
@@ -98,27 +88,32 @@ class Region(StrictModel):
 
 
 class CellsConfig(StrictModel):
-    """The target cells: a regular region, or single points (latitude, longitude), or those of the store's `land`."""
+    """The target cells: a regular region, or single points (latitude, longitude), or those of a group of the store."""
 
     region: Region | None = None
     points: tuple[tuple[float, float], ...] | None = None
-    from_store: bool = False
+    from_group: str | None = Field(default=None, description="such as `land`: the cells of that group of the store")
 
     @model_validator(mode="after")
-    def _one_of(self) -> "CellsConfig":
-        if sum((self.region is not None, bool(self.points), self.from_store)) != 1:
-            raise ValueError("give exactly one of `region`, `points`, `from_store: true`")
+    def _one_of(self) -> Self:
+        if sum((self.region is not None, bool(self.points), self.from_group is not None)) != 1:
+            raise ValueError("give exactly one of `region`, `points`, `from_group`")
         return self
 
 
-class Period(StrictModel):
-    """Both instants belong to the period; left out: everything that the files hold."""
+def _as_utc(value: datetime | None) -> datetime | None:
+    """An instant without a time zone, in UTC."""
+    return value.astimezone(UTC).replace(tzinfo=None) if value is not None and value.tzinfo else value
 
-    start: datetime | None = None
-    end: datetime | None = None
+
+class Period(StrictModel):
+    """First and last instant (UTC), both in the period; left out: everything that the files hold."""
+
+    start: Annotated[datetime | None, AfterValidator(_as_utc)] = None
+    end: Annotated[datetime | None, AfterValidator(_as_utc)] = None
 
     @model_validator(mode="after")
-    def _ordered(self) -> "Period":
+    def _ordered(self) -> Self:
         if self.start and self.end and self.end < self.start:
             raise ValueError(f"end ({self.end}) is before start ({self.start})")
         return self
@@ -127,8 +122,9 @@ class Period(StrictModel):
 class IngestConfig(StrictModel):
     """What every ingest needs: where to write, how."""
 
-    store: str = Field(description="URL or folder of the store")
-    storage_options: dict[str, Any] = Field(default_factory=dict, description="fsspec options; never credentials")
+    store: StoreConfig | None = Field(
+        default=None, description="the store; left out where an experiment that runs the ingest gives its own"
+    )
     append: bool = Field(default=False, description="append later times to a group that is there already")
     chunks: dict[str, int] = Field(
         default_factory=dict, description="chunk size per dimension, instead of the defaults"
@@ -150,38 +146,7 @@ class ForcingConfig(IngestConfig):
     period: Period = Period()
     gaps: GapPolicy = GapPolicy()
     snow: SnowRule = SnowRule()
-
-
-def load(path: Path, model: type[Model]) -> Model:
-    """Reads and validates a YAML configuration.
-
-    :raises IngestError: no file, no YAML mapping, or a key or value that is not valid: all problems, with suggestions
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise IngestError(f"{path}: cannot be read as a YAML configuration: {error}") from error
-    if not isinstance(content, dict):
-        raise IngestError(f"{path}: expected a YAML mapping with keys such as {', '.join(model.model_fields)}")
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        lines = [_problem(item, model) for item in error.errors()]
-        raise IngestError(f"{path}: {len(lines)} problem(s)\n" + "\n".join(f"  - {line}" for line in lines)) from error
-
-
-def _problem(item: Any, model: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(item["loc"][-1]), _all_keys(model), n=1)
-        return f"{where}: unknown key{f'; did you mean {near[0]}?' if near else ''}"
-    return f"{where}: {item['msg']}"
-
-
-def _all_keys(model: type[BaseModel]) -> list[str]:
-    keys = list(model.model_fields)
-    for entry in model.model_fields.values():
-        for part in (entry.annotation, *getattr(entry.annotation, "__args__", ())):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                keys += _all_keys(part)
-    return keys
+    out_of_range: Literal["raise", "missing"] = Field(
+        default="raise",
+        description="a value outside the registry's range stops the ingest, or is missing and falls to `gaps`",
+    )

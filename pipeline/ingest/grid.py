@@ -47,15 +47,17 @@ def wrap(longitude: npt.ArrayLike) -> Array:
     return (np.asarray(longitude, dtype=np.float64) + 180.0) % 360.0 - 180.0
 
 
-def target_cells(config: CellsConfig, land: xr.Dataset | None = None) -> Cells:
+def target_cells(config: CellsConfig, group: xr.Dataset | None = None) -> Cells:
     """The cells that a configuration names; rows from south to north, each from west to east.
 
-    :param land: the store's `land` group, needed for `from_store`
+    :param group: the store's group that `from_group` names
     """
-    if config.from_store:
-        if land is None:
-            raise IngestError("cells: from_store is asked for, but the store has no group `land`; ingest it first")
-        return Cells(np.asarray(land["latitude"].values, dtype=np.float64), wrap(np.asarray(land["longitude"].values)))
+    if config.from_group is not None:
+        if group is None or "cell" not in group.dims:
+            raise IngestError(f"cells: the store has no group '{config.from_group}' with cells; ingest it first")
+        return Cells(
+            np.asarray(group["latitude"].values, dtype=np.float64), wrap(np.asarray(group["longitude"].values))
+        )
     if config.points is not None:
         points = np.asarray(config.points, dtype=np.float64)
         return Cells(points[:, 0], wrap(points[:, 1]))

@@ -1,0 +1,272 @@
+"""Writing ingested datasets to the store: checked in full before the first byte; whole or appended, never mixed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+import zarr
+
+from pipeline import groups, registry
+from pipeline.errors import RegistryError
+from pipeline.ingest import files, gaps, rechunk
+from pipeline.ingest.config import ForcingConfig, IngestConfig
+from pipeline.ingest.errors import IngestError
+from pipeline.ingest.files import Times
+from pipeline.ingest.gaps import HOUR, MissingValues
+from pipeline.ingest.grid import Cells
+from pipeline.location import Location
+from pipeline.provenance import provenance
+from pipeline.store import existing_group, has_group, open_dataset, open_store
+
+FORCING_CHUNKS = {"time": 8784, "cell": 16}
+FORCING_SHARDS = {"time": 8784, "cell": 64}
+OBSERVATION_CHUNKS = {"time": 366, "cell": 64}
+SAME_PLACE_DEGREES = 1e-4
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an ingested group was made from."""
+
+    source: str
+    command: str
+    inputs: Mapping[str, str]  #: file name or URL -> checksum
+    configuration: Mapping[str, Any]
+
+    @staticmethod
+    def of_files(source: str, config_path: Path, config: IngestConfig, paths: Sequence[Path]) -> "Origin":
+        """The origin of data from local files, with their SHA-256."""
+        return Origin(
+            source,
+            f"ldas ingest {source} --config {config_path.name}",
+            {path.name: f"sha256:{files.checksum(path)}" for path in paths},
+            config.model_dump(mode="json"),
+        )
+
+    def record(self, dataset: xr.Dataset) -> dict[str, Any]:
+        """The entry of this ingest in the group's attribute `ingests`."""
+        span = {}
+        if "time" in dataset.coords and dataset.sizes.get("time", 0):
+            times = dataset["time"].to_numpy()
+            span = {"first": files.instant(times.min()), "last": files.instant(times.max())}
+        return {"source": self.source, "command": self.command, "inputs": dict(self.inputs), **span}
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What an ingest wrote."""
+
+    group: str
+    store: str
+    variables: tuple[str, ...]
+    sizes: Mapping[str, int]
+    first: str | None
+    last: str | None
+    appended: bool
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        span = f", {self.first} to {self.last}" if self.first else ""
+        sizes = ", ".join(f"{size} {name}" for name, size in self.sizes.items())
+        done = "appended to" if self.appended else "wrote"
+        return "\n".join(
+            [f"{done} {self.group} of {self.store}: {', '.join(self.variables)} ({sizes}{span})", *self.notes]
+        )
+
+
+def write(dataset: xr.Dataset, group: str, location: Location, config: IngestConfig, origin: Origin) -> Ingested:
+    """Writes a new group, or appends later times to one that is there (`append: true`).
+
+    Everything that can be refused is refused before the first byte is written.
+
+    :raises IngestError: other cells than the store has
+    :raises StoreError: a group that is there already, times that overlap, other variables or coordinates
+    """
+    root = open_store(location, "a")
+    _check_cells(root, location, group, dataset)
+    record = origin.record(dataset)
+    appended = config.append and has_group(root, group) and "time" in dataset.dims
+    if appended:
+        groups.append_group(root, group, dataset)
+        stored = existing_group(root, group)
+        stored.attrs["ingests"] = [*_list(stored.attrs.get("ingests")), record]
+    else:
+        attributes = {**provenance(origin.configuration, origin.inputs), "ingests": [record]}
+        shards = {**_default_shards(dataset), **config.shards} or None
+        groups.write_group(
+            root,
+            group,
+            dataset,
+            chunks={**_default_chunks(dataset), **config.chunks},
+            shards=shards,
+            attributes=attributes,
+        )
+    return Ingested(
+        group=group,
+        store=location.url,
+        variables=tuple(map(str, dataset.data_vars)),
+        sizes={str(name): size for name, size in dataset.sizes.items()},
+        first=record.get("first"),
+        last=record.get("last"),
+        appended=appended,
+        notes=tuple(_list(dataset.attrs.get("notes"))),
+    )
+
+
+def _list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _default_chunks(dataset: xr.Dataset) -> dict[str, int]:
+    if "Tair" in dataset:
+        return dict(FORCING_CHUNKS)
+    return dict(OBSERVATION_CHUNKS) if {"time", "cell"} <= set(dataset.dims) else {}
+
+
+def _default_shards(dataset: xr.Dataset) -> dict[str, int]:
+    return dict(FORCING_SHARDS) if "Tair" in dataset else {}
+
+
+def _check_cells(root: zarr.Group, location: Location, group: str, dataset: xr.Dataset) -> None:
+    """Groups over cells share one axis: the places must be those of `land`, or of `forcing` where there is no land."""
+    if "cell" not in dataset.dims:
+        return
+    for other in ("land", "forcing"):
+        if other == group or not has_group(root, other):
+            continue
+        there = open_dataset(location, other)
+        for name in ("latitude", "longitude"):
+            ours, theirs = dataset[name].to_numpy(), there[name].to_numpy()
+            if ours.shape != theirs.shape or np.abs((ours - theirs + 180.0) % 360.0 - 180.0).max() > SAME_PLACE_DEGREES:
+                raise IngestError(
+                    f"{group}: its {len(ours)} cells are not the {len(theirs)} cells of group '{other}' in "
+                    f"{location.url}; use `cells: {{from_group: {other}}}`, or another store"
+                )
+        return
+
+
+def check_appendable(location: Location, group: str, times: Times, config: IngestConfig) -> None:
+    """Hourly data must follow the stored hour by hour: no overlap, no hole. Does nothing for a new group."""
+    if not config.append or not location.exists() or not has_group(open_store(location), group):
+        return
+    last = open_dataset(location, group)["time"].to_numpy()[-1]
+    if times[0] != last + HOUR:
+        what = "overlap" if times[0] <= last else "leave a hole"
+        raise IngestError(
+            f"{group} of {location.url} ends at {files.instant(last)}, the new data begin at "
+            f"{files.instant(times[0])}: they {what}; set period.start to {np.datetime_as_string(last + HOUR, unit='h')}"
+        )
+
+
+def write_forcing(
+    dataset: xr.Dataset, group: str, location: Location, config: ForcingConfig, origin: Origin
+) -> Ingested:
+    """Checks a lazy hourly forcing dataset block by block, rechunks it out of core where it is large, and writes it.
+
+    :raises IngestError: values out of range or missing against the gap policy; nothing is written then
+    """
+    check_appendable(location, group, dataset["time"].to_numpy(), config)
+    cells = Cells(dataset["latitude"].to_numpy(), dataset["longitude"].to_numpy())
+    names = registry.names("forcing")
+    shape = (dataset.sizes["time"], dataset.sizes["cell"])
+    total = 4 * shape[0] * shape[1] * len(names)
+    with rechunk.scratch_folder(config.scratch) as folder:
+        in_memory = total <= config.memory_mb * 1e6 / 4
+        if not in_memory:
+            rechunk.check_space(folder, 3 * total)
+        block = block_records(shape[1], config.memory_mb)
+        arrays: dict[str, Any] = {
+            name: np.full(shape, np.nan, dtype=np.float32)
+            if in_memory
+            else rechunk.create_time_major(folder / "time", name, shape, block)
+            for name in names
+        }
+        found = [MissingValues(name, shape[1]) for name in names]
+        for start, stop in _blocks(shape[0], block):
+            part = _computed(dataset.isel(time=slice(start, stop)), origin.source)
+            for name, missing in zip(names, found, strict=True):
+                values = _in_range(name, part[name], cells, config, origin.source)
+                missing.add(values, part["time"].to_numpy())
+                arrays[name][start:stop] = values
+        keep = gaps.cells_to_keep(found, config.gaps, cells, origin.source)
+        if not in_memory:
+            shard = (FORCING_SHARDS | config.shards)["time"], (FORCING_SHARDS | config.shards)["cell"]
+            sources = {name: folder / "time" / name for name in names}
+            made = rechunk.rechunk(sources, folder / "cell", shard, folder, config.memory_mb)
+            arrays = {name: zarr.open_array(str(path), mode="r+") for name, path in made.items()}
+        if config.gaps.action == "fill":
+            for name, missing in zip(names, found, strict=True):
+                _fill(arrays[name], missing.longest > 0)
+        final = xr.Dataset(
+            {
+                name: (
+                    ("time", "cell"),
+                    array if in_memory else dask.array.from_zarr(array, chunks=array.chunks),
+                    registry.attributes(name),
+                )
+                for name, array in arrays.items()
+            },
+            coords=dataset.coords,
+            attrs=dataset.attrs,
+        )
+        if not keep.all():
+            final = final.isel(cell=np.flatnonzero(keep))
+            lost = [cells.name(int(i)) for i in np.flatnonzero(~keep)]
+            final.attrs["notes"] = [f"{len(lost)} cells excluded for missing values: {', '.join(lost[:20])}"]
+        return write(final, group, location, config, origin)
+
+
+def block_records(cells: int, memory_mb: int) -> int:
+    """Records of a block in time whose forcing and intermediate values stay within a quarter of the memory."""
+    return int(np.clip(memory_mb * 1e6 / 4 / (8 * 30 * max(cells, 1)), 24, 8784))
+
+
+def _blocks(records: int, block: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, records, block):
+        yield start, min(start + block, records)
+
+
+def _computed(part: xr.Dataset, source: str) -> xr.Dataset:
+    try:
+        return part.compute(scheduler="synchronous")
+    except files.READING_ERRORS as error:
+        times = part["time"].to_numpy()
+        raise IngestError(
+            f"{source}: the files cannot be read between {files.instant(times[0])} and {files.instant(times[-1])}: "
+            f"{error}"
+        ) from error
+
+
+def _in_range(name: str, array: xr.DataArray, cells: Cells, config: ForcingConfig, source: str) -> Any:
+    """Values (time, cell) as float32; one outside the range stops, or becomes missing."""
+    values = array.transpose("time", "cell").to_numpy()
+    low, high = registry.variable(name).valid_range or (-np.inf, np.inf)
+    outside = (values < low) | (values > high)
+    if config.out_of_range == "missing":
+        values = np.where(outside, np.nan, values)
+    elif outside.any():
+        times = [files.instant(time) for time in array["time"].to_numpy()]
+        places = [cells.name(index) for index in range(len(cells))]
+        try:
+            registry.check_range(
+                name,
+                values,
+                where=source,
+                allow_missing=True,
+                labels=(("time", np.array(times)), ("cell", np.array(places))),
+            )
+        except RegistryError as error:
+            raise IngestError(f"{error}; `out_of_range: missing` treats such values as missing") from error
+    return values.astype(np.float32)
+
+
+def _fill(array: Any, affected: np.ndarray) -> None:
+    """Fills the series of the affected cells, in groups of cells as they are chunked."""
+    width = array.chunks[1] if hasattr(array, "chunks") else array.shape[1]
+    for start in range(0, array.shape[1], width):
+        if affected[start : start + width].any():
+            array[:, start : start + width] = gaps.fill_values(array[:, start : start + width])
