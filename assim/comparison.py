@@ -58,11 +58,12 @@ def predictors(controls: ControlVector, state: State, operator: ObservationOpera
 
 def equivalent(operator: ObservationOperator, predictors: FloatArray) -> Equivalent:
     """Applies an operator to grid means (cell, ..., predictor); a cell that it cannot take never stops the others."""
+    cells = operator.usable.size
     inside = np.ones(predictors.shape, dtype=bool)
     for index, unit in enumerate(operator.predictor_units):
         lowest, highest, _ = physical_range(unit)
         inside[..., index] = (predictors[..., index] >= lowest) & (predictors[..., index] <= highest)
-    applicable = operator.usable & inside.reshape(inside.shape[0], -1).all(axis=1)
+    applicable = operator.usable & inside.reshape(cells, -1).all(axis=1)
 
     predicted = np.full(predictors.shape[:-1], np.nan)
     jacobian = np.full(predictors.shape, np.nan)
@@ -70,15 +71,16 @@ def equivalent(operator: ObservationOperator, predictors: FloatArray) -> Equival
         part = operator if applicable.all() else operator.select(applicable)
         predicted[applicable] = part.predict(predictors[applicable])
         jacobian[applicable] = part.jacobian(predictors[applicable])
-    finite = np.isfinite(predicted).reshape(predicted.shape[0], -1).all(axis=1)
+    finite = np.isfinite(predicted).reshape(cells, -1).all(axis=1)
     return Equivalent(predicted, jacobian, ~operator.usable, operator.usable & ~finite)
 
 
 def predicted_by(controls: ControlVector, state: State, types: Sequence[ObservationType]) -> FloatArray:
-    """Observations predicted from a single state, (cell, observation); NaN where an operator cannot."""
-    predicted = np.full((controls.cells, len(types)), np.nan)
+    """Observations predicted from a state, (cell[, member], observation); NaN where an operator cannot."""
+    members = state.leaf_area_index.shape[1:]
+    predicted = np.full((controls.cells, *members, len(types)), np.nan)
     for column, kind in enumerate(types):
-        predicted[:, column] = equivalent(kind.operator, predictors(controls, state, kind.operator)).predicted
+        predicted[..., column] = equivalent(kind.operator, predictors(controls, state, kind.operator)).predicted
     return predicted
 
 

@@ -127,8 +127,13 @@ class ControlVector:
         return self.to_cells(np.where(defined, values, 0.0))
 
     def values(self, state: State) -> FloatArray:
-        """The control variables, (column[, member], control)."""
-        return np.stack([read_variable(state, name) for name in self.names], axis=-1)
+        """The control variables, (column[, member], control), zero where not present."""
+        values = np.stack([read_variable(state, name) for name in self.names], axis=-1)
+        return np.where(self._present_like(values), values, 0.0)
+
+    def _present_like(self, values: FloatArray) -> BoolArray:
+        """`present` with a member axis where (column[, member], control) values have one."""
+        return self.present[(slice(None),) + (None,) * (values.ndim - 2)]
 
     def perturbation(self, state: State, relative_size: Mapping[str, float]) -> FloatArray:
         """eps (column, control): t COFSWI for soil moisture, t LAI for LAI; zero where the variable is not present."""
@@ -154,9 +159,10 @@ class ControlVector:
     def limited(self, state: State, increment: FloatArray) -> FloatArray:
         """Increments (column[, member], control) that respect the bounds of every variable; zero where not present."""
         axes = (slice(None),) + (None,) * (increment.ndim - 2)
-        values = np.where(self.present[axes], self.values(state), 0.0)
         limits = self.lower[axes], self.upper[axes], self.largest
-        return np.where(self.present[axes], limit_increments(increment, values, *limits), 0.0)
+        return np.where(
+            self._present_like(increment), limit_increments(increment, self.values(state), *limits), 0.0
+        )
 
     def add(self, state: State, increment: FloatArray) -> State:
         """The state plus limited increments (column[, member], control); LAI takes leaf biomass along (section 3.8).

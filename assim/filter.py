@@ -17,7 +17,8 @@ from assim.sekf import BoolArray, FloatArray
 if TYPE_CHECKING:
     from landmodel import Forcing, OutputRequest, Parameters, State
 
-WINDOW = np.timedelta64(24, "h")
+WINDOW_S = 86400
+WINDOW = np.timedelta64(WINDOW_S, "s")
 
 
 class LandModel(Protocol):
@@ -122,8 +123,8 @@ def checked_window(
     analysis_hour: int,
 ) -> tuple[np.datetime64, np.datetime64]:
     """Start of the window and of the forcing; AssimilationWindowError unless hour and forcing fit."""
-    begin = np.datetime64(start, "s")
-    first = begin if forcing_start is None else np.datetime64(forcing_start, "s")
+    begin: np.datetime64 = np.array([start], dtype="datetime64[s]")[0]
+    first: np.datetime64 = begin if forcing_start is None else np.array([forcing_start], dtype="datetime64[s]")[0]
     time_of_day = begin - begin.astype("datetime64[D]")
     if time_of_day != np.timedelta64(analysis_hour, "h"):
         raise AssimilationWindowError(
@@ -145,10 +146,11 @@ def finite_cells(controls: ControlVector, start: State, end: State) -> BoolArray
 
     What is undefined (NaN) from the start, such as snow layers that do not exist, does not count.
     """
-    broken = ~np.isfinite(np.where(controls.present, controls.values(end), 0.0)).all(axis=-1)
+    values = controls.values(end)
+    broken = np.asarray(~np.isfinite(values).reshape(values.shape[0], -1).all(axis=1))
     for before, after in zip(start, end, strict=True):
         turned = np.isfinite(before) & ~np.isfinite(after)
-        broken |= turned.reshape(turned.shape[0], -1).any(axis=1)
+        broken = broken | turned.reshape(turned.shape[0], -1).any(axis=1)
     return ~controls.any_column(broken)
 
 

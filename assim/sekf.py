@@ -115,7 +115,7 @@ def analyse(
     HK = H @ Kt.transpose(0, 2, 1)
 
     return Analysis(
-        gain=Kt.reshape(jacobian.shape),
+        gain=np.asarray(Kt.reshape(jacobian.shape)),
         increment=dx.reshape(background.shape),
         background_variance=np.diagonal(HBHt, axis1=1, axis2=2).copy(),
         degrees_of_freedom=np.diagonal(HK, axis1=1, axis2=2).copy(),
@@ -125,8 +125,9 @@ def analyse(
 
 def linear_change(jacobian: FloatArray, increment: FloatArray) -> FloatArray:
     """H dx, the change of the observations' equivalents that the Jacobian expects: (cell, observation)."""
-    cells, observations = jacobian.shape[:2]
-    return np.asarray((jacobian.reshape(cells, observations, -1) @ increment.reshape(cells, -1, 1))[:, :, 0])
+    cells, observations, patches, controls = jacobian.shape
+    H = jacobian.reshape(cells, observations, patches * controls)
+    return np.asarray((H @ increment.reshape(cells, patches * controls, 1))[:, :, 0])
 
 
 def limit_increments(

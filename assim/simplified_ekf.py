@@ -18,7 +18,7 @@ from assim.comparison import Equivalent, Masks, compared, equivalent, predicted_
 from assim.controls import DEFAULT_CONTROLS, ControlVector, checked_controls, control_vector
 from assim.errors import FilterConfigurationError
 from assim.filter import (
-    WINDOW,
+    WINDOW_S,
     CycleResult,
     LandModel,
     checked_window,
@@ -147,7 +147,7 @@ class SimplifiedEKF:
             forcing,
             start=begin,
             step_s=step_s,
-            steps=int(WINDOW / np.timedelta64(step_s, "s")),
+            steps=WINDOW_S // step_s,
             output=output,
             forcing_start=first,
             forcing_step_s=forcing_step_s,
@@ -160,6 +160,50 @@ class SimplifiedEKF:
             )
         forecast = {name: values[:, :, 0] for name, values in outputs.items()}
         return result._replace(outputs=masked_outputs(forecast, result.set_aside[controls.cell]))
+
+    def window_jacobian(
+        self,
+        model: LandModel,
+        state: State,
+        forcing: Forcing,
+        start: np.datetime64 | str,
+        *,
+        factor: float = 1.0,
+        central: bool = False,
+        step_s: int = 1800,
+        forcing_start: np.datetime64 | str | None = None,
+        forcing_step_s: int = 3600,
+    ) -> FloatArray:
+        """H (cell, observation, 12, control) of a window, with perturbations `factor` times the configured ones.
+
+        central: mean of forward and backward differences. For choosing and checking perturbation sizes; `cycle`
+        returns the Jacobian that it used.
+        """
+        begin, first = checked_window(
+            start, forcing, forcing_start, forcing_step_s, self.configuration.analysis_hour_utc
+        )
+        controls = self.controls_of(model.parameters)
+        sides = []
+        for sign in (1.0, -1.0) if central else (1.0,):
+            sizes = {name: sign * factor * t for name, t in self.configuration.relative_perturbation().items()}
+            ends, _ = model.run(
+                controls.perturbed_members(state, sizes),
+                forcing,
+                start=begin,
+                step_s=step_s,
+                steps=WINDOW_S // step_s,
+                output=None,
+                forcing_start=first,
+                forcing_step_s=forcing_step_s,
+            )
+            control_end = type(ends)._make(values[:, 0] for values in ends)
+            equivalents = [
+                equivalent(kind.operator, predictors(controls, control_end, kind.operator))
+                for kind in self.observation_types
+            ]
+            perturbation = controls.perturbation(state, sizes)
+            sides.append(observation_jacobian(controls, ends, perturbation, self.observation_types, equivalents))
+        return np.asarray(sum(sides[1:], sides[0]) / len(sides))
 
     def _analysed(
         self,
@@ -180,7 +224,7 @@ class SimplifiedEKF:
         )
         equivalents = [equivalent(kind.operator, predictors(controls, forecast, kind.operator)) for kind in types]
         jacobian = observation_jacobian(controls, ends, perturbation, types, equivalents)
-        jacobian_finite = np.isfinite(jacobian).all(axis=(2, 3))
+        jacobian_finite = np.asarray(np.isfinite(jacobian).all(axis=(2, 3)))
         y = compared(types, observations, equivalents, jacobian_finite, masks, controls.cell_dynamic_range)
         used = y.quality == Quality.USED
 

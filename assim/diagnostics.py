@@ -1,0 +1,105 @@
+"""Is the filter consistent with its own error statistics? Diagnostics of innovations and residuals.
+
+All arrays have time first; statistics are over time, separately for every cell (and observation type). NaN is missing.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assim.sekf import FloatArray
+
+
+class InnovationStatistics(NamedTuple):
+    """Of innovations over time: number, mean (bias), standard deviation, and correlation from one value to the next.
+
+    An optimal filter has innovations of mean zero, white in time. NaN where there are fewer than two values (three for
+    the correlation).
+    """
+
+    number: NDArray[np.int64]
+    mean: FloatArray
+    standard_deviation: FloatArray
+    lag_one_correlation: FloatArray
+
+
+class Desroziers(NamedTuple):
+    """Variances in observation space estimated from innovations d_b and residuals d_a (Desroziers et al. 2005).
+
+    observation: <d_a d_b>, what R should be; background: <(d_b - d_a) d_b>, what H B H^T should be; innovation:
+    <d_b d_b>, what S should be; number of values. A negative estimate means that the assumptions fail; it is returned
+    as it is.
+    doi:10.1256/qj.05.108.
+    """
+
+    observation: FloatArray
+    background: FloatArray
+    innovation: FloatArray
+    number: NDArray[np.int64]
+
+
+def _mean(values: FloatArray, number: NDArray[np.int64]) -> FloatArray:
+    """Mean over time of values that are zero where missing; NaN without any."""
+    total = values.sum(axis=0)
+    return np.asarray(np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0))
+
+
+def innovation_statistics(innovation: FloatArray) -> InnovationStatistics:
+    """Statistics of innovations (time, ...)."""
+    there = np.isfinite(innovation)
+    number = there.sum(axis=0)
+    mean = _mean(np.where(there, innovation, 0.0), number)
+    anomaly = np.where(there, innovation - mean, 0.0)
+    variance = _mean(anomaly**2, number)
+    deviation = np.where(number >= 2, np.sqrt(variance), np.nan)
+
+    lagged = np.full(mean.shape, np.nan)
+    for place in np.ndindex(mean.shape):
+        series = anomaly[(slice(None), *place)][there[(slice(None), *place)]]
+        if series.size >= 3 and variance[place] > 0.0:
+            lagged[place] = (series[1:] * series[:-1]).sum() / (series**2).sum()
+    return InnovationStatistics(number, mean, deviation, lagged)
+
+
+def desroziers(innovation: FloatArray, linear_residual: FloatArray) -> Desroziers:
+    """Consistency estimates from innovations and `linear_residual` (d - H dx) of used observations (time, ...).
+
+    The residual must be the linear one: an SEKF adds at the window's end the increment that belongs to its start, so
+    that the residual against the analysed state obeys other statistics.
+    """
+    there = np.isfinite(innovation) & np.isfinite(linear_residual)
+    d_b, d_a = np.where(there, innovation, 0.0), np.where(there, linear_residual, 0.0)
+    number = there.sum(axis=0)
+    return Desroziers(_mean(d_a * d_b, number), _mean((d_b - d_a) * d_b, number), _mean(d_b * d_b, number), number)
+
+
+def estimated_error(
+    estimate: Desroziers, default: float, minimum_number: int = 100, bounds: tuple[float, float] = (0.5, 2.0)
+) -> FloatArray:
+    """sigma_o per cell from Desroziers' estimate, for `ObservationError("absolute", ...)`.
+
+    Kept between bounds[0] and bounds[1] times the default, because the estimate is only as good as B; the default
+    itself where there are fewer than `minimum_number` values or the estimate is not positive.
+    """
+    trusted = (estimate.number >= minimum_number) & (estimate.observation > 0.0)
+    sigma = np.sqrt(np.where(trusted, estimate.observation, default**2))
+    return np.clip(sigma, bounds[0] * default, bounds[1] * default)
+
+
+def chi_square_ratio(chi_square: FloatArray, used_count: NDArray[np.int64]) -> FloatArray:
+    """Sum of d^T S^-1 d over the number of observations, per cell (time, cell) -> (cell,).
+
+    1 for consistent errors; above 1 they are too small, below 1 too large. NaN without observations.
+    """
+    there = np.isfinite(chi_square) & (used_count > 0)
+    return _mean(np.where(there, chi_square, 0.0), np.where(there, used_count, 0).sum(axis=0))
+
+
+def mean_degrees_of_freedom(degrees_of_freedom: FloatArray, used: NDArray[np.bool_]) -> FloatArray:
+    """Mean degrees of freedom for signal of a used observation, from 0 (no influence) to 1, (time, ...) -> (...).
+
+    The diagonal of H K (Cardinali et al. 2004, doi:10.1256/qj.03.205), summed over an observation type's values it is
+    the number of independent pieces of information drawn from them.
+    """
+    return _mean(np.where(used, degrees_of_freedom, 0.0), used.sum(axis=0))

@@ -1,0 +1,517 @@
+"""Whole cycles of the simplified EKF with small models whose answers are known."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assim import sekf
+from assim.controls import DEFAULT_CONTROLS
+from assim.errors import AssimilationWindowError, FilterConfigurationError, ObservationInputError
+from assim.observations import ObservationError, ObservationType, WindowObservations
+from assim.quality import QUALITY_MEANING, Quality
+from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
+from operators.errors import OperatorMismatchError
+from tests.assim import toy
+
+START = "2015-01-01T09"
+CELLS, PATCHES = [0, 0, 0, 1, 1, 2], [1, 7, 10, 2, 4, 3]
+FRACTIONS = [0.2, 0.5, 0.3, 0.4, 0.6, 1.0]
+
+
+def three_cells():
+    parameters = toy.parameters(CELLS, PATCHES, FRACTIONS)
+    return parameters, toy.state(parameters), toy.forcing(3)
+
+
+def lai_type(cells=3, error=None, **options):
+    error = error or ObservationError("relative", 0.2)
+    return ObservationType("lai", toy.Direct("LAI", cells, "m2 m-2"), error, **options)
+
+
+def ssm_type(cells=3, error=None, **options):
+    error = error or ObservationError("absolute", 0.05)
+    return ObservationType("ssm", toy.Direct("WG2", cells, "m3 m-3"), error, **options)
+
+
+def sigma_type(cells=3, sigma=0.33, **options):
+    return ObservationType("sigma40", toy.Backscatter(cells), ObservationError("absolute", sigma), **options)
+
+
+def observed(**values):
+    return {name: WindowObservations(np.asarray(value, dtype=float)) for name, value in values.items()}
+
+
+def assert_same_bits(state, other):
+    for name, a, b in zip(state._fields, state, other, strict=True):
+        assert a.tobytes() == b.tobytes(), name
+
+
+def random_transition(seed=1):
+    return np.eye(15) * 0.7 + np.random.default_rng(seed).uniform(0.0, 0.03, (15, 15))
+
+
+# -- the Kalman filter ------------------------------------------------------------------------------------------------
+
+
+def test_ten_cycles_equal_an_exact_kalman_filter():
+    """A model that only adds known increments: x_f = x_a + b, P_f = B. The exact filter is written out per cell."""
+    parameters = toy.parameters([0, 0, 1], [7, 10, 4], [0.6, 0.4, 1.0])
+    state = toy.state(parameters, seed=4)
+    random = np.random.default_rng(5)
+    drift = np.zeros((3, 15))
+    drift[:, 0], drift[:, 1:9] = 0.02, random.uniform(-1e-3, 1e-3, (3, 8))
+    model = toy.LinearModel(parameters, drift=drift)
+    kalman = SimplifiedEKF(
+        SEKFConfiguration(),
+        [sigma_type(2), ssm_type(2), lai_type(2, ObservationError("absolute", 0.5))],
+        np.arange(2),
+    )
+    cofswi = 0.001 * (89.0467 * 25**0.3496 - 37.1342 * 5.0)
+    x = np.concatenate([state.leaf_area_index[:, None], state.soil_water[:, 1:8]], axis=1)
+    temperature = state.soil_temperature[:, 1]
+    for cycle in range(10):
+        values = random.uniform([-12.5, 0.2, 1.5], [-10.5, 0.35, 4.0], (2, 3))
+        values[random.uniform(size=values.shape) < 0.3] = np.nan
+        start = np.datetime64(START) + np.timedelta64(cycle, "D")
+        result = kalman.cycle(
+            model, state, toy.forcing(2), start, observed(sigma40=values[:, 0], ssm=values[:, 1], lai=values[:, 2])
+        )
+        state = result.state
+
+        x = x + drift[:, [0, 2, 3, 4, 5, 6, 7, 8]]
+        for cell, columns in ((0, [0, 1]), (1, [2])):
+            f = np.array([0.6, 0.4]) if cell == 0 else np.array([1.0])
+            lai, wg2, tg2 = f @ x[columns, 0], f @ x[columns, 1], f @ temperature[columns]
+            rows = np.zeros((3, len(columns), 8))
+            rows[0, :, 0], rows[0, :, 1] = f * 0.4 / np.cosh(lai - 2.0) ** 2, f * 12.0
+            rows[1, :, 1], rows[2, :, 0] = f, f
+            predicted = [-14 + 12 * wg2 + 0.02 * (tg2 - 285) + 0.4 * np.tanh(lai - 2), wg2, lai]
+            there = np.isfinite(values[cell])
+            h = rows.reshape(3, -1)[there]
+            sigma_b = np.full((len(columns), 8), 0.02 * cofswi / 0.1)
+            sigma_b[:, 1] = 0.04 * cofswi / 0.1
+            sigma_b[:, 0] = np.where(x[columns, 0] >= 2, 0.2 * x[columns, 0], 0.4)
+            P = np.diag(sigma_b.ravel() ** 2)
+            R = np.diag(np.array([0.33, 0.05, 0.5])[there] ** 2)
+            K = P @ h.T @ np.linalg.inv(h @ P @ h.T + R)
+            x[columns] += (K @ (values[cell] - predicted)[there]).reshape(len(columns), 8)
+        ours = np.concatenate([state.leaf_area_index[:, None], state.soil_water[:, 1:8]], axis=1)
+        np.testing.assert_allclose(ours, x, rtol=0, atol=1e-10)
+    assert (result.quality <= Quality.MISSING).all()
+
+
+def test_increment_is_the_regression_on_the_window_start():
+    """With dynamics M the SEKF's increment is Cov(x0, y) Cov(y, y)^-1 d, x0 at the start of the window."""
+    parameters = toy.parameters([0, 0], [7, 10], [0.6, 0.4])
+    M, H = random_transition(), np.zeros((2, 2, 15))
+    H[0, :, 2], H[1, :, 0] = [0.6, 0.4], [0.6, 0.4]
+    state = toy.state(parameters, seed=2)
+    kalman = SimplifiedEKF(
+        SEKFConfiguration(background="C"),
+        [ssm_type(1, ObservationError("dynamic_range", 0.4)), lai_type(1, ObservationError("absolute", 0.5))],
+        np.arange(1),
+    )
+    controls = [0, 2, 3, 4, 5, 6, 7, 8]
+    result = kalman.cycle(
+        toy.LinearModel(parameters, M), state, toy.forcing(1), START, observed(ssm=[0.21], lai=[2.2])
+    )
+    joint = np.concatenate([(H[:, p] @ M)[:, controls] for p in range(2)], axis=1)
+    end_lai = result.forecast.leaf_area_index
+    cofswi = sekf.dynamic_range(0.25)
+    sigma = np.array([[*np.where(lai >= 2, [0.2 * lai], [0.4]), 0.4 * cofswi, *[0.2 * cofswi] * 6] for lai in end_lai])
+    B = np.diag(sigma.ravel() ** 2)
+    covariance = joint @ B @ joint.T + np.diag([(0.4 * cofswi) ** 2, 0.25])
+    expected = B @ joint.T @ np.linalg.inv(covariance) @ result.innovation[0]
+    np.testing.assert_allclose(result.increment.ravel(), expected, rtol=0, atol=1e-10)
+
+
+def test_jacobian_has_a_plateau_and_the_default_sits_on_it():
+    """A curved model: forward differences converge to central ones until rounding takes over."""
+
+    class Curved(toy.LinearModel):
+        def run(self, state, forcing, **options):
+            end, outputs = super().run(state, forcing, **options)
+            water = end.soil_water.copy()
+            water[..., 1] = 0.3 * np.tanh(3.0 * water[..., 1]) + 0.05 * end.leaf_area_index / 5.0 * water[..., 2]
+            return end._replace(soil_water=np.where(np.isfinite(end.soil_water), water, np.nan)), outputs
+
+    parameters = toy.parameters([0, 0], [7, 10], [0.6, 0.4])
+    model, state = Curved(parameters, random_transition()), toy.state(parameters)
+    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(1)], np.arange(1))
+    exact = kalman.window_jacobian(model, state, toy.forcing(1), START, factor=10.0, central=True)
+    error = {}
+    for factor in (1e-6, 1e-3, 1e-1, 1.0, 10.0, 1e3):
+        H = kalman.window_jacobian(model, state, toy.forcing(1), START, factor=factor)
+        error[factor] = np.abs(H - exact).max() / np.abs(exact).max()
+    assert error[1.0] < 1e-4
+    assert error[1e-1] < 1e-4
+    assert error[1e3] > 10.0 * error[1.0]
+    assert error[1e-6] > 10.0 * error[1e-1]
+    used = kalman.cycle(model, state, toy.forcing(1), START, {}).jacobian
+    np.testing.assert_array_equal(used, kalman.window_jacobian(model, state, toy.forcing(1), START))
+
+
+# -- what must change nothing -----------------------------------------------------------------------------------------
+
+
+def test_a_very_large_error_leaves_the_forecast_bit_for_bit():
+    parameters, state, forcing = three_cells()
+    state.soil_water[1, 4] = 0.47  # supersaturated: a limit must not act on its own
+    state.leaf_area_index[2] = 0.1  # below the minimum, likewise
+    model = toy.LinearModel(parameters, random_transition())
+    types = [sigma_type(sigma=1e30), ssm_type(error=ObservationError("absolute", 1e30))]
+    kalman = SimplifiedEKF(SEKFConfiguration(), types, np.arange(3))
+    free, analysed = state, state
+    for day in range(3):
+        start = np.datetime64(START) + np.timedelta64(day, "D")
+        result = kalman.cycle(model, analysed, forcing, start, observed(sigma40=[-11, -10, -9], ssm=[0.1, 0.2, 0.3]))
+        analysed = result.state
+        free, _ = model.run(
+            free, forcing, start=start, step_s=1800, steps=48, output=None, forcing_start=start, forcing_step_s=3600
+        )
+        assert (result.quality == Quality.USED).all()
+        assert_same_bits(analysed, free)
+
+
+def test_observations_equal_to_the_prediction_give_zero_increments():
+    parameters, state, forcing = three_cells()
+    model = toy.LinearModel(parameters, random_transition())
+    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), ssm_type()], np.arange(3))
+    forecast = kalman.cycle(model, state, forcing, START, {})
+    result = kalman.cycle(
+        model, state, forcing, START, observed(sigma40=forecast.predicted[:, 0], ssm=forecast.predicted[:, 1])
+    )
+    assert (result.quality == Quality.USED).all()
+    assert (result.increment == 0.0).all()
+    assert_same_bits(result.state, forecast.state)
+    np.testing.assert_array_equal(result.residual, 0.0)
+
+
+def test_missing_observations_cost_nothing():
+    parameters, state, forcing = three_cells()
+    model = toy.LinearModel(parameters)
+    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), lai_type()], np.arange(3))
+    result = kalman.cycle(model, state, forcing, START, observed(sigma40=[-9, np.nan, np.nan]))
+    assert result.quality[:, 0].tolist() == [Quality.USED, Quality.MISSING, Quality.MISSING]
+    assert (result.quality[:, 1] == Quality.MISSING).all()
+    assert (result.increment[3:] == 0.0).all()
+    assert (result.increment[:3] != 0.0).any()
+    assert np.isfinite(result.predicted).all()
+    assert result.used_count.tolist() == [1, 0, 0]
+    single = SimplifiedEKF(SEKFConfiguration(), [sigma_type()], np.arange(3))
+    alone = single.cycle(model, state, forcing, START, observed(sigma40=[-9, np.nan, np.nan]))
+    np.testing.assert_allclose(alone.increment, result.increment, rtol=1e-12)
+
+
+def test_without_observation_types_the_filter_is_a_forecast():
+    parameters, state, forcing = three_cells()
+    result = SimplifiedEKF(SEKFConfiguration(), [], np.arange(3)).cycle(
+        toy.LinearModel(parameters), state, forcing, START, {}
+    )
+    assert_same_bits(result.state, result.forecast)
+    assert result.innovation.shape == (3, 0)
+
+
+# -- where increments go ----------------------------------------------------------------------------------------------
+
+
+def test_increments_reach_every_patch_inside_the_limits_and_the_leaf_biomass():
+    parameters, state, forcing = three_cells()
+    model = toy.LinearModel(parameters, random_transition())
+    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), lai_type()], np.arange(3))
+    result = kalman.cycle(model, state, forcing, START, observed(sigma40=[-2, -14, -9], lai=[0.1, 9.0, 2.0]))
+    dx, before, after = result.increment, result.forecast, result.state
+    vegetated = np.array(PATCHES) >= 4
+    assert (dx[~vegetated, 0] == 0.0).all()  # no leaves on bare soil, rock, snow
+    assert (dx[[3, 5], 4:] == 0.0).all()  # rock and snow have four water layers
+    assert (np.abs(dx) <= [1.0] + [0.1] * 7).all()
+    np.testing.assert_array_equal(after.leaf_area_index[vegetated], (before.leaf_area_index + dx[:, 0])[vegetated])
+    np.testing.assert_allclose(after.biomass[:, 0], before.biomass[:, 0] + 0.07 * dx[:, 0], rtol=1e-14)
+    np.testing.assert_array_equal(after.soil_water[:3, 1:8], before.soil_water[:3, 1:8] + dx[:3, 1:])
+    np.testing.assert_array_equal(after.soil_water[:, 8:], before.soil_water[:, 8:])
+    np.testing.assert_array_equal(after.soil_temperature, before.soil_temperature)
+    assert (after.leaf_area_index[vegetated] >= 0.3).all()
+
+
+def test_legacy_leaf_biomass():
+    parameters, state, forcing = three_cells()
+    kalman = SimplifiedEKF(SEKFConfiguration(leaf_biomass="legacy"), [lai_type()], np.arange(3))
+    result = kalman.cycle(toy.LinearModel(parameters), state, forcing, START, observed(lai=[1.0, 1.0, 1.0]))
+    gain_of_c3 = (result.state.biomass[1, 0] - result.forecast.biomass[1, 0]) / result.increment[1, 0]
+    assert gain_of_c3 == pytest.approx(0.06771856, rel=1e-9)
+    assert result.state.biomass[0, 0] == result.forecast.biomass[0, 0]
+
+
+def test_perturbed_members_are_what_the_model_gets():
+    parameters, state, forcing = three_cells()
+    kalman = SimplifiedEKF(SEKFConfiguration(controls=("LAI", "WG2")), [], np.arange(3))
+    members = kalman.controls_of(parameters).perturbed_members(state, {"LAI": 1e-3, "WG2": 1e-4})
+    assert members.soil_water.shape == (6, 3, 14)
+    np.testing.assert_array_equal(members.leaf_area_index[1], state.leaf_area_index[1] * np.array([1, 1.001, 1]))
+    np.testing.assert_array_equal(members.biomass[1, :, 0], state.biomass[1, 0] * np.array([1, 1.001, 1]))
+    eps = 1e-4 * sekf.dynamic_range(0.25)
+    np.testing.assert_array_equal(members.soil_water[1, :, 1], state.soil_water[1, 1] + np.array([0, 0, eps]))
+    np.testing.assert_array_equal(members.biomass[1, :, 1], state.biomass[1, 1])
+    assert np.isnan(members.leaf_area_index[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "surface", "below"),
+    [
+        ({"background": "A"}, 0.04 * 0.0887 / 0.1, 0.02 * 0.0887 / 0.1),
+        ({"background": "A", "typical_range": 0.08}, 0.04 * 0.0887 / 0.08, 0.02 * 0.0887 / 0.08),
+        ({"background": "B"}, 0.04, 0.02),
+        ({"background": "C"}, 0.4 * 0.0887, 0.2 * 0.0887),
+        ({"background": "C", "soil_moisture_error": {"WG2": 0.15, "WG3": 0.1}}, 0.15 * 0.0887, 0.1 * 0.0887),
+    ],
+)
+def test_readings_of_the_background_error(options, surface, below):
+    sigma = SEKFConfiguration(controls=("LAI", "WG2", "WG3"), **options).soil_moisture_sigma(np.array([0.0887]))
+    np.testing.assert_allclose(sigma, [[0.0, surface, below]], rtol=1e-14)
+
+
+# -- quality codes ----------------------------------------------------------------------------------------------------
+
+
+def test_every_quality_code_occurs_for_its_own_reason():
+    """One cell a reason; the codes found are all the codes there are."""
+    reasons = [code for code in Quality if code is not Quality.JACOBIAN_FAILED]
+    cells = len(reasons)
+    at = {code: position for position, code in enumerate(reasons)}
+    parameters = toy.parameters(np.arange(cells), np.full(cells, 7), np.ones(cells))
+    state = toy.state(parameters)
+    state.soil_ice[at[Quality.MASKED_FROZEN], 1] = 0.01
+    state.snow_water_equivalent[at[Quality.MASKED_SNOW], 0] = 5.0
+    drift = np.zeros((cells, 15))
+    drift[at[Quality.STATE_NOT_FINITE], 3] = np.inf
+    model = toy.LinearModel(parameters, drift=drift)
+    operator = toy.Backscatter(cells)
+    operator.usable[at[Quality.OPERATOR_ABSENT]] = False
+    state.soil_temperature[at[Quality.OPERATOR_FAILED], 1] = 20.0  # in Celsius: the operator would refuse it
+    value, uncertainty = np.full(cells, -11.0), np.full(cells, 0.33)
+    prepared = np.zeros(cells, dtype=np.int8)
+    value[at[Quality.MISSING]] = np.nan
+    value[at[Quality.OUTSIDE_VALID_RANGE]] = 0.06  # linear instead of dB
+    value[at[Quality.REJECTED_INNOVATION]] = -24.0
+    uncertainty[at[Quality.ERROR_NOT_POSITIVE]] = 0.0
+    for code in (
+        Quality.MASKED_TOPOGRAPHY, Quality.MASKED_WATER, Quality.MASKED_URBAN, Quality.MASKED_PRODUCT_FLAG,
+    ):  # fmt: skip
+        prepared[at[code]] = code
+    kind = ObservationType("sigma40", operator, ObservationError("given"), (-30.0, 0.0), innovation_limit=5.0)
+    given_ = {"sigma40": WindowObservations(value, uncertainty, prepared)}
+    kalman = SimplifiedEKF(SEKFConfiguration(), [kind], np.arange(cells))
+    result = kalman.cycle(model, state, toy.forcing(cells), START, given_)
+    expected = [Quality.USED if code is Quality.NOT_ASSIMILATED else code for code in reasons]
+    assert result.quality[:, 0].tolist() == [int(code) for code in expected]
+    unused = result.quality[:, 0] != Quality.USED
+    assert (result.increment[unused] == 0.0).all()
+    assert (np.abs(result.increment[~unused]).sum(axis=1) > 0.0).all()
+
+    passive = ObservationType("sigma40", operator, ObservationError("given"), (-30.0, 0.0), 5.0, assimilate=False)
+    compared_only = SimplifiedEKF(SEKFConfiguration(), [passive], np.arange(cells)).cycle(
+        model, state, toy.forcing(cells), START, given_
+    )
+    assert compared_only.quality[at[Quality.USED], 0] == Quality.NOT_ASSIMILATED
+    assert (compared_only.increment == 0.0).all()
+    np.testing.assert_array_equal(compared_only.innovation, result.innovation)
+    assert set(QUALITY_MEANING) == set(Quality)
+
+
+def test_a_perturbed_member_that_blows_up_costs_one_analysis_only():
+    class Fragile(toy.LinearModel):
+        def run(self, state, forcing, **options):
+            end, outputs = super().run(state, forcing, **options)
+            if end.soil_water.ndim == 3:
+                end.soil_water[1, 2, 1] = np.nan
+            return end, outputs
+
+    parameters, state, forcing = three_cells()
+    kalman = SimplifiedEKF(SEKFConfiguration(), [ssm_type()], np.arange(3))
+    result = kalman.cycle(Fragile(parameters), state, forcing, START, observed(ssm=[0.2, 0.2, 0.2]))
+    assert result.quality[:, 0].tolist() == [Quality.JACOBIAN_FAILED, Quality.USED, Quality.USED]
+    assert not result.set_aside.any()
+    np.testing.assert_array_equal(result.state.soil_water[:3], result.forecast.soil_water[:3])
+
+
+@given(
+    value=st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=3, max_size=3),
+    uncertainty=st.lists(st.one_of(st.just(np.nan), st.floats(0.0, 1e3)), min_size=3, max_size=3),
+    limit=st.floats(0.01, 1e6),
+)
+@settings(deadline=None, max_examples=50)
+def test_any_observation_gets_one_known_code_and_leaves_a_finite_state(value, uncertainty, limit):
+    parameters, state, forcing = three_cells()
+    kind = ObservationType("ssm", toy.Direct("WG2", 3, "m3 m-3"), ObservationError("given"), (0.0, 1.0), limit)
+    kalman = SimplifiedEKF(SEKFConfiguration(), [kind], np.arange(3))
+    given_ = {"ssm": WindowObservations(np.array(value), np.array(uncertainty))}
+    result = kalman.cycle(toy.LinearModel(parameters), state, forcing, START, given_)
+    assert all(int(code) in set(Quality) for code in result.quality.ravel())
+    assert ((result.quality == Quality.USED)[:, 0] == (result.used_count == 1)).all()
+    for before, after in zip(state, result.state, strict=True):
+        assert (np.isfinite(before) == np.isfinite(after)).all()
+    assert (np.abs(result.increment) <= [1.0] + [0.1] * 7).all()
+
+
+# -- cells are alone --------------------------------------------------------------------------------------------------
+
+
+def test_a_cell_alone_equals_the_cell_in_its_block_bit_for_bit():
+    parameters, state, forcing = three_cells()
+    transition = random_transition()
+    values = {"sigma40": [-11.0, -10.0, -9.0], "lai": [2.0, np.nan, 3.0]}
+    block = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), lai_type()], np.arange(3)).cycle(
+        toy.LinearModel(parameters, transition), state, forcing, START, observed(**values)
+    )
+    for cell in range(3):
+        of = parameters.cell == cell
+        own = toy.Parameters(*(values_[of] for values_ in parameters))._replace(cell=np.zeros(of.sum(), dtype=int))
+        alone = SimplifiedEKF(SEKFConfiguration(), [sigma_type([cell]), lai_type([cell])], [cell]).cycle(
+            toy.LinearModel(own, transition),
+            toy.State(*(values_[of] for values_ in state)),
+            toy.Forcing(*(values_[:, [cell]] for values_ in forcing)),
+            START,
+            observed(**{name: [value[cell]] for name, value in values.items()}),
+        )
+        assert_same_bits(alone.state, toy.State(*(np.ascontiguousarray(values_[of]) for values_ in block.state)))
+        assert (alone.increment == block.increment[of]).all()
+        np.testing.assert_array_equal(alone.residual[0], block.residual[cell])
+
+
+@given(st.permutations(range(6)))
+@settings(deadline=None, max_examples=20)
+def test_the_order_of_columns_does_not_matter(order):
+    """Columns in any order, patches of a cell apart: the same increments, to rounding of nothing at all."""
+    parameters, state, forcing = three_cells()
+    transition, values = random_transition(), observed(sigma40=[-11, -10, -9], lai=[2, 3, 3])
+    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), lai_type()], np.arange(3))
+    plain = kalman.cycle(toy.LinearModel(parameters, transition), state, forcing, START, values)
+    moved = kalman.cycle(
+        toy.LinearModel(toy.Parameters(*(v[list(order)] for v in parameters)), transition),
+        toy.State(*(v[list(order)] for v in state)),
+        forcing,
+        START,
+        values,
+    )
+    np.testing.assert_array_equal(moved.increment, plain.increment[list(order)])
+    np.testing.assert_array_equal(moved.innovation, plain.innovation)
+
+
+def test_a_cell_that_blows_up_is_set_aside_and_the_rest_goes_on():
+    class Fragile(toy.LinearModel):
+        def run(self, state, forcing, **options):
+            end, outputs = super().run(state, forcing, **options)
+            if options["start"] >= np.datetime64("2015-01-02T09"):
+                end.soil_temperature[self.parameters.cell == 1] = np.nan
+            return end, outputs
+
+    parameters, state, forcing = three_cells()
+    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), lai_type()], np.arange(3))
+    values = observed(sigma40=[-11, -10, -9], lai=[2, 3, 3])
+    first = kalman.cycle(Fragile(parameters), state, forcing, START, values)
+    assert not first.set_aside.any()
+    second = kalman.cycle(Fragile(parameters), first.state, forcing, "2015-01-02T09", values)
+    healthy = kalman.cycle(toy.LinearModel(parameters), first.state, forcing, "2015-01-02T09", values)
+    assert second.set_aside.tolist() == [False, True, False]
+    assert (second.quality[1] == Quality.STATE_NOT_FINITE).all()
+    bad = parameters.cell == 1
+    for good, broken, last in zip(healthy.state, second.state, first.state, strict=True):
+        np.testing.assert_array_equal(broken[~bad], good[~bad])
+        np.testing.assert_array_equal(broken[bad], last[bad])  # the last good restart is kept
+    assert np.isnan(second.analysis.soil_water[bad]).all()
+    assert np.isnan(second.outputs["WG"][:, bad]).all()
+    assert (second.increment[bad] == 0.0).all()
+
+    third = kalman.cycle(
+        toy.LinearModel(parameters), second.state, forcing, "2015-01-03T09", values, set_aside=second.set_aside
+    )
+    assert third.set_aside.tolist() == [False, True, False]
+    np.testing.assert_array_equal(third.state.soil_water[bad], first.state.soil_water[bad])
+
+
+def test_a_state_that_comes_in_broken_is_set_aside_too():
+    parameters, state, forcing = three_cells()
+    state.soil_water[4, 2] = np.nan
+    kalman = SimplifiedEKF(SEKFConfiguration(), [ssm_type()], np.arange(3))
+    result = kalman.cycle(toy.LinearModel(parameters), state, forcing, START, observed(ssm=[0.2, 0.2, 0.2]))
+    assert result.set_aside.tolist() == [False, True, False]
+    assert result.quality[:, 0].tolist() == [Quality.USED, Quality.STATE_NOT_FINITE, Quality.USED]
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+
+def test_an_operator_for_other_cells_is_refused():
+    with pytest.raises(OperatorMismatchError, match="cells"):
+        SimplifiedEKF(SEKFConfiguration(), [sigma_type([4, 5, 6])], np.arange(3))
+
+
+def test_an_operator_in_other_units_or_of_other_variables_is_refused():
+    with pytest.raises(FilterConfigurationError, match="unit|K"):
+        ObservationType("t", toy.Direct("TG2", 3, "degC"), ObservationError("absolute", 1.0))
+    with pytest.raises(FilterConfigurationError, match="unknown state variable 'VOD'"):
+        ObservationType("t", toy.Direct("VOD", 3, "1"), ObservationError("absolute", 1.0))
+
+
+@pytest.mark.parametrize("size", [-0.33, 0.0, np.nan, np.inf, [0.3, -0.1, 0.2]])
+def test_error_sizes_must_be_positive(size):
+    with pytest.raises(FilterConfigurationError, match="positive"):
+        ObservationError("absolute", np.asarray(size) if isinstance(size, list) else size)
+
+
+def test_negative_uncertainty_is_refused_with_its_place():
+    parameters, state, forcing = three_cells()
+    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type()], np.arange(3))
+    bad = {"sigma40": WindowObservations(np.full(3, -10.0), np.array([0.3, -999.0, 0.3]))}
+    with pytest.raises(ObservationInputError, match="negative uncertainty -999 at cell position 1"):
+        kalman.cycle(toy.LinearModel(parameters), state, forcing, START, bad)
+
+
+def test_observations_of_another_shape_or_type_are_refused():
+    parameters, state, forcing = three_cells()
+    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type()], np.arange(3))
+    with pytest.raises(ObservationInputError, match="value must be one number for each of the 3 cells"):
+        kalman.cycle(toy.LinearModel(parameters), state, forcing, START, observed(sigma40=[-10.0]))
+    with pytest.raises(ObservationInputError, match=r"unknown type \['vod'\]"):
+        kalman.cycle(toy.LinearModel(parameters), state, forcing, START, observed(vod=[1, 1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("start", "forcing_start", "message"),
+    [
+        ("2015-01-02T09", "2015-01-01T09", "not inside the forcing"),
+        ("2015-01-01T09", "2015-01-01T12", "not inside the forcing"),
+        ("2015-01-01T00", None, "09:00 UTC"),
+    ],
+)
+def test_windows_outside_the_forcing_or_at_another_hour_are_refused(start, forcing_start, message):
+    parameters, state, forcing = three_cells()
+    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type()], np.arange(3))
+    model = toy.LinearModel(parameters)
+    with pytest.raises(AssimilationWindowError, match=message):
+        kalman.cycle(model, state, forcing, start, {}, forcing_start=forcing_start)
+    assert not model.runs
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"controls": ("LAI", "WG2", "WG2")},
+        {"controls": ()},
+        {"controls": ("TG2",)},
+        {"perturbation": {"WG2": 0.0}},
+        {"perturbation": {"WG9": 1e-4}},
+        {"soil_moisture_error": {"WG2": -0.1}},
+        {"background": "D"},
+        {"typical_range": 0.0},
+        {"analysis_hour_utc": 24},
+    ],
+)
+def test_impossible_options_are_refused(options):
+    with pytest.raises(FilterConfigurationError):
+        SEKFConfiguration(**options)
+
+
+def test_default_controls_are_those_of_the_paper():
+    assert SEKFConfiguration().controls == DEFAULT_CONTROLS == ("LAI", *(f"WG{layer}" for layer in range(2, 9)))
