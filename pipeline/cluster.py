@@ -20,6 +20,7 @@ THREADS_ENVIRONMENT = {
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
 }
+CONNECT_TIMEOUT_S = 15
 _EXTRAS = {
     "slurm": ("dask_jobqueue", "SLURMCluster", "pip install 'ldas[cluster]'"),
     "kubernetes": ("dask_kubernetes.operator", "KubeCluster", "pip install dask-kubernetes"),
@@ -57,7 +58,7 @@ def connected(config: ClusterConfig) -> Iterator["Client"]:
                 target: Any = config.address
             else:
                 target = stack.enter_context(_cluster(config))
-            client = stack.enter_context(Client(target, timeout="30s", set_as_default=False))
+            client = stack.enter_context(Client(target, timeout=CONNECT_TIMEOUT_S, set_as_default=False))
             if config.kind != "local":
                 client.wait_for_workers(1, timeout=300)
         except (OSError, TimeoutError) as error:
@@ -78,7 +79,7 @@ def _cluster(config: ClusterConfig) -> Any:
             threads_per_worker=threads,
             processes=config.processes,
             memory_limit=config.memory_limit or "auto",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port, of this machine only
             **config.options,
         )
     module, name, command = _EXTRAS[config.kind]

@@ -12,8 +12,8 @@ from pipeline.config import ExperimentConfig
 from pipeline.errors import ConfigurationError, StoreError
 from pipeline.execution import Listener, Outcome, check_memory, run_stage
 from pipeline.ledger import FAILED, SET_ASIDE, STARTED
-from pipeline.stages import build_stages
 from pipeline.stages.base import Stage, is_done, prepare
+from pipeline.stages.build import build_stages
 from pipeline.stages.land import FORCING_NAMES, LAND_NAMES, forcing_times
 from pipeline.store import existing_group, has_group, open_store
 

@@ -74,6 +74,11 @@ def periods_of(start: np.datetime64, days: int, days_per_period: int) -> list[Pe
     ]
 
 
+def day_axis(start: np.datetime64, days: int) -> np.ndarray:
+    """Midnights of the days of a run: the labels of daily output."""
+    return (start.astype("datetime64[D]") + np.arange(days)).astype("datetime64[s]")
+
+
 def path_of(experiment: str) -> str:
     """Group of an experiment's ledger."""
     return f"ledger/{experiment}"

@@ -21,7 +21,6 @@ from pipeline.store import committed_sizes, existing_group, has_group, read_regi
 
 FORCING_NAMES = registry.names("forcing")
 LAND_NAMES = ("latitude", "longitude", "clay", "sand", "patch_fraction")
-_DAY = np.timedelta64(1, "D")
 
 
 @dataclass(frozen=True)
@@ -141,11 +140,6 @@ def cells_with(columns: np.ndarray, cell_of_column: np.ndarray, cells: int) -> n
     found = np.zeros(cells, dtype=bool)
     found[cell_of_column[columns]] = True
     return found
-
-
-def day_axis(start: np.datetime64, days: int) -> np.ndarray:
-    """Midnights of the days of a run: the labels of daily output."""
-    return (start.astype("datetime64[D]") + np.arange(days) * _DAY).astype("datetime64[s]")
 
 
 def identity_sections(config: ExperimentConfig, sections: Sequence[str]) -> Mapping[str, Any]:

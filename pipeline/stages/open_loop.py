@@ -10,13 +10,12 @@ import zarr
 
 import landmodel
 from pipeline import ledger, registry
-from pipeline.ledger import Block, Period, periods_of
+from pipeline.ledger import Block, Period, day_axis, periods_of
 from pipeline.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
 from pipeline.stages import spin_up
 from pipeline.stages.land import (
     LandStage,
     cells_with,
-    day_axis,
     failed_columns,
     identity_sections,
     land_checksum,

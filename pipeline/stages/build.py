@@ -1,0 +1,22 @@
+"""The stages of an experiment, in the order in which they run."""
+
+from collections.abc import Iterator
+
+from pipeline.config import ExperimentConfig
+from pipeline.stages.base import Stage
+from pipeline.stages.land import number_of_cells
+from pipeline.stages.open_loop import OpenLoop
+from pipeline.stages.spin_up import NAME as SPIN_UP
+from pipeline.stages.spin_up import SpinUp
+from pipeline.store import open_store, read_region
+
+
+def build_stages(config: ExperimentConfig) -> Iterator[Stage]:
+    """The stages that the configuration asks for. Each is built when the one before it is done."""
+    root = open_store(config.location)
+    cells = number_of_cells(root)
+    columns_per_cell = int((read_region(root, "land", "patch_fraction") > 0).sum(axis=1).max())
+    size = config.execution.cells_per_block
+    if config.spin_up is not None:
+        yield SpinUp(SPIN_UP, config.location, cells, size, config, columns_per_cell)
+    yield OpenLoop(config.open_loop.name, config.location, cells, size, config, columns_per_cell)

@@ -1,0 +1,240 @@
+"""Execution: the same bytes however the work is spread, interrupted or repeated."""
+
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import Client
+
+from pipeline import ledger
+from pipeline.cluster import connected
+from pipeline.config import ClusterConfig
+from pipeline.errors import ConfigurationError, ExecutionError
+from pipeline.execution import Outcome, check_memory, run_stage
+from pipeline.location import Location
+from pipeline.stages.base import Stage, prepare, run_task
+from pipeline.store import array_hashes, open_store, read_region, write_region
+from tests.pipeline.toy import Silence, ToyStage
+from tests.support import REPOSITORY
+
+MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "3"))
+
+
+@pytest.fixture(scope="module")
+def threads() -> Iterator[Client]:
+    """A cluster of two threads."""
+    with connected(ClusterConfig(workers=2)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Client]:
+    """A cluster of two processes."""
+    with connected(ClusterConfig(workers=2, processes=True)) as client:
+        yield client
+
+
+def toy(path: Path, **settings: object) -> ToyStage:
+    """The toy on a store in a folder."""
+    chosen: dict[str, object] = {"cells": 12, "cells_per_block": 3, **settings}
+    return ToyStage("toy", Location(str(path)), **chosen)  # type: ignore[arg-type]
+
+
+def run(stage: Stage, client: Client, **settings: int) -> tuple[Outcome, Silence]:
+    """Prepares and runs a stage."""
+    prepare(stage)
+    listener = Silence()
+    outcome = run_stage(stage, client, listener=listener, **{"window": 4, "retries": 2, **settings})
+    return outcome, listener
+
+
+@pytest.fixture(scope="module")
+def truth(threads: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Hashes of the uninterrupted run."""
+    path = tmp_path_factory.mktemp("truth") / "store"
+    run(toy(path), threads)
+    return array_hashes(str(path))
+
+
+def test_bit_identical_one_and_two_workers(truth: dict[str, str], processes: Client, tmp_path: Path) -> None:
+    outcome, listener = run(toy(tmp_path / "two"), processes)
+    assert outcome.complete
+    assert listener.tasks == len(listener.results) == 12
+    assert array_hashes(str(tmp_path / "two")) == truth
+    with connected(ClusterConfig(workers=1)) as one:
+        run(toy(tmp_path / "one"), one, window=1)
+    assert array_hashes(str(tmp_path / "one")) == truth
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_bit_identical_block_sizes(truth: dict[str, str], threads: Client, tmp_path: Path, size: int) -> None:
+    run(toy(tmp_path / "store", cells_per_block=size), threads)
+    assert array_hashes(str(tmp_path / "store")) == truth
+
+
+def test_values_are_those_of_the_recurrence(threads: Client, tmp_path: Path) -> None:
+    run(toy(tmp_path / "store"), threads)
+    x = read_region(open_store(str(tmp_path / "store")), "runs/toy", "x")
+    expected = [0.1 + 0.8 * np.arange(12) / 12]
+    for _ in range(20):
+        expected.append(3.9 * expected[-1] * (1.0 - expected[-1]))
+    np.testing.assert_array_equal(x, np.array(expected[1:]))
+
+
+def test_one_changed_value_changes_its_hash_and_no_other(threads: Client, tmp_path: Path) -> None:
+    run(toy(tmp_path / "store"), threads)
+    before = array_hashes(str(tmp_path / "store"))
+    root = open_store(str(tmp_path / "store"), "a")
+    x = read_region(root, "runs/toy", "x")
+    x[13, 5] = np.nextafter(x[13, 5], 1.0)
+    write_region(root, "runs/toy", {"x": x}, {})
+    after = array_hashes(str(tmp_path / "store"))
+    assert {name for name in before if before[name] != after[name]} == {"runs/toy/x"}
+
+
+def test_bit_identical_after_a_killed_worker(truth: dict[str, str], tmp_path: Path) -> None:
+    kill_file = tmp_path / "kill"
+    kill_file.touch()
+    with connected(ClusterConfig(workers=2, processes=True)) as client:
+        outcome, _ = run(toy(tmp_path / "store", kill_file=str(kill_file)), client)
+    assert not kill_file.exists()
+    assert outcome.complete
+    assert array_hashes(str(tmp_path / "store")) == truth
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_bit_identical_after_a_killed_run(truth: dict[str, str], tmp_path: Path, moment: int) -> None:
+    """The whole run is killed with kill -9 at a random moment, and started again."""
+    seed = int.from_bytes(os.urandom(4), "little")
+    wait = random.Random(seed).uniform(0.0, 1.2)
+    print(f"moment {moment}: seed {seed}, {wait:.3f} s after the store appears")
+    url = str(tmp_path / "store")
+    script = [sys.executable, "-m", "tests.pipeline.toy_run", url]
+    process = subprocess.Popen([*script, "0.15", "threads"], cwd=REPOSITORY, start_new_session=True)
+    while not Path(url).exists() and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(wait)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    with connected(ClusterConfig(workers=2)) as client:
+        outcome, _ = run(toy(Path(url)), client)
+    assert outcome.complete
+    assert array_hashes(url) == truth
+
+
+def test_a_finished_run_is_not_run_again(threads: Client, tmp_path: Path) -> None:
+    run(toy(tmp_path / "store"), threads)
+    _, listener = run(toy(tmp_path / "store"), threads)
+    assert listener.results == []
+    assert listener.done_before == 12
+
+
+def test_bit_identical_when_a_task_is_run_twice(truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
+    stage = toy(tmp_path / "store")
+    run(stage, threads)
+    root = open_store(stage.location, "a")
+    block, period = ledger.blocks_of(12, 3)[2], stage.periods()[1]
+    ledger.mark(root, "toy", block, period, ledger.STARTED)
+    assert not run_task(stage, block, period).skipped
+    assert run_task(stage, block, period).skipped
+    assert array_hashes(str(tmp_path / "store")) == truth
+
+
+def test_bit_identical_after_extending(truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
+    """Ten days, then ten more: the second period was cut short by the first end and is run again."""
+    run(toy(tmp_path / "store", days=10), threads)
+    outcome, listener = run(toy(tmp_path / "store", days=20), threads)
+    assert outcome.complete
+    assert listener.done_before == 4  # the first period of four blocks
+    assert array_hashes(str(tmp_path / "store")) == truth
+
+
+def test_an_earlier_end_is_refused(threads: Client, tmp_path: Path) -> None:
+    run(toy(tmp_path / "store"), threads)
+    with pytest.raises(ConfigurationError, match=r"period\.days"):
+        prepare(toy(tmp_path / "store", days=10))
+
+
+def test_another_configuration_is_refused_with_its_keys(threads: Client, tmp_path: Path) -> None:
+    run(toy(tmp_path / "store"), threads)
+    before = array_hashes(str(tmp_path / "store"))
+    with pytest.raises(ConfigurationError) as caught:
+        prepare(toy(tmp_path / "store", factor=3.8, cells_per_block=4))
+    message = str(caught.value)
+    assert "factor: 3.9 in the store, 3.8 now" in message
+    assert "execution.cells_per_block" in message
+    assert "days" not in message
+    assert array_hashes(str(tmp_path / "store")) == before
+
+
+def test_a_bad_block_is_set_aside_and_the_others_go_on(threads: Client, tmp_path: Path) -> None:
+    outcome, listener = run(toy(tmp_path / "store", bad_blocks=(1,)), threads)
+    assert not outcome.complete
+    assert list(outcome.failures) == [1]
+    assert "soil made of cheese" in outcome.failures[1]
+    assert len(listener.failed) == 1  # an error of the data is not tried again
+    root = open_store(str(tmp_path / "store"))
+    status = ledger.statuses(root, "toy")
+    assert (status[:, 3:6] == [[ledger.FAILED], [ledger.NOT_STARTED], [ledger.NOT_STARTED]]).all()
+    assert (np.delete(status, range(3, 6), axis=1) == ledger.DONE).all()
+    assert "cheese" in ledger.failures(root, "toy")[1]
+
+
+def test_bit_identical_after_a_bad_block_was_mended(truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
+    run(toy(tmp_path / "store", bad_blocks=(1,)), threads)
+    outcome, _ = run(toy(tmp_path / "store"), threads)
+    assert outcome.complete
+    assert array_hashes(str(tmp_path / "store")) == truth
+    assert ledger.failures(open_store(str(tmp_path / "store")), "toy") == {}
+
+
+def test_a_passing_fault_is_tried_again(truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
+    flaky = tmp_path / "flaky"
+    flaky.touch()
+    outcome, listener = run(toy(tmp_path / "store", flaky_file=str(flaky)), threads)
+    assert outcome.complete
+    assert listener.failed == []
+    assert array_hashes(str(tmp_path / "store")) == truth
+
+
+def test_never_more_than_the_window_in_flight(threads: Client, tmp_path: Path) -> None:
+    most = 0
+    submit = threads.submit
+
+    def counting(*arguments: object, **settings: object) -> object:
+        nonlocal most
+        future = submit(*arguments, **settings)
+        most = max(most, sum(state.status == "pending" for state in threads.futures.values()))
+        return future
+
+    threads.submit = counting  # type: ignore[method-assign]
+    try:
+        run(toy(tmp_path / "store", cells_per_block=1), threads, window=3)
+    finally:
+        threads.submit = submit  # type: ignore[method-assign]
+    assert 1 < most <= 3
+
+
+def test_memory_is_projected_before_the_start(tmp_path: Path) -> None:
+    stage = toy(tmp_path / "store", cells=64, cells_per_block=64, bytes_per_cell=2**20)
+    check_memory(stage, worker_memory=2 * 80 * 2**20, threads=2)
+    with pytest.raises(ExecutionError, match=r"64 MiB; a worker has 80 MiB.*cells_per_block to 32"):
+        check_memory(stage, worker_memory=80 * 2**20, threads=2)
+    with pytest.raises(ExecutionError, match="days_per_period"):
+        check_memory(dataclasses.replace(stage, bytes_per_cell=2**28), worker_memory=2**27, threads=1)
+
+
+def test_an_address_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.cluster.CONNECT_TIMEOUT_S", 1)
+    config = ClusterConfig(kind="address", address="tcp://127.0.0.1:9")
+    with pytest.raises(ExecutionError, match="no Dask scheduler"), connected(config):
+        pass
