@@ -1,0 +1,23 @@
+"""ISBA-A-gs, the land surface model of SURFEX, for many columns on plain arrays."""
+
+from landmodel.errors import LandModelError, LdasError
+from landmodel.isba import Forcing, Isba, OutputRequest
+from landmodel.options import Options
+from landmodel.parameters import Parameters, aggregate, columns, columns_from_fractions
+from landmodel.state import State, cold_start, initial_state
+
+__all__ = [
+    "Forcing",
+    "Isba",
+    "LandModelError",
+    "LdasError",
+    "Options",
+    "OutputRequest",
+    "Parameters",
+    "State",
+    "aggregate",
+    "cold_start",
+    "columns",
+    "columns_from_fractions",
+    "initial_state",
+]

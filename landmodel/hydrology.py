@@ -1,0 +1,58 @@
+"""Water at and below the surface over one ISBA step: interception, runoff, soil water and ice (SURFEX hydro.F90)."""
+
+from landmodel.compile import science
+from landmodel.constants import SUBLIMATION_HEAT, VAPORISATION_HEAT, WATER_DENSITY
+from landmodel.interception import intercept_rain
+from landmodel.lanes import get, maximum, minimum, put, where
+from landmodel.runoff import surface_runoff
+from landmodel.soil_freezing import soil_freezing
+from landmodel.soil_water import set_vapour_diffusivity, soil_water_substep, vapour_pressures
+
+
+@science
+def hydrology(column, parameters, air, work, flux, options):
+    """Interception, runoff and the sub-steps of soil water and ice; fluxes to `flux` (kg m-2 s-1).
+
+    Source: isba.md 11; evaporation terms already weighted by the snow-free shares.
+    """
+    rain = get(work.rain_on_ground)
+    put(work.wet_canopy_loss, 0, (get(work.canopy_evaporation) - get(work.transpiration)) / VAPORISATION_HEAT)
+    reaching = intercept_rain(column, work, flux, options, rain)
+    melt = get(work.throughfall)
+    infiltration = surface_runoff(column, parameters, work, flux, options, reaching, melt) / WATER_DENSITY
+
+    evaporation = get(work.ground_evaporation) / (WATER_DENSITY * VAPORISATION_HEAT)
+    sublimation = get(work.ground_sublimation) / (WATER_DENSITY * SUBLIMATION_HEAT)
+    stress = get(work.soil_moisture_stress)
+    # without any extractable water nothing transpires: the floor keeps the shares defined
+    per_stress = 1.0 / maximum(stress, 1.0e-12)
+    transpiration = get(work.transpiration) / (WATER_DENSITY * VAPORISATION_HEAT)
+    for layer in range(work.most_layers):
+        put(work.uptake_share, layer, get(work.root_uptake_weight, layer) * per_stress)
+    correction = get(work.evaporation_correction) / WATER_DENSITY
+    vegetated = get(parameters.vegetated) > 0.5
+    insulation = (1.0 - 0.2 * get(work.vegetation_fraction)) * minimum(
+        maximum(1.0 - get(work.leaf_area_index) / 30.0, 0.0), 1.0
+    )
+    put(work.freezing_insulation, 0, where(vegetated, insulation, 1.0))
+
+    count = options.water_substeps
+    substep = options.step / count
+    vapour_pressures(column, air, work)
+    drainage = infiltration * 0.0
+    overflow = drainage
+    for number in range(count):
+        drained, excess = soil_water_substep(
+            column, parameters, air, work, substep, infiltration, evaporation, transpiration, correction
+        )
+        pushed = soil_freezing(column, parameters, work, substep, sublimation)
+        drainage = drainage + drained + pushed
+        overflow = overflow + excess
+        if number + 1 < count:
+            for layer in range(work.most_layers):
+                if work.phase_change[layer] > 0:  # its temperature has moved, and the vapour diffusivity with it
+                    set_vapour_diffusivity(column, air, work, layer)
+    put(flux.DRAINAGE, 0, drainage * (WATER_DENSITY / count))
+    put(flux.OVERFLOW, 0, overflow * (WATER_DENSITY / count))
+    put(flux.RUNOFF, 0, get(flux.RUNOFF) + overflow * (WATER_DENSITY / count))
+    put(flux.HORTON, 0, get(flux.HORTON) + overflow * (WATER_DENSITY / count))

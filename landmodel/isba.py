@@ -1,0 +1,337 @@
+"""ISBA for many columns on plain arrays."""
+
+import difflib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from landmodel import layout
+from landmodel.constants import SOIL_LAYERS
+from landmodel.driver import run_blocks
+from landmodel.errors import LandModelError
+from landmodel.lanes import WIDTH
+from landmodel.options import Options
+from landmodel.parameters import Parameters
+from landmodel.state import State, check_state, validate_state
+from landmodel.sun import solar_angles
+
+Array = NDArray[np.float64]
+
+
+class Forcing(NamedTuple):
+    """Atmospheric forcing, arrays (record, cell) under their ALMA names.
+
+    Record k is valid at the start plus k forcing steps; within an interval everything is linear in time except rain and
+    snow, which are the means over the interval stored at its end.
+    """
+
+    Tair: ArrayLike
+    """K"""
+    Qair: ArrayLike
+    """kg kg-1"""
+    Wind: ArrayLike
+    """m s-1"""
+    PSurf: ArrayLike
+    """Pa"""
+    SWdown: ArrayLike
+    """W m-2"""
+    LWdown: ArrayLike
+    """W m-2"""
+    Rainf: ArrayLike
+    """kg m-2 s-1"""
+    Snowf: ArrayLike
+    """kg m-2 s-1"""
+    CO2air: ArrayLike
+    """kg m-3"""
+
+
+STATE_NAMES: dict[str, tuple[str, int | None, str]] = {
+    "TG": ("soil_temperature", None, "K"),
+    "WG": ("soil_water", None, "m3 m-3"),
+    "WGI": ("soil_ice", None, "m3 m-3"),
+    "WR": ("intercepted_water", None, "kg m-2"),
+    "LAI": ("leaf_area_index", None, "m2 m-2"),
+    "BIOMASS": ("biomass", None, "kg m-2"),
+    "RESP_BIOMASS": ("respired_biomass", None, "kg m-2"),
+    "ANDAY": ("daily_net_assimilation", None, "kg m-2"),
+    "ANFM": ("maximum_leaf_assimilation", None, "kg kg-1 m s-1"),
+    "AN": ("net_assimilation", None, "kg kg-1 m s-1"),
+    "RESA": ("aerodynamic_resistance", None, "s m-1"),
+    "SNOW_SWE": ("snow_water_equivalent", None, "kg m-2"),
+    "SNOW_RHO": ("snow_density", None, "kg m-3"),
+    "SNOW_HEAT": ("snow_heat", None, "J m-3"),
+    "SNOW_AGE": ("snow_age", None, "days"),
+    "SNOW_ALBEDO": ("snow_albedo", None, "1"),
+}
+"""Output name of state fields, with unit."""
+
+SURFACE_NAMES = {"VEG": "vegetation_fraction", "Z0VEG": "vegetation_roughness", "EMIS": "emissivity", "ALBNOSNOW": "albedo"}
+OUTPUT_NAMES = (*STATE_NAMES, *SURFACE_NAMES, *layout.FLUXES)
+"""Everything that can be put out."""
+
+
+@dataclass(frozen=True)
+class OutputRequest:
+    """What `Isba.run` returns over time.
+
+    `mean`: means over `interval_s`; `end`: values at the end of each interval; `instant`: values once per interval at
+    `instant_hour` UTC (the end of the step that ends there). Names: `OUTPUT_NAMES`.
+    """
+
+    mean: Sequence[str] = ()
+    end: Sequence[str] = ()
+    instant: Sequence[str] = ()
+    interval_s: float = 86400.0
+    instant_hour: float = 0.0
+
+
+class Isba:
+    """The land model for given columns.
+
+    Example:
+        >>> model = Isba(parameters, Options())
+        >>> state, outputs = model.run(state, forcing, start="2007-01-01T00", step_s=1800, steps=48)
+    """
+
+    def __init__(self, parameters: Parameters, options: Options | None = None) -> None:
+        self.parameters = parameters
+        self.options = options or Options()
+
+    def run(
+        self,
+        state: State,
+        forcing: Forcing,
+        start: str | np.datetime64,
+        step_s: float = 1800.0,
+        steps: int | None = None,
+        forcing_step_s: float = 3600.0,
+        output: OutputRequest | None = None,
+        threads: int = 1,
+        allow_nonfinite: bool = False,
+    ) -> tuple[State, dict[str, Array]]:
+        """Run from `start` (the time of the forcing's first record) over `steps` steps, or to the forcing's end.
+
+        Args:
+            state: (column, ...) or (column, member, ...).
+            forcing: (record, cell); the columns' `cell` index its second axis.
+            step_s, forcing_step_s: ISBA step and distance of the records (s), the second a multiple of the first.
+            output: what to return beside the final state.
+            threads: blocks of columns are shared among so many threads; results do not depend on it.
+            allow_nonfinite: return states that are not finite instead of raising.
+
+        Returns the final state and name -> (time, column[, member][, layer]). Undefined values (water below the
+        moisture column, LAI of bare soil, albedo of no snow) are NaN in outputs.
+
+        Raises `LandModelError` for forcing, state and times that do not fit, and for a state that leaves the numbers.
+        """
+        leading = check_state(state, self.parameters.columns)
+        validate_state(state, self.parameters) if not allow_nonfinite else None
+        records = _stack_forcing(forcing, int(self.parameters.cell.max()) + 1)
+        per_record = _whole(forcing_step_s / step_s, f"forcing_step_s={forcing_step_s} over step_s={step_s}")
+        available = (len(records) - 1) * per_record
+        steps = available if steps is None else steps
+        if steps < 1 or steps > available:
+            raise LandModelError(
+                f"steps: expected 1 to {available} ({len(records)} forcing records of {forcing_step_s} s are "
+                f"{available} steps of {step_s} s), got {steps}"
+            )
+        times = np.datetime64(start, "s") + (np.arange(steps) * step_s).astype("timedelta64[s]")
+        request = output or OutputRequest(interval_s=steps * step_s)
+        schedule = _Schedule(request, times[0], step_s, steps)
+        rows = state.to_rows()
+        members = leading[1] if len(leading) == 2 else 1
+        results = schedule.allocate(len(rows))
+        arguments = (
+            len(rows), members, rows, self.parameters.to_rows(), self.parameters.cell, records, per_record,
+            _sun(times), _starts_of_day(times), _option_record(self.options, step_s, schedule),
+        )  # fmt: skip
+        blocks = -(-len(rows) // WIDTH)
+        edges = np.linspace(0, blocks, max(1, min(threads, blocks)) + 1).astype(int)
+
+        def part(first: int, last: int) -> None:
+            run_blocks(first, last, *arguments, *_workspace(schedule), *schedule.times(), results)
+
+        if len(edges) == 2:
+            part(0, blocks)
+        else:
+            with ThreadPoolExecutor(len(edges) - 1) as pool:
+                list(pool.map(part, edges[:-1], edges[1:]))
+        if not allow_nonfinite:
+            _check_finite(rows, self.parameters, members, times[-1])
+        return State.from_rows(rows, leading), schedule.named(results, leading, self.parameters)
+
+
+class _Schedule:
+    """Which rows are put out, when, and under which names."""
+
+    def __init__(self, request: OutputRequest, start: np.datetime64, step_s: float, steps: int) -> None:
+        self.names = (list(request.mean), list(request.end), list(request.instant))
+        for name in (name for names in self.names for name in names):
+            if name not in OUTPUT_NAMES:
+                close = difflib.get_close_matches(name, OUTPUT_NAMES, n=1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                raise LandModelError(f"output {name!r} is not known{hint}; known are {', '.join(OUTPUT_NAMES)}")
+        self.requested = any(self.names)
+        self.steps = _whole(request.interval_s / step_s, f"output interval {request.interval_s} s over step {step_s} s")
+        self.count = steps // self.steps
+        if self.requested and self.count * self.steps != steps:
+            raise LandModelError(
+                f"output interval: {steps} steps of {step_s} s are not a whole number of {request.interval_s} s intervals"
+            )
+        self.instant = self._instant_step(request, start, step_s) if request.instant else -1
+        self.rows = tuple(
+            np.array([row for name in names for row in _rows(name)], dtype=np.int64) for names in self.names
+        )
+
+    def _instant_step(self, request: OutputRequest, start: np.datetime64, step_s: float) -> int:
+        if request.interval_s != 86400.0:
+            raise LandModelError(f"instant outputs need interval_s=86400, got {request.interval_s}")
+        since_midnight = (start - start.astype("datetime64[D]")).astype(np.int64)
+        wait = (request.instant_hour * 3600.0 - float(since_midnight)) % 86400.0 or 86400.0
+        return _whole(wait / step_s, f"time to instant_hour={request.instant_hour} over step {step_s} s") - 1
+
+    def allocate(self, rows: int) -> tuple[Array, Array, Array]:
+        count = self.count if self.requested else 0
+        mean, end, instant = (np.full((count, len(selected), rows), np.nan) for selected in self.rows)
+        return mean, end, instant
+
+    def times(self) -> tuple[tuple[NDArray[np.int64], ...], int, int]:
+        return self.rows, self.steps if self.requested else 0, self.instant
+
+    def exchange(self) -> bool:
+        return any(name in ("RI", "CH", "CD") for names in self.names for name in names)
+
+    def named(self, results: tuple[Array, ...], leading: tuple[int, ...], parameters: Parameters) -> dict[str, Array]:
+        """Output arrays (time, column[, member][, layer]) by name."""
+        named: dict[str, Array] = {}
+        for names, array in zip(self.names, results, strict=True):
+            start = 0
+            for name in names:
+                count = len(_rows(name))
+                values = array[:, start : start + count, :]
+                start += count
+                if _is_layered(name):
+                    shaped = np.moveaxis(values, 1, -1).reshape(len(values), *leading, count)
+                else:
+                    shaped = values[:, 0, :].reshape(len(values), *leading)
+                key = name if name not in named else f"{name}_{'end' if names is self.names[1] else 'instant'}"
+                named[key] = _undefined_as_nan(name, shaped, leading, parameters)
+        return named
+
+
+def _undefined_as_nan(name: str, values: Array, leading: tuple[int, ...], parameters: Parameters) -> Array:
+    if name in ("WG", "WGI"):
+        below = np.arange(SOIL_LAYERS)[None, :] >= parameters.moist_layers[:, None]
+        return np.where(below if len(leading) == 1 else below[:, None, :], np.nan, values)
+    if name == "LAI":
+        bare = parameters.vegetated < 0.5
+        return np.where(bare if len(leading) == 1 else bare[:, None], np.nan, values)
+    if name == "SNOW_ALBEDO":
+        return np.where(values > 0.0, values, np.nan)
+    return np.array(values)
+
+
+def _rows(name: str) -> range:
+    """Rows of an output in the sequence state, surface, fluxes."""
+    if name in STATE_NAMES:
+        return layout.STATE_ROWS[STATE_NAMES[name][0]]
+    if name in SURFACE_NAMES:
+        first = layout.STATE_SIZE + layout.SURFACE.index(SURFACE_NAMES[name])
+    else:
+        first = layout.STATE_SIZE + len(layout.SURFACE) + list(layout.FLUXES).index(name)
+    return range(first, first + 1)
+
+
+def _is_layered(name: str) -> bool:
+    return name in STATE_NAMES and layout.STATE_FIELDS[STATE_NAMES[name][0]] > 0
+
+
+def _whole(value: float, what: str) -> int:
+    if value < 1.0 - 1e-9 or abs(value - round(value)) > 1e-9:
+        raise LandModelError(f"{what}: expected a whole number of at least 1, got {value!r}")
+    return round(value)
+
+
+def _stack_forcing(forcing: Forcing, cells: int) -> Array:
+    """Forcing as one C-contiguous array (record, cell, variable)."""
+    shapes = {name: np.shape(values) for name, values in zip(forcing._fields, forcing, strict=True)}
+    first = shapes["Tair"]
+    for name, shape in shapes.items():
+        if len(shape) != 2 or shape != first:
+            raise LandModelError(f"forcing: expected {name} of shape (record, cell) = {first}, got {shape}")
+    if first[0] < 2 or first[1] < cells:
+        raise LandModelError(f"forcing: expected at least 2 records of at least {cells} cells, got {first}")
+    stacked = np.stack([np.asarray(values, dtype=np.float64) for values in forcing], axis=-1)
+    if not np.isfinite(stacked).all():
+        record, cell, variable = (int(i) for i in np.argwhere(~np.isfinite(stacked))[0])
+        raise LandModelError(
+            f"forcing: {forcing._fields[variable]} of record {record}, cell {cell} is "
+            f"{float(stacked[record, cell, variable])!r}; every value must be a number (fill gaps before the run)"
+        )
+    return stacked
+
+
+def _sun(times: NDArray[np.datetime64]) -> Array:
+    """Sine and cosine of declination and of the hour angle at longitude 0, at every time."""
+    sun = np.empty((len(times), 4))
+    years = times.astype("datetime64[Y]")
+    days = (times.astype("datetime64[D]") - years.astype("datetime64[D]")).astype(np.int64)
+    lengths = ((years + 1).astype("datetime64[D]") - years.astype("datetime64[D]")).astype(np.int64)
+    seconds = (times - times.astype("datetime64[D]")).astype(np.int64)
+    for i, (day, second, length) in enumerate(zip(days, seconds, lengths, strict=True)):
+        declination, equation = solar_angles(float(day), float(second), float(length))
+        angle = np.radians(15.0 * (second / 3600.0 - equation - 12.0))
+        sun[i] = np.sin(declination), np.cos(declination), np.sin(angle), np.cos(angle)
+    return sun[:, [0, 1, 3, 2]].copy()
+
+
+def _starts_of_day(times: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+    return times == times.astype("datetime64[D]")
+
+
+def _option_record(options: Options, step_s: float, schedule: _Schedule) -> NDArray[Any]:
+    record = np.zeros(1, dtype=layout.OPTION_DTYPE)
+    record["step"] = step_s
+    record["energy_substeps"] = max(1, round(step_s / options.energy_substep_s))
+    record["water_substeps"] = 1 if step_s < 900.0 else max(2, round(step_s / 900.0))
+    record["snow_layers"] = options.snow_layers
+    record["light_carrer"] = options.light_scheme == "carrer"
+    record["runoff_saturation"] = options.runoff == "DT92"
+    record["runoff_horton"] = options.horton
+    record["drip_subgrid"] = options.drip == "SGH"
+    record["respiration_prm"] = options.soil_respiration == "PRM"
+    record["conserve_heat"] = options.conserve_heat
+    record["diagnose_exchange"] = schedule.exchange()
+    return record
+
+
+def _workspace(schedule: _Schedule) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
+    """Memory of one thread: records of a block, the same as matrices, and buffers."""
+    dtypes = (layout.STATE_DTYPE, layout.PARAMETER_DTYPE, layout.AIR_DTYPE, layout.WORK_DTYPE, layout.FLUX_DTYPE)
+    state, parameters, air, work, flux = (np.zeros(1, dtype=dtype) for dtype in dtypes)
+    surface = work.view(np.uint8)[: len(layout.SURFACE) * WIDTH * 8].view(np.float64).reshape(-1, WIDTH)
+    flat = (*(a.view(np.float64).reshape(-1, WIDTH) for a in (state, parameters)), surface,
+            flux.view(np.float64).reshape(-1, WIDTH))  # fmt: skip
+    sums = tuple(np.zeros((len(rows), WIDTH)) for rows in schedule.rows)
+    lanes = (np.zeros(WIDTH, dtype=np.int64), np.zeros(WIDTH, dtype=np.int64))
+    forcing = (np.zeros((9, WIDTH)), np.zeros((9, WIDTH)))
+    return (state, parameters, air, work, flux), flat, (*forcing, *lanes, *sums)
+
+
+def _check_finite(rows: Array, parameters: Parameters, members: int, end: np.datetime64) -> None:
+    bad = ~np.isfinite(rows).all(axis=1)
+    if not bad.any():
+        return
+    row = int(np.flatnonzero(bad)[0])
+    value = int(np.flatnonzero(~np.isfinite(rows[row]))[0])
+    name = next(name for name, where in layout.STATE_ROWS.items() if value in where)
+    column = row // members
+    raise LandModelError(
+        f"the state left the numbers: {name} of column {column} (cell {int(parameters.cell[column])}, patch "
+        f"{int(parameters.patch[column])}) is not finite at {end}; {int(bad.sum())} of {len(rows)} columns are affected. "
+        "Check forcing and parameters of this cell"
+    )

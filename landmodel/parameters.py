@@ -1,0 +1,481 @@
+"""Parameters of many columns, from vegetation type, texture and place, with overrides by SURFEX name."""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from landmodel.constants import CO2_MOLAR_MASS, DRY_AIR_MOLAR_MASS, SOIL_LAYERS
+from landmodel.errors import LandModelError
+from landmodel.layout import COLUMN_PARAMETERS, LAYER_PARAMETERS, PARAMETER_ROWS, PARAMETER_SIZE
+from landmodel.leaf import leaf
+from landmodel.options import Options
+from landmodel.photosynthesis import PPM_CO2, temperature_response
+from landmodel.soil_properties import (
+    check_texture,
+    cumulative_root_fraction,
+    hydraulic_properties,
+    runoff_depth,
+    soil_grid,
+)
+from landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
+
+Array = NDArray[np.float64]
+
+DEFAULT_CO2 = 380.0e-6 * CO2_MOLAR_MASS / DRY_AIR_MOLAR_MASS
+"""CO2 mixing ratio (kg kg-1) of 380 ppm."""
+
+_SCALAR_OVERRIDES = {
+    "GMES": "mesophyll_conductance",
+    "GC": "cuticular_conductance",
+    "DMAX": "maximum_deficit",
+    "F2I": "critical_stress",
+    "LSTRESS": "defensive",
+    "AMAX": "assimilation_capacity",
+    "FZERO": "ci_ratio",
+    "EPSO": "quantum_efficiency",
+    "GAMM": "compensation_point",
+    "LAIMIN": "minimum_lai",
+    "BSLAI_NITRO": "leaf_biomass_ratio",
+    "ANMAX": "optimal_assimilation",
+    "VEG": "vegetation_cover",
+    "CV": "vegetation_inertia_coefficient",
+    "WRMAX_CF": "interception_coefficient",
+    "ALBNIR_VEG": "albedo_vegetation_near_infrared",
+    "ALBVIS_VEG": "albedo_vegetation_visible",
+    "ALBNIR_SOIL": "albedo_soil_near_infrared",
+    "ALBVIS_SOIL": "albedo_soil_visible",
+    "RE25": "soil_respiration_25",
+    "RUNOFFD": "runoff_depth",
+}
+_SOIL_OVERRIDES = {
+    "WSAT": "porosity",
+    "WWILT": "wilting_point",
+    "WFC": "field_capacity",
+    "BCOEF": "retention_exponent",
+    "MPOTSAT": "entry_potential",
+    "CONDSAT": "hydraulic_conductivity",
+    "CONDDRY": "dry_conductivity",
+    "CONDSLD": "solid_conductivity",
+}
+_TABLE_OVERRIDES = ("DG2", "DROOT", "H_TREE", "CE_NITRO", "CF_NITRO", "CNA_NITRO", "SEFOLD")
+OVERRIDES = (*_SCALAR_OVERRIDES, *_SOIL_OVERRIDES, *_TABLE_OVERRIDES)
+"""SURFEX names that can be given instead of the tables' values. SEFOLD is in seconds, as in SURFEX."""
+
+
+class Parameters(NamedTuple):
+    """Parameters of columns; a column is a (cell, patch) pair with a non-zero fraction."""
+
+    cell: NDArray[np.int64]
+    """(column,) index of the cell in forcing and land"""
+    patch: NDArray[np.int64]
+    """(column,) patch number 1 to 12"""
+    fraction: Array
+    """(column,) share of the cell, 1"""
+    clay: Array
+    """(column,) of the first layer, 1"""
+    layers: dict[str, Array]
+    """soil by layer: (column, 14), or (column, 1) where all layers are equal; names of `layout.LAYER_PARAMETERS`"""
+    values: dict[str, Array]
+    """(column,) everything else; names of `layout.COLUMN_PARAMETERS`"""
+
+    @property
+    def columns(self) -> int:
+        """Number of columns."""
+        return len(self.cell)
+
+    def __getattr__(self, name: str) -> Array:
+        """A parameter of `values` or `layers` by its name."""
+        for group in (self.values, self.layers):
+            if name in group:
+                return group[name]
+        raise AttributeError(name)
+
+    def soil(self, name: str) -> Array:
+        """A parameter of `layers`, (column, 14)."""
+        return np.broadcast_to(self.layers[name], (self.columns, SOIL_LAYERS))
+
+    def take(self, columns: NDArray[np.integer] | slice) -> "Parameters":
+        """The parameters of some columns."""
+        return Parameters(
+            self.cell[columns],
+            self.patch[columns],
+            self.fraction[columns],
+            self.clay[columns],
+            {name: values[columns] for name, values in self.layers.items()},
+            {name: values[columns] for name, values in self.values.items()},
+        )
+
+    def to_rows(self) -> Array:
+        """All numbers the kernel needs as one C-contiguous matrix (column, value)."""
+        rows = np.empty((self.columns, PARAMETER_SIZE))
+        start = 0
+        for name, count in PARAMETER_ROWS.items():
+            width = max(count, 1)
+            rows[:, start : start + width] = self.soil(name) if count else self.values[name][:, None]
+            start += width
+        return rows
+
+
+def columns(
+    vegetation: Sequence[str],
+    cell: ArrayLike,
+    patch: ArrayLike,
+    fraction: ArrayLike,
+    clay: ArrayLike,
+    sand: ArrayLike,
+    latitude: ArrayLike,
+    longitude: ArrayLike,
+    options: Options | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    air_height: ArrayLike = 2.0,
+    wind_height: ArrayLike = 10.0,
+    cell_size_km: ArrayLike = 25.0,
+    reference_co2: ArrayLike = DEFAULT_CO2,
+) -> Parameters:
+    """Parameters of columns of one vegetation type each.
+
+    Args:
+        vegetation: SURFEX code per column (`vegetation_table`).
+        cell, patch, fraction: (column,) see `Parameters`.
+        clay, sand: fractions, scalar, (column,) or (column, 14).
+        latitude, longitude: degrees, scalar or (column,).
+        overrides: SURFEX name -> scalar, (column,) or, for soil properties, (column, 14); None is skipped.
+        air_height, wind_height: heights (m) of the forcing's temperature and humidity, and wind.
+        cell_size_km: size of the cell (km), for rain over a part of it.
+        reference_co2: CO2 mixing ratio (kg kg-1) of the leaf's optimal assimilation; SURFEX takes the first record.
+
+    Raises `LandModelError` for unknown types or names and values outside their ranges.
+    """
+    options = options or Options()
+    count = len(vegetation)
+    given = _given_overrides(overrides or {}, count)
+    table = vegetation_table()
+    for code in vegetation:
+        if code not in table:
+            close = difflib.get_close_matches(code, table, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise LandModelError(f"vegetation type: expected one of {', '.join(table)}, got {code!r}{hint}")
+
+    def entry(name: str) -> Array:
+        if name in given and given[name].ndim == 1:
+            return given[name]
+        return np.array([table[code][name] for code in vegetation])
+
+    clay_layers, sand_layers = _by_layer(clay, count, "clay"), _by_layer(sand, count, "sand")
+    check_texture(clay_layers, sand_layers)
+    cells = _integers(cell, count)
+    shares = np.broadcast_to(np.asarray(fraction, dtype=np.float64), (count,)).copy()
+    vegetated = (~np.isin(np.asarray(vegetation), ("NO", "ROCK", "SNOW"))).astype(np.float64)
+    layers = hydraulic_properties(clay_layers, sand_layers, options.pedotransfer)
+    for name, target in _SOIL_OVERRIDES.items():
+        if name in given:
+            layers[target] = given[name].reshape(count, -1)
+    layers.update(_vertical_structure(entry, given, vegetated, count))
+    latitudes = np.broadcast_to(np.asarray(latitude, dtype=np.float64), (count,))
+    longitudes = np.broadcast_to(np.asarray(longitude, dtype=np.float64), (count,))
+    _check_places(latitudes, longitudes)
+    values = _column_values(
+        vegetation, entry, vegetated, latitudes, longitudes, sand_layers, cells, shares, options
+    )
+    values["moist_layers"] = layers.pop("moist_layers")[:, 0]
+    values["runoff_depth"] = layers.pop("runoff_depth")[:, 0]
+    for name, height in (("air_height", air_height), ("wind_height", wind_height), ("cell_size", cell_size_km)):
+        values[name] = np.broadcast_to(np.asarray(height, dtype=np.float64), (count,)).copy()
+    for name, target in _SCALAR_OVERRIDES.items():
+        if name in given:
+            values[target] = given[name].copy()
+    layers["runoff_weight"] = _runoff_weight(layers["layer_bottom"], values["runoff_depth"])
+    if "ANMAX" not in given:
+        values["optimal_assimilation"] = optimal_assimilation(values, entry("TOPT"), reference_co2)
+    values["senescence_time"] = given["SEFOLD"].copy() if "SEFOLD" in given else entry("SEFOLD") * 86400.0
+    parameters = Parameters(
+        cells,
+        _integers(patch, count),
+        shares,
+        clay_layers[:, 0].copy(),
+        {name: layers[name] for name in LAYER_PARAMETERS},
+        {name: values[name] for name in COLUMN_PARAMETERS},
+    )
+    _check_ranges(parameters)
+    return parameters
+
+
+def columns_from_fractions(
+    patch_fraction: ArrayLike,
+    clay: ArrayLike,
+    sand: ArrayLike,
+    latitude: ArrayLike,
+    longitude: ArrayLike,
+    options: Options | None = None,
+    vegetation_of_patch: Sequence[str] = VEGETATION_OF_PATCH,
+    minimum_fraction: float = 0.0,
+    overrides: Mapping[str, Any] | None = None,
+    **heights: Any,
+) -> Parameters:
+    """Parameters of the active columns of cells.
+
+    Args:
+        patch_fraction: (cell, 12), each row adding to 1.
+        clay, sand: (cell,) or (cell, 14) fractions; latitude, longitude: (cell,) degrees.
+        vegetation_of_patch: type that stands for each patch.
+        minimum_fraction: smaller patches are left out and the others scaled up (OWN).
+        overrides: SURFEX name -> scalar, or (patch,) one value for each of the 12 patches.
+        heights: further arguments of `columns`.
+
+    Raises `LandModelError` where fractions do not add to 1 or are negative.
+    """
+    fractions = np.asarray(patch_fraction, dtype=np.float64)
+    if fractions.ndim != 2 or fractions.shape[1] != 12:
+        raise LandModelError(f"patch_fraction: expected shape (cell, 12), got {fractions.shape}")
+    bad = ~(np.abs(fractions.sum(axis=1) - 1.0) < 1.0e-6) | (fractions < 0.0).any(axis=1)
+    if bad.any():
+        where = int(np.flatnonzero(bad)[0])
+        raise LandModelError(
+            f"patch_fraction of cell {where}: expected 12 fractions from 0 to 1 that add to 1, got "
+            f"{fractions[where].tolist()} (sum {float(fractions[where].sum())!r})"
+        )
+    fractions = np.where(fractions > minimum_fraction, fractions, 0.0)
+    if (fractions.sum(axis=1) <= 0.0).any():
+        where = int(np.flatnonzero(fractions.sum(axis=1) <= 0.0)[0])
+        raise LandModelError(f"cell {where}: no patch is larger than minimum_fraction={minimum_fraction}")
+    fractions = fractions / fractions.sum(axis=1, keepdims=True)
+    cell, patch = np.nonzero(fractions)
+    per_column = {}
+    for name, value in (overrides or {}).items():
+        array = np.asarray(value, dtype=np.float64)
+        per_column[name] = array[patch] if array.shape == (12,) else array
+    return columns(
+        [vegetation_of_patch[p] for p in patch],
+        cell,
+        patch + 1,
+        fractions[cell, patch],
+        np.asarray(clay, dtype=np.float64)[cell],
+        np.asarray(sand, dtype=np.float64)[cell],
+        np.asarray(latitude, dtype=np.float64)[cell],
+        np.asarray(longitude, dtype=np.float64)[cell],
+        options,
+        per_column,
+        **heights,
+    )
+
+
+def optimal_assimilation(values: Mapping[str, Array], optimum: Array, co2: ArrayLike) -> Array:
+    """ANMAX (kg kg-1 m s-1): net assimilation of an unstressed leaf at its optimal temperature (isba.md 8.3)."""
+    density, light = 1.2, 500.0
+    ratios = np.broadcast_to(np.asarray(co2, dtype=np.float64), optimum.shape)
+    result = np.empty_like(optimum)
+    for i, temperature in enumerate(optimum):
+        q10 = 2.0 ** ((temperature - 25.0) / 10.0)
+        mesophyll = values["mesophyll_conductance"][i] * temperature_response(
+            temperature, q10, values["mesophyll_low"][i], values["mesophyll_high"][i]
+        )
+        capacity = values["assimilation_capacity"][i] * temperature_response(
+            temperature, q10, values["capacity_low"][i], values["capacity_high"][i]
+        )
+        compensation = values["compensation_point"][i] * PPM_CO2 * 1.5 ** ((temperature - 25.0) / 10.0)
+        # leaf of LAI 1 under a tenth of it: the respiration profile gives exp(-0.2 x 0.1)
+        result[i] = leaf(
+            light, ratios[i], 0.0, mesophyll, values["cuticular_conductance"][i], capacity / density, compensation,
+            values["quantum_efficiency"][i] / density, values["ci_ratio"][i], 1.0, 1.0, math.exp(-0.02),
+        )[0]  # fmt: skip
+    return np.where(values["vegetated"] > 0.5, result, 1.0)
+
+
+def aggregate(values: Array, parameters: Parameters, cells: int) -> Array:
+    """Cell means of column values.
+
+    Args:
+        values: (..., column) or, with trailing axes moved by the caller, any array whose last axis is `column`.
+        cells: number of cells.
+
+    Returns (..., cell): the sum of fraction times value; undefined (NaN) values count 0, as in SURFEX.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    result = np.zeros((*array.shape[:-1], cells))
+    weighted = np.nan_to_num(array, nan=0.0) * parameters.fraction
+    for columns_of_rank in _columns_by_rank(parameters.cell):
+        # one column of every cell at a time: the sum of a cell does not depend on the other cells
+        result[..., parameters.cell[columns_of_rank]] += weighted[..., columns_of_rank]
+    return result
+
+
+def _columns_by_rank(cell: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """First columns of all cells, second columns, and so on."""
+    order = np.argsort(cell, kind="stable")
+    sorted_cells = cell[order]
+    first = np.r_[True, sorted_cells[1:] != sorted_cells[:-1]]
+    starts = np.flatnonzero(first)
+    rank = np.arange(len(cell)) - np.repeat(starts, np.diff(np.r_[starts, len(cell)]))
+    return [order[rank == number] for number in range(int(rank.max(initial=-1)) + 1)]
+
+
+def _given_overrides(overrides: Mapping[str, Any], count: int) -> dict[str, Array]:
+    given: dict[str, Array] = {}
+    for name, value in overrides.items():
+        if name not in OVERRIDES:
+            close = difflib.get_close_matches(name, OVERRIDES, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; known are {', '.join(OVERRIDES)}"
+            raise LandModelError(f"parameter override {name!r} is not a parameter that can be given{hint}")
+        if value is None:
+            continue
+        array = np.asarray(value, dtype=np.float64)
+        if array.ndim == 0:
+            array = np.full(count, float(array))
+        if array.shape[0] != count or array.shape[1:] not in ((), (SOIL_LAYERS,)):
+            raise LandModelError(
+                f"parameter override {name}: expected a number, ({count},) or ({count}, 14), got {array.shape}"
+            )
+        given[name] = array
+    return given
+
+
+def _by_layer(values: ArrayLike, count: int, name: str) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim < 2:
+        return np.broadcast_to(array.reshape(-1, 1), (count, 1)).copy()
+    if array.shape != (count, SOIL_LAYERS):
+        raise LandModelError(f"{name}: expected ({count},) or ({count}, {SOIL_LAYERS}), got {array.shape}")
+    return array
+
+
+def _integers(values: ArrayLike, count: int) -> NDArray[np.int64]:
+    return np.broadcast_to(np.asarray(values, dtype=np.int64), (count,)).copy()
+
+
+def _vertical_structure(entry: Any, given: Mapping[str, Array], vegetated: Array, count: int) -> dict[str, Array]:
+    """Layer bottoms, root share of every layer, number of moist layers and runoff depth."""
+    roots_depth = entry("DROOT")
+    bare_depth = entry("DG2")
+    depth = bare_depth if "DG2" in given else np.where(vegetated > 0.5, np.maximum(1.0, roots_depth), bare_depth)
+    extinction, linear = entry("ROOT_EXTINCTION"), entry("ROOT_LINEAR")
+    bottoms = np.empty((count, SOIL_LAYERS))
+    roots = np.empty((count, SOIL_LAYERS))
+    moist = np.empty((count, 1))
+    runoff = np.empty((count, 1))
+    for i in range(count):
+        bottoms[i], number = soil_grid(float(max(depth[i], roots_depth[i] if vegetated[i] else 0.0)))
+        moist[i] = number
+        limited = min(float(roots_depth[i]), float(bottoms[i, number - 1]))
+        cumulative = cumulative_root_fraction(bottoms[i], limited, float(extinction[i]), float(linear[i]))
+        runoff[i] = runoff_depth(bottoms[i], number, cumulative, float(depth[i]))
+        roots[i] = np.diff(cumulative, prepend=0.0) * vegetated[i]
+    return {"layer_bottom": bottoms, "root_fraction": roots, "moist_layers": moist, "runoff_depth": runoff}
+
+
+def _runoff_weight(bottoms: Array, depth: Array) -> Array:
+    tops = np.concatenate([np.zeros((len(bottoms), 1)), bottoms[:, :-1]], axis=1)
+    return np.maximum(0.0, np.minimum(bottoms, depth[:, None]) - tops)
+
+
+def _column_values(
+    vegetation: Sequence[str], entry: Any, vegetated: Array, latitude: Array, longitude: Array, sand: Array,
+    cell: NDArray[np.int64], fraction: Array, options: Options,
+) -> dict[str, Array]:  # fmt: skip
+    """The parameters of `values` that come from tables, place and texture."""
+    woody = entry("WOODY")
+    tropical = (np.asarray(vegetation) == "TRBE").astype(np.float64)
+    gmes = entry("GMES")
+    ratio = np.where(woody > 0.5, (4.7 - np.log(1000.0 * gmes)) / 7.0, entry("FZERO"))
+    shadow = np.maximum(5.76 - 0.64 * np.arctan(np.abs(np.radians(latitude))), 3.8)
+    share = np.zeros(int(cell.max()) + 1)
+    np.add.at(share, cell, fraction * vegetated)
+    visible = 0.05 + (0.05 + np.maximum(0.30 * sand[:, 0], 0.10)) * (1.0 - 0.9 * share[cell] ** 2)
+    return {
+        "sin_latitude": np.sin(np.radians(latitude)),
+        "cos_latitude": np.cos(np.radians(latitude)),
+        "sin_longitude": np.sin(np.radians(longitude)),
+        "cos_longitude": np.cos(np.radians(longitude)),
+        "vegetated": vegetated,
+        "woody": woody,
+        "tropical": tropical,
+        "forest_fraction": woody.copy(),
+        "defensive": entry("LSTRESS"),
+        "mesophyll_conductance": gmes,
+        "cuticular_conductance": entry("GC"),
+        "maximum_deficit": entry("DMAX"),
+        "critical_stress": entry("F2I"),
+        "assimilation_capacity": entry("AMAX"),
+        "ci_ratio": np.where(tropical > 0.5, 0.74, ratio),
+        "quantum_efficiency": entry("EPSO"),
+        "compensation_point": entry("GAMM"),
+        "mesophyll_low": entry("T1GMES"),
+        "mesophyll_high": entry("T2GMES"),
+        "capacity_low": entry("T1AMAX"),
+        "capacity_high": entry("T2AMAX"),
+        "herb_intercept": entry("AH"),
+        "herb_slope": entry("BH"),
+        "minimum_lai": entry("LAIMIN"),
+        "leaf_biomass_ratio": 1.0 / (entry("CE_NITRO") * entry("CNA_NITRO") + entry("CF_NITRO")),
+        "shadow_lai": np.full(len(vegetation), 5.30) if options.light_scheme == "carrer" else shadow,
+        "vegetation_cover": entry("VEG"),
+        "height_law": entry("HEIGHT_LAW"),
+        "plant_height": entry("H_TREE"),
+        "vegetation_inertia_coefficient": entry("CV"),
+        "interception_coefficient": entry("WRMAX_CF"),
+        "albedo_vegetation_near_infrared": entry("ALBNIR_VEG"),
+        "albedo_vegetation_visible": entry("ALBVIS_VEG"),
+        "albedo_soil_near_infrared": visible + 0.10,
+        "albedo_soil_visible": visible,
+        "soil_respiration_25": entry("RE25"),
+        "shading_leaf_area": entry("LAI_SHADE"),
+        "clumping_upper": entry("B_SUP"),
+        "clumping_lower": entry("B_INF"),
+    }
+
+
+def _check_places(latitude: Array, longitude: Array) -> None:
+    for name, values, low, high in (("latitude", latitude, -90.0, 90.0), ("longitude", longitude, -180.0, 360.0)):
+        bad = ~((values >= low) & (values <= high))
+        if bad.any():
+            where = int(np.flatnonzero(bad)[0])
+            raise LandModelError(
+                f"{name} of column {where}: expected {low} to {high} degrees, got {float(values[where])!r}"
+            )
+
+
+_RANGES = {
+    "minimum_lai": (0.0, 10.0, "m2 m-2"),
+    "mesophyll_conductance": (1.0e-6, 0.1, "m s-1"),
+    "vegetation_inertia_coefficient": (1.0e-6, 1.0e-3, "K m2 J-1"),
+    "albedo_soil_near_infrared": (0.0, 1.0, "1"),
+    "albedo_soil_visible": (0.0, 1.0, "1"),
+    "albedo_vegetation_near_infrared": (0.0, 1.0, "1"),
+    "albedo_vegetation_visible": (0.0, 1.0, "1"),
+    "leaf_biomass_ratio": (0.0, 10.0, "kg m-2"),
+    "senescence_time": (86400.0, 1.0e10, "s"),
+    "plant_height": (0.0, 100.0, "m"),
+    "air_height": (0.1, 200.0, "m"),
+    "wind_height": (0.1, 200.0, "m"),
+    "porosity": (0.05, 0.95, "m3 m-3"),
+    "retention_exponent": (1.0, 30.0, "1"),
+    "entry_potential": (-100.0, -1.0e-6, "m"),
+    "hydraulic_conductivity": (1.0e-12, 1.0e-1, "m s-1"),
+    "critical_stress": (0.01, 0.99, "1"),
+}
+
+
+def _check_ranges(parameters: Parameters) -> None:
+    for name, (low, high, unit) in _RANGES.items():
+        values = np.atleast_2d(getattr(parameters, name).T).T
+        bad = ~((values >= low) & (values <= high))
+        if bad.any():
+            where = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise LandModelError(
+                f"parameter {name} of column {where[0]} (cell {int(parameters.cell[where[0]])}, patch "
+                f"{int(parameters.patch[where[0]])}): expected {low} to {high} {unit}, got {float(values[where])!r}"
+            )
+    order = (parameters.soil("wilting_point") < parameters.soil("field_capacity")) & (
+        parameters.soil("field_capacity") < parameters.soil("porosity")
+    )
+    if not order.all():
+        column, layer = (int(i) for i in np.argwhere(~order)[0])
+        raise LandModelError(
+            f"soil of column {column}, layer {layer + 1}: expected wilting point < field capacity < porosity, got "
+            f"{float(parameters.soil('wilting_point')[column, layer])!r}, "
+            f"{float(parameters.soil('field_capacity')[column, layer])!r}, "
+            f"{float(parameters.soil('porosity')[column, layer])!r}"
+        )

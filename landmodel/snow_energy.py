@@ -1,0 +1,189 @@
+"""Energy of the snow pack: absorbed sunlight, conduction, surface budget (SURFEX snow3lrad, snow3lthrm, snow3lebud,
+snow3lsolvt, snow3lflux)."""
+
+from landmodel.compile import science
+from landmodel.constants import (
+    EMISSIVITY_SNOW,
+    FREEZING_POINT,
+    HEAT_CAPACITY_DRY_AIR,
+    HEAT_CAPACITY_ICE,
+    STEFAN_BOLTZMANN,
+    SUBLIMATION_HEAT,
+)
+from landmodel.lanes import exp, get, log, maximum, put, sqrt, where
+from landmodel.snow_cover import BAND_WEIGHTS, optical_grain_size
+from landmodel.surface_exchange import heat_conductance, richardson_number
+from landmodel.thermodynamics import saturation_humidity, saturation_humidity_slope
+
+_THINNEST = 1.0e-4  # m: layers count as at least this thick in the solver (XSNOWDZMIN)
+_EXTINCTION_INFRARED = 2000.0  # m-1
+
+
+@science
+def absorb_sunlight(air, work, options, first, second, third):
+    """Sunlight (W m-2, negative downward) that passes the bottom of every layer. Source: isba.md 12.3.6."""
+    shortwave = get(air.shortwave)
+    path_first = shortwave * 0.0
+    path_second = path_first
+    path_third = path_first
+    layers = options.snow_layers
+    for layer in range(layers):
+        density = get(work.snow_density, layer)
+        thickness = maximum(_THINNEST, get(work.snow_thickness, layer))
+        root = sqrt(optical_grain_size(density, get(work.snow_age, layer)))
+        path_first = path_first + maximum(40.0, 1.92e-3 * density / root) * thickness
+        path_second = path_second + maximum(100.0, 1.098e-2 * density / root) * thickness
+        path_third = path_third + _EXTINCTION_INFRARED * thickness
+        passing = (
+            BAND_WEIGHTS[0] * (1.0 - first) * exp(-path_first)
+            + BAND_WEIGHTS[1] * (1.0 - second) * exp(-path_second)
+            + BAND_WEIGHTS[2] * (1.0 - third) * exp(-path_third)
+        )
+        beneath = -shortwave * passing
+        if layer == layers - 1:
+            beneath = beneath * (1.0 - get(work.albedo))
+        put(work.snow_sunlight, layer, beneath)
+
+
+@science
+def snow_conductivity(density, temperature, pressure):
+    """Effective thermal conductivity (W m-1 K-1), vapour transfer included. Source: isba.md 12.3.7."""
+    vapour = maximum(0.0, (-0.06023 - 2.5425 / (temperature - 289.99)) * (1.0e5 / pressure))
+    return 2.22 * exp(1.88 * log(density / 1000.0)) + vapour
+
+
+@science
+def eliminate_snow(column, air, work, options):
+    """Conductances (W m-2 K-1) and the upward elimination of the implicit conduction from the soil to layer 2."""
+    layers = options.snow_layers
+    step = options.step
+    pressure = get(air.pressure)
+    # half the resistance of the layer below: at first of soil layer 1
+    below = 0.5 * get(work.thickness, 0) / get(work.conductivity, 0)
+    slope = pressure * 0.0
+    intercept = get(column.soil_temperature, 0)
+    for number in range(layers):
+        layer = layers - 1 - number
+        density = get(work.snow_density, layer)
+        temperature = get(work.snow_temperature, layer)
+        thickness = maximum(_THINNEST, get(work.snow_thickness, layer))
+        half = 0.5 * thickness / snow_conductivity(density, temperature, pressure)
+        conductance = 1.0 / (half + below)
+        storage = HEAT_CAPACITY_ICE * density * thickness / step
+        put(work.snow_conductance, layer, conductance)
+        put(work.snow_storage, layer, storage)
+        put(work.snow_slope, layer, slope)
+        put(work.snow_intercept, layer, intercept)
+        if layer > 0:
+            thickness_above = maximum(_THINNEST, get(work.snow_thickness, layer - 1))
+            half_above = (
+                0.5
+                * thickness_above
+                / snow_conductivity(
+                    get(work.snow_density, layer - 1), get(work.snow_temperature, layer - 1), pressure
+                )
+            )
+            above = 1.0 / (half_above + half)
+            right = storage * temperature - (
+                get(work.snow_sunlight, layer - 1) - get(work.snow_sunlight, layer)
+            )
+            inverse = 1.0 / (storage + above + conductance * (1.0 - slope))
+            intercept = (right + conductance * intercept) * inverse
+            slope = above * inverse
+        below = half
+
+
+@science
+def conduct_down(work, options, surface):
+    """Temperatures of layers 2 to n from that of layer 1 (K); row l of the elimination gives layer l + 1."""
+    temperature = surface
+    for layer in range(1, options.snow_layers):
+        temperature = get(work.snow_slope, layer - 1) * temperature + get(work.snow_intercept, layer - 1)
+        put(work.snow_solved, layer, temperature)
+    return temperature
+
+
+@science
+def snow_surface_fluxes(air, work, exchange, old, new, humidity, slope):
+    """Net radiation, sensible heat and sublimation heat (W m-2) of the snow surface at a new temperature (K)."""
+    cubed = EMISSIVITY_SNOW * STEFAN_BOLTZMANN * (old * old * old)
+    net = (
+        (1.0 - get(work.snow_albedo)) * get(air.shortwave)
+        + EMISSIVITY_SNOW * get(air.longwave)
+        - cubed * (old + 4.0 * (new - old))
+    )
+    sensible = (
+        exchange
+        * HEAT_CAPACITY_DRY_AIR
+        * (new / get(air.exner_surface) - get(air.temperature) / get(air.exner_air))
+    )
+    latent = SUBLIMATION_HEAT * exchange * (humidity - get(air.humidity) + slope * (new - old))
+    return net, sensible, latent
+
+
+@science
+def snow_energy_budget(column, parameters, air, work, options):
+    """Implicit temperatures of all layers, fluxes at the surface and into the soil. Source: isba.md 12.3.8 to 10.
+
+    Leaves `snow_temperature` (possibly above freezing: melt follows), the surface fluxes and the ground fluxes in `work`.
+    """
+    layers = options.snow_layers
+    step = options.step
+    old = get(work.snow_temperature, 0)
+    pressure = get(air.pressure)
+    humidity = saturation_humidity(old, pressure)
+    slope = saturation_humidity_slope(old, pressure, humidity)
+    exchange = get(air.density) * heat_conductance(
+        richardson_number(old, humidity, parameters, air, work), work
+    )
+    eliminate_snow(column, air, work, options)
+    thickness = maximum(_THINNEST, get(work.snow_thickness, 0))
+    inertia = 1.0 / (HEAT_CAPACITY_ICE * get(work.snow_density, 0) * thickness)
+    cubed = EMISSIVITY_SNOW * STEFAN_BOLTZMANN * (old * old * old)
+    conduction = get(work.snow_conductance, 0)
+    evaporation_slope = exchange * SUBLIMATION_HEAT * slope
+    a = 1.0 / step + inertia * (
+        4.0 * cubed + evaporation_slope + exchange * HEAT_CAPACITY_DRY_AIR / get(air.exner_surface) + conduction
+    )
+    b = 1.0 / step + inertia * (3.0 * cubed + evaporation_slope)
+    c = inertia * (
+        exchange * HEAT_CAPACITY_DRY_AIR * get(air.temperature) / get(air.exner_air)
+        + get(air.shortwave) * (1.0 - get(work.snow_albedo))
+        + EMISSIVITY_SNOW * get(air.longwave)
+        - exchange * SUBLIMATION_HEAT * (humidity - get(air.humidity))
+        + get(work.snow_sunlight, 0)
+    )
+    coupling = conduction * inertia / a
+    explicit = (old * b + c) / a
+    new = (explicit + coupling * get(work.snow_intercept, 0)) / (1.0 - coupling * get(work.snow_slope, 0))
+    at_melting = old == FREEZING_POINT
+    warms = new > FREEZING_POINT
+    stays = warms & at_melting  # melting went on: the surface is at the melting point during the whole step
+    reaches = warms & ~at_melting
+    lowest = conduct_down(work, options, where(stays, FREEZING_POINT, new))
+    flux_below = conduction * (where(stays, FREEZING_POINT, new) - get(work.snow_solved, 1))
+
+    final = where(stays | reaches, FREEZING_POINT, new)
+    net, sensible, latent = snow_surface_fluxes(air, work, exchange, old, final, humidity, slope)
+    surface = net - sensible - latent
+    free_net, free_sensible, free_latent = snow_surface_fluxes(air, work, exchange, old, new, humidity, slope)
+    unused = (free_net - free_sensible - free_latent) - surface
+    new = where(reaches, new - unused * step * inertia, new)
+    melting = FREEZING_POINT + step * inertia * (surface + get(work.snow_sunlight, 0) - flux_below)
+    new = where(stays, melting, new)
+
+    into_soil = get(work.snow_conductance, layers - 1)
+    soil = get(column.soil_temperature, 0)
+    ground = into_soil * (lowest - soil)
+    ground_limited = into_soil * (where(lowest < FREEZING_POINT, lowest, FREEZING_POINT) - soil)
+    put(work.snow_solved, layers - 1, lowest + (ground - ground_limited) / get(work.snow_storage, layers - 1))
+    put(work.snow_temperature, 0, new)
+    for layer in range(1, layers):
+        put(work.snow_temperature, layer, get(work.snow_solved, layer))
+    put(work.snow_net_radiation, 0, net)
+    put(work.snow_sensible_heat, 0, sensible)
+    put(work.snow_latent_heat, 0, latent)
+    put(work.snow_surface_flux, 0, surface)
+    put(work.snow_ground_flux, 0, ground)
+    put(work.snow_ground_flux_limited, 0, ground_limited)
+    put(work.snow_surface_temperature, 0, new)

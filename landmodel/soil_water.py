@@ -1,0 +1,257 @@
+"""Liquid water in the soil: Richards equation with vapour transfer (Decharme et al. 2011; SURFEX hydro_soildif.F90)."""
+
+import math
+
+from landmodel.compile import science
+from landmodel.constants import (
+    FREEZING_POINT,
+    GAS_CONSTANT_VAPOUR,
+    GRAVITY,
+    MINIMUM_WATER,
+    WATER_DENSITY,
+)
+from landmodel.lanes import any_lane, exp, get, log, maximum, minimum, put, sqrt, where
+from landmodel.runoff import ice_impedance
+from landmodel.thermodynamics import saturation_vapour_pressure
+
+_LOG_FREEZING_POINT = math.log(FREEZING_POINT)
+_VAPOUR_DIFFUSIVITY = 2.17e-5  # m2 s-1
+
+
+@science
+def vapour_pressures(column, air, work):
+    """Saturation pressures (Pa) over the two phases for the vapour transfer, and vapour diffusivity (m2 s-1) of every
+    layer, at the start of the hydrology. SURFEX swaps the phases: `over_water` weighs the ice share."""
+    at_freezing = saturation_vapour_pressure(get(air.pressure) * 0.0 + FREEZING_POINT)
+    for layer in range(work.most_layers):
+        temperature = get(column.soil_temperature, layer)
+        over_water = at_freezing
+        over_ice = at_freezing
+        frozen = (temperature < FREEZING_POINT) | (get(column.soil_ice, layer) > 0.0)
+        if any_lane(frozen):
+            over_water = saturation_vapour_pressure(temperature)
+            over_ice = where(temperature < FREEZING_POINT, over_water, at_freezing)
+        put(work.vapour_over_water, layer, over_water)
+        put(work.vapour_over_ice, layer, over_ice)
+        set_vapour_diffusivity(column, air, work, layer)
+
+
+@science
+def set_vapour_diffusivity(column, air, work, layer):
+    """Diffusivity (m2 s-1) of vapour in air at the temperature of a layer."""
+    log_ratio = log(get(column.soil_temperature, layer)) - _LOG_FREEZING_POINT
+    put(work.vapour_diffusivity, layer, _VAPOUR_DIFFUSIVITY * (1.0e5 / get(air.pressure)) * exp(1.88 * log_ratio))
+
+
+@science
+def vapour_conductivity(column, parameters, air, work, layer, potential, impedance):
+    """Isothermal vapour conductivity (m s-1) of a layer drier than field capacity. Source: isba.md 11.3 (e)."""
+    porosity = get(parameters.porosity, layer)
+    water = get(column.soil_water, layer)
+    ice = get(column.soil_ice, layer)
+    content = water + ice
+    dry = (content > MINIMUM_WATER) & (content < get(parameters.field_capacity, layer))
+    if not any_lane(dry):
+        return porosity * 0.0
+    temperature = get(column.soil_temperature, layer)
+    air_space = minimum((porosity - content) * (1.0 + content / (porosity - 0.05)), porosity)
+    specific = GAS_CONSTANT_VAPOUR * temperature
+    humidity = exp(potential * GRAVITY / specific)
+    frozen = ice / content
+    pressure = humidity * (
+        frozen * get(work.vapour_over_water, layer) + (1.0 - frozen) * get(work.vapour_over_ice, layer)
+    )
+    conductivity = (
+        0.66
+        * get(air.pressure)
+        * get(work.vapour_diffusivity, layer)
+        * air_space
+        * GRAVITY
+        * pressure
+        / ((get(air.pressure) - pressure) * (specific * specific))
+        / WATER_DENSITY
+    )
+    return where(dry, conductivity * impedance, 0.0)
+
+
+@science
+def infiltrate(column, parameters, work, amount):
+    """Fill the pores from the top with `amount` (m); returns what the whole column does not take (m)."""
+    moist = get(parameters.moist_layers)
+    if any_lane(amount > 0.0):
+        for layer in range(work.most_layers):
+            thickness = get(work.thickness, layer)
+            water = get(column.soil_water, layer)
+            room = maximum(0.0, get(work.free_porosity, layer) - water) * thickness
+            taken = where(moist > layer, minimum(amount, room), 0.0)
+            put(column.soil_water, layer, water + taken / thickness)
+            amount = amount - taken
+    return amount
+
+
+@science
+def soil_water_properties(column, parameters, air, work):
+    """Matric potential (m), hydraulic conductivity and the sum with that of vapour (m s-1) of every moist layer."""
+    for layer in range(work.most_layers):
+        water = get(column.soil_water, layer)
+        impedance = get(work.impedance, layer)
+        saturation = minimum(1.0, water / get(work.free_porosity, layer))
+        power = exp(-get(parameters.retention_exponent, layer) * log(saturation))
+        potential = get(parameters.entry_potential, layer) * power
+        # S^(2b+3) from the same logarithm as S^-b
+        conductivity = (
+            impedance
+            * get(parameters.hydraulic_conductivity, layer)
+            * (saturation * saturation * saturation)
+            / (power * power)
+        )
+        put(work.potential, layer, potential)
+        put(work.hydraulic_conductivity, layer, conductivity)
+        put(
+            work.vapour_conductivity,
+            layer,
+            vapour_conductivity(column, parameters, air, work, layer, potential, impedance),
+        )
+
+
+@science
+def distribute_negative_infiltration(column, parameters, work, rate):
+    """Share a rate (m s-1, negative) among the layers above the lowest in proportion to their water."""
+    total = rate * 0.0
+    moist = get(parameters.moist_layers)
+    needed = any_lane(rate != 0.0)
+    if needed:
+        for layer in range(work.most_layers - 1):
+            amount = get(work.thickness, layer) * get(column.soil_water, layer)
+            total = total + where(moist > layer + 1.0, amount, 0.0)
+    for layer in range(work.most_layers):
+        share = rate * 0.0
+        if needed:
+            amount = get(work.thickness, layer) * get(column.soil_water, layer)
+            share = where(moist > layer + 1.0, rate * amount / total, 0.0)
+        put(work.water_source, layer, share)
+
+
+@science
+def solve_richards(column, parameters, work, substep, evaporation, transpiration):
+    """One linearised Crank-Nicolson step of the water content; returns the drainage at the bottom (m s-1).
+
+    Source: isba.md 11.3 (f) to (h).
+    """
+    moist = get(parameters.moist_layers)
+    layers = work.most_layers
+    flow_above = moist * 0.0  # upward flow (m s-1) and its derivatives at the interface above the layer
+    first_above = flow_above
+    second_above = flow_above
+    upper = flow_above  # eliminated upper diagonal and right side of the layer above
+    known = flow_above
+    bottom_flow = flow_above
+    bottom_first = flow_above
+    for layer in range(layers):
+        water = get(column.soil_water, layer)
+        exponent = get(parameters.retention_exponent, layer)
+        conductivity = get(work.hydraulic_conductivity, layer)
+        lowest = moist == layer + 1.0
+        inside = moist > layer
+        steepness = 2.0 * exponent + 3.0
+        flow = -conductivity
+        first = -steepness * conductivity / water
+        second = flow * 0.0
+        if layer + 1 < layers:
+            water_below = get(column.soil_water, layer + 1)
+            exponent_below = get(parameters.retention_exponent, layer + 1)
+            spacing = 0.5 * (get(work.thickness, layer) + get(work.thickness, layer + 1))
+            potential = get(work.potential, layer)
+            potential_below = get(work.potential, layer + 1)
+            mean = sqrt(conductivity * get(work.hydraulic_conductivity, layer + 1))
+            total = mean + sqrt(get(work.vapour_conductivity, layer) * get(work.vapour_conductivity, layer + 1))
+            gradient = (potential - potential_below) / spacing
+            head_first = -exponent * potential / (water * spacing)
+            head_second = -exponent_below * potential_below / (water_below * spacing)
+            slope_first = 0.5 * steepness * mean / water
+            slope_second = 0.5 * (2.0 * exponent_below + 3.0) * mean / water_below
+            flow = where(lowest, flow, -total * gradient - mean)
+            first = where(lowest, first, -slope_first * gradient - total * head_first - slope_first)
+            second = where(lowest, 0.0, -slope_second * gradient + total * head_second - slope_second)
+        bottom_flow = where(lowest, flow, bottom_flow)
+        bottom_first = where(lowest, first, bottom_first)
+        right = flow - flow_above - get(work.uptake_share, layer) * transpiration + get(work.water_source, layer)
+        if layer == 0:
+            right = right - evaporation
+        diagonal = get(work.thickness, layer) / substep - 0.5 * first + 0.5 * second_above
+        lower = 0.5 * first_above
+        # below the column: no change
+        lower = where(inside, lower, 0.0)
+        right = where(inside, right, 0.0)
+        inverse = 1.0 / (where(inside, diagonal, 1.0) - lower * upper)
+        known = (right - lower * known) * inverse
+        upper = where(inside, -0.5 * second, 0.0) * inverse
+        put(work.eliminated_upper, layer, upper)
+        put(work.eliminated_right, layer, known)
+        flow_above = flow
+        first_above = first
+        second_above = second
+    change = flow_above * 0.0
+    drainage = change
+    for step in range(layers):
+        layer = layers - 1 - step
+        change = get(work.eliminated_right, layer) - get(work.eliminated_upper, layer) * change
+        put(column.soil_water, layer, get(column.soil_water, layer) + change)
+        lowest = moist == layer + 1.0
+        drainage = where(lowest, -(bottom_flow + 0.5 * bottom_first * change), drainage)
+    return drainage
+
+
+@science
+def limit_water(column, parameters, work, substep):
+    """Pass water above saturation down and raise layers at the minimum at the expense of the layer below; returns
+    what leaves (or enters) at the bottom (m s-1). Source: isba.md 11.3 (i), (j)."""
+    moist = get(parameters.moist_layers)
+    layers = work.most_layers
+    leaving = moist * 0.0
+    incoming = leaving
+    for layer in range(layers):
+        inside = moist > layer
+        thickness = get(work.thickness, layer)
+        water = get(column.soil_water, layer) + incoming / thickness
+        limit = get(work.free_porosity, layer)
+        excess = where(inside, maximum(0.0, water - limit), 0.0)
+        water = where(excess > 0.0, limit, water)
+        put(column.soil_water, layer, water)
+        lowest = moist == layer + 1.0
+        leaving = leaving + where(lowest, excess * thickness / substep, 0.0)
+        incoming = where(lowest, 0.0, excess * thickness)
+    incoming = leaving * 0.0
+    for layer in range(layers):
+        inside = moist > layer
+        thickness = get(work.thickness, layer)
+        water = get(column.soil_water, layer) - incoming / thickness
+        lacking = where(inside, maximum(0.0, MINIMUM_WATER - water), 0.0)
+        water = where(lacking > 0.0, MINIMUM_WATER, water)
+        put(column.soil_water, layer, water)
+        lowest = moist == layer + 1.0
+        leaving = leaving - where(lowest, lacking * thickness / substep, 0.0)
+        incoming = where(lowest, 0.0, lacking * thickness)
+    return leaving
+
+
+@science
+def soil_water_substep(column, parameters, air, work, substep, infiltration, evaporation, transpiration, correction):
+    """One sub-step of the soil water; all rates m s-1, positive `evaporation` and `transpiration` leaving.
+
+    Returns drainage and the infiltration excess of a full column (m s-1).
+    """
+    layers = work.most_layers
+    for layer in range(layers):
+        water = get(column.soil_water, layer)
+        ice = get(column.soil_ice, layer)
+        put(work.free_porosity, layer, maximum(MINIMUM_WATER, get(parameters.porosity, layer) - ice))
+        impedance = water * 0.0 + 1.0
+        if any_lane(ice > 0.0):
+            impedance = ice_impedance(water, ice)
+        put(work.impedance, layer, impedance)
+    left = infiltrate(column, parameters, work, maximum(0.0, infiltration) * substep)
+    distribute_negative_infiltration(column, parameters, work, minimum(0.0, infiltration) - correction)
+    soil_water_properties(column, parameters, air, work)
+    drainage = solve_richards(column, parameters, work, substep, evaporation, transpiration)
+    return drainage + limit_water(column, parameters, work, substep), left / substep

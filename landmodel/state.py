@@ -1,0 +1,188 @@
+"""The prognostic state of many columns: everything a run needs to go on bit for bit."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landmodel.constants import FREEZING_POINT
+from landmodel.errors import LandModelError
+from landmodel.layout import STATE_FIELDS, STATE_ROWS, STATE_SIZE
+from landmodel.parameters import Parameters
+from landmodel.snow_layers import MINIMUM_DENSITY
+from landmodel.vegetation import total_from_leaf
+
+Array = NDArray[np.float64]
+
+
+class State(NamedTuple):
+    """Prognostic state; float64 arrays with leading axes `column` or (`column`, `member`).
+
+    Layers below the moisture column carry no water: `soil_water` and `soil_ice` are 0 there. Without snow the layers
+    have no mass, density 50 kg m-3, and heat, age and albedo 0; with 3 snow layers the rest stays so.
+    """
+
+    soil_temperature: Array
+    """(..., 14) TG, K; the first layer is the composite surface"""
+    soil_water: Array
+    """(..., 14) WG, liquid, m3 m-3"""
+    soil_ice: Array
+    """(..., 14) WGI, liquid-water equivalent, m3 m-3"""
+    intercepted_water: Array
+    """WR, kg m-2"""
+    snow_water_equivalent: Array
+    """(..., 12) kg m-2"""
+    snow_density: Array
+    """(..., 12) kg m-3"""
+    snow_heat: Array
+    """(..., 12) J m-3, relative to liquid water at 273.16 K"""
+    snow_age: Array
+    """(..., 12) days"""
+    snow_albedo: Array
+    """ALB, 1"""
+    leaf_area_index: Array
+    """LAI, m2 m-2"""
+    biomass: Array
+    """(..., 3) leaf, active and passive structural biomass, kg of dry matter m-2"""
+    respired_biomass: Array
+    """(..., 2) respired from the structural pools since the last daily update, kg m-2"""
+    daily_net_assimilation: Array
+    """ANDAY, kg CO2 m-2 since the last daily update"""
+    maximum_leaf_assimilation: Array
+    """ANFM, kg CO2 kg-1 m s-1, of the day"""
+    net_assimilation: Array
+    """AN of the last step, kg CO2 kg-1 m s-1"""
+    latent_heat_flux: Array
+    """LE of the last step, W m-2"""
+    aerodynamic_resistance: Array
+    """Ra of the last step, s m-1"""
+
+    def to_rows(self) -> Array:
+        """The state as one C-contiguous matrix (column x member, value)."""
+        leading = self.intercepted_water.shape
+        rows = np.empty((int(np.prod(leading)), STATE_SIZE))
+        for name, values in zip(self._fields, self, strict=True):
+            where = STATE_ROWS[name]
+            rows[:, where.start : where.stop] = np.asarray(values, dtype=np.float64).reshape(-1, len(where))
+        return rows
+
+    @classmethod
+    def from_rows(cls, rows: Array, leading: tuple[int, ...]) -> "State":
+        """Inverse of `to_rows`."""
+        fields = []
+        for name, count in STATE_FIELDS.items():
+            where = STATE_ROWS[name]
+            shape = (*leading, count) if count else leading
+            fields.append(np.ascontiguousarray(rows[:, where.start : where.stop]).reshape(shape))
+        return cls(*fields)
+
+    def take(self, columns: NDArray[np.integer] | slice) -> "State":
+        """The state of some columns."""
+        return State(*(np.array(values[columns]) for values in self))
+
+    def members(self, count: int) -> "State":
+        """The state (column, ...) repeated along a new member axis (column, member, ...)."""
+        return State(*(np.repeat(values[:, None], count, axis=1) for values in self))
+
+    def member(self, number: int) -> "State":
+        """One member of a state with a member axis."""
+        return State(*(np.array(values[:, number]) for values in self))
+
+
+def check_state(state: State, columns: int) -> tuple[int, ...]:
+    """Leading axes of a state for a number of columns.
+
+    Raises `LandModelError` where shapes disagree with each other or with the columns.
+    """
+    leading = np.shape(state.intercepted_water)
+    if not leading or leading[0] != columns or len(leading) > 2:
+        raise LandModelError(
+            f"state: expected leading axes ({columns},) or ({columns}, member), got {leading} for intercepted_water"
+        )
+    for name, values in zip(state._fields, state, strict=True):
+        count = STATE_FIELDS[name]
+        expected = (*leading, count) if count else leading
+        if np.shape(values) != expected:
+            raise LandModelError(f"state: expected shape {expected} for {name}, got {np.shape(values)}")
+    return leading
+
+
+def cold_start(
+    parameters: Parameters,
+    air_temperature: float | Array = 285.0,
+    relative_moisture: float = 1.0,
+    leaf_area_index: float | Array | None = None,
+) -> State:
+    """A state to begin a spin-up with (OWN; the rules for biomass are those of SURFEX PREP).
+
+    Soil at the mean air temperature (K, scalar or per column), water at `relative_moisture` between wilting point (0)
+    and field capacity (1), no ice, no snow, LAI at its minimum unless given.
+    """
+    columns = parameters.columns
+    moist = np.arange(14)[None, :] < parameters.moist_layers[:, None]
+    wilting = parameters.soil("wilting_point")
+    water = np.where(moist, wilting + relative_moisture * (parameters.soil("field_capacity") - wilting), 0.0)
+    vegetated = parameters.vegetated > 0.5
+    lai = parameters.minimum_lai if leaf_area_index is None else np.broadcast_to(leaf_area_index, (columns,))
+    lai = np.where(vegetated, np.maximum(lai, parameters.minimum_lai), 0.0)
+    return initial_state(parameters, np.broadcast_to(np.reshape(air_temperature, (-1, 1)), (columns, 14)), water, lai)
+
+
+def initial_state(parameters: Parameters, soil_temperature: Array, soil_water: Array, leaf_area_index: Array) -> State:
+    """A snow- and ice-free state from soil temperature (K) and water (m3 m-3), (column, 14), and LAI (m2 m-2).
+
+    Leaf biomass belongs to the LAI, active structural biomass to it by allometry (SURFEX PREP); Ra = 100 s m-1, LE = 0,
+    ANFM = 1e-8.
+    """
+    columns = parameters.columns
+    vegetated = parameters.vegetated > 0.5
+    leaf = np.where(vegetated, leaf_area_index * parameters.leaf_biomass_ratio, 0.0)
+    active = np.array([max(0.0, total_from_leaf(float(value)) - float(value)) for value in leaf])
+    zero = np.zeros(columns)
+    snow = np.zeros((columns, STATE_FIELDS["snow_density"]))
+    return State(
+        soil_temperature=np.array(soil_temperature, dtype=np.float64),
+        soil_water=np.array(soil_water, dtype=np.float64),
+        soil_ice=np.zeros((columns, 14)),
+        intercepted_water=zero.copy(),
+        snow_water_equivalent=snow.copy(),
+        snow_density=snow + MINIMUM_DENSITY,
+        snow_heat=snow.copy(),
+        snow_age=snow.copy(),
+        snow_albedo=zero.copy(),
+        leaf_area_index=np.where(vegetated, leaf_area_index, 0.0),
+        biomass=np.stack([leaf, active, zero], axis=-1),
+        respired_biomass=np.zeros((columns, 2)),
+        daily_net_assimilation=zero.copy(),
+        maximum_leaf_assimilation=np.where(vegetated, 1.0e-8, 0.0),
+        net_assimilation=zero.copy(),
+        latent_heat_flux=zero.copy(),
+        aerodynamic_resistance=zero + 100.0,
+    )
+
+
+def validate_state(state: State, parameters: Parameters) -> None:
+    """Refuse a state that no column can be in.
+
+    Raises `LandModelError` naming variable, column, cell and value.
+    """
+    leading = check_state(state, parameters.columns)
+    ranges = {
+        "soil_temperature": (150.0, 360.0, "K"),
+        "soil_water": (0.0, 1.0, "m3 m-3"),
+        "soil_ice": (0.0, 1.0, "m3 m-3"),
+        "intercepted_water": (0.0, 100.0, "kg m-2"),
+        "leaf_area_index": (0.0, 20.0, "m2 m-2"),
+        "snow_water_equivalent": (0.0, 1.0e5, "kg m-2"),
+    }
+    for name, values in zip(state._fields, state, strict=True):
+        low, high, unit = ranges.get(name, (-np.inf, np.inf, ""))
+        bad = ~(np.isfinite(values) & (values >= low) & (values <= high))
+        if bad.any():
+            where = tuple(int(i) for i in np.argwhere(bad)[0])
+            hint = f" (is it in deg C? 0 deg C is {FREEZING_POINT} K here)" if name == "soil_temperature" else ""
+            raise LandModelError(
+                f"state: {name} of column {where[0]} (cell {int(parameters.cell[where[0]])}, patch "
+                f"{int(parameters.patch[where[0]])}), element {where[1:]}: expected {low} to {high} {unit}, got "
+                f"{float(np.asarray(values)[where])!r}{hint}; leading axes {leading}"
+            )

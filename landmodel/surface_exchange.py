@@ -1,0 +1,191 @@
+"""Exchange of heat, vapour and momentum between surface and air (Louis 1979, Mascart et al. 1995; SURFEX drag.F90)."""
+
+from landmodel.compile import science
+from landmodel.constants import GRAVITY, MAXIMUM_RICHARDSON, MAXIMUM_STOMATAL_RESISTANCE, MINIMUM_WATER, VON_KARMAN
+from landmodel.lanes import any_lane, exp, get, half_cosine_rise, log, maximum, minimum, put, sqrt, where
+from landmodel.thermodynamics import VIRTUAL
+
+_SNOW_ROUGHNESS = 1.0e-3  # m
+_SNOW_ROUGHNESS_HEAT = 1.0e-4  # m
+ROUGHNESS_RATIO = 10.0  # z0 / z0h
+
+
+@science
+def effective_roughness(parameters, work):
+    """Roughness lengths (m) for momentum and heat of the surface with its snow. Source: isba.md 10.2."""
+    snow = get(work.snow_fraction)
+    free = get(work.vegetation_roughness)
+    roughness = free
+    roughness_heat = free / ROUGHNESS_RATIO
+    if any_lane(snow > 0.0):
+        wind_height = get(parameters.wind_height)
+        air_height = get(parameters.air_height)
+        on_snow = log(wind_height / _SNOW_ROUGHNESS)
+        on_ground = log(wind_height / free)
+        mixed = snow / (on_snow * on_snow) + (1.0 - snow) / (on_ground * on_ground)
+        on_snow = log(air_height / _SNOW_ROUGHNESS_HEAT)
+        on_ground = log(ROUGHNESS_RATIO * air_height / free)
+        mixed_heat = snow / (on_snow * on_snow) + (1.0 - snow) / (on_ground * on_ground)
+        roughness = where(snow > 0.0, wind_height * exp(-1.0 / sqrt(mixed)), roughness)
+        roughness_heat = where(snow > 0.0, air_height * exp(-1.0 / sqrt(mixed_heat)), roughness_heat)
+    put(work.roughness, 0, roughness)
+    put(work.roughness_heat, 0, roughness_heat)
+
+
+@science
+def exchange_coefficients(parameters, air, work):
+    """What the exchange functions need of roughness and heights: constant over the step, so its logarithms are taken
+    once."""
+    wind_height = get(parameters.wind_height)
+    air_height = get(parameters.air_height)
+    roughness = minimum(get(work.roughness), 0.5 * wind_height)
+    roughness_heat = minimum(minimum(get(work.roughness_heat), roughness), 0.5 * air_height)
+    log_momentum = log(wind_height / roughness)
+    log_heat = log(air_height / roughness_heat)
+    log_ratio = maximum(log(roughness / roughness_heat), 0.0)
+    neutral = VON_KARMAN / log_momentum
+    neutral = neutral * neutral
+    heat_factor = log_momentum / log_heat
+    c_star = 3.2165 + log_ratio * (4.3431 + log_ratio * (0.5360 - 0.0781 * log_ratio))
+    power = 0.5802 + log_ratio * (-0.1571 + log_ratio * (0.0327 - 0.0026 * log_ratio))
+    put(work.exchange_neutral, 0, neutral)
+    put(work.exchange_heat_factor, 0, heat_factor)
+    put(work.exchange_unstable, 0, c_star * neutral * 15.0 * exp(power * log_heat) * heat_factor)
+    # the wind never falls below this in the exchange (source)
+    put(work.exchange_wind, 0, maximum(get(air.wind), 0.1 * minimum(10.0, wind_height)))
+
+
+@science
+def richardson_number(surface_temperature, surface_humidity, parameters, air, work):
+    """Bulk Richardson number (1), limited above as in the source."""
+    wind = get(work.exchange_wind)
+    wind_height = get(parameters.wind_height)
+    virtual_air = get(air.temperature) / get(air.exner_air) * (1.0 + VIRTUAL * get(air.humidity))
+    virtual_surface = surface_temperature / get(air.exner_surface) * (1.0 + VIRTUAL * surface_humidity)
+    number = (
+        GRAVITY
+        * wind_height
+        * wind_height
+        * (virtual_air - virtual_surface)
+        / (0.5 * (virtual_air + virtual_surface))
+        / (wind * wind)
+        / get(parameters.air_height)
+    )
+    return minimum(MAXIMUM_RICHARDSON, number)
+
+
+@science
+def heat_conductance(richardson, work):
+    """Aerodynamic conductance for heat (m s-1). Source: isba.md 9.6."""
+    wind = get(work.exchange_wind)
+    neutral = get(work.exchange_neutral)
+    factor = get(work.exchange_heat_factor)
+    stability = richardson * (wind * wind)
+    unstable = wind - 15.0 * stability / (wind + get(work.exchange_unstable) * sqrt(maximum(-stability, 0.0)))
+    stable = wind / (
+        1.0 + 15.0 * stability * sqrt(wind * wind + 5.0 * maximum(stability, 0.0)) / (wind * wind * wind)
+    )
+    return neutral * factor * where(richardson < 0.0, unstable, stable)
+
+
+@science
+def momentum_drag(richardson, parameters, work):
+    """Drag coefficient CD (1), a diagnostic. Source: isba.md 9.7."""
+    wind_height = get(parameters.wind_height)
+    roughness = minimum(get(work.roughness), 0.5 * wind_height)
+    roughness_heat = minimum(minimum(get(work.roughness_heat), roughness), 0.5 * get(parameters.air_height))
+    ratio = log(minimum(roughness / roughness_heat, 200.0))
+    power = 0.5233 + ratio * (-0.0815 + ratio * (0.0135 - 0.0010 * ratio))
+    neutral = get(work.exchange_neutral)
+    scale = (
+        10.0
+        * neutral
+        * (6.8741 + ratio * (2.6933 + ratio * (-0.3601 + 0.0154 * ratio)))
+        * exp(power * log(wind_height / roughness))
+    )
+    stable = 1.0 / (1.0 + 10.0 * richardson / sqrt(1.0 + 5.0 * maximum(richardson, 0.0)))
+    unstable = 1.0 - 10.0 * richardson / (1.0 + scale * sqrt(maximum(-richardson, 0.0)))
+    return neutral * where(richardson > 0.0, stable, unstable)
+
+
+@science
+def ground_relative_humidity(column, parameters, work):
+    """Relative humidity at the surface of the liquid and of the frozen bare ground (1), before dew is considered."""
+    water = get(column.soil_water, 0)
+    ice = get(column.soil_ice, 0)
+    porosity = get(parameters.porosity, 0)
+    capacity = get(parameters.field_capacity, 0)
+    liquid_limit = capacity * (porosity - ice) / porosity
+    frozen_limit = capacity * maximum(MINIMUM_WATER, porosity - water) / porosity
+    # a layer full of ice has no liquid limit left; the floor keeps the quotient defined and the minimum decides
+    ratio = minimum((water - MINIMUM_WATER) / maximum(liquid_limit, 1.0e-12), 1.0)
+    put(work.ground_humidity_liquid, 0, half_cosine_rise(ratio))
+    put(work.ground_humidity_frozen, 0, half_cosine_rise(minimum(ice / frozen_limit, 1.0)))
+
+
+@science
+def with_dew(relative_humidity, saturated, humidity):
+    """Relative humidity of the ground and its evaporation switch (0 or 1): evaporation stops where the air is moister
+    than the ground, and dew falls where the air is above saturation. Source: isba.md 9.2."""
+    moist_air = relative_humidity * saturated < humidity
+    dry = moist_air & (saturated > humidity)
+    dew = moist_air & ~(saturated > humidity)
+    adjusted = where(dry, humidity / saturated, where(dew, 1.0, relative_humidity))
+    return adjusted, where(dry, 0.0, 1.0)
+
+
+@science
+def halstead(wet, resistance, stomatal, stress, evaporating):
+    """Halstead coefficient HV (1) of the foliage."""
+    value = wet + (1.0 - wet) * (resistance + stomatal * (1.0 - evaporating)) * (
+        1.0 / (resistance + stomatal) - evaporating * (1.0 - stress) / (resistance + MAXIMUM_STOMATAL_RESISTANCE)
+    )
+    return where(value < 1.0e-12, 0.0, value)  # the source ends denormal exchange here
+
+
+@science
+def surface_humidity(fraction, water, ice, liquid, frozen, foliage, saturated, humidity):
+    """Specific humidity (kg kg-1) of the snow-free surface: bare ground and foliage."""
+    ground = (water * liquid + ice * frozen) / (water + ice)
+    return ((1.0 - fraction) * ground + fraction * foliage) * saturated + fraction * (1.0 - foliage) * humidity
+
+
+@science
+def limit_wet_fraction(column, parameters, air, work, options, saturated, resistance, foliage, evaporating):
+    """The wet share of the leaves, reduced where a full ISBA step would evaporate more than there is on them."""
+    step = options.step
+    fraction = get(work.vegetation_fraction)
+    bare_of_snow = 1.0 - get(work.snow_fraction_vegetation)
+    wet = get(work.wet_fraction)
+    stomatal = get(work.stomatal_resistance)
+    stress = get(work.soil_moisture_stress)
+    gradient = saturated - get(air.humidity)
+    demand = (
+        step
+        * bare_of_snow
+        * get(air.density)
+        * (
+            fraction * foliage * gradient / resistance
+            - evaporating
+            * (1.0 - wet)
+            * fraction
+            * gradient
+            * (1.0 / (resistance + stomatal) - (1.0 - stress) / (resistance + MAXIMUM_STOMATAL_RESISTANCE))
+        )
+    )
+    supply = get(column.intercepted_water) + step * fraction * bare_of_snow * get(air.rain)
+    short = (evaporating > 0.5) & (demand != 0.0) & (supply < demand)
+    ratio = minimum(maximum(supply / where(short, demand, 1.0), 0.01), 1.0)
+    return where(short, wet * ratio, wet), short
+
+
+@science
+def exchange_diagnostics(column, parameters, air, work, flux):
+    """Richardson number, CH and CD of the surface at the end of the step; outputs only. Source: isba.md 9 (end)."""
+    temperature = get(flux.TS)
+    number = richardson_number(temperature, get(work.surface_humidity), parameters, air, work)
+    put(flux.RI, 0, number)
+    put(flux.CH, 0, heat_conductance(number, work) / get(work.exchange_wind))
+    put(flux.CD, 0, momentum_drag(number, parameters, work))
+
+
