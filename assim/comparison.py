@@ -1,9 +1,7 @@
 """Observations against the model: predictions by the operators, innovations, and a quality code for each."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,11 +9,9 @@ from assim.controls import ControlVector
 from assim.observations import ObservationType, WindowObservations
 from assim.quality import CodeArray, Quality
 from assim.sekf import BoolArray, FloatArray, grid_mean
+from landmodel import State
 from operators.checks import physical_range
 from operators.protocol import ObservationOperator
-
-if TYPE_CHECKING:
-    from landmodel import State
 
 
 class Equivalent(NamedTuple):

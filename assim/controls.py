@@ -4,24 +4,19 @@ Model states are by column (a patch of a cell); the analysis is by cell, with an
 the sums over patches are the same sums, to the last bit, whatever other cells are beside a cell.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from assim.errors import FilterConfigurationError
 from assim.sekf import BoolArray, FloatArray, dynamic_range, limit_increments
-
-if TYPE_CHECKING:
-    from landmodel import Parameters, State
+from landmodel import Parameters, State
 
 PATCHES = 12
-FIRST_VEGETATED_PATCH = 4  # 1 bare soil, 2 rock, 3 permanent snow: no leaves
 DEFAULT_CONTROLS = ("LAI", "WG2", "WG3", "WG4", "WG5", "WG6", "WG7", "WG8")
 """The control variables of Corchia et al. (2023): LAI and soil moisture from 0.01 to 1 m."""
 
@@ -64,9 +59,9 @@ class ControlVector:
     """The control variables of a set of columns, with their bounds.
 
     names (control,); cells; cell and patch (column,), patch counted from 0; fraction (cell, 12), zero where a cell does
-    not have the patch; water_layers (column,), layers that carry water; lower, upper (column, control) bounds of a
-    variable, largest (control,) size of an increment; leaf_biomass (column,), kg m-2 per unit of LAI; dynamic_range
-    (column,), COFSWI in m3 m-3.
+    not have the patch; moist_layers (column,), layers that carry water; vegetated (column,); lower, upper (column,
+    control) bounds of a variable; largest (control,) size of an increment; leaf_biomass (column,), kg m-2 per unit of
+    LAI; dynamic_range (column,), COFSWI in m3 m-3.
     """
 
     names: tuple[str, ...]
@@ -74,7 +69,8 @@ class ControlVector:
     cell: np.ndarray
     patch: np.ndarray
     fraction: FloatArray
-    water_layers: np.ndarray
+    moist_layers: np.ndarray
+    vegetated: BoolArray
     lower: FloatArray
     upper: FloatArray
     largest: FloatArray
@@ -94,9 +90,9 @@ class ControlVector:
     def defined(self, name: str) -> BoolArray:
         """(column,) whether the columns have the variable: leaves for LAI, enough soil layers for WG and WGI."""
         if name == "LAI":
-            return np.asarray(self.patch >= FIRST_VEGETATED_PATCH - 1)
+            return self.vegetated
         if name.startswith("WG"):
-            return np.asarray(self.water_layers >= int(name.lstrip("WGI")))
+            return np.asarray(self.moist_layers >= int(name.lstrip("WGI")))
         return np.ones(self.cell.shape, dtype=bool)
 
     @cached_property
@@ -146,7 +142,7 @@ class ControlVector:
 
         WG_l += t COFSWI; LAI and leaf biomass times (1 + t): without the biomass the midnight update would undo it.
         """
-        members = type(state)._make(np.repeat(field[:, None], 1 + len(self.names), axis=1) for field in state)
+        members = state.members(1 + len(self.names))
         for control, name in enumerate(self.names):
             here, member, size = self.present[:, control], control + 1, relative_size[name]
             if name == "LAI":
@@ -203,21 +199,22 @@ def control_vector(
         if name == "LAI":
             lower[:, control] = MINIMUM_LAI[patch]
         else:
-            upper[:, control] = parameters.wsat[:, int(name[2:]) - 1]
+            upper[:, control] = parameters.soil("porosity")[:, int(name[2:]) - 1]
     largest = [LARGEST_LAI_INCREMENT if name == "LAI" else LARGEST_SOIL_MOISTURE_INCREMENT for name in names]
-    alpha = np.asarray(parameters.bslai) if leaf_biomass == "BSLAI" else LEGACY_LEAF_BIOMASS[patch]
+    alpha = parameters.leaf_biomass_ratio if leaf_biomass == "BSLAI" else LEGACY_LEAF_BIOMASS[patch]
     return ControlVector(
         names=tuple(names),
         cells=cells,
         cell=cell,
         patch=patch,
         fraction=fraction,
-        water_layers=np.asarray(parameters.water_layers),
+        moist_layers=parameters.moist_layers,
+        vegetated=parameters.vegetated > 0.5,
         lower=lower,
         upper=upper,
         largest=np.array(largest),
         leaf_biomass=alpha,
-        dynamic_range=dynamic_range(parameters.clay[:, 0]),
+        dynamic_range=dynamic_range(parameters.clay),
     )
 
 

@@ -5,11 +5,9 @@ used in detail could not be confirmed; sizes and memories of the perturbations a
 of the forcing are usual in land data assimilation (for example Reichle et al. 2007, doi:10.1029/2006JD008033).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,12 +18,11 @@ from assim.controls import DEFAULT_CONTROLS, ControlVector, checked_controls, co
 from assim.ensrf import member_mean
 from assim.errors import FilterConfigurationError
 from assim.filter import (
-    WINDOW,
     WINDOW_S,
     CycleResult,
     LandModel,
-    checked_window,
     finite_cells,
+    forcing_of_window,
     keep_columns,
     masked_outputs,
     undefined_in,
@@ -35,9 +32,7 @@ from assim.noise import autoregressive, centred
 from assim.observations import ObservationType, WindowObservations, checked_observations, checked_types
 from assim.quality import Quality
 from assim.sekf import BoolArray
-
-if TYPE_CHECKING:
-    from landmodel import Forcing, OutputRequest, Parameters, State
+from landmodel import Forcing, OutputRequest, Parameters, State
 
 # Numbers of the random series; stored runs depend on them: never renumber. Layer l of soil moisture is l, LAI is 0.
 INITIAL_SERIES, FORCING_SERIES = 1000, 2000
@@ -112,7 +107,7 @@ class EnsembleSquareRootFilter:
     def initial_state(self, parameters: Parameters, state: State) -> State:
         """An ensemble (column, member, ...) around the state of a single run."""
         options = self.configuration
-        ensemble = type(state)._make(np.repeat(values[:, None], options.members, axis=1) for values in state)
+        ensemble = state.members(options.members)
         sizes = options.initial_surface, options.initial_deep, options.initial_lai
         return self._with_noise(self.controls_of(parameters), ensemble, 0, INITIAL_SERIES, 0.0, *sizes)
 
@@ -151,10 +146,10 @@ class EnsembleSquareRootFilter:
         factor /= member_mean(factor)[:, None]
         return [
             forcing._replace(
-                Rainf=forcing.Rainf * factor[:, member, 0],
-                Snowf=forcing.Snowf * factor[:, member, 0],
-                SWdown=forcing.SWdown * factor[:, member, 1],
-                LWdown=forcing.LWdown + options.longwave_noise * noise[:, member, 2],
+                Rainf=np.asarray(forcing.Rainf) * factor[:, member, 0],
+                Snowf=np.asarray(forcing.Snowf) * factor[:, member, 0],
+                SWdown=np.asarray(forcing.SWdown) * factor[:, member, 1],
+                LWdown=np.asarray(forcing.LWdown) + options.longwave_noise * noise[:, member, 2],
             )
             for member in range(options.members)
         ]
@@ -171,6 +166,7 @@ class EnsembleSquareRootFilter:
         output: OutputRequest | None = None,
         forcing_start: np.datetime64 | str | None = None,
         forcing_step_s: int = 3600,
+        threads: int = 1,
         set_aside: BoolArray | None = None,
     ) -> CycleResult:
         """Forecast of the ensemble over [start, start + 24 h) and analysis at its end: see `Filter.cycle`.
@@ -178,33 +174,29 @@ class EnsembleSquareRootFilter:
         state has a member axis (from `initial_state` or the last cycle); outputs are means over the ensemble.
         """
         options = self.configuration
-        begin, first = checked_window(start, forcing, forcing_start, forcing_step_s, options.analysis_hour_utc)
+        begin, records = forcing_of_window(start, forcing, forcing_start, forcing_step_s, options.analysis_hour_utc)
         given = checked_observations(observations, self.observation_types, self.cell_ids.size)
         controls = self.controls_of(model.parameters)
         day = int((begin - EPOCH) // np.timedelta64(1, "D"))
-        # Only the window's records are perturbed, so that a long forcing is not copied once a member.
-        step = np.timedelta64(forcing_step_s, "s")
-        window = slice(int((begin - first) // step), int(-((first - begin - WINDOW) // step)) + 1)
-        part = type(forcing)._make(values[window] for values in forcing)
-
         noise = options.surface_noise, options.deep_noise, options.lai_noise
         ensemble = self._with_noise(controls, state, day, 0, options.control_memory_days, *noise)
         ends, outputs = [], []
-        for member, member_forcing in enumerate(self._perturbed_forcing(part, day)):
+        for member, member_forcing in enumerate(self._perturbed_forcing(records, day)):
             end, output_of_member = model.run(
-                type(state)._make(np.ascontiguousarray(values[:, member]) for values in ensemble),
+                ensemble.member(member),
                 member_forcing,
                 start=begin,
                 step_s=step_s,
                 steps=WINDOW_S // step_s,
-                output=output,
-                forcing_start=first + window.start * step,
                 forcing_step_s=forcing_step_s,
+                output=output,
+                threads=threads,
+                allow_nonfinite=True,
             )
             ends.append(end)
             outputs.append(output_of_member)
         excluded = np.zeros(self.cell_ids.shape, dtype=bool) if set_aside is None else set_aside
-        forecast = type(state)._make(np.stack(values, axis=1) for values in zip(*ends, strict=True))
+        forecast = State(*(np.stack(values, axis=1) for values in zip(*ends, strict=True)))
         # A cell that blew up gives NaN and infinities here; it is found, coded and set aside, so NumPy need not warn.
         with np.errstate(invalid="ignore", over="ignore"):
             result = self._analysed(controls, state, forecast, given, excluded)
@@ -221,7 +213,7 @@ class EnsembleSquareRootFilter:
     ) -> CycleResult:
         """The analysis at the end of a window, from the ensemble's end states (column, member, ...)."""
         types = self.observation_types
-        forecast = type(ensemble)._make(member_mean(values) for values in ensemble)
+        forecast = State(*(member_mean(values) for values in ensemble))
         masks = Masks(
             finite=finite_cells(controls, start, ensemble) & ~set_aside,
             frozen=frozen_soil(controls, forecast, self.configuration.frozen_rule),
@@ -247,7 +239,7 @@ class EnsembleSquareRootFilter:
             ensemble, controls.to_columns(analysis.increment.reshape(dense.shape).swapaxes(1, 2))
         )
         analysed = controls.add(ensemble, increment)
-        best = type(ensemble)._make(member_mean(values) for values in analysed)
+        best = State(*(member_mean(values) for values in analysed))
 
         kept = ~masks.finite[controls.cell]
         change = member_mean(analysis.predicted_increment)

@@ -1,9 +1,7 @@
 """What every filter is to the rest of the system: one cycle of a window, and what comes out of it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +11,7 @@ from assim.errors import AssimilationWindowError
 from assim.observations import ObservationType, WindowObservations
 from assim.quality import CodeArray
 from assim.sekf import BoolArray, FloatArray
-
-if TYPE_CHECKING:
-    from landmodel import Forcing, OutputRequest, Parameters, State
+from landmodel import Forcing, OutputRequest, Parameters, State
 
 WINDOW_S = 86400
 WINDOW = np.timedelta64(WINDOW_S, "s")
@@ -34,13 +30,17 @@ class LandModel(Protocol):
         forcing: Forcing,
         *,
         start: np.datetime64,
-        step_s: int,
+        step_s: float,
         steps: int,
-        output: OutputRequest,
-        forcing_start: np.datetime64,
-        forcing_step_s: int,
+        forcing_step_s: float,
+        output: OutputRequest | None,
+        threads: int,
+        allow_nonfinite: bool,
     ) -> tuple[State, dict[str, FloatArray]]:
-        """The state after `steps` steps and the outputs asked for, with a member axis where the state has one."""
+        """The state after `steps` steps and the outputs asked for, with a member axis where the state has one.
+
+        The forcing's first record is at `start`. allow_nonfinite: a column that blows up is returned as it is.
+        """
 
 
 class CycleResult(NamedTuple):
@@ -106,23 +106,28 @@ class Filter(Protocol):
         output: OutputRequest | None = None,
         forcing_start: np.datetime64 | str | None = None,
         forcing_step_s: int = 3600,
+        threads: int = 1,
         set_aside: BoolArray | None = None,
     ) -> CycleResult:
         """Forecast over [start, start + 24 h) and analysis at its end.
 
         observations: by name of their type, all belonging to (start, start + 24 h]. forcing_start: time of the
-        forcing's first record, `start` by default. set_aside (cell,): cells no longer analysed, from the last result.
+        forcing's first record, `start` by default; it may go beyond the window. threads: of
+        the model. set_aside (cell,): cells no longer analysed, from the last result.
         """
 
 
-def checked_window(
+def forcing_of_window(
     start: np.datetime64 | str,
     forcing: Forcing,
     forcing_start: np.datetime64 | str | None,
     forcing_step_s: int,
     analysis_hour: int,
-) -> tuple[np.datetime64, np.datetime64]:
-    """Start of the window and of the forcing; AssimilationWindowError unless hour and forcing fit."""
+) -> tuple[np.datetime64, Forcing]:
+    """Start of the window, and the forcing's records from there to the window's end.
+
+    Raises AssimilationWindowError unless the hour is the analysis hour and the forcing has the window's records.
+    """
     begin: np.datetime64 = np.array([start], dtype="datetime64[s]")[0]
     first: np.datetime64 = begin if forcing_start is None else np.array([forcing_start], dtype="datetime64[s]")[0]
     time_of_day = begin - begin.astype("datetime64[D]")
@@ -131,14 +136,21 @@ def checked_window(
             f"a window starts at the analysis hour, {analysis_hour:02d}:00 UTC, but {begin} was asked for; start from "
             "a restart of that hour or change analysis_hour_utc"
         )
-    records = forcing.Tair.shape[0]
-    last = first + (records - 1) * np.timedelta64(forcing_step_s, "s")
+    step = np.timedelta64(forcing_step_s, "s")
+    records = np.shape(forcing.Tair)[0]
+    last = first + (records - 1) * step
     if begin < first or begin + WINDOW > last:
         raise AssimilationWindowError(
             f"the window {begin} to {begin + WINDOW} is not inside the forcing, whose {records} records every "
             f"{forcing_step_s} s go from {first} to {last}; give forcing for the whole assimilation period"
         )
-    return begin, first
+    if (begin - first) % step or WINDOW % step:
+        raise AssimilationWindowError(
+            f"the forcing has no record at {begin}: its records are every {forcing_step_s} s from {first}; choose an "
+            "analysis hour at which it has one"
+        )
+    window = slice((begin - first) // step, (begin - first + WINDOW) // step + 1)
+    return begin, Forcing(*(np.asarray(values)[window] for values in forcing))
 
 
 def finite_cells(controls: ControlVector, start: State, end: State) -> BoolArray:
@@ -158,14 +170,13 @@ def keep_columns(columns: BoolArray, kept: State, other: State) -> State:
     """`kept` in the columns that are True, `other` elsewhere."""
     if not columns.any():
         return other
-    return type(other)._make(
-        np.where(columns.reshape((-1,) + (1,) * (old.ndim - 1)), old, new) for old, new in zip(kept, other, strict=True)
-    )
+    pairs = zip(kept, other, strict=True)
+    return State(*(np.where(columns.reshape((-1,) + (1,) * (old.ndim - 1)), old, new) for old, new in pairs))
 
 
 def undefined_in(columns: BoolArray, state: State) -> State:
     """The state with NaN in the columns that are True."""
-    return keep_columns(columns, type(state)._make(np.full_like(values, np.nan) for values in state), state)
+    return keep_columns(columns, State(*(np.full_like(values, np.nan) for values in state)), state)
 
 
 def masked_outputs(outputs: Mapping[str, FloatArray], columns: BoolArray) -> dict[str, FloatArray]:

@@ -1,9 +1,7 @@
 """Where an observation must not be believed: static masks of a cell, and frozen soil and snow in the model."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -11,9 +9,7 @@ from assim.controls import ControlVector
 from assim.errors import FilterConfigurationError
 from assim.quality import CodeArray, Quality
 from assim.sekf import BoolArray, FloatArray, grid_mean
-
-if TYPE_CHECKING:
-    from landmodel import State
+from landmodel import State
 
 MELTING_POINT = 273.15  # K
 FrozenRule = Literal["every_patch", "any_patch"]

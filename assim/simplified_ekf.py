@@ -4,11 +4,9 @@ The equations are in `sekf`; here is where their terms come from: perturbed runs
 operators, error models, and where the increments go.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,8 +19,8 @@ from assim.filter import (
     WINDOW_S,
     CycleResult,
     LandModel,
-    checked_window,
     finite_cells,
+    forcing_of_window,
     keep_columns,
     masked_outputs,
     undefined_in,
@@ -31,9 +29,7 @@ from assim.masks import FrozenRule, frozen_soil, snow_cover
 from assim.observations import ObservationType, WindowObservations, checked_observations, checked_types
 from assim.quality import Quality
 from assim.sekf import BoolArray, FloatArray
-
-if TYPE_CHECKING:
-    from landmodel import Forcing, OutputRequest, Parameters, State
+from landmodel import Forcing, OutputRequest, Parameters, State
 
 BackgroundReading = Literal["A", "B", "C"]
 SOIL_MOISTURE_ERRORS: dict[BackgroundReading, tuple[float, float]] = {
@@ -133,10 +129,11 @@ class SimplifiedEKF:
         output: OutputRequest | None = None,
         forcing_start: np.datetime64 | str | None = None,
         forcing_step_s: int = 3600,
+        threads: int = 1,
         set_aside: BoolArray | None = None,
     ) -> CycleResult:
         """Forecast with perturbed members over [start, start + 24 h) and analysis at its end: see `Filter.cycle`."""
-        begin, first = checked_window(
+        begin, records = forcing_of_window(
             start, forcing, forcing_start, forcing_step_s, self.configuration.analysis_hour_utc
         )
         given = checked_observations(observations, self.observation_types, self.cell_ids.size)
@@ -144,13 +141,14 @@ class SimplifiedEKF:
         relative_size = self.configuration.relative_perturbation()
         ends, outputs = model.run(
             controls.perturbed_members(state, relative_size),
-            forcing,
+            records,
             start=begin,
             step_s=step_s,
             steps=WINDOW_S // step_s,
-            output=output,
-            forcing_start=first,
             forcing_step_s=forcing_step_s,
+            output=output,
+            threads=threads,
+            allow_nonfinite=True,
         )
         excluded = np.zeros(self.cell_ids.shape, dtype=bool) if set_aside is None else set_aside
         # A cell that blew up gives NaN and infinities here; it is found, coded and set aside, so NumPy need not warn.
@@ -173,13 +171,14 @@ class SimplifiedEKF:
         step_s: int = 1800,
         forcing_start: np.datetime64 | str | None = None,
         forcing_step_s: int = 3600,
+        threads: int = 1,
     ) -> FloatArray:
         """H (cell, observation, 12, control) of a window, with perturbations `factor` times the configured ones.
 
         central: mean of forward and backward differences. For choosing and checking perturbation sizes; `cycle`
         returns the Jacobian that it used.
         """
-        begin, first = checked_window(
+        begin, records = forcing_of_window(
             start, forcing, forcing_start, forcing_step_s, self.configuration.analysis_hour_utc
         )
         controls = self.controls_of(model.parameters)
@@ -188,15 +187,16 @@ class SimplifiedEKF:
             sizes = {name: sign * factor * t for name, t in self.configuration.relative_perturbation().items()}
             ends, _ = model.run(
                 controls.perturbed_members(state, sizes),
-                forcing,
+                records,
                 start=begin,
                 step_s=step_s,
                 steps=WINDOW_S // step_s,
-                output=None,
-                forcing_start=first,
                 forcing_step_s=forcing_step_s,
+                output=None,
+                threads=threads,
+                allow_nonfinite=True,
             )
-            control_end = type(ends)._make(values[:, 0] for values in ends)
+            control_end = ends.member(0)
             equivalents = [
                 equivalent(kind.operator, predictors(controls, control_end, kind.operator))
                 for kind in self.observation_types
@@ -216,7 +216,7 @@ class SimplifiedEKF:
     ) -> CycleResult:
         """The analysis at the end of a window, from the end states of the control and the perturbed members."""
         types = self.observation_types
-        forecast = type(ends)._make(values[:, 0].copy() for values in ends)
+        forecast = ends.member(0)
         masks = Masks(
             finite=finite_cells(controls, start, forecast) & ~set_aside,
             frozen=frozen_soil(controls, forecast, self.configuration.frozen_rule),

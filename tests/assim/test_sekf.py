@@ -41,7 +41,8 @@ def test_increment_is_that_of_the_information_form():
 
 def test_one_lai_observation_of_one_patch():
     """H = 1, f = 1: dx = B / (B + R) d, by hand."""
-    analysis = sekf.analyse(np.ones((1, 1, 1, 1)), np.full((1, 1, 1), 0.36), np.full((1, 1), 0.64), np.full((1, 1), 0.5))
+    B, R, d = np.full((1, 1, 1), 0.36), np.full((1, 1), 0.64), np.full((1, 1), 0.5)
+    analysis = sekf.analyse(np.ones((1, 1, 1, 1)), B, R, d)
     assert analysis.increment.item() == pytest.approx(0.18, rel=1e-15)
     assert analysis.degrees_of_freedom.item() == pytest.approx(0.36, rel=1e-15)
 

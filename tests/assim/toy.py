@@ -1,76 +1,28 @@
-"""Small land models with known answers, on states with the land model's own fields."""
-
-from typing import NamedTuple
+"""Small land models with known answers, on the land model's own states and parameters."""
 
 import numpy as np
 
+import landmodel
+from landmodel import Forcing, State
+from landmodel.vegetation_table import VEGETATION_OF_PATCH
+
 LAYERS = 14
-DAY_S = 86400
-
-
-class State(NamedTuple):
-    soil_temperature: np.ndarray
-    soil_water: np.ndarray
-    soil_ice: np.ndarray
-    intercepted_water: np.ndarray
-    snow_water_equivalent: np.ndarray
-    leaf_area_index: np.ndarray
-    biomass: np.ndarray
-
-
-class Parameters(NamedTuple):
-    cell: np.ndarray
-    patch: np.ndarray
-    fraction: np.ndarray
-    clay: np.ndarray
-    wsat: np.ndarray
-    water_layers: np.ndarray
-    bslai: np.ndarray
-
-
-class Forcing(NamedTuple):
-    Tair: np.ndarray
-    Qair: np.ndarray
-    Wind: np.ndarray
-    PSurf: np.ndarray
-    SWdown: np.ndarray
-    LWdown: np.ndarray
-    Rainf: np.ndarray
-    Snowf: np.ndarray
-    CO2air: np.ndarray
 
 
 def parameters(cell, patch, fraction, clay=0.25):
-    """Columns with 10 water layers, rock and snow with 4."""
-    patch = np.asarray(patch)
-    columns = patch.size
-    return Parameters(
-        cell=np.asarray(cell),
-        patch=patch,
-        fraction=np.asarray(fraction, dtype=float),
-        clay=np.full((columns, LAYERS), clay),
-        wsat=np.full((columns, LAYERS), 0.45),
-        water_layers=np.where((patch == 2) | (patch == 3), 4, 10),
-        bslai=np.where(patch >= 4, 0.07, 0.17),
-    )
+    """Columns of the standard patches."""
+    vegetation = [VEGETATION_OF_PATCH[number - 1] for number in patch]
+    return landmodel.columns(vegetation, cell, patch, fraction, clay=clay, sand=0.40, latitude=44.0, longitude=0.5)
 
 
 def state(parameters, seed=0):
-    """A plausible random state; LAI of unvegetated patches and water below the soil are undefined."""
+    """A plausible random state."""
     random = np.random.default_rng(seed)
-    columns = parameters.cell.size
-    water = random.uniform(0.15, 0.40, (columns, LAYERS))
-    water[np.arange(LAYERS) >= parameters.water_layers[:, None]] = np.nan
-    lai = np.where(parameters.patch >= 4, random.uniform(1.1, 5.0, columns), np.nan)
-    return State(
-        soil_temperature=random.uniform(278.0, 300.0, (columns, LAYERS)),
-        soil_water=water,
-        soil_ice=np.zeros((columns, LAYERS)),
-        intercepted_water=random.uniform(0.0, 0.2, columns),
-        snow_water_equivalent=np.zeros((columns, 3)),
-        leaf_area_index=lai,
-        biomass=np.stack([np.where(np.isnan(lai), 0.0, 0.07 * lai), lai, lai], axis=-1),
-    )
+    columns = parameters.columns
+    moist = np.arange(LAYERS) < parameters.moist_layers[:, None]
+    water = np.where(moist, random.uniform(0.15, 0.40, (columns, LAYERS)), 0.0)
+    temperature = random.uniform(278.0, 300.0, (columns, LAYERS))
+    return landmodel.initial_state(parameters, temperature, water, random.uniform(1.1, 5.0, columns))
 
 
 def forcing(cells, hours=24, seed=0):
@@ -87,34 +39,34 @@ def forcing(cells, hours=24, seed=0):
 
 
 class LinearModel:
-    """x(t + 24 h) = M x(t) + b for x = (LAI, WG1..WG14 at most) of every column; the rest stays as it is.
+    """x(t + 24 h) = M x(t) + b for x = (LAI, WG1..WG14) of every column; the rest stays as it is.
 
-    transition (column, 15, 15) and drift (column, 15) act on what is defined. The rain of the forcing enters WG1.
+    transition (15, 15) or (column, 15, 15) and drift (column, 15) act on what is defined; the leaf biomass follows LAI.
     """
 
     def __init__(self, parameters, transition=None, drift=None):
         self.parameters = parameters
-        columns = parameters.cell.size
-        self.transition = np.broadcast_to(np.eye(1 + LAYERS), (columns, 1 + LAYERS, 1 + LAYERS))
-        if transition is not None:
-            self.transition = np.broadcast_to(transition, (columns, 1 + LAYERS, 1 + LAYERS))
+        columns = parameters.columns
+        shape = (columns, 1 + LAYERS, 1 + LAYERS)
+        self.transition = np.broadcast_to(np.eye(1 + LAYERS) if transition is None else transition, shape)
         self.drift = np.zeros((columns, 1 + LAYERS)) if drift is None else drift
-        self.runs = []
+        moist = np.arange(LAYERS) < parameters.moist_layers[:, None]
+        self.defined = np.concatenate([parameters.vegetated[:, None] > 0.5, moist], axis=1)
+        self.starts = []
 
-    def run(self, state, forcing, *, start, step_s, steps, output, forcing_start, forcing_step_s):
-        self.runs.append((start, step_s * steps))
-        lai, water = state.leaf_area_index, state.soil_water
-        x = np.concatenate([lai[..., None], water], axis=-1)
-        defined = np.isfinite(x)
-        new = np.einsum("cij,c...j->c...i", self.transition, np.where(defined, x, 0.0))
-        new += self.drift[:, None] if x.ndim == 3 else self.drift
-        new = np.where(defined, new, np.nan)
-        ratio = np.where(np.isfinite(lai) & (lai > 0.0), new[..., 0] / np.where(lai > 0.0, lai, 1.0), 1.0)
+    def run(self, state, forcing, *, start, step_s, steps, forcing_step_s, output, threads, allow_nonfinite):
+        assert np.shape(forcing.Tair)[0] == steps * step_s / forcing_step_s + 1
+        self.starts.append(start)
+        lai = state.leaf_area_index
+        x = np.concatenate([lai[..., None], state.soil_water], axis=-1)
+        columns = (slice(None), None) if x.ndim == 3 else (slice(None),)
+        new = np.einsum("cij,c...j->c...i", self.transition, x) + self.drift[columns]
+        new = np.where(self.defined[columns], new, 0.0)
         biomass = state.biomass.copy()
-        biomass[..., 0] *= ratio
-        end = state._replace(leaf_area_index=new[..., 0], soil_water=new[..., 1:], biomass=biomass)
-        daily = {"LAI": end.leaf_area_index[None].copy(), "WG": end.soil_water[None].copy()}
-        return end, daily
+        biomass[..., 0] *= np.where(lai > 0.0, new[..., 0] / np.where(lai > 0.0, lai, 1.0), 1.0)
+        end = State(*(values.copy() for values in state))
+        end = end._replace(leaf_area_index=new[..., 0].copy(), soil_water=new[..., 1:].copy(), biomass=biomass)
+        return end, {"LAI": end.leaf_area_index[None].copy(), "WG": end.soil_water[None].copy()}
 
 
 class Direct:
