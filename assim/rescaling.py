@@ -79,9 +79,13 @@ def seasonal_moments(
         season = np.isin(months, _months_around(month, window_months))
         pairs[month - 1] = np.isfinite(observed[season]).sum(axis=0)
         enough = pairs[month - 1] >= max(minimum_pairs, 1)
+        if not enough.any():
+            continue
         for row, values in ((0, observed[season][:, enough]), (2, modelled[season][:, enough])):
+            # The deviation of a constant is zero, where its formula may leave a rounding error to divide by.
+            varies = np.nanmax(values, axis=0, initial=-np.inf) > np.nanmin(values, axis=0, initial=np.inf)
             moments[row, month - 1, enough] = np.nanmean(values, axis=0)
-            moments[row + 1, month - 1, enough] = np.nanstd(values, axis=0)
+            moments[row + 1, month - 1, enough] = np.where(varies, np.nanstd(values, axis=0), 0.0)
     return SeasonalMoments(moments[0], moments[1], moments[2], moments[3], pairs)
 
 
