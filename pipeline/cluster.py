@@ -1,5 +1,6 @@
 """Dask clusters: this machine by default, a scheduler's address, Slurm, Kubernetes or Gateway by configuration."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -79,6 +80,7 @@ def _cluster(config: ClusterConfig) -> Any:
             threads_per_worker=threads,
             processes=config.processes,
             memory_limit=config.memory_limit or "auto",
+            silence_logs=logging.CRITICAL,  # failed tasks are reported by the run itself, once
             dashboard_address="127.0.0.1:0",  # any free port, of this machine only
             **config.options,
         )

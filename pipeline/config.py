@@ -81,7 +81,7 @@ class PeriodConfig(StrictModel):
 
 
 class ModelConfig(StrictModel):
-    """Options of ISBA; what the sources leave open is listed with its default in docs/open_options.md."""
+    """Options and parameters of ISBA; docs/open_options.md lists what the sources leave open, with its default."""
 
     time_step_s: int = Field(
         1800, description="Model time step (s); a divisor of 3600 or a multiple that divides a day"
@@ -93,6 +93,24 @@ class ModelConfig(StrictModel):
     drip: Literal["DEF", "SGH"] = Field("DEF", description="Spatial variability of rain for interception")
     snow_layers: Literal[3, 12] = Field(12, description="Number of snow layers")
     soil_respiration: Literal["DEF", "PRM"] = Field("DEF", description="Heterotrophic respiration")
+    conserve_heat: bool = Field(False, description="Composite surface coupled to the soil so that heat is conserved")
+    energy_substep_s: float = Field(300.0, gt=0, description="Aimed length of the energy sub-steps (s)")
+    air_height_m: float = Field(2.0, gt=0, description="Height of the forcing's temperature and humidity (m)")
+    wind_height_m: float = Field(10.0, gt=0, description="Height of the forcing's wind (m)")
+    cell_size_km: float = Field(25.0, gt=0, description="Size of a grid cell (km), for rain over a part of it")
+    minimum_fraction: float = Field(
+        0.0, ge=0, lt=1, description="Smaller patches are left out and the others scaled up"
+    )
+    overrides: dict[str, float | tuple[float, ...]] = Field(
+        default_factory=dict,
+        description="Parameters by SURFEX name (such as DROOT, GMES): one value, or one for each of the 12 patches",
+    )
+    initial_temperature_k: float = Field(
+        285.0,
+        ge=220,
+        le=320,
+        description="Soil temperature of a start without spin-up (K); a spin-up has its year's mean",
+    )
     analysis_hour_utc: int = Field(9, ge=0, le=23, description="Hour of stored states and of the analysis (UTC)")
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import zarr
 
 from pipeline import cluster, ledger
@@ -129,12 +130,12 @@ def _check_land(root: zarr.Group) -> Iterator[CheckRow]:
 
 def _check_forcing_span(root: zarr.Group, config: ExperimentConfig) -> Iterator[CheckRow]:
     times = forcing_times(root)
-    needed = [(str(config.period.start), str(config.period.stop))]
+    start = config.period.start
+    needed = [(start, config.period.stop)]
     if config.spin_up:
-        start = config.period.start
-        needed.append(tuple(str(start.replace(year=config.spin_up.year + n)) for n in (0, 1)))  # type: ignore[arg-type]
+        needed.append((start.replace(year=config.spin_up.year), start.replace(year=config.spin_up.year + 1)))
     for begin, end in needed:
-        inside = str(times[0]) <= begin and str(times[-1]) >= end
+        inside = times[0] <= np.datetime64(begin) and np.datetime64(end) <= times[-1]
         detail = f"{begin} 00 UTC to {end} 00 UTC needed, {times[0]} to {times[-1]} there"
         yield CheckRow("forcing span", "ok" if inside else "wrong", detail)
 

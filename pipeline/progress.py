@@ -75,7 +75,7 @@ class ProgressDisplay:
 
     def message(self, text: str) -> None:
         """A line of its own."""
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def stage_started(self, name: str, tasks: int, done: int) -> None:
         """See `execution.Listener`."""

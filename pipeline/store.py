@@ -16,7 +16,7 @@ import zarr
 
 from pipeline import registry
 from pipeline.errors import RegistryError, StoreError
-from pipeline.location import AccessMode, Location, as_location, check_path, open_root
+from pipeline.location import AccessMode, Location, as_location, check_name, check_path, open_root
 
 FORMAT_VERSION = 1
 TIME_ATTRIBUTES = {
@@ -65,17 +65,25 @@ def open_store(where: str | Path | Location, mode: AccessMode = "r") -> zarr.Gro
     return root
 
 
-def open_run(where: str | Path | Location) -> xr.DataTree:
-    """All groups of a store as one lazy `xarray.DataTree` with CF attributes and decoded times."""
+def open_run(where: str | Path | Location, *, everything: bool = False) -> xr.DataTree:
+    """The groups of a store as one lazy `xarray.DataTree` with CF attributes and decoded times.
+
+    Restarts and ledgers are left out unless `everything` is asked for: they are many, and of use to the next run only.
+    """
     location = as_location(where)
-    check_plain(open_store(location))
-    return xr.open_datatree(
-        location.zarr_store(read_only=True),  # type: ignore[arg-type]
-        engine="zarr",
-        chunks={},
-        consolidated=False,
-        zarr_format=3,
-    )
+    root = open_store(location)
+    paths = _dataset_paths(root, skipped=() if everything else ("restarts", "ledger"))
+    return xr.DataTree.from_dict({f"/{path}": _open_group(location, root, path) for path in paths})
+
+
+def _dataset_paths(group: zarr.Group, skipped: Sequence[str] = (), prefix: str = "") -> Iterator[str]:
+    """Paths of the groups that hold arrays and are complete."""
+    for name, child in sorted(group.groups()):
+        if name in skipped:
+            continue
+        if child.attrs.get("complete", True) and any(True for _ in child.array_keys()):
+            yield f"{prefix}{name}"
+        yield from _dataset_paths(child, prefix=f"{prefix}{name}/")
 
 
 def open_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
@@ -84,13 +92,18 @@ def open_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
     Raises StoreError for a group that is missing or was never finished.
     """
     location = as_location(where)
-    group = existing_group(open_store(location), path)
-    check_plain(group)
-    if not group.attrs.get("complete", True):
+    root = open_store(location)
+    if not existing_group(root, path).attrs.get("complete", True):
         raise StoreError(f"group '{path}' of {location.url} was never finished: run the command that makes it again")
-    dataset = xr.open_zarr(
-        location.zarr_store(read_only=True), group=path, chunks={}, consolidated=False, zarr_format=3
-    )
+    return _open_group(location, root, path)
+
+
+def _open_group(location: Location, root: zarr.Group, path: str) -> xr.Dataset:
+    group = existing_group(root, path)
+    for _, array in group.arrays():
+        _check_plain_array(array)
+    store = location.zarr_store(read_only=True)
+    dataset = xr.open_zarr(store, group=path, chunks={}, consolidated=False, zarr_format=3)
     return dataset.isel({dim: slice(0, size) for dim, size in committed_sizes(group).items()})
 
 
@@ -107,10 +120,11 @@ def has_group(root: zarr.Group, path: str) -> bool:
 
 def existing_group(root: zarr.Group, path: str) -> zarr.Group:
     """A group that must be there; StoreError with the groups that are there otherwise."""
-    if not has_group(root, path):
+    try:
+        group = root[check_path(path)]
+    except KeyError:
         there = ", ".join(sorted(name for name, item in root.members(max_depth=2) if isinstance(item, zarr.Group)))
-        raise StoreError(f"no group '{path}' in {root.store}; there are: {there or 'none'}")
-    group = root[path]
+        raise StoreError(f"no group '{path}' in {root.store}; there are: {there or 'none'}") from None
     if not isinstance(group, zarr.Group):
         raise StoreError(f"'{path}' in {root.store} is an array, a group was expected")
     return group
@@ -118,21 +132,15 @@ def existing_group(root: zarr.Group, path: str) -> zarr.Group:
 
 def existing_array(root: zarr.Group, path: str, name: str) -> zarr.Array:
     """An array that must be there, checked to be plain."""
-    group = existing_group(root, path)
-    if name not in group:
-        raise StoreError(f"no variable '{name}' in group '{path}'; there are: {', '.join(sorted(group.array_keys()))}")
-    array = group[name]
+    try:
+        array = root[f"{check_path(path)}/{check_name(name)}"]
+    except KeyError:
+        there = ", ".join(sorted(existing_group(root, path).array_keys()))
+        raise StoreError(f"no variable '{name}' in group '{path}'; there are: {there or 'none'}") from None
     if not isinstance(array, zarr.Array):
         raise StoreError(f"'{path}/{name}' is a group, an array was expected")
     _check_plain_array(array)
     return array
-
-
-def check_plain(group: zarr.Group) -> None:
-    """Stops at any array that is not made of plain numbers through known codecs: nothing stored may run code."""
-    for _, item in group.members(max_depth=None):
-        if isinstance(item, zarr.Array):
-            _check_plain_array(item)
 
 
 def _check_plain_array(array: zarr.Array) -> None:

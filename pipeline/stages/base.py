@@ -68,6 +68,10 @@ class Stage(ABC):
     def memory_bytes(self, cells: int) -> int:
         """Memory that a task over this many cells needs, at most."""
 
+    def work_days(self, period: Period) -> float:
+        """Days that the model runs in a period, for the rate that progress shows."""
+        return float((period.stop - period.start) / np.timedelta64(1, "D"))
+
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
         """Lengthens the templates to the present periods; only stages with `growing_keys` are asked to."""
         raise NotImplementedError
@@ -114,7 +118,7 @@ def run_task(stage: Stage, block: Block, period: Period, wait_s: float = 0.0) ->
     ledger.mark(root, stage.name, block, period, ledger.STARTED)
     result = stage.compute(root, block, period)
     ledger.mark(root, stage.name, block, period, result)
-    days = float((period.stop - period.start) / np.timedelta64(1, "D"))
+    days = stage.work_days(period)
     return TaskResult(block.index, period.index, block.cells, days, time.perf_counter() - began, _count(result))
 
 

@@ -1,7 +1,7 @@
 """What the stages that run the land model share: parameters and forcing of a block, and the model itself."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import xarray as xr
 import zarr
 
 import landmodel
+from landmodel import Options, OutputRequest, Parameters, State
 from pipeline import registry
 from pipeline.config import ExperimentConfig
 from pipeline.errors import StoreError
@@ -20,6 +21,7 @@ from pipeline.stages.base import Stage
 from pipeline.store import committed_sizes, existing_group, has_group, read_region
 
 FORCING_NAMES = registry.names("forcing")
+FORCING_BYTES = (4 + 8 + 8) * len(FORCING_NAMES)  # of one record of a cell: as stored, in double precision, stacked
 LAND_NAMES = ("latitude", "longitude", "clay", "sand", "patch_fraction")
 
 
@@ -29,22 +31,34 @@ class LandStage(Stage):
 
     config: ExperimentConfig
 
-    def model_options(self) -> Any:
+    def model_options(self) -> Options:
         """`landmodel.Options` of the configuration."""
-        chosen = self.config.model.model_dump(exclude={"time_step_s", "analysis_hour_utc"})
+        chosen = self.config.model.model_dump(include={entry.name for entry in fields(landmodel.Options)})
         return landmodel.Options(**chosen)
 
     def model_identity(self) -> dict[str, Any]:
         """Options that the state of the model depends on."""
         return self.config.model.model_dump(exclude={"analysis_hour_utc"})
 
-    def parameters(self, root: zarr.Group, block: Block) -> Any:
+    def parameters(self, root: zarr.Group, block: Block) -> Parameters:
         """`landmodel.Parameters` of a block's columns, from the group `land`."""
-        land = {name: read_region(root, "land", name, {"cell": block.region}) for name in LAND_NAMES}
+        settings = self.config.model
+        fraction, clay, sand, latitude, longitude = (
+            np.asarray(read_region(root, "land", name, {"cell": block.region}), dtype=np.float64)
+            for name in ("patch_fraction", "clay", "sand", "latitude", "longitude")
+        )
         return landmodel.columns_from_fractions(
-            np.asarray(land["patch_fraction"], dtype=np.float64),
-            *(np.asarray(land[name], dtype=np.float64) for name in ("clay", "sand", "latitude", "longitude")),
+            fraction,
+            clay,
+            sand,
+            latitude,
+            longitude,
             self.model_options(),
+            minimum_fraction=settings.minimum_fraction,
+            overrides=settings.overrides,
+            air_height=settings.air_height_m,
+            wind_height=settings.wind_height_m,
+            cell_size_km=settings.cell_size_km,
         )
 
     def forcing(self, root: zarr.Group, block: Block, start: np.datetime64, stop: np.datetime64) -> TimedForcing:
@@ -66,19 +80,25 @@ class LandStage(Stage):
         return land_forcing(dataset)
 
     def run_model(
-        self, parameters: Any, state: Any, forcing: TimedForcing, start: np.datetime64, stop: np.datetime64, output: Any
-    ) -> tuple[Any, dict[str, np.ndarray]]:
-        """Runs the model from `start` to `stop`."""
+        self,
+        parameters: Parameters,
+        state: State,
+        forcing: TimedForcing,
+        start: np.datetime64,
+        stop: np.datetime64,
+        output: OutputRequest | None = None,
+    ) -> tuple[State, dict[str, np.ndarray]]:
+        """Runs the model from `start`, where the forcing begins, to `stop`; a state may come back not finite."""
         step_s = self.config.model.time_step_s
         return landmodel.Isba(parameters, self.model_options()).run(
             state,
             forcing.forcing,
-            start=str(start),
+            start=start,
             step_s=step_s,
             steps=int((stop - start) / np.timedelta64(step_s, "s")),
-            forcing_start=str(forcing.start),
             forcing_step_s=forcing.step_s,
             output=output,
+            allow_nonfinite=True,
         )
 
     def group_attributes(self, root: zarr.Group) -> dict[str, Any]:
@@ -111,22 +131,17 @@ def land_checksum(root: zarr.Group) -> str:
     return group_checksum(existing_group(root, "land"))
 
 
-def subset(values: Any, chosen: np.ndarray) -> Any:
-    """A named tuple of arrays over columns, for some of the columns."""
-    return type(values)(*(np.ascontiguousarray(field[chosen]) for field in values))
-
-
-def merged(base: Any, part: Any, chosen: np.ndarray) -> Any:
+def merged(base: State, part: State, chosen: np.ndarray) -> State:
     """A copy of `base` with the chosen columns taken from `part`."""
-    fields = []
+    arrays = []
     for old, new in zip(base, part, strict=True):
         field = np.array(old)
         field[chosen] = new
-        fields.append(field)
-    return type(base)(*fields)
+        arrays.append(field)
+    return State(*arrays)
 
 
-def failed_columns(before: Any, after: Any) -> np.ndarray:
+def failed_columns(before: State, after: State) -> np.ndarray:
     """Columns with a number that was finite before a run and is not after it."""
     failed = np.zeros(len(before[0]), dtype=bool)
     for old, new in zip(before, after, strict=True):

@@ -9,11 +9,14 @@ import numpy as np
 import zarr
 
 import landmodel
+from landmodel import OutputRequest, Parameters, State
 from pipeline import ledger, registry
+from pipeline.forcing import TimedForcing
 from pipeline.ledger import Block, Period, day_axis, periods_of
 from pipeline.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
 from pipeline.stages import spin_up
 from pipeline.stages.land import (
+    FORCING_BYTES,
     LandStage,
     cells_with,
     failed_columns,
@@ -21,7 +24,6 @@ from pipeline.stages.land import (
     land_checksum,
     merged,
     number_of_patches,
-    subset,
 )
 from pipeline.store import ArraySpec, create_template, extend_template, has_group, write_region
 
@@ -129,36 +131,37 @@ class OpenLoop(LandStage):
         parameters = self.parameters(root, block)
         columns = columns_of(parameters)
         forcing = self.forcing(root, block, period.start, period.stop)
-        before = self._initial_state(root, block, period, parameters, columns, forcing)
+        before = self._initial_state(root, block, period, parameters, columns)
         lost = self._lost_before(root, block, period)
         chosen = ~lost[columns.cell]
         after, outputs = before, dict[str, np.ndarray]()
         if chosen.any():
-            used = subset(parameters, chosen)
-            start_state = subset(before, chosen)
+            used, start_state = parameters.take(chosen), before.take(chosen)
             part, outputs = self.run_model(used, start_state, forcing, period.start, period.stop, self._request())
             failed = failed_columns(start_state, part)
             lost |= cells_with(failed, columns.cell[chosen], block.cells)
             after = merged(before, part, chosen)
             back = lost[columns.cell]
-            after = merged(after, subset(before, back), back)  # the last good state of cells that failed
-        patches = number_of_patches(root)
-        values = self._outputs(outputs, np.asarray(parameters.fraction), columns, chosen, lost, patches, period)
+            after = merged(after, before.take(back), back)  # the last good state of cells that failed
+        values = self._outputs(outputs, parameters.take(chosen), lost, number_of_patches(root), period)
         write_region(root, self.group, values, {"time": period.days, "cell": block.region})
-        self._write_extra_restarts(root, block, period, parameters, columns, before, forcing)
+        self._write_extra_restarts(root, block, period, parameters, columns, before, forcing, lost[columns.cell])
         write_restart(root, restart_path(self.name, period.stop), after, columns, block)
         return np.where(lost, ledger.SET_ASIDE, ledger.DONE).astype("int8")
 
     def _initial_state(
-        self, root: zarr.Group, block: Block, period: Period, parameters: Any, columns: Columns, forcing: Any
-    ) -> Any:
+        self,
+        root: zarr.Group,
+        block: Block,
+        period: Period,
+        parameters: Parameters,
+        columns: Columns,
+    ) -> State:
         if period.index == 0 and self.config.spin_up is None:
-            temperature = forcing.forcing.Tair.mean(axis=0)
-            return landmodel.cold_start(parameters, air_temperature=temperature[columns.cell])
+            return landmodel.cold_start(parameters, air_temperature=self.config.model.initial_temperature_k)
         experiment = spin_up.NAME if period.index == 0 else self.name
         path = restart_path(experiment, period.start)
-        state = landmodel.State
-        return read_restart(root, path, state, state._fields, columns, block, model=self.model_identity())
+        return read_restart(root, path, State, State._fields, columns, block, model=self.model_identity())
 
     def _lost_before(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
         """Cells that were set aside in an earlier period, or in the spin-up."""
@@ -169,44 +172,38 @@ class OpenLoop(LandStage):
             lost |= ledger.block_status(root, spin_up.NAME, block)[-1] == ledger.SET_ASIDE
         return lost
 
-    def _request(self) -> Any:
+    def _request(self) -> OutputRequest:
         output = self.config.output
-        return landmodel.OutputRequest(
+        return OutputRequest(
             mean=tuple(dict.fromkeys(registry.base_name(name) for name in output.mean)),
             instant=tuple(dict.fromkeys(registry.base_name(name) for name in output.instant)),
             instant_hour=self.config.model.analysis_hour_utc,
             interval_s=86400,
         )
 
+    def _output_key(self, name: str) -> str:
+        """Name under which the model returns a variable; it adds `_instant` when the mean is asked for too."""
+        base = registry.base_name(name)
+        also_mean = base in {registry.base_name(other) for other in self.config.output.mean}
+        return f"{base}_instant" if name in self.config.output.instant and also_mean else base
+
     def _outputs(
-        self,
-        outputs: Mapping[str, np.ndarray],
-        fraction: np.ndarray,
-        columns: Columns,
-        chosen: np.ndarray,
-        lost: np.ndarray,
-        patches: int,
-        period: Period,
+        self, outputs: Mapping[str, np.ndarray], parameters: Parameters, lost: np.ndarray, patches: int, period: Period
     ) -> dict[str, np.ndarray]:
         """Cell means (and values per patch) as they are stored; cells that were set aside are NaN."""
         days = period.days.stop - period.days.start
-        cell, patch = columns.cell[chosen], columns.patch[chosen]
-        share = np.zeros((len(lost), patches))
-        share[cell, patch] = fraction[chosen]
         values = {}
         for name in (*self.config.output.mean, *self.config.output.instant):
-            entry = registry.variable(name)
-            dense = np.full((days, len(lost), patches), np.nan)
+            layer = registry.variable(name).layer
+            columns = np.full((days, parameters.columns), np.nan)
             if outputs:
-                output = outputs[registry.base_name(name)]
-                dense[:, cell, patch] = output if entry.layer is None else output[:, :, entry.layer - 1]
-            mean = np.zeros((days, len(lost)))
-            for column in range(patches):  # in the order of the patches, so that the sum is the same for every block
-                part = dense[:, :, column] * share[:, column]
-                mean += np.where(np.isfinite(part), part, 0.0)  # undefined in a patch (LAI of bare soil) counts 0
-            mean[:, lost] = np.nan
-            values[name] = mean
+                output = outputs[self._output_key(name)]
+                columns = output if layer is None else output[:, :, layer - 1]
+            values[name] = landmodel.aggregate(columns, parameters, len(lost))
+            values[name][:, lost] = np.nan
             if name in self.config.output.per_patch:
+                dense = np.full((days, len(lost), patches), np.nan)
+                dense[:, parameters.cell, parameters.patch - 1] = columns
                 dense[:, lost] = np.nan
                 values[f"{name}_patch"] = dense
         return values
@@ -216,23 +213,25 @@ class OpenLoop(LandStage):
         root: zarr.Group,
         block: Block,
         period: Period,
-        parameters: Any,
+        parameters: Parameters,
         columns: Columns,
-        before: Any,
-        forcing: Any,
+        before: State,
+        forcing: TimedForcing,
+        lost: np.ndarray,
     ) -> None:
         """Restarts at the analysis hour of chosen days: the period is run once more up to there, without output."""
         for day in self.config.open_loop.restart_on:
             instant = self._restart_instant(day)
             if period.start < instant < period.stop:
-                state, _ = self.run_model(parameters, before, forcing, period.start, instant, None)
+                state, _ = self.run_model(parameters, before, forcing, period.start, instant)
+                state = merged(state, before.take(lost), lost)
                 write_restart(root, restart_path(self.name, instant), state, columns, block)
 
     def memory_bytes(self, cells: int) -> int:
-        """Forcing of a period in double precision with a copy; outputs of all layers; dense output per patch."""
+        """Forcing of a period; outputs of all layers; dense output per patch."""
         days = min(self.config.execution.days_per_period, self.config.period.days)
         names = len(self.config.output.mean) + len(self.config.output.instant)
-        forcing = 2 * 8 * 9 * (24 * days + 1)
+        forcing = FORCING_BYTES * (24 * days + 1)
         columns = self.columns_per_cell * (8 * days * (names + 14) + 8192)
         dense = 8 * days * 12 * 4 + 8 * days * names
         return cells * (forcing + columns + dense)

@@ -8,11 +8,13 @@ import numpy as np
 import zarr
 
 import landmodel
+from landmodel import Parameters, State
 from pipeline import ledger
 from pipeline.config import SpinUpConfig
 from pipeline.ledger import Block, Period
 from pipeline.restart import columns_of, create_restart, restart_path, write_restart
 from pipeline.stages.land import (
+    FORCING_BYTES,
     LandStage,
     cells_with,
     failed_columns,
@@ -20,12 +22,12 @@ from pipeline.stages.land import (
     land_checksum,
     merged,
     number_of_patches,
-    subset,
 )
 from pipeline.store import ArraySpec, create_template, write_region
 
 NAME = "spin_up"
 GROUP = f"runs/{NAME}"
+WATER_DENSITY = 1000.0  # kg m-3
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class SpinUp(LandStage):
     def periods(self) -> Sequence[Period]:
         """One: a block's spin-up is one task."""
         return [Period(0, *self.year, slice(0, 1))]
+
+    def work_days(self, period: Period) -> float:
+        """See `Stage.work_days`; all repetitions, although cells may settle earlier."""
+        return super().work_days(period) * self.settings.repetitions
 
     def identity(self) -> Mapping[str, Any]:
         """See `Stage.identity`."""
@@ -102,7 +108,7 @@ class SpinUp(LandStage):
         parameters = self.parameters(root, block)
         columns = columns_of(parameters)
         forcing = self.forcing(root, block, period.start, period.stop)
-        mean_temperature = forcing.forcing.Tair.mean(axis=0)
+        mean_temperature = np.mean(np.asarray(forcing.forcing.Tair), axis=0)
         state = landmodel.cold_start(parameters, air_temperature=mean_temperature[columns.cell])
         water = np.full((self.settings.repetitions, block.cells), np.nan)
         biomass = np.full_like(water, np.nan)
@@ -112,13 +118,11 @@ class SpinUp(LandStage):
         before = _totals(state, parameters, block.cells)
         for repetition in range(self.settings.repetitions):
             chosen = running[columns.cell]
-            part, _ = self.run_model(
-                subset(parameters, chosen), subset(state, chosen), forcing, period.start, period.stop, None
-            )
+            part, _ = self.run_model(parameters.take(chosen), state.take(chosen), forcing, period.start, period.stop)
             candidate = merged(state, part, chosen)
             failed = failed_columns(state, candidate)
             lost |= cells_with(failed, columns.cell, block.cells)
-            state = merged(candidate, subset(state, lost[columns.cell]), lost[columns.cell])
+            state = merged(candidate, state.take(lost[columns.cell]), lost[columns.cell])
             after = _totals(state, parameters, block.cells)
             used[running] = repetition + 1
             water[repetition], biomass[repetition] = after
@@ -151,13 +155,13 @@ class SpinUp(LandStage):
         return settled
 
     def memory_bytes(self, cells: int) -> int:
-        """Forcing of a year in double precision with a copy, and the columns' states."""
-        return cells * (2 * 8 * 9 * 8785 + self.columns_per_cell * 8192)
+        """Forcing of a year, and the columns' states."""
+        return cells * (FORCING_BYTES * 8785 + self.columns_per_cell * 8192)
 
 
-def _totals(state: Any, parameters: Any, cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """Total soil water (liquid and ice, kg m-2) and total biomass (kg m-2) of each cell."""
-    water = np.nansum(1000.0 * (state.soil_water + state.soil_ice) * parameters.layer_thickness, axis=1)
-    biomass = np.nansum(state.biomass, axis=1)
-    cell = np.asarray(parameters.cell)
-    return tuple(np.bincount(cell, parameters.fraction * total, minlength=cells) for total in (water, biomass))  # type: ignore[return-value]
+def _totals(state: State, parameters: Parameters, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Total soil water (liquid and ice) and total biomass of each cell (kg m-2)."""
+    thickness = np.diff(parameters.soil("layer_bottom"), axis=1, prepend=0.0)
+    water = WATER_DENSITY * ((state.soil_water + state.soil_ice) * thickness).sum(axis=1)
+    biomass = state.biomass.sum(axis=1)
+    return landmodel.aggregate(water, parameters, cells), landmodel.aggregate(biomass, parameters, cells)

@@ -1,4 +1,4 @@
-"""A stage as small as can be, for the tests of everything around the stages: each cell's number follows from its last."""
+"""A stage as small as can be, for the tests of all that is around stages: each number follows from the one before."""
 
 import os
 import signal

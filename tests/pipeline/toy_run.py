@@ -1,4 +1,4 @@
-"""Runs the toy stage on a store in a process of its own, so that a test can kill it: toy_run.py STORE SECONDS PROCESSES."""
+"""Runs the toy stage in a process of its own, so that a test can kill it: toy_run.py STORE SECONDS PROCESSES."""
 
 import sys
 
