@@ -64,8 +64,8 @@ class Era5Config(GriddedForcingConfig, FilesConfig):
 
 
 def is_grib(path: Path) -> bool:
-    """Whether a file begins as GRIB."""
-    return files.magic(path) == GRIB
+    """Whether a file holds GRIB messages."""
+    return files.holds_messages(path, GRIB)
 
 
 def read(paths: list[Path], cells: Cells, config: GriddedForcingConfig, accumulation: str = "hourly") -> xr.Dataset:

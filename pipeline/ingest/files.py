@@ -17,6 +17,7 @@ Times = npt.NDArray[np.datetime64]
 CLASSIC = (b"CDF\x01", b"CDF\x02")
 CLASSIC_64_BIT_DATA = b"CDF\x05"
 HDF5 = b"\x89HDF"
+_LONGEST_HEADER = 256  # bytes before the first message of a WMO bulletin
 # What the NetCDF libraries raise for files that are no NetCDF, truncated or damaged inside.
 READING_ERRORS = (OSError, ValueError, TypeError, RuntimeError, KeyError, IndexError, EOFError)
 
@@ -47,6 +48,15 @@ def magic(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(4)
+    except OSError as error:
+        raise IngestError(f"{path}: cannot be read: {error}") from error
+
+
+def holds_messages(path: Path, marker: bytes) -> bool:
+    """Whether a file is a row of messages that begin with `marker` (GRIB, BUFR), perhaps behind a bulletin header."""
+    try:
+        with path.open("rb") as file:
+            return marker in file.read(_LONGEST_HEADER)
     except OSError as error:
         raise IngestError(f"{path}: cannot be read: {error}") from error
 

@@ -229,6 +229,16 @@ def area_average(latitude: npt.ArrayLike, longitude: npt.ArrayLike, cells: Cells
     return AreaAverage(inside, cell[inside], len(cells))
 
 
+def box_around(
+    latitude: npt.ArrayLike, longitude: npt.ArrayLike, cells: Cells, margin: float
+) -> tuple[Indices, Indices]:
+    """Rows and columns of a latitude x longitude grid within `margin` degrees of any cell, in the grid's order."""
+    rows, columns = np.asarray(latitude, dtype=np.float64), wrap(longitude)
+    near_row = (rows >= cells.latitude.min() - margin) & (rows <= cells.latitude.max() + margin)
+    distance = np.abs(wrap(columns[:, None] - np.unique(cells.longitude)[None, :])).min(axis=1)
+    return np.flatnonzero(near_row), np.flatnonzero(distance <= margin)
+
+
 def _lattice_keys(latitude: Array, longitude: Array, south: float, west: float, size: float) -> Indices:
     """One number for each square of `size` degrees; longitudes are measured around `west`."""
     rows = np.floor((latitude - south) / size + 1e-9).astype(np.int64)

@@ -158,7 +158,7 @@ def check_appendable(location: Location, group: str, times: Times, config: Inges
         what = "overlap" if times[0] <= last else "leave a hole"
         raise IngestError(
             f"{group} of {location.url} ends at {files.instant(last)}, the new data begin at "
-            f"{files.instant(times[0])}: they {what}; set period.start to {np.datetime_as_string(last + HOUR, unit='h')}"
+            f"{files.instant(times[0])}: they {what}; set period.start to {files.instant(last + HOUR)}"
         )
 
 

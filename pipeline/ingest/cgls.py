@@ -1,0 +1,295 @@
+"""Copernicus Global Land: soil water index, surface soil moisture, leaf area index. One NetCDF file a date.
+
+Pixels within the packed `valid_range` are values, everything else is missing or one of the product's flags. Fine
+products (300 m, 1 km) are averaged over the cells, coarse ones (SWI 0.1 degree) can be interpolated.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from pydantic import Field
+
+from assim.quality import Quality
+from pipeline.config import Name
+from pipeline.ingest import files, grid
+from pipeline.ingest.config import CellsConfig, FilesConfig, Period
+from pipeline.ingest.errors import IngestError
+from pipeline.ingest.grid import AreaAverage, Cells, Weights
+from pipeline.ingest.observations import Daily, observation_dataset
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Product:
+    """One product: observation name, unit of the store, accepted units in the file, how its layers are called.
+
+    `uncertainty` and `quality` are names of layers, with `{layer}` for the suffix of the variable (SWI_001 -> 001).
+    """
+
+    observation: str
+    unit: str
+    long_name: str
+    units: dict[str, tuple[float, float]]
+    uncertainty: tuple[str, ...]
+    quality: tuple[str, ...]
+
+
+PERCENT = {"%": (0.01, 0.0), "percent": (0.01, 0.0)}
+LEAF_AREA = {"": (1.0, 0.0), "m2/m2": (1.0, 0.0), "m2 m-2": (1.0, 0.0), "1": (1.0, 0.0), "-": (1.0, 0.0)}
+PRODUCTS = {
+    "SWI": Product("swi", "1", "soil water index", PERCENT, (), ("QFLAG_{layer}", "QFLAG")),
+    "ssm": Product("ssm", "1", "surface soil moisture as degree of saturation", PERCENT, ("ssm_noise",), ()),
+    "LAI": Product("lai", "m2 m-2", "leaf area index", LEAF_AREA, ("LAI_ERR", "RMSE"), ()),
+}
+# Words in `flag_meanings` -> quality of a cell in which that flag is the most frequent reason for missing pixels.
+FLAG_WORDS = {
+    "water": Quality.MASKED_WATER,
+    "sea": Quality.MASKED_WATER,
+    "slope": Quality.MASKED_TOPOGRAPHY,
+    "topograph": Quality.MASKED_TOPOGRAPHY,
+    "snow": Quality.MASKED_SNOW,
+    "frozen": Quality.MASKED_FROZEN,
+}
+
+
+class CglsConfig(FilesConfig):
+    """`ldas ingest cgls`."""
+
+    variable: str = Field(description="variable of the product, such as SWI_001, ssm or LAI")
+    group: Name | None = Field(default=None, description="name below `observations`; default: swi, ssm or lai")
+    cells: CellsConfig
+    cell_size: float = Field(default=0.25, gt=0, description="degrees: side of the squares of the area average")
+    method: Literal["area", "bilinear", "nearest"] = "area"
+    least_fraction: float = Field(
+        default=0.5, ge=0, le=1, description="part of a cell's pixels that must be valid; fewer: flagged"
+    )
+    least_quality: float = Field(
+        default=0.0, ge=0, description="a pixel whose quality layer is below is not used (in the layer's unit)"
+    )
+    period: Period = Period()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One date at the cells, each (cell,): `count` pixels made the value."""
+
+    time: np.datetime64
+    path: Path
+    value: Array
+    uncertainty: Array
+    quality: npt.NDArray[np.int8]
+    count: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One variable of one file: values (lat, lon) with NaN, and which pixels carry which flag."""
+
+    values: Array
+    flags: dict[Quality, npt.NDArray[np.bool_]]
+
+
+def read(paths: list[Path], cells: Cells, config: CglsConfig) -> xr.Dataset:
+    """Observations over (time, cell), one time a file; `count` is the number of valid pixels.
+
+    :raises IngestError: another product, variable or unit, two files of one date
+    """
+    product = product_of(config.variable)
+    rows: list[Row] = []
+    known: dict[tuple[bytes, bytes], AreaAverage | Weights] = {}
+    for path in paths:
+        with files.open_netcdf(path, mask_and_scale=False) as dataset:
+            time = _time(dataset, path)
+            if not in_period(time, config.period):
+                continue
+            part, axes = _near_cells(dataset, cells, config, path)
+            key = (axes[0].tobytes(), axes[1].tobytes())
+            if key not in known:
+                known[key] = _mapping(axes, cells, config, path)
+            rows.append(_row(part, time, product, config, known[key], path))
+    if not rows:
+        raise IngestError(f"none of the {len(paths)} files lies in the period")
+    daily = stacked(rows)
+    return observation_dataset(
+        product.observation, daily, cells, product.unit, product.long_name, source_variable=config.variable
+    )
+
+
+def stacked(rows: list[Row]) -> Daily:
+    """Rows of single dates in order of time; IngestError for a date that is there twice."""
+    rows = sorted(rows, key=lambda row: row.time)
+    times = np.array([row.time for row in rows], dtype="datetime64[ns]")
+    repeated = np.flatnonzero(np.diff(times) == np.timedelta64(0, "ns"))
+    if repeated.size:
+        i = int(repeated[0])
+        raise IngestError(f"{rows[i + 1].path}: {files.instant(times[i])} is also in {rows[i].path}")
+    value = np.stack([row.value for row in rows])
+    return Daily(
+        times,
+        value,
+        np.stack([row.uncertainty for row in rows]),
+        np.stack([row.quality for row in rows]),
+        np.stack([row.count for row in rows]),
+        np.full(value.shape, np.nan),
+    )
+
+
+def product_of(variable: str) -> Product:
+    """The product that a variable belongs to, by the beginning of its name."""
+    for prefix, product in PRODUCTS.items():
+        if variable == prefix or variable.startswith(f"{prefix}_"):
+            return product
+    raise IngestError(f"variable {variable!r} belongs to no known Copernicus product: {', '.join(PRODUCTS)}")
+
+
+def in_period(time: np.datetime64, period: Period) -> bool:
+    """Whether an instant lies in the period, ends included."""
+    after = period.start is None or bool(time >= np.datetime64(period.start, "ns"))
+    return after and (period.end is None or bool(time <= np.datetime64(period.end, "ns")))
+
+
+def _time(dataset: xr.Dataset, path: Path) -> np.datetime64:
+    times = files.utc_times(dataset, "time", path)
+    if len(times) != 1:
+        raise IngestError(f"{path}: {len(times)} times, one file a date is expected")
+    first: np.datetime64 = times[0]
+    return first
+
+
+def _near_cells(
+    dataset: xr.Dataset, cells: Cells, config: CglsConfig, path: Path
+) -> tuple[xr.Dataset, tuple[Array, Array]]:
+    """The part of a file near the cells (a global 300 m file is never in memory), with its latitudes and longitudes."""
+    axes = {}
+    for names in (("lat", "latitude"), ("lon", "longitude")):
+        name = next((item for item in names if item in dataset.variables), names[0])
+        axes[name] = files.values(files.variable(dataset, name, path), path).astype(np.float64)
+    (row_name, latitude), (column_name, longitude) = axes.items()
+    if config.method == "area":
+        rows, columns = grid.box_around(latitude, longitude, cells, config.cell_size)
+    else:
+        weights = grid.interpolation_weights(latitude, longitude, cells, config.method, path)
+        rows, columns = weights.box_rows, weights.box_columns
+    if not (len(rows) and len(columns)):
+        raise IngestError(
+            f"{path}: no pixel lies in a target cell; the file covers {latitude.min():g} to {latitude.max():g} N, "
+            f"{longitude.min():g} to {longitude.max():g} E"
+        )
+    part = dataset.isel({row_name: rows, column_name: columns})
+    return part, (latitude[rows], longitude[columns])
+
+
+def _mapping(axes: tuple[Array, Array], cells: Cells, config: CglsConfig, path: Path) -> AreaAverage | Weights:
+    latitude, longitude = axes
+    if config.method != "area":
+        return grid.interpolation_weights(latitude, longitude, cells, config.method, path)
+    average = grid.area_average(*np.meshgrid(latitude, longitude, indexing="ij"), cells, config.cell_size)
+    if not average.pixels.size:
+        raise IngestError(f"{path}: no pixel lies in a target cell")
+    return average
+
+
+def read_layer(dataset: xr.Dataset, name: str, units: dict[str, tuple[float, float]] | None, path: Path) -> Layer:
+    """One variable (lat, lon), unpacked, in the unit of the store (`units`), with its flags.
+
+    A pixel is valid within the packed `valid_range`; without that attribute, when it is not the fill value.
+    """
+    array = files.variable(dataset, name, path)
+    if "time" in array.dims:
+        array = array.isel(time=0)
+    packed = files.values(array, path)
+    attributes = array.attrs
+    if "valid_range" in attributes:
+        low, high = (float(bound) for bound in attributes["valid_range"])
+        valid = (packed >= low) & (packed <= high)
+    else:
+        valid = np.ones(packed.shape, dtype=bool)
+    for attribute in ("_FillValue", "missing_value"):
+        if attribute in attributes:
+            valid &= packed != attributes[attribute]
+    if packed.dtype.kind == "f":
+        valid &= np.isfinite(packed)
+    values = packed * float(attributes.get("scale_factor", 1.0)) + float(attributes.get("add_offset", 0.0))
+    if units is not None:
+        unit = str(attributes.get("units", ""))
+        if unit not in units:
+            raise IngestError(f"{path}: {name} has units {unit!r}, expected {' or '.join(map(repr, units))}")
+        values = values * units[unit][0] + units[unit][1]
+    return Layer(np.where(valid, values, np.nan), _flags(attributes, packed))
+
+
+def _flags(attributes: dict[str, object], packed: npt.NDArray[np.generic]) -> dict[Quality, npt.NDArray[np.bool_]]:
+    found: dict[Quality, npt.NDArray[np.bool_]] = {}
+    meanings = str(attributes.get("flag_meanings", "")).split()
+    for value, meaning in zip(np.atleast_1d(np.asarray(attributes.get("flag_values", []))), meanings, strict=False):
+        quality = next(
+            (code for word, code in FLAG_WORDS.items() if word in meaning.lower()), Quality.MASKED_PRODUCT_FLAG
+        )
+        found[quality] = found.get(quality, np.zeros(packed.shape, dtype=bool)) | (packed == value)
+    return found
+
+
+def _row(
+    dataset: xr.Dataset,
+    time: np.datetime64,
+    product: Product,
+    config: CglsConfig,
+    mapping: AreaAverage | Weights,
+    path: Path,
+) -> Row:
+    """Value, uncertainty, quality and count of the cells for one file."""
+    layer = read_layer(dataset, config.variable, product.units, path)
+    values = layer.values
+    suffix = config.variable.partition("_")[2]
+    quality_name = _first(dataset, product.quality, suffix)
+    if quality_name is not None and config.least_quality > 0:
+        quality = read_layer(dataset, quality_name, None, path).values
+        values = np.where(quality >= config.least_quality, values, np.nan)
+    error_name = _first(dataset, product.uncertainty, suffix)
+    error = None if error_name is None else read_layer(dataset, error_name, product.units, path).values
+    if isinstance(mapping, Weights):
+        return _interpolated(time, path, values, error, mapping)
+    mean, _, count = mapping.apply(values.reshape(-1))
+    code = area_quality(count, mapping, layer.flags, config.least_fraction)
+    uncertainty = np.full(mean.shape, np.nan) if error is None else mapping.apply(error.reshape(-1))[0]
+    return Row(time, path, mean, uncertainty, code, count)
+
+
+def area_quality(
+    count: npt.NDArray[np.int64],
+    mapping: AreaAverage,
+    flags: dict[Quality, npt.NDArray[np.bool_]],
+    least_fraction: float,
+) -> npt.NDArray[np.int8]:
+    """Quality of cells by the number of their valid pixels.
+
+    With enough of them usable; otherwise the most frequent flag, or missing where no pixel is valid or flagged.
+    """
+    available = mapping.available
+    enough = (count >= least_fraction * np.maximum(available, 1)) & (count > 0)
+    code = np.where(enough, Quality.USED, Quality.MISSING).astype(np.int8)
+    most = np.zeros(len(code))
+    for quality_code, mask in flags.items():
+        share = np.bincount(mapping.cell, weights=mask.reshape(-1)[mapping.pixels], minlength=mapping.cells)
+        code = np.where(~enough & (share > most), np.int8(quality_code), code)
+        most = np.maximum(most, share)
+    too_few = ~enough & (code == Quality.MISSING) & (count > 0)
+    return np.where(too_few, Quality.MASKED_PRODUCT_FLAG, code).astype(np.int8)
+
+
+def _interpolated(time: np.datetime64, path: Path, values: Array, error: Array | None, weights: Weights) -> Row:
+    box = np.ix_(weights.box_rows, weights.box_columns)
+    mean = weights.apply(values[box])
+    there = np.isfinite(mean)
+    uncertainty = np.full(mean.shape, np.nan) if error is None else weights.apply(error[box])
+    code = np.where(there, Quality.USED, Quality.MISSING).astype(np.int8)
+    return Row(time, path, mean, uncertainty, code, np.where(there, (weights.weight > 0).sum(axis=1), 0))
+
+
+def _first(dataset: xr.Dataset, names: tuple[str, ...], suffix: str) -> str | None:
+    return next((item for name in names if (item := name.format(layer=suffix)) in dataset.variables), None)

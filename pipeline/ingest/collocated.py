@@ -1,0 +1,132 @@
+"""Tables of ASCAT backscatter with ISBA states, one file a cell: an open loop and observations to train on."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+from pydantic import Field
+
+from assim.quality import Quality
+from pipeline import registry
+from pipeline.config import Name
+from pipeline.ingest import files
+from pipeline.ingest.config import FilesConfig, Period
+from pipeline.ingest.errors import IngestError
+from pipeline.ingest.grid import Cells, wrap
+from pipeline.ingest.observations import Daily, observation_dataset
+from pipeline.ingest.surfex import output_names
+
+Array = npt.NDArray[np.float64]
+DEFAULT_VARIABLES = ("TG1", "TG2", "TG3", "WG1", "WG2", "WG3", "LAI", "BIOMASS1")
+
+
+class CollocatedConfig(FilesConfig):
+    """`ldas ingest collocated`: makes `runs/<run>` and `observations/<observation>`."""
+
+    run: Name = "open_loop"
+    observation: Name = "sigma40"
+    variables: tuple[str, ...] = Field(default=DEFAULT_VARIABLES, description="registry names; those that are there")
+    lai_per_leaf_biomass: float | None = Field(
+        default=None, gt=0, description="m2 kg-1: LAI from leaf biomass where a file has no LAI"
+    )
+    period: Period = Period()
+
+
+def read(paths: list[Path], config: CollocatedConfig) -> tuple[xr.Dataset, xr.Dataset]:
+    """The run and the observations over (time daily, cell); a day's overpasses are averaged, in both alike.
+
+    :raises IngestError: a file without place, time or backscatter; two files of one place
+    """
+    tables = [_read_table(path, config) for path in paths]
+    places = [(table.attrs["latitude"], table.attrs["longitude"]) for table in tables]
+    if len(set(places)) != len(places):
+        raise IngestError(f"two of the files hold the same place: {', '.join(str(path) for path in paths)}")
+    names = [name for name in config.variables if any(name in table for table in tables)]
+    if config.lai_per_leaf_biomass is not None and "LAI" not in names:
+        names.append("LAI")
+    first = min(table.index[0] for table in tables)
+    last = max(table.index[-1] for table in tables)
+    days = pd.date_range(first.normalize(), last.normalize(), freq="D")
+    daily = [table.groupby(_days_of(table)) for table in tables]
+    means = [group.mean().reindex(days) for group in daily]
+    counts = np.stack([group["sig"].count().reindex(days, fill_value=0).to_numpy() for group in daily], axis=1)
+    cells = Cells(np.array([place[0] for place in places]), wrap(np.array([place[1] for place in places])))
+    times = days.to_numpy().astype("datetime64[ns]")
+    run = xr.Dataset(
+        {
+            name: (
+                ("time", "cell"),
+                np.stack([_column(mean, name, config) for mean in means], axis=1).astype(np.float32),
+                registry.attributes(name),
+            )
+            for name in names
+        },
+        coords={"time": times, **cells.coordinates()},
+    )
+    for name in names:
+        values = run[name].to_numpy()
+        registry.check_range(name, values, where="collocated", allow_missing=True)
+    sigma = np.stack([mean["sig"].to_numpy() for mean in means], axis=1)
+    noise = np.stack([_noise(table, days) for table in tables], axis=1)
+    code = np.where(counts > 0, Quality.USED, Quality.MISSING).astype(np.int8)
+    hour = np.full(sigma.shape, np.nan)
+    observed = observation_dataset(
+        config.observation,
+        Daily(times, sigma, noise, code, counts.astype(np.int64), hour),
+        cells,
+        "dB",
+        "normalised backscatter at 40 degrees incidence",
+    )
+    return run, observed
+
+
+def _days_of(table: pd.DataFrame) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(table.index).normalize()
+
+
+def _column(mean: pd.DataFrame, name: str, config: CollocatedConfig) -> Array:
+    if name in mean:
+        return mean[name].to_numpy(dtype=np.float64)
+    if name == "LAI" and config.lai_per_leaf_biomass is not None and "BIOMASS1" in mean:
+        return mean["BIOMASS1"].to_numpy(dtype=np.float64) * config.lai_per_leaf_biomass
+    return np.full(len(mean), np.nan)
+
+
+def _noise(table: pd.DataFrame, days: pd.DatetimeIndex) -> Array:
+    """Standard deviation of the daily mean of independent errors; missing where the file has none."""
+    if "sig_noise" not in table:
+        return np.full(len(days), np.nan)
+    groups = (table["sig_noise"] ** 2).groupby(_days_of(table))
+    return (np.sqrt(groups.sum(min_count=1)) / groups.count()).reindex(days).to_numpy(dtype=np.float64)
+
+
+def _read_table(path: Path, config: CollocatedConfig) -> pd.DataFrame:
+    """One file as a table by time: `sig`, `sig_noise` and the registry names that it has."""
+    with files.open_netcdf(path) as dataset:
+        time = files.values(files.variable(dataset, "time", path), path)
+        if time.dtype.kind != "M" or time.ndim != 1:
+            raise IngestError(f"{path}: time must be one axis of dates, got {time.dtype} with shape {time.shape}")
+        columns = {
+            "sig": files.values(files.in_units(files.variable(dataset, "sig", path), {"dB": (1, 0)}, path), path)
+        }
+        if "sig_noise" in dataset:
+            columns["sig_noise"] = files.values(dataset["sig_noise"], path)
+        wanted = (*config.variables, "BIOMASS1")
+        for name in wanted:
+            stored = next((item for item in output_names(name) if item in dataset.variables), None)
+            if stored is not None:
+                columns[name] = files.values(dataset[stored], path)
+        place = {}
+        for name in ("latitude", "longitude"):
+            short = name[:3]
+            place[name] = float(files.values(files.variable(dataset, short, path), path))
+    # Two overpasses of one date, where the file has dates only, share an index value: both count.
+    table = pd.DataFrame(columns, index=pd.DatetimeIndex(time, name="time")).sort_index(kind="stable").astype(float)
+    start, end = config.period.start, config.period.end
+    table = table.loc[pd.Timestamp(start) if start else None : pd.Timestamp(end) if end else None]
+    if table.empty:
+        raise IngestError(f"{path}: no row lies in the period")
+    table.attrs.update(place)
+    return table
