@@ -485,6 +485,7 @@ def test_observations_of_another_shape_or_type_are_refused():
     [
         ("2015-01-02T09", "2015-01-01T09", "not inside the forcing"),
         ("2015-01-01T09", "2015-01-01T12", "not inside the forcing"),
+        ("2015-01-01T09", "2015-01-01T08:30", "not inside the forcing"),
         ("2015-01-01T00", None, "09:00 UTC"),
     ],
 )
@@ -495,6 +496,32 @@ def test_windows_outside_the_forcing_or_at_another_hour_are_refused(start, forci
     with pytest.raises(AssimilationWindowError, match=message):
         kalman.cycle(model, state, forcing, start, {}, forcing_start=forcing_start)
     assert not model.starts
+
+
+def test_forcing_without_a_record_at_the_window_start_is_refused():
+    parameters, state, _ = three_cells()
+    kalman = SimplifiedEKF(SEKFConfiguration(), [], np.arange(3))
+    with pytest.raises(AssimilationWindowError, match="no record at 2015-01-01T09"):
+        kalman.cycle(
+            toy.LinearModel(parameters), state, toy.forcing(3, 48), START, {}, forcing_start="2015-01-01T08:30"
+        )
+
+
+def test_only_the_window_of_a_long_forcing_reaches_the_model():
+    parameters, state, _ = three_cells()
+    seen = []
+
+    class Listening(toy.LinearModel):
+        def run(self, state, forcing, **options):
+            seen.append((options["start"], forcing))
+            return super().run(state, forcing, **options)
+
+    year = toy.forcing(3, hours=240)
+    kalman = SimplifiedEKF(SEKFConfiguration(), [], np.arange(3))
+    kalman.cycle(Listening(parameters), state, year, "2015-01-04T09", {}, forcing_start="2015-01-01T00")
+    start, window = seen[0]
+    assert start == np.datetime64("2015-01-04T09")
+    np.testing.assert_array_equal(window.Tair, year.Tair[81:106])
 
 
 @pytest.mark.parametrize(
