@@ -1,0 +1,418 @@
+"""Scores of a model series against a reference series, on xarray of any chunks.
+
+Both series may have any dimensions; `dim` (time) is the one that is summed over. Pairs in which one of the two is
+missing (NaN) are left out, here and nowhere else, so that all scores of a place are of the same pairs. A place with
+fewer than `minimum` pairs is NaN; so are scores that need a spread where a series does not vary. Chunked input gives
+lazy output: chunks along `dim` are merged, chunks along the others stay, and no value depends on them.
+
+Definitions as in Corchia et al. (2023, doi:10.3390/rs15174258), section 2.6, with m the model and o the reference:
+bias = mean(m - o), RMSD = sqrt(mean((m - o)^2)), ubRMSD = sqrt(RMSD^2 - bias^2), R = Pearson's correlation.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+MINIMUM_PAIRS = 2  # a mean difference of a single day says nothing about a place
+MINIMUM_PAIRS_R = 10  # of a correlation; the paper states none (assimilation.md section 7)
+ANOMALY_WINDOW_DAYS = 35.0  # five weeks: Albergel et al. (2009), doi:10.5194/hess-13-115-2009
+ANOMALY_MINIMUM_IN_WINDOW = 5
+CONFIDENCE_QUANTILE = 1.959963984540054  # standard normal, two-sided 95 %
+SCORE_NAMES = ("n", "bias", "rmsd", "ubrmsd", "r", "r_low", "r_high", "n_effective", "anomaly_r", "kge")
+
+
+class _Moments(NamedTuple):
+    """Of the pairs along the last axis: number, means, variances (population), covariance, mean squared difference."""
+
+    number: FloatArray
+    model_mean: FloatArray
+    reference_mean: FloatArray
+    model_variance: FloatArray
+    reference_variance: FloatArray
+    covariance: FloatArray
+    squared_difference: FloatArray
+
+
+def _paired(model: FloatArray, reference: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    both = np.broadcast_arrays(np.asarray(model, dtype=np.float64), np.asarray(reference, dtype=np.float64))
+    # In memory order: NumPy adds up along a contiguous axis in another order than along a strided one.
+    m, o = (np.ascontiguousarray(values) for values in both)
+    return m, o, np.isfinite(m) & np.isfinite(o)
+
+
+def _mean(values: FloatArray, number: FloatArray) -> FloatArray:
+    """Mean along the last axis of values that are zero where they do not count; NaN without any."""
+    total = values.sum(axis=-1)
+    return np.asarray(np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0))
+
+
+def _variance(values: FloatArray, mean: FloatArray, paired: NDArray[np.bool_], number: FloatArray) -> FloatArray:
+    """Population variance; exactly 0 for a constant series, whose computed mean may differ from it in the last bit."""
+    lowest = np.where(paired, values, np.inf).min(axis=-1, initial=np.inf)
+    highest = np.where(paired, values, -np.inf).max(axis=-1, initial=-np.inf)
+    variance = _mean(np.where(paired, values - mean[..., None], 0.0) ** 2, number)
+    return np.where(lowest == highest, 0.0, variance)
+
+
+def _moments(model: FloatArray, reference: FloatArray) -> _Moments:
+    m, o, paired = _paired(model, reference)
+    number = paired.sum(axis=-1).astype(np.float64)
+    mean_m = _mean(np.where(paired, m, 0.0), number)
+    mean_o = _mean(np.where(paired, o, 0.0), number)
+    anomaly_m = np.where(paired, m - mean_m[..., None], 0.0)
+    anomaly_o = np.where(paired, o - mean_o[..., None], 0.0)
+    return _Moments(
+        number,
+        mean_m,
+        mean_o,
+        _variance(m, mean_m, paired, number),
+        _variance(o, mean_o, paired, number),
+        _mean(anomaly_m * anomaly_o, number),
+        _mean(np.where(paired, m - o, 0.0) ** 2, number),
+    )
+
+
+def _where(condition: NDArray[np.bool_], values: FloatArray) -> FloatArray:
+    return np.where(condition, values, np.nan)
+
+
+def _bias(moments: _Moments, minimum: int) -> FloatArray:
+    return _where(moments.number >= minimum, moments.model_mean - moments.reference_mean)
+
+
+def _rmsd(moments: _Moments, minimum: int) -> FloatArray:
+    return _where(moments.number >= minimum, np.sqrt(moments.squared_difference))
+
+
+def _ubrmsd(moments: _Moments, minimum: int) -> FloatArray:
+    bias = moments.model_mean - moments.reference_mean
+    # Rounding can leave a difference of two equal numbers just below zero.
+    return _where(moments.number >= minimum, np.sqrt(np.maximum(moments.squared_difference - bias**2, 0.0)))
+
+
+def _correlation(moments: _Moments, minimum: int) -> FloatArray:
+    spread = np.sqrt(moments.model_variance * moments.reference_variance)
+    usable = (moments.number >= minimum) & (spread > 0.0)
+    ratio = np.divide(moments.covariance, spread, out=np.full(spread.shape, np.nan), where=usable)
+    return np.clip(ratio, -1.0, 1.0)  # rounding can pass 1 for series that are multiples of each other
+
+
+def _kling_gupta(moments: _Moments, minimum: int) -> FloatArray:
+    r = _correlation(moments, minimum)
+    usable = np.isfinite(r) & (moments.reference_mean != 0.0)
+    nothing = np.full(r.shape, np.nan)
+    ratio = np.divide(moments.model_variance, moments.reference_variance, out=nothing.copy(), where=usable)
+    beta = np.divide(moments.model_mean, moments.reference_mean, out=nothing.copy(), where=usable)
+    return 1.0 - np.sqrt((r - 1.0) ** 2 + (np.sqrt(ratio) - 1.0) ** 2 + (beta - 1.0) ** 2)
+
+
+def _together(values: FloatArray, paired: NDArray[np.bool_]) -> FloatArray:
+    """Values that count, moved to the front of the last axis in their order; NaN behind them."""
+    order = np.argsort(~paired, axis=-1, kind="stable")
+    return np.take_along_axis(np.where(paired, values, np.nan), order, axis=-1)
+
+
+def _lag_one(values: FloatArray, paired: NDArray[np.bool_]) -> FloatArray:
+    """Correlation of each value with the next one there is."""
+    series = _together(values, paired)
+    return _correlation(_moments(series[..., 1:], series[..., :-1]), minimum=2)
+
+
+def _effective_sample_size(model: FloatArray, reference: FloatArray, minimum: int) -> FloatArray:
+    m, o, paired = _paired(model, reference)
+    number = paired.sum(axis=-1).astype(np.float64)
+    product = _lag_one(m, paired) * _lag_one(o, paired)
+    effective = number * (1.0 - product) / (1.0 + product)
+    # Series that alternate would count for more than they are; they do not.
+    return _where(number >= minimum, np.minimum(effective, number))
+
+
+def _interval(r: FloatArray, effective: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """95 % limits of a correlation by Fisher's transformation."""
+    usable = effective > 3.0
+    nothing = np.full(r.shape, np.nan)
+    half = CONFIDENCE_QUANTILE / np.sqrt(np.subtract(effective, 3.0, out=nothing.copy(), where=usable))
+    inside = np.abs(r) < 1.0
+    z = np.arctanh(r, out=nothing.copy(), where=inside)
+    low, high = np.tanh(z - half), np.tanh(z + half)
+    exact = usable & (np.abs(r) == 1.0)
+    return np.where(exact, r, low), np.where(exact, r, high)
+
+
+def _moving_mean(
+    values: FloatArray, counts: NDArray[np.bool_], first: NDArray[np.intp], last: NDArray[np.intp]
+) -> tuple[FloatArray, FloatArray]:
+    """Mean of the values that count in [first, last) of the last axis, and how many there are."""
+    zero = np.zeros((*values.shape[:-1], 1))
+    offset = _mean(np.where(counts, values, 0.0), counts.sum(axis=-1).astype(np.float64))[..., None]
+    running = np.concatenate([zero, np.cumsum(np.where(counts, values - offset, 0.0), axis=-1)], axis=-1)
+    number = np.concatenate([zero, np.cumsum(counts, axis=-1, dtype=np.float64)], axis=-1)
+    inside = number[..., last] - number[..., first]
+    total = running[..., last] - running[..., first]
+    return np.divide(total, inside, out=np.full(total.shape, np.nan), where=inside > 0) + offset, inside
+
+
+def _anomalies(values: FloatArray, counts: NDArray[np.bool_], days: FloatArray) -> FloatArray:
+    half = ANOMALY_WINDOW_DAYS / 2.0
+    first = np.searchsorted(days, days - half, side="left")
+    last = np.searchsorted(days, days + half, side="right")
+    mean, inside = _moving_mean(values, counts, first, last)
+    return _where(counts & (inside >= ANOMALY_MINIMUM_IN_WINDOW), values - mean)
+
+
+def _anomaly_correlation(model: FloatArray, reference: FloatArray, days: FloatArray, minimum: int) -> FloatArray:
+    m, o, paired = _paired(model, reference)
+    return _correlation(_moments(_anomalies(m, paired, days), _anomalies(o, paired, days)), minimum)
+
+
+def _days(time: xr.DataArray) -> FloatArray:
+    """Times as days since the first; NaT is refused by NumPy's comparison in `searchsorted`, so times must be whole."""
+    values = time.values
+    if values.dtype.kind == "M":
+        return np.asarray((values - values[:1]) / np.timedelta64(1, "s") / 86400.0, dtype=np.float64)
+    return np.asarray(values, dtype=np.float64)
+
+
+def _apply(
+    kernel: Callable[[FloatArray, FloatArray], FloatArray],
+    model: xr.DataArray,
+    reference: xr.DataArray,
+    dim: str,
+    name: str,
+    **attributes: str,
+) -> xr.DataArray:
+    result = xr.apply_ufunc(
+        kernel,
+        model,
+        reference,
+        input_core_dims=[[dim], [dim]],
+        join="inner",
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"allow_rechunk": True},
+    )
+    assert isinstance(result, xr.DataArray)
+    return result.rename(name).assign_attrs({key: value for key, value in attributes.items() if value})
+
+
+def _unit(*arrays: xr.DataArray) -> str:
+    return next((str(array.attrs["units"]) for array in arrays if "units" in array.attrs), "")
+
+
+def sample_size(model: xr.DataArray, reference: xr.DataArray, dim: str = "time") -> xr.DataArray:
+    """N: number of pairs."""
+    return _apply(lambda m, o: _moments(m, o).number, model, reference, dim, "n", units="1", long_name="pairs")
+
+
+def bias(model: xr.DataArray, reference: xr.DataArray, dim: str = "time", minimum: int = MINIMUM_PAIRS) -> xr.DataArray:
+    """Mean of model minus reference."""
+    return _apply(
+        lambda m, o: _bias(_moments(m, o), minimum), model, reference, dim, "bias", units=_unit(model, reference)
+    )
+
+
+def rmsd(model: xr.DataArray, reference: xr.DataArray, dim: str = "time", minimum: int = MINIMUM_PAIRS) -> xr.DataArray:
+    """Root mean square difference."""
+    return _apply(
+        lambda m, o: _rmsd(_moments(m, o), minimum), model, reference, dim, "rmsd", units=_unit(model, reference)
+    )
+
+
+def unbiased_rmsd(
+    model: xr.DataArray, reference: xr.DataArray, dim: str = "time", minimum: int = MINIMUM_PAIRS
+) -> xr.DataArray:
+    """Root mean square difference after the bias is taken off."""
+    return _apply(
+        lambda m, o: _ubrmsd(_moments(m, o), minimum), model, reference, dim, "ubrmsd", units=_unit(model, reference)
+    )
+
+
+def correlation(
+    model: xr.DataArray, reference: xr.DataArray, dim: str = "time", minimum: int = MINIMUM_PAIRS_R
+) -> xr.DataArray:
+    """Pearson's correlation R."""
+    return _apply(lambda m, o: _correlation(_moments(m, o), minimum), model, reference, dim, "r", units="1")
+
+
+def effective_sample_size(
+    model: xr.DataArray, reference: xr.DataArray, dim: str = "time", minimum: int = MINIMUM_PAIRS_R
+) -> xr.DataArray:
+    """Number of independent pairs, n (1 - a b) / (1 + a b), a and b the correlation from one value to the next.
+
+    Bretherton et al. (1999), doi:10.1175/1520-0442(1999)012<1990:TENOSD>2.0.CO;2, equation 31; at most n.
+    """
+    return _apply(lambda m, o: _effective_sample_size(m, o, minimum), model, reference, dim, "n_effective", units="1")
+
+
+def correlation_interval(
+    model: xr.DataArray, reference: xr.DataArray, dim: str = "time", minimum: int = MINIMUM_PAIRS_R
+) -> xr.Dataset:
+    """95 % limits `r_low`, `r_high` of R, by Fisher's transformation with the effective sample size."""
+    everything = scores(model, reference, dim, minimum_r=minimum)
+    return everything[["r_low", "r_high"]]
+
+
+def anomaly_correlation(
+    model: xr.DataArray, reference: xr.DataArray, dim: str = "time", minimum: int = MINIMUM_PAIRS_R
+) -> xr.DataArray:
+    """R of the departures of both series from their five-week moving means (centred, at least five values)."""
+    days = _days(xr.align(model[dim], reference[dim], join="inner")[0])
+    return _apply(lambda m, o: _anomaly_correlation(m, o, days, minimum), model, reference, dim, "anomaly_r", units="1")
+
+
+def kling_gupta(
+    model: xr.DataArray, reference: xr.DataArray, dim: str = "time", minimum: int = MINIMUM_PAIRS_R
+) -> xr.DataArray:
+    """Kling-Gupta efficiency 1 - sqrt((R - 1)^2 + (sd_m / sd_o - 1)^2 + (mean_m / mean_o - 1)^2).
+
+    Gupta et al. (2009), doi:10.1016/j.jhydrol.2009.08.003, equation 9. Of use for quantities whose zero means none.
+    """
+    return _apply(lambda m, o: _kling_gupta(_moments(m, o), minimum), model, reference, dim, "kge", units="1")
+
+
+def scores(
+    model: xr.DataArray,
+    reference: xr.DataArray,
+    dim: str = "time",
+    *,
+    minimum: int = MINIMUM_PAIRS,
+    minimum_r: int = MINIMUM_PAIRS_R,
+) -> xr.Dataset:
+    """All scores of `SCORE_NAMES` at once, each as its own function gives it."""
+    days = _days(xr.align(model[dim], reference[dim], join="inner")[0])
+
+    def kernel(m: FloatArray, o: FloatArray) -> FloatArray:
+        moments = _moments(m, o)
+        r, effective = _correlation(moments, minimum_r), _effective_sample_size(m, o, minimum_r)
+        low, high = _interval(r, effective)
+        parts = {
+            "n": moments.number,
+            "bias": _bias(moments, minimum),
+            "rmsd": _rmsd(moments, minimum),
+            "ubrmsd": _ubrmsd(moments, minimum),
+            "r": r,
+            "r_low": low,
+            "r_high": high,
+            "n_effective": effective,
+            "anomaly_r": _anomaly_correlation(m, o, days, minimum_r),
+            "kge": _kling_gupta(moments, minimum_r),
+        }
+        return np.stack([parts[name] for name in SCORE_NAMES], axis=-1)
+
+    stacked = xr.apply_ufunc(
+        kernel,
+        model,
+        reference,
+        input_core_dims=[[dim], [dim]],
+        output_core_dims=[["score"]],
+        join="inner",
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"allow_rechunk": True, "output_sizes": {"score": len(SCORE_NAMES)}},
+    )
+    unit = _unit(model, reference)
+    units = {name: unit if name in ("bias", "rmsd", "ubrmsd") else "1" for name in SCORE_NAMES}
+    return xr.Dataset(
+        {
+            name: stacked.isel(score=index).assign_attrs({"units": units[name]} if units[name] else {})
+            for index, name in enumerate(SCORE_NAMES)
+        }
+    )
+
+
+def scores_by(
+    model: xr.DataArray,
+    reference: xr.DataArray,
+    groups: xr.DataArray,
+    *,
+    dim: str = "time",
+    labels: tuple[int, ...] | None = None,
+    minimum: int = MINIMUM_PAIRS,
+    minimum_r: int = MINIMUM_PAIRS_R,
+) -> xr.Dataset:
+    """Scores of each group of times separately, along a new dimension named as `groups` (such as `time.dt.month`).
+
+    groups: (dim,) integers. labels: groups that the result has, in order (default: those that occur); one without a
+    pair is NaN with n = 0.
+    """
+    name = str(groups.name)
+    model, reference, groups = xr.align(model, reference, groups, join="inner")
+    values = groups.values
+    wanted = tuple(int(value) for value in np.unique(values)) if labels is None else labels
+    parts = []
+    for label in wanted:
+        places = np.flatnonzero(values == label)
+        parts.append(
+            scores(
+                model.isel({dim: places}),
+                reference.isel({dim: places}),
+                dim,
+                minimum=minimum,
+                minimum_r=minimum_r,
+            )
+        )
+    return xr.concat(parts, dim=xr.DataArray(list(wanted), dims=name, name=name))
+
+
+def scores_by_month(model: xr.DataArray, reference: xr.DataArray, dim: str = "time") -> xr.Dataset:
+    """Scores per calendar month (`month` 1..12), all years together."""
+    month = xr.align(model[dim], reference[dim], join="inner")[0].dt.month.rename("month")
+    return scores_by(model, reference, month, dim=dim, labels=tuple(range(1, 13)))
+
+
+SEASONS = ("DJF", "MAM", "JJA", "SON")
+
+
+def scores_by_season(model: xr.DataArray, reference: xr.DataArray, dim: str = "time") -> xr.Dataset:
+    """Scores per meteorological season (`season` 0..3 as in `SEASONS`), all years together."""
+    month = xr.align(model[dim], reference[dim], join="inner")[0].dt.month
+    return scores_by(model, reference, ((month % 12) // 3).rename("season"), dim=dim, labels=(0, 1, 2, 3))
+
+
+def normalised_information_contribution(
+    score: xr.DataArray, open_loop: xr.DataArray, *, perfect: float
+) -> xr.DataArray:
+    """What part of the open loop's distance to a perfect score an experiment takes away: 1 all, 0 none, below 0 worse.
+
+    (score - open_loop) / (perfect - open_loop), with `perfect` 1 for correlations and efficiencies, 0 for RMSD. Kumar
+    et al. (2009), doi:10.1175/2009JHM1114.1. NaN where the open loop is perfect already.
+    """
+    distance = perfect - open_loop
+    return ((score - open_loop) / distance.where(distance != 0.0)).rename("nic").assign_attrs(units="1")
+
+
+def by_dominant_patch(score: xr.DataArray, patch_fraction: xr.DataArray) -> xr.Dataset:
+    """Number of cells, median and quartiles of a per-cell score over the cells of each dominant patch.
+
+    score: (..., cell); patch_fraction: (cell, patch). Result: (..., patch) with `cells`, `median`, `q25`, `q75`.
+    """
+    dominant = patch_fraction.fillna(0.0).argmax("patch")
+    parts = []
+    for patch in range(patch_fraction.sizes["patch"]):
+        chosen = score.isel(cell=np.flatnonzero(dominant.values == patch))
+        if not chosen.sizes["cell"]:
+            chosen = score.isel(cell=[0]).where(False)
+        ordered = np.sort(chosen.transpose(..., "cell").values, axis=-1)  # NaN last
+        dims = [dim for dim in score.dims if dim != "cell"]
+        number = np.isfinite(ordered).sum(axis=-1)
+        quantiles = {name: _quantile(ordered, number, q) for name, q in (("q25", 0.25), ("median", 0.5), ("q75", 0.75))}
+        parts.append(
+            xr.Dataset({"cells": (dims, number)} | {name: (dims, values) for name, values in quantiles.items()})
+        )
+    result = xr.concat(parts, dim="patch", coords="minimal", compat="override")
+    return result.assign_coords(patch=np.arange(1, len(parts) + 1)).transpose(..., "patch")
+
+
+def _quantile(ordered: FloatArray, number: NDArray[np.int64], q: float) -> FloatArray:
+    """Linear quantile of the first `number` values of each sorted row; NaN without any."""
+    place = q * np.maximum(number - 1, 0)
+    low = np.floor(place).astype(np.int64)
+    high = np.minimum(low + 1, np.maximum(number - 1, 0))
+    below = np.take_along_axis(ordered, low[..., None], axis=-1)[..., 0]
+    above = np.take_along_axis(ordered, high[..., None], axis=-1)[..., 0]
+    return np.where(number > 0, below + (place - low) * (above - below), np.nan)
