@@ -1,1 +1,32 @@
 """Ingestion: product files as their providers ship them, to datasets in the store's form. One module a source."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.ingest.inspect import Report
+    from pipeline.ingest.write import Ingested
+    from pipeline.location import Location
+
+__all__ = ["inspect_file", "run_ingest", "source_names"]
+
+
+def run_ingest(source: str, config_path: Path, store: "Location | None" = None) -> "tuple[Ingested, ...]":
+    """Runs `ldas ingest SOURCE --config FILE`; see `pipeline.ingest.run.run_ingest`."""
+    from pipeline.ingest import run  # the readers import much; `ldas --help` must not
+
+    return run.run_ingest(source, config_path, store)
+
+
+def inspect_file(path: Path) -> "Report":
+    """What a product file holds, or why it is not one; see `pipeline.ingest.inspect.inspect_file`."""
+    from pipeline.ingest import inspect
+
+    return inspect.inspect_file(path)
+
+
+def source_names() -> dict[str, str]:
+    """Names of the sources, each with one line of what it reads."""
+    from pipeline.ingest import run
+
+    return {name: source.text for name, source in run.SOURCES.items()}

@@ -60,6 +60,7 @@ HOUR_S = 3600
 class AlmaConfig(ForcingConfig, FilesConfig):
     """`ldas ingest alma`."""
 
+    snow: SnowRule = Field(default=SnowRule(), description="used where the file has no snowfall")
     utc_offset_h: float = Field(
         default=0.0, ge=-12, le=14, description="hours that the file's clock is ahead of UTC (PLUMBER2: local time)"
     )
@@ -252,8 +253,7 @@ def _completed(dataset: xr.Dataset, config: AlmaConfig, where: Path) -> xr.Datas
     if "Snowf" not in added:
         total, temperature = added["Rainf"], added["Tair"].to_numpy()
         hour = 0.5 * (np.concatenate([temperature[:1], temperature[:-1]]) + temperature)
-        snow: SnowRule = config.snow
-        solid = total * physics.snow_fraction(hour, snow.all_snow_below, snow.all_rain_above)
+        solid = total * physics.snow_fraction(hour, config.snow.all_snow_below, config.snow.all_rain_above)
         added["Snowf"], added["Rainf"] = solid, total - solid
     if "CO2air" not in added or added["CO2air"].attrs.get("units") == "ppm":
         if "CO2air" in added:

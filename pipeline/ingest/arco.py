@@ -48,7 +48,7 @@ def read(cells: Cells, config: ArcoConfig) -> xr.Dataset:
     """
     if config.period.start is None or config.period.end is None:
         raise IngestError("arco: `period` needs start and end, because the archive holds the whole globe since 1940")
-    dataset = open_archive(config)
+    dataset = open_archive(config.url, config.url_options, config.timeout_s)
     where = Path(config.url).name
     _check_span(dataset, config, config.url)
     start, end = np.datetime64(config.period.start, "ns"), np.datetime64(config.period.end, "ns")
@@ -63,9 +63,9 @@ def read(cells: Cells, config: ArcoConfig) -> xr.Dataset:
     return era5.at_cells(fields, cells, config, config.url)
 
 
-def open_archive(config: ArcoConfig) -> xr.Dataset:
+def open_archive(url: str, options: Mapping[str, Any], timeout_s: float) -> xr.Dataset:
     """The archive as a lazy dataset of the variables in `NAMES`; IngestError when it does not answer in time."""
-    location = Location(config.url, config.url_options)  # refuses credentials and unsafe protocols
+    location = Location(url, dict(options))  # refuses credentials and unsafe protocols
     wanted = [name for names, _ in NAMES.values() for name in names]
 
     def opened() -> xr.Dataset:
@@ -77,7 +77,7 @@ def open_archive(config: ArcoConfig) -> xr.Dataset:
         )
         return dataset[[name for name in wanted if name in dataset]].assign_attrs(dataset.attrs)
 
-    return _within(config.timeout_s, opened, config.url)
+    return _within(timeout_s, opened, url)
 
 
 def _within(seconds: float, function: Callable[[], xr.Dataset], url: str) -> xr.Dataset:

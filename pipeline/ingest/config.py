@@ -145,7 +145,6 @@ class ForcingConfig(IngestConfig):
 
     period: Period = Period()
     gaps: GapPolicy = GapPolicy()
-    snow: SnowRule = SnowRule()
     out_of_range: Literal["raise", "missing"] = Field(
         default="raise",
         description="a value outside the registry's range stops the ingest, or is missing and falls to `gaps`",

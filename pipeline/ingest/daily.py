@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
+from pydantic import Field
 
 from pipeline import registry
 from pipeline.ingest import physics
-from pipeline.ingest.config import DisaggregationOptions, Place
+from pipeline.ingest.config import DisaggregationOptions, FilesConfig, ForcingConfig, Place
 from pipeline.ingest.errors import IngestError
 
 Array = npt.NDArray[np.float64]
@@ -71,6 +72,31 @@ WIND_MAXIMUM_SOLAR_H = 14.5  # May 2012 at Puechabon
 WET_HOURS_AT_1_MM = 3.0  # wet hours of a day grow as 3 sqrt(P / mm): HAPEX-MOBILHY 1986, Caumont
 WET_HOURS_SPREAD = 0.4  # standard deviation of the logarithm of the number of wet hours
 HOURS_PER_SPELL = 3.0  # mean length of a spell of wet hours, HAPEX-MOBILHY 1986
+
+
+class DailyConfig(ForcingConfig, FilesConfig):
+    """`ldas ingest daily`: one FLUXNET daily table."""
+
+    place: Place
+    options: DisaggregationOptions = DisaggregationOptions()
+    max_gap_days: int = Field(default=0, ge=0, description="longest gap in days that is interpolated, but for rain")
+
+
+def read(paths: list[Path], config: DailyConfig) -> xr.Dataset:
+    """Hourly forcing over (time, cell = 1) in the configured period; see `fluxnet_daily_forcing`."""
+    if len(paths) != 1:
+        raise IngestError(f"daily reads one table of one site, {len(paths)} files were given")
+    forcing = fluxnet_daily_forcing(paths[0], config.place, config.options, config.max_gap_days)
+    start, end = config.period.start, config.period.end
+    chosen = forcing.sel(
+        time=slice(
+            None if start is None else np.datetime64(start, "ns"), None if end is None else np.datetime64(end, "ns")
+        )
+    )
+    if not chosen.sizes["time"]:
+        times = forcing["time"].to_numpy()
+        raise IngestError(f"{paths[0]}: the table covers {times[0]} to {times[-1]}, nothing of the period")
+    return chosen
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import xarray as xr
 from pydantic import Field
 
 from pipeline.ingest import files, forcing_fields
-from pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, GapPolicy, Period, SnowRule
+from pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, SnowRule
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.forcing_fields import Fields
 from pipeline.ingest.grid import Cells
@@ -46,6 +46,7 @@ class GriddedForcingConfig(ForcingConfig):
     """What ERA5's files and archives share."""
 
     cells: CellsConfig
+    snow: SnowRule = SnowRule()
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
     radiation: Literal["centred", "hour_mean"] = Field(
         default="centred",
@@ -80,15 +81,12 @@ def read(paths: list[Path], cells: Cells, config: GriddedForcingConfig, accumula
 
 def at_cells(fields: Fields, cells: Cells, config: GriddedForcingConfig, where: object) -> xr.Dataset:
     """The shared work of `forcing_fields.forcing_at_cells` with the choices of a configuration."""
-    period: Period = config.period
-    policy: GapPolicy = config.gaps
-    snow: SnowRule = config.snow
     return forcing_fields.forcing_at_cells(
         fields,
         cells,
-        period=period,
-        policy=policy,
-        snow=snow,
+        period=config.period,
+        policy=config.gaps,
+        snow=config.snow,
         co2_ppm=config.co2_ppm,
         method=config.interpolation,
         radiation=config.radiation,

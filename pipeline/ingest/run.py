@@ -1,0 +1,198 @@
+"""`ldas ingest <source> --config FILE`: configuration to reader to store, one entry a source."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import xarray as xr
+
+from pipeline.ingest import (
+    alma,
+    arco,
+    ascat,
+    cgls,
+    collocated,
+    daily,
+    era5,
+    files,
+    forcing_fields,
+    grid,
+    ismn,
+    land,
+    modis,
+    surfex,
+)
+from pipeline.ingest.config import CellsConfig, FilesConfig, IngestConfig
+from pipeline.ingest.errors import IngestError
+from pipeline.ingest.grid import Cells
+from pipeline.ingest.write import Ingested, Origin, write, write_forcing
+from pipeline.location import Location
+from pipeline.store import has_group, open_dataset, open_store
+from pipeline.yaml_file import load_model
+
+
+@dataclass(frozen=True)
+class Job:
+    """One ingest that is about to run: where its files are and where its result goes."""
+
+    source: str
+    config_path: Path
+    location: Location
+
+    @property
+    def folder(self) -> Path:
+        """Folder that paths in the configuration are relative to."""
+        return self.config_path.resolve().parent
+
+    def paths(self, config: FilesConfig) -> list[Path]:
+        """The files of the configuration."""
+        return files.expand(config.files, self.folder)
+
+    def origin(self, config: IngestConfig, paths: list[Path]) -> Origin:
+        """Origin of data from these files."""
+        return Origin.of_files(self.source, self.config_path, config, paths)
+
+    def cells(self, config: CellsConfig) -> Cells:
+        """The target cells."""
+        group = config.from_group
+        if group is None or not self.location.exists() or not has_group(open_store(self.location), group):
+            return grid.target_cells(config)
+        return grid.target_cells(config, open_dataset(self.location, group))
+
+    def put(self, dataset: xr.Dataset, group: str, config: IngestConfig, paths: list[Path]) -> Ingested:
+        """Writes a small dataset."""
+        return write(dataset, group, self.location, config, self.origin(config, paths))
+
+
+def _era5(job: Job, config: era5.Era5Config) -> list[Ingested]:
+    paths = job.paths(config)
+    dataset = era5.read(paths, job.cells(config.cells), config, config.accumulation)
+    forcing_fields.require_complete(dataset, "era5")
+    return [write_forcing(dataset, "forcing", job.location, config, job.origin(config, paths))]
+
+
+def _arco(job: Job, config: arco.ArcoConfig) -> list[Ingested]:
+    dataset = arco.read(job.cells(config.cells), config)
+    origin = Origin(
+        job.source,
+        f"ldas ingest {job.source} --config {job.config_path.name}",
+        {config.url: "archive: not checksummed"},
+        config.model_dump(mode="json"),
+    )
+    return [write_forcing(dataset, "forcing", job.location, config, origin)]
+
+
+def _alma(job: Job, config: alma.AlmaConfig) -> list[Ingested]:
+    paths = job.paths(config)
+    dataset = alma.read(paths, config)
+    return [write_forcing(dataset, "forcing", job.location, config, job.origin(config, paths))]
+
+
+def _daily(job: Job, config: daily.DailyConfig) -> list[Ingested]:
+    paths = job.paths(config)
+    dataset = daily.read(paths, config)
+    return [write_forcing(dataset, "forcing", job.location, config, job.origin(config, paths))]
+
+
+def _ascat(job: Job, config: ascat.AscatConfig) -> list[Ingested]:
+    paths = job.paths(config)
+    dataset = ascat.read(paths, job.cells(config.cells), config, job.folder)
+    return [job.put(dataset, f"observations/{config.group or config.quantity}", config, paths)]
+
+
+def _cgls(job: Job, config: cgls.CglsConfig) -> list[Ingested]:
+    paths = job.paths(config)
+    dataset = cgls.read(paths, job.cells(config.cells), config)
+    name = config.group or cgls.product_of(config.variable).observation
+    return [job.put(dataset, f"observations/{name}", config, paths)]
+
+
+def _modis(job: Job, config: modis.ModisConfig) -> list[Ingested]:
+    paths = job.paths(config)
+    dataset = modis.read(paths, job.cells(config.cells), config)
+    return [job.put(dataset, f"observations/{config.group}", config, paths)]
+
+
+def _ismn(job: Job, config: ismn.IsmnConfig) -> list[Ingested]:
+    paths = job.paths(config)
+    dataset = ismn.read(paths, config)
+    return [job.put(dataset, f"insitu/{dataset.attrs['network']}", config, paths)]
+
+
+def _land(job: Job, config: land.LandConfig) -> list[Ingested]:
+    paths = land.input_files(config, job.folder)
+    dataset = land.read(job.cells(config.cells), config, job.folder)
+    return [job.put(dataset, "land", config, paths)]
+
+
+def _surfex_land(job: Job, config: surfex.SurfexLandConfig) -> list[Ingested]:
+    paths = job.paths(config)
+    if len(paths) != 1:
+        raise IngestError(f"surfex-land reads one PGD file, {len(paths)} were given")
+    return [job.put(surfex.read_land(paths[0], config, job.folder), "land", config, paths)]
+
+
+def _surfex_run(job: Job, config: surfex.SurfexRunConfig) -> list[Ingested]:
+    paths = job.paths(config)
+    return [job.put(surfex.read_run(paths, config, job.folder), f"runs/{config.run}", config, paths)]
+
+
+def _collocated(job: Job, config: collocated.CollocatedConfig) -> list[Ingested]:
+    paths = job.paths(config)
+    run, observed = collocated.read(paths, config)
+    return [
+        job.put(run, f"runs/{config.run}", config, paths),
+        job.put(observed, f"observations/{config.observation}", config, paths),
+    ]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source: what it reads, its configuration, and the function that runs it."""
+
+    text: str
+    config: type[IngestConfig]
+    run: Callable[..., list[Ingested]]
+
+
+SOURCES: dict[str, Source] = {
+    "era5": Source("ERA5 NetCDF or GRIB from the Climate Data Store", era5.Era5Config, _era5),
+    "arco": Source("the analysis-ready ERA5 Zarr archive in the cloud", arco.ArcoConfig, _arco),
+    "alma": Source("forcing with ALMA names: PLUMBER2, FLUXNET, SURFEX text tables", alma.AlmaConfig, _alma),
+    "daily": Source("FLUXNET daily records, disaggregated to hours", daily.DailyConfig, _daily),
+    "ascat": Source("ASCAT backscatter and soil moisture: H SAF, EUMETSAT", ascat.AscatConfig, _ascat),
+    "cgls": Source("Copernicus Global Land SWI, SSM, LAI", cgls.CglsConfig, _cgls),
+    "modis": Source("MODIS leaf area index", modis.ModisConfig, _modis),
+    "ismn": Source("in situ soil moisture of the ISMN", ismn.IsmnConfig, _ismn),
+    "land": Source("patch fractions, texture, elevation, masks from maps", land.LandConfig, _land),
+    "surfex-land": Source("land from a SURFEX PGD file", surfex.SurfexLandConfig, _surfex_land),
+    "surfex-run": Source("ISBA outputs as a run", surfex.SurfexRunConfig, _surfex_run),
+    "collocated": Source("tables of ASCAT backscatter with ISBA states", collocated.CollocatedConfig, _collocated),
+}
+
+
+def run_ingest(source: str, config_path: Path, store: Location | None = None) -> tuple[Ingested, ...]:
+    """Runs one ingest and says what it wrote.
+
+    :param source: a name of `SOURCES`
+    :param store: instead of the configuration's `store`, as an experiment gives its own
+    :raises IngestError: unknown source, no store, or anything in the files that cannot be used
+    :raises ConfigurationError: a configuration that is not valid
+    :raises StoreError: a group that is there already, or times that overlap
+    """
+    if source not in SOURCES:
+        near = difflib.get_close_matches(source, SOURCES, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise IngestError(f"unknown source {source!r}{hint} Known: {', '.join(SOURCES)}")
+    entry = SOURCES[source]
+    config_path = Path(config_path)
+    config = load_model(config_path, entry.config)
+    if store is None:
+        if config.store is None:
+            raise IngestError(f"{config_path}: no `store` is given: where should the data go?")
+        url = config.store.url
+        if "://" not in url and not Path(url).expanduser().is_absolute():
+            url = str(config_path.resolve().parent / url)
+        store = Location(url, dict(config.store.options))
+    return tuple(entry.run(Job(source, config_path, store), config))
