@@ -15,16 +15,17 @@ from landmodel import State
 from pipeline import ledger
 from pipeline.cluster import connected
 from pipeline.config import ClusterConfig, ExperimentConfig
+from pipeline.demo import FIRST_DAY, make_synthetic_store
 from pipeline.engine import check_experiment, experiment_status, run_experiment
 from pipeline.errors import ConfigurationError, StoreError
 from pipeline.execution import run_stage
 from pipeline.ledger import Block
+from pipeline.location import Location
 from pipeline.restart import columns_of, read_restart, restart_path
 from pipeline.stages.base import prepare
 from pipeline.stages.build import build_stages
 from pipeline.stages.land import LandStage
 from pipeline.store import array_hashes, open_store, read_region
-from tests.pipeline.small_store import FIRST_DAY, make_small_store
 from tests.pipeline.toy import Silence
 
 CELLS = 4
@@ -62,7 +63,7 @@ def run(config: ExperimentConfig, client: Client) -> None:
 def truth(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of an uninterrupted run."""
     path = tmp_path_factory.mktemp("truth") / "store"
-    make_small_store(str(path), cells=CELLS, days=24)
+    make_synthetic_store(Location(str(path)), cells=CELLS, days=24)
     run(experiment(path), client)
     return path
 
@@ -108,7 +109,7 @@ def test_opens_as_a_tree_with_attributes(truth: Path) -> None:
 @pytest.mark.parametrize(("cells", "days"), [(1, 10), (64, 10), (2, 24), (3, 7)])
 def test_bit_identical_blocks_and_periods(truth: Path, client: Client, tmp_path: Path, cells: int, days: int) -> None:
     path = tmp_path / "store"
-    make_small_store(str(path), cells=CELLS, days=24)
+    make_synthetic_store(Location(str(path)), cells=CELLS, days=24)
     run(experiment(path, execution={"cells_per_block": cells, "days_per_period": days}), client)
     expected, found = hashes(truth), hashes(path)
     common = set(expected) & set(found)  # other periods, other restarts; the last and the chosen one are common
@@ -119,7 +120,7 @@ def test_bit_identical_blocks_and_periods(truth: Path, client: Client, tmp_path:
 
 def test_bit_identical_after_extending(truth: Path, client: Client, tmp_path: Path) -> None:
     path = tmp_path / "store"
-    make_small_store(str(path), cells=CELLS, days=24)
+    make_synthetic_store(Location(str(path)), cells=CELLS, days=24)
     run(experiment(path, period={"start": "2007-01-01", "end": "2007-01-16"}), client)
     run(experiment(path), client)
     assert hashes(path) == hashes(truth)
@@ -174,7 +175,7 @@ def test_a_cell_whose_state_is_lost_is_set_aside_alone(
 ) -> None:
     """Cell 2 turns non-finite in the second period: NaN from there on, its last good restart is kept."""
     path = tmp_path / "store"
-    make_small_store(str(path), cells=CELLS, days=24)
+    make_synthetic_store(Location(str(path)), cells=CELLS, days=24)
     whole = LandStage.run_model
 
     def failing(self: LandStage, parameters: Any, state: State, forcing: Any, start: Any, *rest: Any) -> Any:
@@ -205,7 +206,7 @@ def test_a_cell_whose_state_is_lost_is_set_aside_alone(
 
 def test_spin_up_stops_each_cell_by_its_own_drift(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "store"
-    make_small_store(str(path), cells=2, days=366)
+    make_synthetic_store(Location(str(path)), cells=2, days=366)
     settings = {"year": 2007, "repetitions": 4, "soil_water_drift_kg_m2": 8.0, "biomass_drift_kg_m2": 1.0}
     period = {"start": "2007-01-01", "end": "2007-01-02"}
     config = experiment(path, spin_up=settings, period=period, open_loop={})
@@ -222,7 +223,7 @@ def test_spin_up_stops_each_cell_by_its_own_drift(client: Client, tmp_path: Path
             assert drift[-1] < 8.0
         assert (water[used[cell] - 1 :, cell] == water[-1, cell]).all()
     alone = tmp_path / "alone"
-    make_small_store(str(alone), cells=2, days=366)
+    make_synthetic_store(Location(str(alone)), cells=2, days=366)
     run(
         experiment(
             alone,
@@ -250,7 +251,7 @@ def test_check_tells_what_is_wrong_before_any_computation(truth: Path) -> None:
 
 def test_check_names_texture_outside_its_range(tmp_path: Path) -> None:
     path = tmp_path / "store"
-    make_small_store(str(path), cells=2, days=3)
+    make_synthetic_store(Location(str(path)), cells=2, days=3)
     clay = open_store(str(path), "a")["land/clay"]
     assert isinstance(clay, zarr.Array)
     clay[1] = 37.0
@@ -263,7 +264,7 @@ def test_check_names_texture_outside_its_range(tmp_path: Path) -> None:
 
 def test_forcing_that_ends_too_early_fails_before_running(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "store"
-    make_small_store(str(path), cells=2, days=5)
+    make_synthetic_store(Location(str(path)), cells=2, days=5)
     stage = next(build_stages(experiment(path)))
     prepare(stage)
     outcome = run_stage(stage, client, window=4, retries=0, listener=Silence())
@@ -272,7 +273,7 @@ def test_forcing_that_ends_too_early_fails_before_running(client: Client, tmp_pa
 
 def test_run_experiment_and_status(tmp_path: Path) -> None:
     path = tmp_path / "store"
-    make_small_store(str(path), cells=2, days=5)
+    make_synthetic_store(Location(str(path)), cells=2, days=5)
     config = experiment(path, period={"start": "2007-01-01", "end": "2007-01-05"}, open_loop={})
     with pytest.raises(StoreError, match="nothing has been run"):
         experiment_status(experiment(tmp_path / "none"))

@@ -1,0 +1,301 @@
+"""The command line: `ldas`. Each command imports what it needs when it is called, so that help and errors come at once.
+
+Exit status: 0 done; 1 a mistake in this software; 2 wrong input, said in one message; 3 the run is done, but blocks or
+cells were set aside; 130 interrupted.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipeline.config import ExperimentConfig
+
+app = typer.Typer(
+    name="ldas",
+    help="Open land data assimilation: from forcing and observations to analyses, scores and a report.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+Experiment = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="Experiment file")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON too")]
+WRONG_INPUT, INCOMPLETE, INTERRUPTED = 2, 3, 130
+_STATES = {"ok": "green", "missing": "yellow", "wrong": "red"}
+
+
+def main() -> None:
+    """Entry point: errors of the user's input become one message and exit status 2, never a traceback."""
+    # Before numpy and numba are imported: a task is one thread, several tasks run side by side.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    try:
+        app()
+    except KeyboardInterrupt:
+        _stderr().print("interrupted; what the ledger has as done is safe")
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        sys.exit(_report_error(error))
+
+
+def _report_error(error: Exception) -> int:
+    from landmodel.errors import LdasError
+
+    if isinstance(error, LdasError):
+        _stderr().print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        return WRONG_INPUT
+    with tempfile.NamedTemporaryFile("w", prefix="ldas-error-", suffix=".txt", delete=False, encoding="utf-8") as file:
+        traceback.print_exception(error, file=file)
+    text = (
+        f"error: {type(error).__name__}: {error}\nThis is a mistake in ldas, not in your input: {file.name} has details"
+    )
+    _stderr().print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+    return 1
+
+
+def _stderr() -> Console:
+    return Console(stderr=True)
+
+
+def _write_json(path: Path | None, content: Any) -> None:
+    from pipeline.errors import PipelineError
+
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=True) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise PipelineError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def _load(path: Path, cluster: "dict[str, Any] | None" = None) -> "ExperimentConfig":
+    """The experiment, with the cluster settings that were given as options."""
+    from pipeline.config import ClusterConfig, load_experiment
+    from pipeline.yaml_file import validate
+
+    config = load_experiment(path)
+    given = {name: value for name, value in (cluster or {}).items() if value is not None}
+    if not given:
+        return config
+    stored = config.execution.cluster.model_dump()
+    chosen: ClusterConfig = validate({**stored, **given}, ClusterConfig, source="command line")
+    execution = config.execution.model_copy(update={"cluster": chosen})
+    return config.model_copy(update={"execution": execution})
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Show the version")] = False) -> None:
+    if version:
+        from pipeline.provenance import code_version
+
+        print(code_version())
+        raise typer.Exit
+
+
+@app.command()
+def check(experiment: Experiment, json_file: JsonFile = None) -> None:
+    """Everything but the compute: configuration, inputs, their span, an earlier run with other settings."""
+    from pipeline.engine import check_experiment
+
+    rows = check_experiment(_load(experiment))
+    table = Table("what", "state", "detail")
+    for row in rows:
+        table.add_row(row.what, f"[{_STATES[row.state]}]{row.state}[/]", row.detail)
+    Console().print(table)
+    _write_json(json_file, [vars(row) for row in rows])
+    if any(row.state != "ok" for row in rows):
+        raise typer.Exit(WRONG_INPUT)
+
+
+@app.command()
+def run(
+    experiment: Experiment,
+    address: Annotated[str | None, typer.Option(help="Scheduler to use instead, such as tcp://host:8786")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Number of workers")] = None,
+    processes: Annotated[bool | None, typer.Option(help="Local workers as processes or as threads")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Run an experiment, or go on where it stopped."""
+    from pipeline.engine import run_experiment
+    from pipeline.progress import ProgressDisplay
+
+    kind = "address" if address else None
+    config = _load(experiment, {"kind": kind, "address": address, "workers": workers, "processes": processes})
+    with ProgressDisplay() as display:
+        result = run_experiment(config, display, message=display.message)
+    _write_json(json_file, {name: vars(outcome) for name, outcome in result.outcomes.items()})
+    if not result.complete:
+        for name, outcome in result.outcomes.items():
+            if not outcome.complete:
+                _stderr().print(
+                    f"{name}: {len(outcome.failures)} blocks and {outcome.cells_set_aside} cells were set aside; "
+                    f"`ldas status {experiment}` tells why"
+                )
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command()
+def status(experiment: Experiment, json_file: JsonFile = None) -> None:
+    """What is done, running, failed and set aside."""
+    from pipeline.engine import experiment_status
+
+    rows = experiment_status(_load(experiment))
+    table = Table("run", "tasks", "done", "started", "failed", "cells set aside")
+    for row in rows:
+        numbers = (row.tasks, row.done, row.started, row.failed, row.cells_set_aside)
+        table.add_row(row.name, *(str(number) for number in numbers))
+    Console().print(table)
+    for row in rows:
+        for block, message in row.failures.items():
+            Console().print(f"{row.name}, block {block}: {message}", markup=False, highlight=False, soft_wrap=True)
+    _write_json(json_file, [row.as_dict() for row in rows])
+
+
+@app.command()
+def report(
+    run_url: Annotated[str, typer.Argument(metavar="RUN", help="Store of the run (folder or URL), or experiment file")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report (default: `report` beside a local store)")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Tables, figures and a page from any run."""
+    from pipeline.report import write_report
+
+    url = _load(Path(run_url)).store.url if run_url.endswith((".yaml", ".yml")) else run_url
+    write_report(url, out=out, json_path=json_file)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the store and the report")] = Path("demo"),
+    json_file: JsonFile = None,
+) -> None:
+    """A synthetic example from spin-up to report, in a few minutes and without any data."""
+    from pipeline.demo import run_demo
+    from pipeline.progress import ProgressDisplay
+
+    with ProgressDisplay() as display:
+        figures = run_demo(out, display, message=display.message)
+    _write_json(json_file, figures)
+
+
+@app.command()
+def site(
+    case: Annotated[Path, typer.Argument(metavar="CASE.yaml", help="Site file")],
+    out: Annotated[Path, typer.Option(help="NetCDF file to write")],
+) -> None:
+    """Run the land model at one site from its own forcing file."""
+    from pipeline.site import run_site
+
+    run_site(case, out)
+
+
+@app.command()
+def conformance(
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Folder with cases.json")] = None,
+    json_file: JsonFile = None,
+    docs: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table as Markdown")] = None,
+) -> None:
+    """Compare the land model with reference runs of SURFEX."""
+    from pipeline.cluster import usable_cores
+    from pipeline.conformance import default_folder, run_conformance
+
+    run_conformance(folder or default_folder(), json_file, docs, threads=usable_cores())
+
+
+@app.command()
+def ingest(
+    source: Annotated[str, typer.Argument(help="Source, or `inspect` to see what a file holds")],
+    file: Annotated[Path | None, typer.Argument(help="Product file, for `inspect`")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration of the ingestion")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Bring product files into the store, or look into one: ingest SOURCE --config FILE, ingest inspect FILE."""
+    from pipeline.errors import ConfigurationError
+    from pipeline.ingest import inspect_file, run_ingest
+
+    if source == "inspect":
+        if file is None:
+            raise ConfigurationError("ldas ingest inspect needs the file to look into")
+        inspect_file(file, json_path=json_file)
+        return
+    if config is None or file is not None:
+        raise ConfigurationError(f"ldas ingest {source} needs --config FILE, and no other argument")
+    run_ingest(source, config)
+
+
+@app.command()
+def train(
+    table: Annotated[list[Path], typer.Option(help="NetCDF table of one cell; give it again for more cells")],
+    train_window: Annotated[str, typer.Option("--train", help="Years of training")] = "2007-2013",
+    test_window: Annotated[str, typer.Option("--test", help="Years of the test")] = "2014-2016",
+    predictors: Annotated[str, typer.Option(help="Predictor names, separated by commas")] = "WG2,TG2,LAI",
+    aggregation: Annotated[Literal["daily", "overpass"], typer.Option(help="Daily means or single passes")] = "daily",
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings with consecutive seeds")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="First seed")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs")] = 250,
+    hidden: Annotated[str, typer.Option(help="Neurons of each hidden layer, separated by commas")] = "40",
+    store: Annotated[str | None, typer.Option(help="Store to write the operator to")] = None,
+    name: Annotated[str, typer.Option(help="Name of the operator in the store")] = "sigma40",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a stored operator of that name")] = False,
+    keras: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write a .keras file per cell")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Train neural observation operators from tables of collocated model states and observations."""
+    from operators.options import NeuralOptions
+    from pipeline.errors import ConfigurationError
+    from pipeline.training import run_training_command
+
+    try:
+        layers = tuple(int(word) for word in hidden.split(","))
+    except ValueError:
+        raise ConfigurationError(
+            f"--hidden {hidden}: whole numbers separated by commas are expected, such as 40,40"
+        ) from None
+    found = run_training_command(
+        table,
+        train=train_window,
+        test=test_window,
+        predictors=tuple(word.strip() for word in predictors.split(",")),
+        aggregation=aggregation,
+        options=NeuralOptions(hidden=layers, epochs=epochs, seed=seed),
+        seeds=seeds,
+        store=store,
+        name=name,
+        replace_stored=replace,
+        keras_folder=keras,
+        json_file=json_file,
+    )
+    print(found.to_text())
+
+
+@app.command()
+def twin(experiment: Experiment) -> None:
+    """Make a twin: synthetic truth and observations, or observations from an existing run."""
+    from pipeline.twin import make_twin
+
+    make_twin(experiment)
+
+
+@app.command()
+def schema(out: Annotated[Path | None, typer.Option(help="File to write")] = None) -> None:
+    """JSON schema of the experiment file, for editors."""
+    from pipeline.config import json_schema
+
+    if out is None:
+        print(json_schema(), end="")
+    else:
+        out.write_text(json_schema(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
