@@ -3,7 +3,7 @@
 from landmodel.compile import cached_entry, science
 from landmodel.constants import GRAVITY, SOIL_LAYERS
 from landmodel.lanes import WIDTH, get, put
-from landmodel.soil_thermal import set_saturated_unfrozen_conductivity
+from landmodel.soil_thermal import set_soil_constants
 from landmodel.step import isba_step
 from landmodel.thermodynamics import air_density, exner
 from landmodel.vegetation import set_surface_from_leaf_area
@@ -51,9 +51,12 @@ def start_block(column, parameters, work):
         layers = int(parameters.moist_layers[lane])
         fewest = min(fewest, layers)
         most = max(most, layers)
+    for layer in range(SOIL_LAYERS - 1):
+        spacing = 0.5 * (get(work.thickness, layer) + get(work.thickness, layer + 1))
+        put(work.inverse_spacing, layer, 1.0 / spacing)
     work.fewest_layers = fewest
     work.most_layers = most
-    set_saturated_unfrozen_conductivity(parameters, work)
+    set_soil_constants(parameters, work)
     set_surface_from_leaf_area(column, parameters, work)
 
 
@@ -97,7 +100,7 @@ def run_blocks(
     """Run blocks of `WIDTH` rows (column x member) through all steps.
 
     `state_rows` (row, value) is updated in place; `parameter_rows` (column, value); `cells` (column,) index the
-    forcing (record, cell, variable); `sun` (step, 4): sine and cosine of the declination and of the hour angle at
+    forcing (record, cell, variable); `sun` (step, 4): sine and cosine of the declination, cosine and sine of the hour angle at
     longitude 0; `day_starts` (step,). `block`: the records state, parameters, air, work, flux; `flat`: the same memory
     as (row, lane). `selections`: rows for means, end values and instants; `outputs` their (time, row, column x member).
     """

@@ -4,7 +4,6 @@ isba_fluxes.F90), in sub-steps of about 300 s."""
 from landmodel.compile import science
 from landmodel.constants import (
     HEAT_CAPACITY_DRY_AIR,
-    MAXIMUM_STOMATAL_RESISTANCE,
     SOIL_LAYERS,
     STEFAN_BOLTZMANN,
     SUBLIMATION_HEAT,
@@ -12,14 +11,16 @@ from landmodel.constants import (
 )
 from landmodel.lanes import any_lane, get, put, where
 from landmodel.surface_exchange import (
+    closed_conductance,
     halstead,
     heat_conductance,
     limit_wet_fraction,
+    open_conductance,
     richardson_number,
     surface_humidity,
     with_dew,
 )
-from landmodel.thermodynamics import saturation_humidity, saturation_humidity_slope
+from landmodel.thermodynamics import saturation_humidity_and_slope
 
 
 @science
@@ -28,9 +29,10 @@ def eliminate_soil(work, substep):
     the start of the step alone; the surface row is the only one that changes between sub-steps."""
     below_slope = get(work.inertia_bare) * 0.0
     below = below_slope
+    per_substep = 1.0 / substep
     for step in range(SOIL_LAYERS - 1):
         layer = SOIL_LAYERS - 1 - step
-        storage = get(work.heat_capacity, layer) * get(work.thickness, layer) / substep
+        storage = get(work.heat_capacity, layer) * get(work.thickness, layer) * per_substep
         above = get(work.conductance, layer - 1)
         inverse = 1.0 / (storage + above + below * (1.0 - below_slope))
         put(work.heat_storage, layer, storage)
@@ -61,7 +63,7 @@ def diffuse_heat(column, work, explicit, coupling):
 
 
 @science
-def energy_substep(column, parameters, air, work, options, substep):
+def energy_substep(column, air, work, options, substep):
     """One sub-step: exchange, linearised implicit surface, soil, fluxes. Source: isba.md 9 and 10.
 
     Adds the fluxes of the snow-free surface (W m-2) to the sums in `work`.
@@ -73,29 +75,43 @@ def energy_substep(column, parameters, air, work, options, substep):
     free = 1.0 - snow
     old = get(column.soil_temperature, 0)
     stomatal = get(work.stomatal_resistance)
-    stress = get(work.soil_moisture_stress)
     wet = get(work.wet_fraction)
 
-    saturated = saturation_humidity(old, get(air.pressure))
-    slope = saturation_humidity_slope(old, get(air.pressure), saturated)
-    liquid, liquid_switch = with_dew(get(work.ground_humidity_liquid), saturated, humidity)
-    frozen, frozen_switch = with_dew(get(work.ground_humidity_frozen), saturated, humidity)
+    saturated, slope = saturation_humidity_and_slope(old, get(air.pressure))
+    ratio = humidity / saturated
+    liquid, liquid_switch = with_dew(get(work.ground_humidity_liquid), saturated, humidity, ratio)
+    frozen, frozen_switch = with_dew(get(work.ground_humidity_frozen), saturated, humidity, ratio)
+    ice_share = get(work.ground_ice_share)
+    ground_humidity = (1.0 - ice_share) * liquid + ice_share * frozen
     evaporating = where(saturated >= humidity, 1.0, 0.0)
-    foliage = halstead(wet, get(column.aerodynamic_resistance), stomatal, stress, evaporating)
-    surface = surface_humidity(
-        fraction, get(column.soil_water, 0), get(column.soil_ice, 0), liquid, frozen, foliage, saturated, humidity
+    foliage = halstead(
+        wet,
+        get(column.aerodynamic_resistance),
+        stomatal,
+        get(work.open_conductance),
+        get(work.closed_conductance),
+        evaporating,
     )
-    resistance = 1.0 / heat_conductance(richardson_number(old, surface, parameters, air, work), work)
+    surface = surface_humidity(fraction, ground_humidity, foliage, saturated, humidity)
+    conductance = heat_conductance(richardson_number(old, surface, work), work)
+    resistance = 1.0 / conductance
+    open_leaves = open_conductance(resistance, stomatal)
+    closed_leaves = closed_conductance(resistance, get(work.soil_moisture_stress))
     put(column.aerodynamic_resistance, 0, resistance)
+    put(work.open_conductance, 0, open_leaves)
+    put(work.closed_conductance, 0, closed_leaves)
     put(work.surface_humidity, 0, surface)
-    foliage = halstead(wet, resistance, stomatal, stress, evaporating)
+    foliage = halstead(wet, resistance, stomatal, open_leaves, closed_leaves, evaporating)
+    transpiring = evaporating * (open_leaves - closed_leaves)
     limited, short = limit_wet_fraction(
-        column, parameters, air, work, options, saturated, resistance, foliage, evaporating
+        column, air, work, options, saturated - humidity, conductance, foliage, transpiring
     )
     if any_lane(short):
         wet = limited
         put(work.wet_fraction, 0, wet)
-        foliage = where(short, halstead(wet, resistance, stomatal, stress, evaporating), foliage)
+        foliage = where(
+            short, halstead(wet, resistance, stomatal, open_leaves, closed_leaves, evaporating), foliage
+        )
     put(work.halstead, 0, foliage)
 
     # vapour coefficients: latent heat times the share of each source, for the saturated and the air humidity
@@ -108,50 +124,40 @@ def energy_substep(column, parameters, air, work, options, substep):
     vapour_air = leaves + ground_liquid + ground_frozen
     vapour_surface = leaves + ground_liquid * liquid + ground_frozen * frozen
 
-    exchange = density / resistance
+    exchange = density * conductance
     composite = get(work.inertia_composite)
     radiative = get(work.emissivity) * STEFAN_BOLTZMANN * (old * old * old)
     absorbed = get(air.shortwave) * (1.0 - get(work.albedo)) + get(work.emissivity) * get(air.longwave)
     evaporation_slope = exchange * vapour_surface * slope
-    a = 1.0 / substep + composite * (
-        free * (4.0 * radiative + exchange * HEAT_CAPACITY_DRY_AIR / get(air.exner_surface)) + evaporation_slope
+    sensible_slope = exchange * HEAT_CAPACITY_DRY_AIR
+    sensible_air = sensible_slope * get(work.exner_temperature)
+    per_substep = 1.0 / substep
+    a = per_substep + composite * (
+        free * (4.0 * radiative + sensible_slope * get(work.inverse_exner)) + evaporation_slope
     )
-    b = 1.0 / substep + composite * (free * 3.0 * radiative + evaporation_slope)
+    b = per_substep + composite * (free * 3.0 * radiative + evaporation_slope)
     c = composite * (
-        free * (exchange * HEAT_CAPACITY_DRY_AIR * get(air.temperature) / get(air.exner_air) + absorbed)
+        free * (sensible_air + absorbed)
         - exchange * (vapour_surface * saturated - vapour_air * humidity)
         + get(work.soil_heat_source, 0)
     )
     # SURFEX couples the soil with the inertia of bare ground (heat is then not conserved over vegetation)
     conduction = get(work.surface_coupling) * get(work.conductance, 0)
-    total = a + conduction
-    diffuse_heat(column, work, (old * b + c) / total, conduction / total)
+    inverse = 1.0 / (a + conduction)
+    diffuse_heat(column, work, (old * b + c) * inverse, conduction * inverse)
 
     new = get(column.soil_temperature, 0)
     at_surface = saturated + slope * (new - old)
     net_radiation = absorbed - radiative * (4.0 * new - 3.0 * old)
-    sensible = (
-        density
-        * HEAT_CAPACITY_DRY_AIR
-        * (new - get(air.temperature) * get(air.exner_surface) / get(air.exner_air))
-        / (resistance * get(air.exner_surface))
-    )
-    bare = 1.0 - fraction
+    sensible = sensible_slope * new * get(work.inverse_exner) - sensible_air
+    bare = (1.0 - fraction) * exchange
     evaporation_ground = (
-        VAPORISATION_HEAT * bare * exchange * (liquid * at_surface - humidity) * (1.0 - frozen_share) * liquid_switch
+        VAPORISATION_HEAT * bare * (liquid * at_surface - humidity) * (1.0 - frozen_share) * liquid_switch
     )
-    sublimation_ground = (
-        SUBLIMATION_HEAT * bare * exchange * (frozen * at_surface - humidity) * frozen_share * frozen_switch
-    )
+    sublimation_ground = SUBLIMATION_HEAT * bare * (frozen * at_surface - humidity) * frozen_share * frozen_switch
     evaporation_canopy = VAPORISATION_HEAT * fraction * foliage * exchange * (at_surface - humidity)
     transpiration = (
-        evaporating
-        * (1.0 - wet)
-        * VAPORISATION_HEAT
-        * fraction
-        * density
-        * (at_surface - humidity)
-        * (1.0 / (resistance + stomatal) - (1.0 - stress) / (resistance + MAXIMUM_STOMATAL_RESISTANCE))
+        VAPORISATION_HEAT * fraction * density * (1.0 - wet) * transpiring * (at_surface - humidity)
     )
     put(work.net_radiation, 0, get(work.net_radiation) + net_radiation)
     put(work.sensible_heat, 0, get(work.sensible_heat) + sensible)
@@ -164,12 +170,16 @@ def energy_substep(column, parameters, air, work, options, substep):
 
 
 @science
-def energy_budget(column, parameters, air, work, options):
+def energy_budget(column, air, work, options):
     """All sub-steps of one ISBA step; the mean fluxes of the snow-free surface (W m-2) are left in `work`."""
     count = options.energy_substeps
     substep = options.step / count
     eliminate_soil(work, substep)
     zero = get(work.inertia_bare) * 0.0
+    put(work.exner_temperature, 0, get(air.temperature) / get(air.exner_air))
+    resistance = get(column.aerodynamic_resistance)
+    put(work.open_conductance, 0, open_conductance(resistance, get(work.stomatal_resistance)))
+    put(work.closed_conductance, 0, closed_conductance(resistance, get(work.soil_moisture_stress)))
     put(work.net_radiation, 0, zero)
     put(work.sensible_heat, 0, zero)
     put(work.ground_evaporation, 0, zero)
@@ -178,7 +188,7 @@ def energy_budget(column, parameters, air, work, options):
     put(work.transpiration, 0, zero)
     put(work.conduction, 0, zero)
     for _ in range(count):
-        energy_substep(column, parameters, air, work, options, substep)
+        energy_substep(column, air, work, options, substep)
     share = 1.0 / count
     put(work.net_radiation, 0, get(work.net_radiation) * share)
     put(work.sensible_heat, 0, get(work.sensible_heat) * share)

@@ -6,7 +6,7 @@ from landmodel.interception import intercept_rain
 from landmodel.lanes import get, maximum, minimum, put, where
 from landmodel.runoff import surface_runoff
 from landmodel.soil_freezing import soil_freezing
-from landmodel.soil_water import set_vapour_diffusivity, soil_water_substep, vapour_pressures
+from landmodel.soil_water import set_vapour_transfer, soil_water_substep, vapour_pressures
 
 
 @science
@@ -50,8 +50,8 @@ def hydrology(column, parameters, air, work, flux, options):
         overflow = overflow + excess
         if number + 1 < count:
             for layer in range(work.most_layers):
-                if work.phase_change[layer] > 0:  # its temperature has moved, and the vapour diffusivity with it
-                    set_vapour_diffusivity(column, air, work, layer)
+                if work.phase_change[layer] > 0:  # its temperature has moved, and the vapour transfer with it
+                    set_vapour_transfer(column, work, layer)
     put(flux.DRAINAGE, 0, drainage * (WATER_DENSITY / count))
     put(flux.OVERFLOW, 0, overflow * (WATER_DENSITY / count))
     put(flux.RUNOFF, 0, get(flux.RUNOFF) + overflow * (WATER_DENSITY / count))

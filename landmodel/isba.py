@@ -17,7 +17,7 @@ from landmodel.lanes import WIDTH
 from landmodel.options import Options
 from landmodel.parameters import Parameters
 from landmodel.state import State, check_state, validate_state
-from landmodel.sun import solar_angles
+from landmodel.sun import sun_of_times
 
 Array = NDArray[np.float64]
 
@@ -129,7 +129,8 @@ class Isba:
         Raises `LandModelError` for forcing, state and times that do not fit, and for a state that leaves the numbers.
         """
         leading = check_state(state, self.parameters.columns)
-        validate_state(state, self.parameters) if not allow_nonfinite else None
+        if not allow_nonfinite:
+            validate_state(state, self.parameters)
         records = _stack_forcing(forcing, int(self.parameters.cell.max()) + 1)
         per_record = _whole(forcing_step_s / step_s, f"forcing_step_s={forcing_step_s} over step_s={step_s}")
         available = (len(records) - 1) * per_record
@@ -147,7 +148,7 @@ class Isba:
         results = schedule.allocate(len(rows))
         arguments = (
             len(rows), members, rows, self.parameters.to_rows(), self.parameters.cell, records, per_record,
-            _sun(times), _starts_of_day(times), _option_record(self.options, step_s, schedule),
+            sun_of_times(times), _starts_of_day(times), _option_record(self.options, step_s, schedule),
         )  # fmt: skip
         blocks = -(-len(rows) // WIDTH)
         edges = np.linspace(0, blocks, max(1, min(threads, blocks)) + 1).astype(int)
@@ -273,20 +274,6 @@ def _stack_forcing(forcing: Forcing, cells: int) -> Array:
             f"{float(stacked[record, cell, variable])!r}; every value must be a number (fill gaps before the run)"
         )
     return stacked
-
-
-def _sun(times: NDArray[np.datetime64]) -> Array:
-    """Sine and cosine of declination and of the hour angle at longitude 0, at every time."""
-    sun = np.empty((len(times), 4))
-    years = times.astype("datetime64[Y]")
-    days = (times.astype("datetime64[D]") - years.astype("datetime64[D]")).astype(np.int64)
-    lengths = ((years + 1).astype("datetime64[D]") - years.astype("datetime64[D]")).astype(np.int64)
-    seconds = (times - times.astype("datetime64[D]")).astype(np.int64)
-    for i, (day, second, length) in enumerate(zip(days, seconds, lengths, strict=True)):
-        declination, equation = solar_angles(float(day), float(second), float(length))
-        angle = np.radians(15.0 * (second / 3600.0 - equation - 12.0))
-        sun[i] = np.sin(declination), np.cos(declination), np.sin(angle), np.cos(angle)
-    return sun[:, [0, 1, 3, 2]].copy()
 
 
 def _starts_of_day(times: NDArray[np.datetime64]) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from landmodel.constants import (
 from landmodel.lanes import exp, get, log, maximum, put, sqrt, where
 from landmodel.snow_cover import BAND_WEIGHTS, optical_grain_size
 from landmodel.surface_exchange import heat_conductance, richardson_number
-from landmodel.thermodynamics import saturation_humidity, saturation_humidity_slope
+from landmodel.thermodynamics import saturation_humidity_and_slope
 
 _THINNEST = 1.0e-4  # m: layers count as at least this thick in the solver (XSNOWDZMIN)
 _EXTINCTION_INFRARED = 2000.0  # m-1
@@ -131,10 +131,9 @@ def snow_energy_budget(column, parameters, air, work, options):
     step = options.step
     old = get(work.snow_temperature, 0)
     pressure = get(air.pressure)
-    humidity = saturation_humidity(old, pressure)
-    slope = saturation_humidity_slope(old, pressure, humidity)
+    humidity, slope = saturation_humidity_and_slope(old, pressure)
     exchange = get(air.density) * heat_conductance(
-        richardson_number(old, humidity, parameters, air, work), work
+        richardson_number(old, humidity, work), work
     )
     eliminate_snow(column, air, work, options)
     thickness = maximum(_THINNEST, get(work.snow_thickness, 0))

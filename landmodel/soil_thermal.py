@@ -40,9 +40,9 @@ def saturated_conductivity(log_solid_conductivity, porosity, frozen):
 
 
 @science
-def thermal_conductivity(water, ice, porosity, dry, saturated, frozen):
+def thermal_conductivity(water, ice, inverse_porosity, dry, saturated, frozen):
     """Thermal conductivity (W m-1 K-1): dry to saturated by the Kersten number."""
-    saturation = minimum(maximum((water + ice) / porosity, 0.1), 1.0)
+    saturation = minimum(maximum((water + ice) * inverse_porosity, 0.1), 1.0)
     kersten = (1.0 - frozen) * (log(saturation) * _PER_LN10 + 1.0) + frozen * saturation
     return kersten * (saturated - dry) + dry
 
@@ -59,12 +59,15 @@ def heat_capacity(water, ice, porosity):
 
 
 @science
-def set_saturated_unfrozen_conductivity(parameters, work):
-    """The conductivity of the saturated unfrozen soil of every layer, constant as long as there is no ice."""
+def set_soil_constants(parameters, work):
+    """What only depends on the soil: the inverse of its porosity and the conductivity of the saturated unfrozen soil,
+    constant as long as there is no ice."""
     for layer in range(SOIL_LAYERS):
         solid = log(get(parameters.solid_conductivity, layer))
         put(work.log_solid_conductivity, layer, solid)
         porosity = get(parameters.porosity, layer)
+        put(work.inverse_porosity, layer, 1.0 / porosity)
+        put(work.inverse_air_space, layer, 1.0 / (porosity - 0.05))
         put(work.saturated_conductivity, layer, saturated_conductivity(solid, porosity, porosity * 0.0))
 
 
@@ -98,6 +101,7 @@ def soil_thermal_properties(column, parameters, work, options):
     moist_layers = get(parameters.moist_layers)
     bottom_ratio = moist_layers * 0.0 + 1.0
     bottom_depth = moist_layers * 0.0
+    half_above = bottom_depth
     for layer in range(SOIL_LAYERS):
         water = get(column.soil_water, layer)
         ice = get(column.soil_ice, layer)
@@ -119,22 +123,21 @@ def soil_thermal_properties(column, parameters, work, options):
                 water = where(below, deep_water, water)
                 ice = where(below, deep_ice, ice)
         saturated = get(work.saturated_conductivity, layer)
-        frozen = frozen_fraction(water, ice)
-        if any_lane(frozen > 0.0):
+        frozen = porosity * 0.0
+        if any_lane(ice > 0.0):
+            frozen = frozen_fraction(water, ice)
             saturated = saturated_conductivity(get(work.log_solid_conductivity, layer), porosity, frozen)
         conductivity = thermal_conductivity(
-            water, ice, porosity, get(parameters.dry_conductivity, layer), saturated, frozen
+            water, ice, get(work.inverse_porosity, layer), get(parameters.dry_conductivity, layer), saturated, frozen
         )
         put(work.conductivity, layer, conductivity)
+        half_resistance = 0.5 * get(work.thickness, layer) / conductivity
+        if layer > 0:
+            put(work.conductance, layer - 1, 1.0 / (half_above + half_resistance))
+        half_above = half_resistance
         put(work.heat_capacity, layer, heat_capacity(water, ice, porosity))
         if layer == 0:
             put(work.frozen_fraction, 0, frozen)
-    for layer in range(SOIL_LAYERS - 1):
-        resistance = 0.5 * (
-            get(work.thickness, layer) / get(work.conductivity, layer)
-            + get(work.thickness, layer + 1) / get(work.conductivity, layer + 1)
-        )
-        put(work.conductance, layer, 1.0 / resistance)
     bare = minimum(_MAXIMUM_INERTIA_COEFFICIENT, 1.0 / (get(work.thickness, 0) * get(work.heat_capacity, 0)))
     vegetation = minimum(
         _MAXIMUM_INERTIA_COEFFICIENT,

@@ -20,8 +20,8 @@ _VAPOUR_DIFFUSIVITY = 2.17e-5  # m2 s-1
 
 @science
 def vapour_pressures(column, air, work):
-    """Saturation pressures (Pa) over the two phases for the vapour transfer, and vapour diffusivity (m2 s-1) of every
-    layer, at the start of the hydrology. SURFEX swaps the phases: `over_water` weighs the ice share."""
+    """Saturation pressures (Pa) over the two phases and factors of the vapour transfer of every layer, at the start of
+    the hydrology. SURFEX swaps the phases: `over_water` weighs the ice share."""
     at_freezing = saturation_vapour_pressure(get(air.pressure) * 0.0 + FREEZING_POINT)
     for layer in range(work.most_layers):
         temperature = get(column.soil_temperature, layer)
@@ -33,14 +33,19 @@ def vapour_pressures(column, air, work):
             over_ice = where(temperature < FREEZING_POINT, over_water, at_freezing)
         put(work.vapour_over_water, layer, over_water)
         put(work.vapour_over_ice, layer, over_ice)
-        set_vapour_diffusivity(column, air, work, layer)
+        set_vapour_transfer(column, work, layer)
 
 
 @science
-def set_vapour_diffusivity(column, air, work, layer):
-    """Diffusivity (m2 s-1) of vapour in air at the temperature of a layer."""
-    log_ratio = log(get(column.soil_temperature, layer)) - _LOG_FREEZING_POINT
-    put(work.vapour_diffusivity, layer, _VAPOUR_DIFFUSIVITY * (1.0e5 / get(air.pressure)) * exp(1.88 * log_ratio))
+def set_vapour_transfer(column, work, layer):
+    """What the vapour conductivity takes from the temperature of a layer: the inverse of Rv T (kg J-1) and the
+    diffusivity (m2 s-1) with all factors of isba.md 11.3 (e) that do not change with the water."""
+    temperature = get(column.soil_temperature, layer)
+    inverse = 1.0 / (GAS_CONSTANT_VAPOUR * temperature)
+    diffusivity = (_VAPOUR_DIFFUSIVITY * 1.0e5) * exp(1.88 * (log(temperature) - _LOG_FREEZING_POINT))
+    put(work.inverse_vapour_energy, layer, inverse)
+    # the air pressure of the numerator cancels that of the diffusivity
+    put(work.vapour_transfer, layer, (0.66 * GRAVITY / WATER_DENSITY) * diffusivity * inverse * inverse)
 
 
 @science
@@ -53,24 +58,14 @@ def vapour_conductivity(column, parameters, air, work, layer, potential, impedan
     dry = (content > MINIMUM_WATER) & (content < get(parameters.field_capacity, layer))
     if not any_lane(dry):
         return porosity * 0.0
-    temperature = get(column.soil_temperature, layer)
-    air_space = minimum((porosity - content) * (1.0 + content / (porosity - 0.05)), porosity)
-    specific = GAS_CONSTANT_VAPOUR * temperature
-    humidity = exp(potential * GRAVITY / specific)
-    frozen = ice / content
-    pressure = humidity * (
-        frozen * get(work.vapour_over_water, layer) + (1.0 - frozen) * get(work.vapour_over_ice, layer)
-    )
-    conductivity = (
-        0.66
-        * get(air.pressure)
-        * get(work.vapour_diffusivity, layer)
-        * air_space
-        * GRAVITY
-        * pressure
-        / ((get(air.pressure) - pressure) * (specific * specific))
-        / WATER_DENSITY
-    )
+    air_space = minimum((porosity - content) * (1.0 + content * get(work.inverse_air_space, layer)), porosity)
+    humidity = exp(potential * GRAVITY * get(work.inverse_vapour_energy, layer))
+    saturated = get(work.vapour_over_ice, layer)
+    if any_lane(ice > 0.0):
+        frozen = ice / content
+        saturated = frozen * get(work.vapour_over_water, layer) + (1.0 - frozen) * saturated
+    pressure = humidity * saturated
+    conductivity = get(work.vapour_transfer, layer) * air_space * pressure / (get(air.pressure) - pressure)
     return where(dry, conductivity * impedance, 0.0)
 
 
@@ -95,7 +90,7 @@ def soil_water_properties(column, parameters, air, work):
     for layer in range(work.most_layers):
         water = get(column.soil_water, layer)
         impedance = get(work.impedance, layer)
-        saturation = minimum(1.0, water / get(work.free_porosity, layer))
+        saturation = minimum(1.0, water * get(work.inverse_free_porosity, layer))
         power = exp(-get(parameters.retention_exponent, layer) * log(saturation))
         potential = get(parameters.entry_potential, layer) * power
         # S^(2b+3) from the same logarithm as S^-b
@@ -147,38 +142,41 @@ def solve_richards(column, parameters, work, substep, evaporation, transpiration
     known = flow_above
     bottom_flow = flow_above
     bottom_first = flow_above
+    per_substep = 1.0 / substep
+    inverse_water = 1.0 / get(column.soil_water, 0)
     for layer in range(layers):
-        water = get(column.soil_water, layer)
         exponent = get(parameters.retention_exponent, layer)
         conductivity = get(work.hydraulic_conductivity, layer)
         lowest = moist == layer + 1.0
         inside = moist > layer
-        steepness = 2.0 * exponent + 3.0
+        steepness = (2.0 * exponent + 3.0) * inverse_water
         flow = -conductivity
-        first = -steepness * conductivity / water
+        first = -steepness * conductivity
         second = flow * 0.0
         if layer + 1 < layers:
-            water_below = get(column.soil_water, layer + 1)
+            # layers below a shallower column hold no water: the floor keeps their unused derivatives finite
+            inverse_below = 1.0 / maximum(get(column.soil_water, layer + 1), 1.0e-12)
             exponent_below = get(parameters.retention_exponent, layer + 1)
-            spacing = 0.5 * (get(work.thickness, layer) + get(work.thickness, layer + 1))
-            potential = get(work.potential, layer)
-            potential_below = get(work.potential, layer + 1)
+            per_spacing = get(work.inverse_spacing, layer)
+            head = get(work.potential, layer) * per_spacing
+            head_below = get(work.potential, layer + 1) * per_spacing
             mean = sqrt(conductivity * get(work.hydraulic_conductivity, layer + 1))
             total = mean + sqrt(get(work.vapour_conductivity, layer) * get(work.vapour_conductivity, layer + 1))
-            gradient = (potential - potential_below) / spacing
-            head_first = -exponent * potential / (water * spacing)
-            head_second = -exponent_below * potential_below / (water_below * spacing)
-            slope_first = 0.5 * steepness * mean / water
-            slope_second = 0.5 * (2.0 * exponent_below + 3.0) * mean / water_below
+            gradient = head - head_below
+            head_first = -exponent * head * inverse_water
+            head_second = -exponent_below * head_below * inverse_below
+            slope_first = 0.5 * steepness * mean
+            slope_second = 0.5 * (2.0 * exponent_below + 3.0) * mean * inverse_below
             flow = where(lowest, flow, -total * gradient - mean)
             first = where(lowest, first, -slope_first * gradient - total * head_first - slope_first)
             second = where(lowest, 0.0, -slope_second * gradient + total * head_second - slope_second)
+            inverse_water = inverse_below
         bottom_flow = where(lowest, flow, bottom_flow)
         bottom_first = where(lowest, first, bottom_first)
         right = flow - flow_above - get(work.uptake_share, layer) * transpiration + get(work.water_source, layer)
         if layer == 0:
             right = right - evaporation
-        diagonal = get(work.thickness, layer) / substep - 0.5 * first + 0.5 * second_above
+        diagonal = get(work.thickness, layer) * per_substep - 0.5 * first + 0.5 * second_above
         lower = 0.5 * first_above
         # below the column: no change
         lower = where(inside, lower, 0.0)
@@ -245,10 +243,15 @@ def soil_water_substep(column, parameters, air, work, substep, infiltration, eva
     for layer in range(layers):
         water = get(column.soil_water, layer)
         ice = get(column.soil_ice, layer)
-        put(work.free_porosity, layer, maximum(MINIMUM_WATER, get(parameters.porosity, layer) - ice))
+        porosity = get(parameters.porosity, layer)
+        inverse = get(work.inverse_porosity, layer)
         impedance = water * 0.0 + 1.0
         if any_lane(ice > 0.0):
             impedance = ice_impedance(water, ice)
+            porosity = maximum(MINIMUM_WATER, porosity - ice)
+            inverse = 1.0 / porosity
+        put(work.free_porosity, layer, porosity)
+        put(work.inverse_free_porosity, layer, inverse)
         put(work.impedance, layer, impedance)
     left = infiltrate(column, parameters, work, maximum(0.0, infiltration) * substep)
     distribute_negative_infiltration(column, parameters, work, minimum(0.0, infiltration) - correction)

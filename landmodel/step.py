@@ -48,7 +48,7 @@ def isba_step(column, parameters, air, work, flux, options, first_of_day):
     photosynthesis(column, parameters, air, work, flux, options)
     ground_relative_humidity(column, parameters, work)
     put(work.start_temperature, 0, get(column.soil_temperature, 0))
-    energy_budget(column, parameters, air, work, options)
+    energy_budget(column, air, work, options)
     weigh_by_snow_free_share(work)
     put(work.diffused_temperature, 0, get(column.soil_temperature, 0))
     hydrology(column, parameters, air, work, flux, options)
@@ -62,7 +62,7 @@ def isba_step(column, parameters, air, work, flux, options, first_of_day):
     carbon_fluxes(column, parameters, air, work, flux, options, mean_temperature)
     snow_diagnostics(column, flux, options)
     if options.diagnose_exchange > 0:
-        exchange_diagnostics(column, parameters, air, work, flux)
+        exchange_diagnostics(parameters, work, flux)
 
 
 @science

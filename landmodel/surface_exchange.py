@@ -52,24 +52,21 @@ def exchange_coefficients(parameters, air, work):
     put(work.exchange_heat_factor, 0, heat_factor)
     put(work.exchange_unstable, 0, c_star * neutral * 15.0 * exp(power * log_heat) * heat_factor)
     # the wind never falls below this in the exchange (source)
-    put(work.exchange_wind, 0, maximum(get(air.wind), 0.1 * minimum(10.0, wind_height)))
+    wind = maximum(get(air.wind), 0.1 * minimum(10.0, wind_height))
+    put(work.exchange_wind, 0, wind)
+    put(work.exchange_inverse_cubed_wind, 0, 1.0 / (wind * wind * wind))
+    put(work.exchange_richardson_factor, 0, 2.0 * GRAVITY * wind_height * wind_height / (wind * wind * air_height))
+    put(work.virtual_air, 0, get(air.temperature) / get(air.exner_air) * (1.0 + VIRTUAL * get(air.humidity)))
+    put(work.inverse_exner, 0, 1.0 / get(air.exner_surface))
 
 
 @science
-def richardson_number(surface_temperature, surface_humidity, parameters, air, work):
+def richardson_number(surface_temperature, surface_humidity, work):
     """Bulk Richardson number (1), limited above as in the source."""
-    wind = get(work.exchange_wind)
-    wind_height = get(parameters.wind_height)
-    virtual_air = get(air.temperature) / get(air.exner_air) * (1.0 + VIRTUAL * get(air.humidity))
-    virtual_surface = surface_temperature / get(air.exner_surface) * (1.0 + VIRTUAL * surface_humidity)
+    virtual_air = get(work.virtual_air)
+    virtual_surface = surface_temperature * get(work.inverse_exner) * (1.0 + VIRTUAL * surface_humidity)
     number = (
-        GRAVITY
-        * wind_height
-        * wind_height
-        * (virtual_air - virtual_surface)
-        / (0.5 * (virtual_air + virtual_surface))
-        / (wind * wind)
-        / get(parameters.air_height)
+        get(work.exchange_richardson_factor) * (virtual_air - virtual_surface) / (virtual_air + virtual_surface)
     )
     return minimum(MAXIMUM_RICHARDSON, number)
 
@@ -78,14 +75,17 @@ def richardson_number(surface_temperature, surface_humidity, parameters, air, wo
 def heat_conductance(richardson, work):
     """Aerodynamic conductance for heat (m s-1). Source: isba.md 9.6."""
     wind = get(work.exchange_wind)
-    neutral = get(work.exchange_neutral)
-    factor = get(work.exchange_heat_factor)
-    stability = richardson * (wind * wind)
-    unstable = wind - 15.0 * stability / (wind + get(work.exchange_unstable) * sqrt(maximum(-stability, 0.0)))
-    stable = wind / (
-        1.0 + 15.0 * stability * sqrt(wind * wind + 5.0 * maximum(stability, 0.0)) / (wind * wind * wind)
-    )
-    return neutral * factor * where(richardson < 0.0, unstable, stable)
+    squared = wind * wind
+    stability = richardson * squared
+    transfer = wind
+    if any_lane(richardson < 0.0):
+        unstable = wind - 15.0 * stability / (wind + get(work.exchange_unstable) * sqrt(maximum(-stability, 0.0)))
+        transfer = where(richardson < 0.0, unstable, transfer)
+    if any_lane(richardson > 0.0):
+        damping = 15.0 * stability * sqrt(squared + 5.0 * maximum(stability, 0.0))
+        stable = wind / (1.0 + damping * get(work.exchange_inverse_cubed_wind))
+        transfer = where(richardson > 0.0, stable, transfer)
+    return get(work.exchange_neutral) * get(work.exchange_heat_factor) * transfer
 
 
 @science
@@ -120,70 +120,80 @@ def ground_relative_humidity(column, parameters, work):
     # a layer full of ice has no liquid limit left; the floor keeps the quotient defined and the minimum decides
     ratio = minimum((water - MINIMUM_WATER) / maximum(liquid_limit, 1.0e-12), 1.0)
     put(work.ground_humidity_liquid, 0, half_cosine_rise(ratio))
+    put(work.ground_ice_share, 0, ice / (water + ice))
     put(work.ground_humidity_frozen, 0, half_cosine_rise(minimum(ice / frozen_limit, 1.0)))
 
 
 @science
-def with_dew(relative_humidity, saturated, humidity):
+def with_dew(relative_humidity, saturated, humidity, ratio):
     """Relative humidity of the ground and its evaporation switch (0 or 1): evaporation stops where the air is moister
-    than the ground, and dew falls where the air is above saturation. Source: isba.md 9.2."""
+    than the ground, and dew falls where the air is above saturation. `ratio` is air over saturated humidity.
+    Source: isba.md 9.2."""
     moist_air = relative_humidity * saturated < humidity
     dry = moist_air & (saturated > humidity)
-    dew = moist_air & ~(saturated > humidity)
-    adjusted = where(dry, humidity / saturated, where(dew, 1.0, relative_humidity))
+    adjusted = where(dry, ratio, where(moist_air, 1.0, relative_humidity))
     return adjusted, where(dry, 0.0, 1.0)
 
 
 @science
-def halstead(wet, resistance, stomatal, stress, evaporating):
+def open_conductance(resistance, stomatal):
+    """Conductance (m s-1) from the leaves through stomata and air."""
+    return 1.0 / (resistance + stomatal)
+
+
+@science
+def closed_conductance(resistance, stress):
+    """Conductance (m s-1) of the leaves with closed stomata, in the share 1 - F5 that the stress leaves."""
+    return (1.0 - stress) / (resistance + MAXIMUM_STOMATAL_RESISTANCE)
+
+
+@science
+def halstead(wet, resistance, stomatal, open_leaves, closed_leaves, evaporating):
     """Halstead coefficient HV (1) of the foliage."""
     value = wet + (1.0 - wet) * (resistance + stomatal * (1.0 - evaporating)) * (
-        1.0 / (resistance + stomatal) - evaporating * (1.0 - stress) / (resistance + MAXIMUM_STOMATAL_RESISTANCE)
+        open_leaves - evaporating * closed_leaves
     )
     return where(value < 1.0e-12, 0.0, value)  # the source ends denormal exchange here
 
 
 @science
-def surface_humidity(fraction, water, ice, liquid, frozen, foliage, saturated, humidity):
+def surface_humidity(fraction, ground, foliage, saturated, humidity):
     """Specific humidity (kg kg-1) of the snow-free surface: bare ground and foliage."""
-    ground = (water * liquid + ice * frozen) / (water + ice)
     return ((1.0 - fraction) * ground + fraction * foliage) * saturated + fraction * (1.0 - foliage) * humidity
 
 
 @science
-def limit_wet_fraction(column, parameters, air, work, options, saturated, resistance, foliage, evaporating):
-    """The wet share of the leaves, reduced where a full ISBA step would evaporate more than there is on them."""
+def limit_wet_fraction(column, air, work, options, gradient, conductance, foliage, transpiring):
+    """The wet share of the leaves, reduced where a full ISBA step would evaporate more than there is on them.
+
+    `transpiring`: conductance of the dry leaves (m s-1), 0 where dew falls. Returns also where it is short.
+    """
     step = options.step
     fraction = get(work.vegetation_fraction)
     bare_of_snow = 1.0 - get(work.snow_fraction_vegetation)
     wet = get(work.wet_fraction)
-    stomatal = get(work.stomatal_resistance)
-    stress = get(work.soil_moisture_stress)
-    gradient = saturated - get(air.humidity)
     demand = (
         step
         * bare_of_snow
         * get(air.density)
-        * (
-            fraction * foliage * gradient / resistance
-            - evaporating
-            * (1.0 - wet)
-            * fraction
-            * gradient
-            * (1.0 / (resistance + stomatal) - (1.0 - stress) / (resistance + MAXIMUM_STOMATAL_RESISTANCE))
-        )
+        * fraction
+        * gradient
+        * (foliage * conductance - (1.0 - wet) * transpiring)
     )
     supply = get(column.intercepted_water) + step * fraction * bare_of_snow * get(air.rain)
-    short = (evaporating > 0.5) & (demand != 0.0) & (supply < demand)
-    ratio = minimum(maximum(supply / where(short, demand, 1.0), 0.01), 1.0)
-    return where(short, wet * ratio, wet), short
+    short = (gradient >= 0.0) & (demand != 0.0) & (supply < demand)
+    limited = wet
+    if any_lane(short):
+        ratio = minimum(maximum(supply / where(short, demand, 1.0), 0.01), 1.0)
+        limited = where(short, wet * ratio, wet)
+    return limited, short
 
 
 @science
-def exchange_diagnostics(column, parameters, air, work, flux):
+def exchange_diagnostics(parameters, work, flux):
     """Richardson number, CH and CD of the surface at the end of the step; outputs only. Source: isba.md 9 (end)."""
     temperature = get(flux.TS)
-    number = richardson_number(temperature, get(work.surface_humidity), parameters, air, work)
+    number = richardson_number(temperature, get(work.surface_humidity), work)
     put(flux.RI, 0, number)
     put(flux.CH, 0, heat_conductance(number, work) / get(work.exchange_wind))
     put(flux.CD, 0, momentum_drag(number, parameters, work))

@@ -52,14 +52,17 @@ def saturation_humidity(temperature, pressure):
 
 
 @science
-def saturation_humidity_slope(temperature, pressure, humidity):
-    """Derivative (kg kg-1 K-1) of the saturation specific humidity `humidity` (kg kg-1) with temperature (K)."""
+def saturation_humidity_and_slope(temperature, pressure):
+    """Saturation specific humidity (kg kg-1) and its derivative with temperature (kg kg-1 K-1)."""
     ice = temperature <= FREEZING_POINT
+    alpha = where(ice, _ALPHA_ICE, _ALPHA_WATER)
     beta = where(ice, _BETA_ICE, _BETA_WATER)
     gamma = where(ice, _GAMMA_ICE, _GAMMA_WATER)
-    logarithmic = beta / (temperature * temperature) - gamma / temperature
-    vapour_share = 1.0 / (1.0 + EPSILON * (1.0 / humidity - 1.0))
-    return logarithmic * humidity / (1.0 + (EPSILON - 1.0) * vapour_share)
+    inverse = 1.0 / temperature
+    ratio = exp(alpha - beta * inverse - gamma * log(temperature)) / pressure
+    denominator = 1.0 / (1.0 + (EPSILON - 1.0) * ratio)
+    humidity = EPSILON * ratio * denominator
+    return humidity, (beta * inverse - gamma) * inverse * humidity * denominator
 
 
 @science
