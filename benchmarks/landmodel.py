@@ -9,14 +9,18 @@ time: on a shared machine only the second is steady. Compare with the Fortran mo
 import argparse
 import json
 import os
+import sys
 import time
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 
-import landmodel
-from landmodel.vegetation_table import VEGETATION_OF_PATCH
+# run as a script, this file would hide the package of its name: its folder comes first in the path
+sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
+import landmodel  # noqa: E402
+from landmodel.vegetation_table import VEGETATION_OF_PATCH  # noqa: E402
 
 FORTRAN_O3 = 222_000.0
 FORTRAN_O2 = 159_000.0
