@@ -163,7 +163,8 @@ class ControlVector:
     def add(self, state: State, increment: FloatArray) -> State:
         """The state plus limited increments (column[, member], control); LAI takes leaf biomass along (section 3.8).
 
-        What has no increment keeps its bits. LAI >= LAImin is enforced where LAI changed, as SURFEX does on restart.
+        What has no increment keeps its bits. LAI >= LAImin holds exactly where LAI changed (SURFEX enforces it on
+        restart): an increment that ends on the minimum may end one rounding error below it.
         """
         soil_water, lai, biomass = state.soil_water.copy(), state.leaf_area_index.copy(), state.biomass.copy()
         for control, name in enumerate(self.names):

@@ -140,9 +140,9 @@ class EnsembleSquareRootFilter:
             options.seed, self.cell_ids, day, options.members, series, options.forcing_memory_days
         )
         noise = centred(white @ np.linalg.cholesky(FORCING_CORRELATION).T)
-        # A lognormal factor of mean 1 and standard deviation s has sigma^2 = ln(1 + s^2) and mu = -sigma^2 / 2.
+        # A lognormal factor of mean 1 and standard deviation s has sigma^2 = ln(1 + s^2); the mean is made exactly 1.
         spread = np.sqrt(np.log1p(np.array([options.precipitation_noise, options.shortwave_noise]) ** 2))
-        factor = np.exp(spread * noise[:, :, :2] - 0.5 * spread**2)
+        factor = np.exp(spread * noise[:, :, :2])
         factor /= member_mean(factor)[:, None]
         return [
             forcing._replace(

@@ -211,6 +211,23 @@ def test_every_member_gets_its_own_forcing_with_the_mean_of_the_given_one():
     np.testing.assert_array_equal(given[0][0].Tair, forcing.Tair[24:49])
 
 
+def test_forcing_factors_have_the_spread_and_correlation_asked_for():
+    cells = 2000
+    options = EnSRFConfiguration(precipitation_noise=0.8, shortwave_noise=0.2, longwave_noise=15.0)
+    perturbing = EnsembleSquareRootFilter(options, [], np.arange(cells))
+    ones = toy.Forcing(*(np.ones((1, cells)) for _ in toy.Forcing._fields))
+    members = perturbing._perturbed_forcing(ones, day=16000)
+    rain, snow, sun, longwave = (
+        np.stack([getattr(member, name)[0] for member in members]) for name in ("Rainf", "Snowf", "SWdown", "LWdown")
+    )
+    np.testing.assert_array_equal(rain, snow)
+    assert rain.std() == pytest.approx(0.8, rel=0.05)
+    assert sun.std() == pytest.approx(0.2, rel=0.05)
+    assert longwave.std() == pytest.approx(15.0, rel=0.05)
+    pairs = np.corrcoef(np.stack([np.log(rain).ravel(), np.log(sun).ravel(), longwave.ravel()]))
+    np.testing.assert_allclose(pairs[np.triu_indices(3, 1)], [-0.8, 0.5, -0.5], atol=0.03)
+
+
 def test_one_broken_member_sets_its_cell_aside():
     class Fragile(toy.LinearModel):
         def run(self, state, forcing, **options):

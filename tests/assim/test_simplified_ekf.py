@@ -237,6 +237,17 @@ def test_increments_reach_every_patch_inside_the_limits_and_the_leaf_biomass():
     assert (after.leaf_area_index[vegetated] >= 0.3).all()
 
 
+def test_lai_never_ends_below_its_minimum_not_even_by_rounding():
+    parameters = toy.parameters(np.arange(200), np.full(200, 7), np.ones(200))
+    state = toy.state(parameters)
+    kalman = SimplifiedEKF(SEKFConfiguration(controls=("LAI",)), [], np.arange(200))
+    controls = kalman.controls_of(parameters)
+    to_minimum = controls.limited(state, np.full((200, 1), -9.0))
+    to_minimum[state.leaf_area_index > 1.3] = 0.3 - state.leaf_area_index[state.leaf_area_index > 1.3, None]
+    assert (state.leaf_area_index + to_minimum[:, 0] < 0.3).any()  # rounding alone would
+    assert (controls.add(state, to_minimum).leaf_area_index >= 0.3).all()
+
+
 def test_legacy_leaf_biomass():
     parameters, state, forcing = three_cells()
     kalman = SimplifiedEKF(SEKFConfiguration(leaf_biomass="legacy"), [lai_type()], np.arange(3))
@@ -297,6 +308,7 @@ def test_every_quality_code_occurs_for_its_own_reason():
     value[at[Quality.MISSING]] = np.nan
     value[at[Quality.OUTSIDE_VALID_RANGE]] = 0.06  # linear instead of dB
     value[at[Quality.REJECTED_INNOVATION]] = -24.0
+    below_range = WindowObservations(np.full(cells, -30.01))
     uncertainty[at[Quality.ERROR_NOT_POSITIVE]] = 0.0
     for code in (
         Quality.MASKED_TOPOGRAPHY, Quality.MASKED_WATER, Quality.MASKED_URBAN, Quality.MASKED_PRODUCT_FLAG,
@@ -311,6 +323,12 @@ def test_every_quality_code_occurs_for_its_own_reason():
     unused = result.quality[:, 0] != Quality.USED
     assert (result.increment[unused] == 0.0).all()
     assert (np.abs(result.increment[~unused]).sum(axis=1) > 0.0).all()
+
+    ranged = ObservationType("sigma40", operator, ObservationError("absolute", 0.33), (-30.0, 0.0))
+    below = SimplifiedEKF(SEKFConfiguration(), [ranged], np.arange(cells)).cycle(
+        model, state, toy.forcing(cells), START, {"sigma40": below_range}
+    )
+    assert (below.quality[at[Quality.USED]] == Quality.OUTSIDE_VALID_RANGE).all()
 
     passive = ObservationType("sigma40", operator, ObservationError("given"), (-30.0, 0.0), 5.0, assimilate=False)
     compared_only = SimplifiedEKF(SEKFConfiguration(), [passive], np.arange(cells)).cycle(
