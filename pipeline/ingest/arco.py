@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from pipeline.ingest import era5
+from pipeline.ingest import era5, files
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
 from pipeline.location import Location
@@ -49,11 +49,14 @@ def read(cells: Cells, config: ArcoConfig) -> xr.Dataset:
     if config.period.start is None or config.period.end is None:
         raise IngestError("arco: `period` needs start and end, because the archive holds the whole globe since 1940")
     dataset = open_archive(config.url, config.url_options, config.timeout_s)
-    where = Path(config.url).name
+    where = Path(config.url.rpartition("/")[2])
     _check_span(dataset, config, config.url)
     start, end = np.datetime64(config.period.start, "ns"), np.datetime64(config.period.end, "ns")
     part = dataset.sel(time=slice(start, end + np.timedelta64(1, "h")))
-    fields = era5.fields_of(era5.standard_layout(part, Path(where)), NAMES, Path(where))
+    block = era5.block_hours(config.memory_mb, len(cells))
+    prepared = era5.standard_layout(part, cells, block, where)
+    prepared = prepared.assign_coords(time=files.utc_times(prepared, "time", where))
+    fields = era5.fields_of(prepared, NAMES, where)
     missing = [name for name in NAMES if name not in fields and name != "snowfall"]
     if missing:
         raise IngestError(
@@ -69,12 +72,8 @@ def open_archive(url: str, options: Mapping[str, Any], timeout_s: float) -> xr.D
     wanted = [name for names, _ in NAMES.values() for name in names]
 
     def opened() -> xr.Dataset:
-        # Fill values of times that are not yet there are NaN; blocks in time are set by the caller.
-        dataset = xr.open_zarr(
-            location.zarr_store(read_only=True),
-            chunks={},
-            consolidated=None,
-        )
+        # Without chunks: an hour is a global chunk, and only what the cells need is read of it.
+        dataset = xr.open_zarr(location.zarr_store(read_only=True), chunks=None, consolidated=None)
         return dataset[[name for name in wanted if name in dataset]].assign_attrs(dataset.attrs)
 
     return _within(timeout_s, opened, url)

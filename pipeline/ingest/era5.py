@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from pipeline.ingest import files, forcing_fields
+from pipeline.ingest import files, forcing_fields, grid
 from pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, SnowRule
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.forcing_fields import Fields
@@ -38,7 +38,7 @@ NAMES: Mapping[str, tuple[tuple[str, ...], Mapping[str, tuple[float, float]]]] =
     "snowfall": (("sf",), DEPTH),
 }
 ACCUMULATED = ("shortwave", "longwave", "precipitation", "snowfall")
-_AXES = {"valid_time": "time", "lat": "latitude", "lon": "longitude"}
+_AXES = {"lat": "latitude", "lon": "longitude"}
 GRIB = b"GRIB"
 
 
@@ -74,7 +74,7 @@ def read(paths: list[Path], cells: Cells, config: GriddedForcingConfig, accumula
 
     :raises IngestError: naming file, variable and hour of what cannot be used
     """
-    fields = read_fields(paths, accumulation, block_hours=config_block(config, len(cells)))
+    fields = read_fields(paths, cells, accumulation, block_hours(config.memory_mb, len(cells)))
     where = "ERA5" if len(paths) > 1 else paths[0]
     return at_cells(fields, cells, config, where)
 
@@ -94,21 +94,25 @@ def at_cells(fields: Fields, cells: Cells, config: GriddedForcingConfig, where: 
     )
 
 
-def config_block(config: ForcingConfig, cells: int) -> int:
-    """Hours of a block in time, so that all fields of a block at the cells stay within a quarter of the memory."""
-    bytes_per_hour = 8 * (len(NAMES) * 2 + 9) * max(cells, 1)
-    return int(np.clip(config.memory_mb * 1e6 / 4 / bytes_per_hour, 1, 24 * 366))
+def block_hours(memory_mb: int, cells: int) -> int:
+    """Hours of a block in time, so that all fields of a block near the cells stay within a quarter of the memory."""
+    bytes_per_hour = 8 * (len(NAMES) * 4 + 9) * max(cells, 1)
+    return int(np.clip(memory_mb * 1e6 / 4 / bytes_per_hour, 1, 24 * 366))
 
 
-def read_fields(paths: list[Path], accumulation: str = "hourly", block_hours: int = 744) -> Fields:
+def read_fields(
+    paths: list[Path], cells: Cells | None = None, accumulation: str = "hourly", block: int = 744
+) -> Fields:
     """The quantities found in the files, lazy, over (time, latitude, longitude), in time order.
 
+    :param cells: only what interpolation to them needs is read; None: all
+    :param block: hours that are read at a time
     :raises IngestError: two files with the same variable and hour, wrong units, no known variable in a file
     """
     parts: dict[str, list[tuple[Path, xr.DataArray]]] = {}
     for path in paths:
         found = 0
-        for dataset in open_file(path, block_hours):
+        for dataset in open_file(path, cells, block):
             for quantity, field in fields_of(dataset, NAMES, path).items():
                 parts.setdefault(quantity, []).append((path, field))
                 found += 1
@@ -142,23 +146,33 @@ def fields_of(
     return found
 
 
-def open_file(path: Path, block_hours: int) -> list[xr.Dataset]:
-    """The datasets of one NetCDF or GRIB file, with the dimensions time, latitude, longitude."""
+def open_file(path: Path, cells: Cells | None = None, block: int = 744) -> list[xr.Dataset]:
+    """The datasets of one NetCDF or GRIB file, lazy, with the dimensions time, latitude, longitude."""
     if is_grib(path):
-        return [standard_layout(part, path) for part in _open_grib(path)]
-    return [standard_layout(files.open_netcdf(path), path).chunk({"time": block_hours})]
+        return [_valid_times(standard_layout(part, cells, 1, path)) for part in _open_grib(path)]
+    dataset = standard_layout(files.open_netcdf(path), cells, block, path)
+    return [dataset.assign_coords(time=files.utc_times(dataset, "time", path))]
 
 
-def standard_layout(dataset: xr.Dataset, path: Path) -> xr.Dataset:
-    """One layout of all: dimensions time, latitude, longitude; final and preliminary data merged; times checked."""
-    renames = {
-        old: new
-        for old, new in _AXES.items()
-        if old in dataset.variables and (old == "valid_time") <= ("time" not in dataset.dims)
-    }
-    if "valid_time" in renames and "time" in dataset.variables:
-        dataset = dataset.drop_vars("time")
-    dataset = dataset.rename(renames)
+def standard_layout(dataset: xr.Dataset, cells: Cells | None, block: int, where: Path) -> xr.Dataset:
+    """One layout of all, in chunks of `block` times, only the points near the cells.
+
+    Dimensions time, latitude, longitude; final (expver 1) and preliminary (5) data merged. Points are selected before
+    anything is computed, so that a global file is read where it is needed only.
+    """
+    dataset = dataset.rename({old: new for old, new in _AXES.items() if old in dataset.variables})
+    if "valid_time" in dataset.dims:
+        dataset = dataset.drop_vars("time", errors="ignore").rename(valid_time="time")
+    for axis in ("latitude", "longitude"):
+        if axis not in dataset.dims:
+            raise IngestError(
+                f"{where}: no dimension {axis}, the file has {', '.join(map(str, dataset.dims)) or 'none'}"
+            )
+    if cells is not None:
+        axes = dataset["latitude"].to_numpy(), dataset["longitude"].to_numpy()
+        weights = grid.interpolation_weights(*axes, cells, "bilinear", where)
+        dataset = dataset.isel(latitude=weights.box_rows, longitude=weights.box_columns)
+    dataset = dataset.chunk({axis: block for axis in ("time", "step") if axis in dataset.dims})
     if "expver" in dataset.dims:
         # 1 is final ERA5, 5 preliminary ERA5T: each time has one of them, the other is missing.
         order = np.argsort(dataset["expver"].astype(int).to_numpy()) if "expver" in dataset.coords else None
@@ -172,41 +186,39 @@ def standard_layout(dataset: xr.Dataset, path: Path) -> xr.Dataset:
     squeezable = [d for d, size in dataset.sizes.items() if size == 1 and d not in ("time", "latitude", "longitude")]
     dataset = dataset.squeeze(squeezable, drop=True)
     if "time" not in dataset.variables:
-        raise IngestError(f"{path}: no time coordinate (time or valid_time)")
-    if "time" not in dataset.dims:
+        raise IngestError(f"{where}: no time coordinate (time or valid_time)")
+    if "time" not in dataset.dims and "step" not in dataset.dims:
         dataset = dataset.expand_dims("time")
-    times = files.utc_times(dataset, "time", path)
-    kept = [name for name in dataset.coords if name not in ("time", "latitude", "longitude")]
-    return dataset.drop_vars(kept).assign_coords(time=times)
+    kept = ("time", "latitude", "longitude", "step", "valid_time")
+    return dataset.drop_vars([name for name in dataset.coords if name not in kept])
 
 
 def _open_grib(path: Path) -> list[xr.Dataset]:
-    """Datasets of a GRIB file by cfgrib; forecasts (base time x step) become one axis of valid times."""
+    """Datasets of a GRIB file by cfgrib, each a group of fields on the same axes."""
     import cfgrib
     import eccodes
 
     try:
-        parts = cfgrib.open_datasets(str(path), backend_kwargs={"indexpath": "", "errors": "raise"})
+        parts: list[xr.Dataset] = cfgrib.open_datasets(str(path), backend_kwargs={"indexpath": "", "errors": "raise"})
     except (*files.READING_ERRORS, AttributeError, eccodes.CodesInternalError) as error:
         raise IngestError(f"{path}: the GRIB file is truncated, damaged or of an unknown kind: {error}") from error
     if not parts:
         raise IngestError(f"{path}: there is no readable GRIB message in the file")
-    # Chunks of one base time: a block of hours then reads its own messages only.
-    return [_valid_times(part.chunk({axis: 1 for axis in ("time", "step") if axis in part.dims})) for part in parts]
+    return list(parts)
 
 
 def _valid_times(part: xr.Dataset) -> xr.Dataset:
+    """Forecasts (base time x step) on one axis of valid times."""
     if "time" in part.dims and "step" in part.dims:
         stacked = part.stack(record=("time", "step"))
         valid = stacked["valid_time"].to_numpy()
         stacked = stacked.drop_vars(["record", "time", "step", "valid_time"]).assign_coords(time=("record", valid))
         return stacked.swap_dims(record="time").sortby("time").transpose("time", ...)
-    for axis in ("step", "time"):
-        if axis in part.dims:
-            valid = part["valid_time"].to_numpy()
-            others = [name for name in ("time", "step", "valid_time") if name in part.coords]
-            return part.drop_vars(others).rename({axis: "time"}).assign_coords(time=valid)
-    return part.drop_vars([name for name in ("time", "step") if name in part.coords]).rename(valid_time="time")
+    valid = np.atleast_1d(part["valid_time"].to_numpy())
+    axis = "step" if "step" in part.dims else "time"
+    others = [name for name in ("time", "step", "valid_time") if name in part.coords]
+    renamed = part.drop_vars(others) if axis == "time" else part.drop_vars(others).rename(step="time")
+    return renamed.assign_coords(time=valid)
 
 
 def _joined(quantity: str, pieces: list[tuple[Path, xr.DataArray]]) -> xr.DataArray:

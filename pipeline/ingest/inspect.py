@@ -27,7 +27,7 @@ class VariableReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What a file holds. `source` is the `ldas ingest` source that reads it; it is empty where none does (`problem`)."""
+    """What a file holds. `source` is the `ldas ingest` source that reads it; empty where none does (`problem`)."""
 
     path: str
     format: str
@@ -231,7 +231,7 @@ def _span(path: Path, source: str) -> tuple[str | None, str | None, int, str | N
 
 
 def _grib(path: Path) -> Report:
-    datasets = era5.open_file(path, 24)
+    datasets = era5.open_file(path)
     variables, times, places = [], [], {}
     for dataset in datasets:
         for name in dataset.data_vars:
