@@ -53,13 +53,13 @@ class Location:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if "::" in self.url:
+            raise StoreError(f"the store URL {self.url} chains file systems ('::'): give one plain URL")
         if public_url(self.url) != self.url:
             raise StoreError(
                 f"the store URL {public_url(self.url)} carries a user, password or query: credentials belong in the "
                 "environment (for S3: AWS_ACCESS_KEY_ID and so on, or a profile), never in a file"
             )
-        if "::" in self.url:
-            raise StoreError(f"the store URL {self.url} chains file systems ('::'): give one plain URL")
         protocol = self.protocol
         if protocol in REFUSED_PROTOCOLS or (protocol not in known_implementations and protocol not in registry):
             raise StoreError(

@@ -90,7 +90,7 @@ def validate(
 
 def _describe(item: Any, model: type[BaseModel], source: str, lines: Mapping[KeyPath, int]) -> str:
     place: KeyPath = tuple(item["loc"])
-    line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
+    line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), None)
     where = f"{source}:{line}" if line else source
     key = ".".join(str(part) for part in place)
     if item["type"] == "extra_forbidden":
