@@ -253,8 +253,7 @@ def correlation_interval(
     model: xr.DataArray, reference: xr.DataArray, dim: str = "time", minimum: int = MINIMUM_PAIRS_R
 ) -> xr.Dataset:
     """95 % limits `r_low`, `r_high` of R, by Fisher's transformation with the effective sample size."""
-    everything = scores(model, reference, dim, minimum_r=minimum)
-    return everything[["r_low", "r_high"]]
+    return scores(model, reference, dim, names=("r_low", "r_high"), minimum_r=minimum)
 
 
 def anomaly_correlation(
@@ -280,29 +279,29 @@ def scores(
     reference: xr.DataArray,
     dim: str = "time",
     *,
+    names: tuple[str, ...] = SCORE_NAMES,
     minimum: int = MINIMUM_PAIRS,
     minimum_r: int = MINIMUM_PAIRS_R,
 ) -> xr.Dataset:
-    """All scores of `SCORE_NAMES` at once, each as its own function gives it."""
+    """Several scores at once (default: all of `SCORE_NAMES`), each as its own function gives it."""
     days = _days(xr.align(model[dim], reference[dim], join="inner")[0])
 
     def kernel(m: FloatArray, o: FloatArray) -> FloatArray:
         moments = _moments(m, o)
-        r, effective = _correlation(moments, minimum_r), _effective_sample_size(m, o, minimum_r)
-        low, high = _interval(r, effective)
         parts = {
             "n": moments.number,
             "bias": _bias(moments, minimum),
             "rmsd": _rmsd(moments, minimum),
             "ubrmsd": _ubrmsd(moments, minimum),
-            "r": r,
-            "r_low": low,
-            "r_high": high,
-            "n_effective": effective,
-            "anomaly_r": _anomaly_correlation(m, o, days, minimum_r),
+            "r": _correlation(moments, minimum_r),
             "kge": _kling_gupta(moments, minimum_r),
         }
-        return np.stack([parts[name] for name in SCORE_NAMES], axis=-1)
+        if {"n_effective", "r_low", "r_high"} & set(names):
+            parts["n_effective"] = _effective_sample_size(m, o, minimum_r)
+            parts["r_low"], parts["r_high"] = _interval(parts["r"], parts["n_effective"])
+        if "anomaly_r" in names:
+            parts["anomaly_r"] = _anomaly_correlation(m, o, days, minimum_r)
+        return np.stack([parts[name] for name in names], axis=-1)
 
     stacked = xr.apply_ufunc(
         kernel,
@@ -313,14 +312,14 @@ def scores(
         join="inner",
         dask="parallelized",
         output_dtypes=[np.float64],
-        dask_gufunc_kwargs={"allow_rechunk": True, "output_sizes": {"score": len(SCORE_NAMES)}},
+        dask_gufunc_kwargs={"allow_rechunk": True, "output_sizes": {"score": len(names)}},
     )
     unit = _unit(model, reference)
-    units = {name: unit if name in ("bias", "rmsd", "ubrmsd") else "1" for name in SCORE_NAMES}
+    units = {name: unit if name in ("bias", "rmsd", "ubrmsd") else "1" for name in names}
     return xr.Dataset(
         {
             name: stacked.isel(score=index).assign_attrs({"units": units[name]} if units[name] else {})
-            for index, name in enumerate(SCORE_NAMES)
+            for index, name in enumerate(names)
         }
     )
 
@@ -332,6 +331,7 @@ def scores_by(
     *,
     dim: str = "time",
     labels: tuple[int, ...] | None = None,
+    names: tuple[str, ...] = SCORE_NAMES,
     minimum: int = MINIMUM_PAIRS,
     minimum_r: int = MINIMUM_PAIRS_R,
 ) -> xr.Dataset:
@@ -352,6 +352,7 @@ def scores_by(
                 model.isel({dim: places}),
                 reference.isel({dim: places}),
                 dim,
+                names=names,
                 minimum=minimum,
                 minimum_r=minimum_r,
             )
@@ -359,19 +360,24 @@ def scores_by(
     return xr.concat(parts, dim=xr.DataArray(list(wanted), dims=name, name=name))
 
 
-def scores_by_month(model: xr.DataArray, reference: xr.DataArray, dim: str = "time") -> xr.Dataset:
+def scores_by_month(
+    model: xr.DataArray, reference: xr.DataArray, dim: str = "time", names: tuple[str, ...] = SCORE_NAMES
+) -> xr.Dataset:
     """Scores per calendar month (`month` 1..12), all years together."""
     month = xr.align(model[dim], reference[dim], join="inner")[0].dt.month.rename("month")
-    return scores_by(model, reference, month, dim=dim, labels=tuple(range(1, 13)))
+    return scores_by(model, reference, month, dim=dim, labels=tuple(range(1, 13)), names=names)
 
 
 SEASONS = ("DJF", "MAM", "JJA", "SON")
 
 
-def scores_by_season(model: xr.DataArray, reference: xr.DataArray, dim: str = "time") -> xr.Dataset:
+def scores_by_season(
+    model: xr.DataArray, reference: xr.DataArray, dim: str = "time", names: tuple[str, ...] = SCORE_NAMES
+) -> xr.Dataset:
     """Scores per meteorological season (`season` 0..3 as in `SEASONS`), all years together."""
     month = xr.align(model[dim], reference[dim], join="inner")[0].dt.month
-    return scores_by(model, reference, ((month % 12) // 3).rename("season"), dim=dim, labels=(0, 1, 2, 3))
+    season = ((month % 12) // 3).rename("season")
+    return scores_by(model, reference, season, dim=dim, labels=(0, 1, 2, 3), names=names)
 
 
 def normalised_information_contribution(

@@ -1,0 +1,189 @@
+"""Evaluation of one block of cells: reads its series, scores them, and returns a few numbers per cell and per day.
+
+Nothing here depends on other cells, so blocks can be done in any order and number; memory is that of one block.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from assim.diagnostics import innovation_statistics
+from assim.quality import Quality
+from operators.protocol import ObservationOperator
+from operators.scores import predict_where_observed
+from pipeline.evaluation import balance, metrics
+from pipeline.evaluation.operator_scores import operator_scores
+from pipeline.evaluation.plan import Comparison, Experiment, Kind, Plan
+from pipeline.evaluation.reading import FloatArray, daily, read_operator_part, usable_observations
+
+#: Codes of a day on which the observation is not to be believed, whatever the model says: no run is scored on it.
+MASKED = tuple(
+    int(code)
+    for code in (
+        Quality.OUTSIDE_VALID_RANGE,
+        Quality.MASKED_FROZEN,
+        Quality.MASKED_SNOW,
+        Quality.MASKED_TOPOGRAPHY,
+        Quality.MASKED_WATER,
+        Quality.MASKED_URBAN,
+        Quality.MASKED_PRODUCT_FLAG,
+    )
+)
+GROUPED_SCORES = ("n", "bias", "rmsd", "r")
+INNOVATION_STATISTICS = ("number", "mean", "standard_deviation", "lag_one_correlation")
+
+
+@dataclass
+class DailySum:
+    """Sums over cells per day: what mean and spread of a domain are made of when all blocks are added up."""
+
+    total: FloatArray
+    squares: FloatArray
+    number: FloatArray
+
+    def add(self, other: "DailySum") -> None:
+        """Takes in the sums of another block."""
+        self.total += other.total
+        self.squares += other.squares
+        self.number += other.number
+
+    @staticmethod
+    def of(values: FloatArray) -> "DailySum":
+        """Sums of values (day, cell), NaN left out."""
+        there = np.isfinite(values)
+        filled = np.where(there, values, 0.0)
+        return DailySum(filled.sum(axis=1), (filled**2).sum(axis=1), there.sum(axis=1).astype(np.float64))
+
+
+@dataclass
+class BlockResult:
+    """Of one block: datasets per group of `scores` (with a cell dimension), daily sums, counts of quality codes."""
+
+    scores: dict[str, xr.Dataset] = field(default_factory=dict)
+    daily: dict[tuple[str, str], DailySum] = field(default_factory=dict)
+    quality: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+
+
+def evaluate_block(root: zarr.Group, plan: Plan, places: slice) -> BlockResult:
+    """All that is computed of the cells `places` (start and stop given)."""
+    block = _Block(root, plan, places)
+    result = BlockResult()
+    for comparison in plan.comparisons:
+        result.scores[comparison.name] = block.compare(comparison)
+    for experiment in plan.experiments:
+        block.diagnose(experiment, result)
+        found = balance.water_balance(root, experiment, plan.days, places)
+        if found.data_vars:
+            result.scores[f"balance_{experiment.name}"] = found
+    if plan.operator is not None and plan.open_loop is not None and block.operator is not None:
+        of_operator = operator_scores(root, plan, block.operator, places)
+        if of_operator is not None:
+            result.scores["operator"] = of_operator
+    return result
+
+
+class _Block:
+    """A block of cells with what was read of it so far."""
+
+    def __init__(self, root: zarr.Group, plan: Plan, places: slice) -> None:
+        self.root, self.plan, self.places = root, plan, places
+        self.time = plan.days.astype("datetime64[ns]")
+        self.operator = self._operator()
+
+    def _operator(self) -> ObservationOperator | None:
+        if self.plan.operator is None or self.plan.operator_cells is None:
+            return None
+        return read_operator_part(self.root, self.plan.operator, self.plan.operator_cells[self.places])
+
+    def run(self, experiment: str, name: str) -> FloatArray:
+        """A stored variable of an experiment, (day, cell)."""
+        return daily(self.root, f"runs/{experiment}", name, self.plan.days, self.places)
+
+    def series(self, experiment: Experiment, variable: str, kind: Kind, needed: np.ndarray) -> FloatArray:
+        """A variable of a series (day, cell); sigma40 that was not stored is predicted where it is `needed`."""
+        name = experiment.stored_name(variable, kind)
+        if name in experiment.variables:
+            return self.run(experiment.name, name)
+        if self.operator is None:
+            return np.full(needed.shape, np.nan)
+        predictors = [
+            self.run(experiment.name, experiment.stored_name(predictor, kind)).T
+            for predictor in self.operator.predictor_names
+        ]
+        wanted = np.where(needed, 0.0, np.nan).T
+        return predict_where_observed(self.operator, np.stack(predictors, axis=-1), wanted).T
+
+    def reference(self, comparison: Comparison) -> FloatArray:
+        """The reference (day, cell), without the days that a run found masked."""
+        if comparison.observation is None:
+            return daily(self.root, comparison.reference_path, comparison.reference_name, self.plan.days, self.places)
+        values = usable_observations(self.root, comparison.observation, self.plan.days, self.places)
+        code = f"quality_{comparison.observation}"
+        for experiment in self.plan.experiments:
+            if code in experiment.variables:
+                values[np.isin(self.run(experiment.name, code), MASKED)] = np.nan
+        return values
+
+    def compare(self, comparison: Comparison) -> xr.Dataset:
+        """Scores (series, cell), per month and per season, all series on the same days."""
+        reference = self.reference(comparison)
+        needed = np.isfinite(reference)
+        values = np.stack(
+            [
+                self.series(self.plan.experiment(series.experiment), comparison.variable, series.kind, needed)
+                for series in comparison.series
+            ]
+        )
+        reference = np.where(common_days(values, reference), reference, np.nan)
+        model = xr.DataArray(values, dims=("series", "time", "cell"), coords={"time": self.time})
+        observed = xr.DataArray(reference, dims=("time", "cell"), coords={"time": self.time})
+        unit = comparison.unit if comparison.same_unit else "1"
+        model.attrs["units"] = observed.attrs["units"] = unit
+        everything = metrics.scores(model, observed)
+        parts = [
+            everything,
+            _renamed(metrics.scores_by_month(model, observed, names=GROUPED_SCORES), "month"),
+            _renamed(metrics.scores_by_season(model, observed, names=GROUPED_SCORES), "season"),
+        ]
+        result = xr.merge(parts, combine_attrs="drop_conflicts")
+        if not comparison.same_unit:
+            meaningless = [n for n in result if str(n).split("_")[0] in ("bias", "rmsd", "ubrmsd", "kge")]
+            result = result.drop_vars(meaningless)
+        return result.transpose("series", ..., "cell")
+
+    def diagnose(self, experiment: Experiment, result: BlockResult) -> None:
+        """Innovations and increments of an experiment: daily sums, statistics per cell, quality codes."""
+        for observation in experiment.assimilated:
+            name = f"innovation_{observation}"
+            innovation = self.run(experiment.name, name)
+            result.daily[experiment.name, name] = DailySum.of(innovation)
+            found = innovation_statistics(innovation)
+            result.scores[f"innovations_{experiment.name}_{observation}"] = xr.Dataset(
+                {part: ("cell", np.asarray(getattr(found, part), dtype=np.float64)) for part in INNOVATION_STATISTICS}
+            )
+            code = f"quality_{observation}"
+            if code in experiment.variables:
+                codes = self.run(experiment.name, code)
+                # Where nothing was written yet the code is that of a used observation, but there is no innovation.
+                written = np.isfinite(codes) & ((codes != int(Quality.USED)) | np.isfinite(innovation))
+                known = codes[written].astype(np.int64)
+                result.quality[experiment.name, observation] = np.bincount(known, minlength=len(Quality))
+        for control in experiment.controls:
+            name = f"increment_{control}"
+            result.daily[experiment.name, name] = DailySum.of(self.run(experiment.name, name))
+
+
+def common_days(values: FloatArray, reference: FloatArray) -> np.ndarray:
+    """(day, cell) where the reference and all series (series, day, cell) are there.
+
+    A series that has nothing at all in a cell is not waited for: it gets no score there, the others do.
+    """
+    present = np.isfinite(values)
+    absent = ~present.any(axis=1, keepdims=True)
+    return np.isfinite(reference) & (present | absent).all(axis=0)
+
+
+def _renamed(scores: xr.Dataset, group: str) -> xr.Dataset:
+    return scores.rename({name: f"{name}_{group}" for name in GROUPED_SCORES})

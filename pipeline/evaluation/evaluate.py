@@ -1,0 +1,253 @@
+"""Evaluation of a whole store: block after block, in this process or on Dask, into the group `scores`.
+
+What is in memory is that of the blocks in flight, however many cells there are: scores go straight to the store, whole
+shards by one writer each, and only sums over cells come back.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from assim.quality import Quality
+from pipeline.evaluation.blocks import BlockResult, DailySum, evaluate_block
+from pipeline.evaluation.plan import Plan, Series, make_plan
+from pipeline.evaluation.reading import daily
+from pipeline.evaluation.stations import evaluate_stations
+from pipeline.groups import write_group
+from pipeline.ledger import Block, blocks_of
+from pipeline.location import Location, as_location
+from pipeline.provenance import provenance
+from pipeline.store import ArraySpec, create_template, has_group, open_dataset, open_store, write_region
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from distributed import Client
+
+ROOT = "scores"
+_TASKS_PER_THREAD = 3
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was evaluated, and where: `location` is the run, `scores` the store that has the group `scores`.
+
+    notes: what has to be said about it (periods, what is missing or left out).
+    """
+
+    plan: Plan
+    location: Location
+    scores: Location
+    notes: tuple[str, ...]
+
+    def groups(self) -> list[str]:
+        """Names of the groups of scores."""
+        return sorted(open_store(self.scores)[ROOT].group_keys())  # type: ignore[union-attr]
+
+    def has(self, name: str) -> bool:
+        """Whether there is a group of scores of that name."""
+        return has_group(open_store(self.scores), f"{ROOT}/{name}")
+
+    def dataset(self, name: str) -> xr.Dataset:
+        """A group of scores in memory, with text for `series` and `predictor`."""
+        found = open_dataset(self.scores, f"{ROOT}/{name}").load()
+        for coordinate in ("series", "predictor", "code"):
+            if coordinate in found.coords and "labels" in found[coordinate].attrs:
+                labels = np.array(found[coordinate].attrs["labels"], dtype=object)[found[coordinate].values]
+                found = found.assign_coords({coordinate: (found[coordinate].dims, labels)})
+        return found
+
+    def run(self, experiment: str, name: str, places: slice) -> np.ndarray:
+        """A stored variable of a run on the common days, (day, cell)."""
+        return daily(open_store(self.location), f"runs/{experiment}", name, self.plan.days, places)
+
+
+def evaluate(
+    where: "str | Path | Location",
+    *,
+    experiments: Sequence[str] | None = None,
+    scores: "str | Path | Location | None" = None,
+    client: "Client | None" = None,
+    progress: Callable[[int, int], None] = lambda done, blocks: None,
+) -> Evaluation:
+    """Scores all runs of a store (or `experiments`) on their common period and writes the group `scores`.
+
+    scores: another store to write to, for a run that may not be written. client: Dask client; without one the blocks
+    are done here one after the other. progress(blocks done, blocks).
+    Raises EvaluationError when there is no run to evaluate, StoreError when a store cannot be read or written.
+    """
+    location = as_location(where)
+    target = location if scores is None else as_location(scores)
+    plan = make_plan(open_store(location), experiments)
+    blocks = blocks_of(plan.cells, plan.cells_per_block)
+    root = open_store(target, "a")
+    if has_group(root, ROOT):
+        del root[ROOT]
+    totals = _Totals()
+    first = evaluate_block(open_store(location), plan, blocks[0].region)
+    _create(root, plan, first)
+    _write(root, first, blocks[0])
+    totals.add(first)
+    progress(1, len(blocks))
+    for number, result in enumerate(_others(location, target, plan, blocks[1:], client), start=2):
+        totals.add(result)
+        progress(number, len(blocks))
+    totals.write(root, plan)
+    notes = list(plan.notes)
+    for name, dataset in evaluate_stations(open_store(location), plan, notes).items():
+        write_group(root, f"{ROOT}/{name}", dataset.astype("float32"))
+    root[ROOT].attrs["notes"] = notes
+    return Evaluation(plan, location, target, tuple(notes))
+
+
+def _others(
+    location: Location, target: Location, plan: Plan, blocks: Sequence[Block], client: "Client | None"
+) -> Iterator[BlockResult]:
+    """Results of the blocks in their order, so that sums come out the same whoever computes them."""
+    if client is None:
+        for block in blocks:
+            yield _task(location, target, plan, block)
+        return
+    shared = client.scatter(plan, broadcast=True)
+    window = _TASKS_PER_THREAD * max(sum(client.nthreads().values()), 1)
+    waiting = iter(blocks)
+    in_flight: deque[Any] = deque()
+    for block in islice(waiting, window):
+        in_flight.append(client.submit(_task, location, target, shared, block, pure=False))
+    while in_flight:
+        future = in_flight.popleft()
+        result: BlockResult = future.result()
+        future.release()
+        for block in islice(waiting, 1):
+            in_flight.append(client.submit(_task, location, target, shared, block, pure=False))
+        yield result
+
+
+def _task(location: Location, target: Location, plan: Plan, block: Block) -> BlockResult:
+    """One block, on a worker: its scores are written, its sums come back."""
+    result = evaluate_block(open_store(location), plan, block.region)
+    _write(open_store(target, "a"), result, block)
+    result.scores.clear()
+    return result
+
+
+def series_labels(plan: Plan, name: str) -> list[str]:
+    """Labels of the series of a comparison."""
+    return [series.label for series in series_of(plan, name)]
+
+
+def series_of(plan: Plan, name: str) -> tuple[Series, ...]:
+    """Series of a comparison; none for a group that is no comparison."""
+    return next((comparison.series for comparison in plan.comparisons if comparison.name == name), ())
+
+
+def _create(root: zarr.Group, plan: Plan, example: BlockResult) -> None:
+    """Templates of all groups, shaped like the results of the first block, over all cells."""
+    configuration = {"experiments": [e.name for e in plan.experiments], "days": [str(plan.days[0]), str(plan.days[-1])]}
+    root.create_group(ROOT, attributes={**provenance(configuration)})
+    for name, dataset in example.scores.items():
+        coordinates: dict[str, tuple[Sequence[str], np.ndarray]] = {"cell": (("cell",), np.arange(plan.cells))}
+        for dim, size in dataset.sizes.items():
+            if dim == "series":
+                coordinates["series"] = (("series",), np.array(series_labels(plan, name), dtype=object))
+            elif dim != "cell":
+                values = dataset[dim].values if dim in dataset.coords else np.arange(size)
+                coordinates[str(dim)] = ((str(dim),), values)
+        create_template(
+            root,
+            f"{ROOT}/{name}",
+            {
+                str(variable): ArraySpec(tuple(map(str, array.dims)), "float32", None, array.attrs)
+                for variable, array in dataset.data_vars.items()
+            },
+            coordinates=coordinates,
+            chunks={"cell": plan.cells_per_block},
+            attributes=_describe(plan, name),
+        )
+
+
+def _describe(plan: Plan, name: str) -> dict[str, Any]:
+    for comparison in plan.comparisons:
+        if comparison.name == name:
+            return {
+                "variable": comparison.variable,
+                "reference": f"{comparison.reference_path}/{comparison.reference_name}",
+                "comment": "model minus reference, on the days that the reference and all series have",
+            }
+    return {}
+
+
+def _write(root: zarr.Group, result: BlockResult, block: Block) -> None:
+    for name, dataset in result.scores.items():
+        values = {
+            str(variable): np.asarray(array.values, dtype="float32") for variable, array in dataset.data_vars.items()
+        }
+        write_region(root, f"{ROOT}/{name}", values, {"cell": block.region})
+
+
+class _Totals:
+    """Sums over all blocks."""
+
+    def __init__(self) -> None:
+        self.daily: dict[tuple[str, str], DailySum] = {}
+        self.quality: dict[tuple[str, str], np.ndarray] = {}
+
+    def add(self, result: BlockResult) -> None:
+        """Takes in a block."""
+        for key, part in result.daily.items():
+            if key in self.daily:
+                self.daily[key].add(part)
+            else:
+                self.daily[key] = part
+        for key, counts in result.quality.items():
+            self.quality[key] = self.quality.get(key, 0) + counts
+
+    def write(self, root: zarr.Group, plan: Plan) -> None:
+        """Groups `daily_<experiment>` (mean, spread and number of cells per day) and `quality_<experiment>`."""
+        for experiment in plan.experiments:
+            mine = {name: part for (owner, name), part in self.daily.items() if owner == experiment.name}
+            if mine:
+                _write_daily(root, plan, experiment.name, mine)
+            counts = {name: part for (owner, name), part in self.quality.items() if owner == experiment.name}
+            if counts:
+                _write_quality(root, experiment.name, counts)
+
+
+def _write_daily(root: zarr.Group, plan: Plan, experiment: str, sums: dict[str, DailySum]) -> None:
+    values: dict[str, np.ndarray] = {}
+    for name, part in sums.items():
+        nothing = np.full(part.total.shape, np.nan)
+        mean = np.divide(part.total, part.number, out=nothing.copy(), where=part.number > 0)
+        square = np.divide(part.squares, part.number, out=nothing.copy(), where=part.number > 0)
+        values[f"{name}_mean"] = mean
+        # Rounding can leave the variance of equal numbers just below zero.
+        values[f"{name}_spread"] = np.sqrt(np.maximum(square - mean**2, 0.0))
+        values[f"{name}_number"] = part.number
+    path = f"{ROOT}/daily_{experiment}"
+    create_template(
+        root,
+        path,
+        {name: ArraySpec(("time",), "float32") for name in values},
+        coordinates={"time": (("time",), plan.days.astype("datetime64[s]"))},
+        chunks={},
+    )
+    write_region(root, path, {name: array.astype("float32") for name, array in values.items()}, {})
+
+
+def _write_quality(root: zarr.Group, experiment: str, counts: dict[str, np.ndarray]) -> None:
+    path = f"{ROOT}/quality_{experiment}"
+    labels = np.array([code.name.lower() for code in Quality], dtype=object)
+    create_template(
+        root,
+        path,
+        {name: ArraySpec(("code",), "int64", 0, {"units": "1", "long_name": "number of cell-days"}) for name in counts},
+        coordinates={"code": (("code",), labels)},
+        chunks={},
+    )
+    write_region(root, path, counts, {})

@@ -1,0 +1,306 @@
+"""What a store lets one compare: its experiments, the period they share, and what each can be held against."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import zarr
+
+from pipeline import ledger, registry
+from pipeline.errors import RegistryError
+from pipeline.evaluation.errors import EvaluationError
+from pipeline.evaluation.reading import (
+    Days,
+    attributes,
+    cell_centres,
+    days_of,
+    group_names,
+    operator_names,
+    operator_positions,
+    variable_names,
+)
+from pipeline.store import has_group, read_region
+
+Kind = Literal["run", "forecast", "analysis"]
+FORECAST_SUFFIX = "_forecast"
+# Name of an observation group -> what of the model it is held against.
+MODEL_EQUIVALENT = {"sigma40": "sigma40", "lai": "LAI", "swi": "WG2", "ssm": "WG2"}
+# Observations of the same content in another unit: only what does not depend on units is compared.
+OTHER_UNIT = frozenset({"swi"})
+MOST_VALUES = 1_500_000  # series x days x cells read at a time: 12 MB in double precision, a dozen such arrays at once
+_FAMILIES = ("innovation_", "residual_", "quality_", "increment_")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run of the store. `days`: its axis; `assimilated`: observation types it has innovations of."""
+
+    name: str
+    days: Days
+    variables: frozenset[str]
+    assimilated: tuple[str, ...]
+    controls: tuple[str, ...]
+
+    @property
+    def is_analysis(self) -> bool:
+        """Whether observations were assimilated."""
+        return bool(self.assimilated)
+
+    def stored_name(self, variable: str, kind: Kind) -> str:
+        """Name of the array that holds a variable; the forecast is the variable itself where nothing was analysed."""
+        forecast = variable + FORECAST_SUFFIX
+        return forecast if kind == "forecast" and forecast in self.variables else variable
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is scored: a variable of an experiment as it ran (`run`), or its 24 h forecasts and its analyses."""
+
+    experiment: str
+    kind: Kind
+
+    @property
+    def label(self) -> str:
+        """Name of the series: that of the experiment for what is compared first, with `(analysis)` for the other."""
+        return f"{self.experiment} (analysis)" if self.kind == "analysis" else self.experiment
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A variable of all series against one reference.
+
+    reference_path, reference_name: where it is stored. same_unit: False where only correlations mean something.
+    observation: the observation type whose quality codes tell which days are masked, or None.
+    """
+
+    name: str
+    variable: str
+    unit: str
+    reference_path: str
+    reference_name: str
+    same_unit: bool
+    observation: str | None
+    series: tuple[Series, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything an evaluation does, before it reads a value.
+
+    days: the common period. operator: name of the one that predicts sigma40 where a run did not store it. notes: what
+    has to be said (left out, missing, only a part).
+    """
+
+    experiments: tuple[Experiment, ...]
+    open_loop: str | None
+    days: Days
+    cells: int
+    cells_per_block: int
+    comparisons: tuple[Comparison, ...]
+    operator: str | None
+    operator_cells: np.ndarray | None  #: place of each cell among those of the operator
+    notes: tuple[str, ...] = ()
+
+    def experiment(self, name: str) -> Experiment:
+        """An experiment by its name."""
+        return next(experiment for experiment in self.experiments if experiment.name == name)
+
+
+def make_plan(root: zarr.Group, experiments: Sequence[str] | None = None) -> Plan:
+    """Looks at the groups of a store.
+
+    experiments: runs to compare (default: all).
+    Raises EvaluationError when there is no run, or one that was asked for is not there.
+    """
+    there = group_names(root, "runs")
+    unknown = sorted(set(experiments or ()) - set(there))
+    if not there or unknown:
+        raise EvaluationError(
+            f"no run {', '.join(unknown)} in {root.store}; there are: {', '.join(there) or 'none'}. "
+            "`ldas run EXPERIMENT.yaml` makes them"
+        )
+    found = [_experiment(root, name) for name in there if experiments is None or name in experiments]
+    open_loop = _open_loop(found)
+    found.sort(key=lambda experiment: (experiment.name != open_loop, experiment.name))
+    notes: list[str] = []
+    compared, days = _common_period(found, notes)
+    for experiment in compared:
+        notes += _completeness(root, experiment)
+    operator, operator_cells = _operator(root, notes)
+    cells = len(read_region(root, "runs/" + compared[0].name, "cell"))
+    comparisons = tuple(_comparisons(root, compared, operator, notes))
+    return Plan(
+        experiments=tuple(compared),
+        open_loop=open_loop,
+        days=days,
+        cells=cells,
+        cells_per_block=_cells_per_block(root, compared, comparisons, len(days), cells),
+        comparisons=comparisons,
+        operator=operator,
+        operator_cells=operator_cells,
+        notes=tuple(notes),
+    )
+
+
+def _experiment(root: zarr.Group, name: str) -> Experiment:
+    path = f"runs/{name}"
+    variables = variable_names(root, path, "time", "cell")
+    return Experiment(
+        name=name,
+        days=days_of(root, path),
+        variables=frozenset(variables),
+        assimilated=tuple(v.removeprefix("innovation_") for v in variables if v.startswith("innovation_")),
+        controls=tuple(v.removeprefix("increment_") for v in variables if v.startswith("increment_")),
+    )
+
+
+def _open_loop(experiments: Sequence[Experiment]) -> str | None:
+    """The run without observations that the others are held against: `open_loop` if there are several."""
+    free = [experiment.name for experiment in experiments if not experiment.is_analysis]
+    if "open_loop" in free:
+        return "open_loop"
+    return free[0] if free else None
+
+
+def _common_period(experiments: Sequence[Experiment], notes: list[str]) -> tuple[list[Experiment], Days]:
+    """Experiments that share days with the first one, and those days."""
+    compared: list[Experiment] = []
+    first, last = experiments[0].days[0], experiments[0].days[-1]
+    for experiment in experiments:
+        begin, end = max(first, experiment.days[0]), min(last, experiment.days[-1])
+        if begin > end:
+            notes.append(
+                f"{experiment.name} ({experiment.days[0]} to {experiment.days[-1]}) shares no day with "
+                f"{compared[0].name} ({first} to {last}) and is left out."
+            )
+            continue
+        first, last = begin, end
+        compared.append(experiment)
+    spans = {(str(experiment.days[0]), str(experiment.days[-1])) for experiment in compared}
+    if len(spans) > 1:
+        each = ", ".join(f"{e.name} {e.days[0]} to {e.days[-1]}" for e in compared)
+        notes.append(f"The experiments have different periods ({each}): only {first} to {last} is compared.")
+    return compared, np.arange(first, last + np.timedelta64(1, "D"))
+
+
+def _completeness(root: zarr.Group, experiment: Experiment) -> list[str]:
+    """What the ledger says is not done."""
+    if experiment.name not in ledger.experiments(root):
+        return []
+    statuses = ledger.statuses(root, experiment.name)
+    notes = []
+    undone = (statuses != ledger.DONE) & (statuses != ledger.SET_ASIDE)
+    if undone.any():
+        cells = int(undone.any(axis=0).sum())
+        notes.append(
+            f"{experiment.name} is incomplete: {undone.mean():.0%} of its cell-periods, in {cells} of "
+            f"{statuses.shape[1]} cells, are not done. What is missing is left out, not filled."
+        )
+    aside = int((statuses[-1] == ledger.SET_ASIDE).sum())
+    if aside:
+        notes.append(f"{aside} cells of {experiment.name} were set aside by the model.")
+    return notes
+
+
+def _operator(root: zarr.Group, notes: list[str]) -> tuple[str | None, np.ndarray | None]:
+    """The operator for sigma40 that was made for all cells of the store, with the place of each cell in it."""
+    if not has_group(root, "land"):
+        return None, None
+    latitude, longitude = cell_centres(root)
+    usable = {}
+    for name in operator_names(root, "sigma40"):
+        positions = operator_positions(root, name, latitude, longitude)
+        if positions is None:
+            notes.append(f"The operator {name} was made for other cells and is not used.")
+        else:
+            usable[name] = positions
+    if len(usable) > 1:
+        notes.append(f"Of the operators {', '.join(usable)} for sigma40, {min(usable)} is used.")
+    return (min(usable), usable[min(usable)]) if usable else (None, None)
+
+
+def _cells_per_block(
+    root: zarr.Group, experiments: Sequence[Experiment], comparisons: Sequence[Comparison], days: int, cells: int
+) -> int:
+    """A stored shard's width, or as many of its chunks as keep a block's arrays small."""
+    shard = max(_cells_per_shard(root, experiment.name) for experiment in experiments)
+    series = max((len(comparison.series) for comparison in comparisons), default=1)
+    most = max(1, MOST_VALUES // (days * series))
+    return max(1, min(shard, most if most < 16 else most // 16 * 16, cells))
+
+
+def _cells_per_shard(root: zarr.Group, name: str) -> int:
+    """Width of the stored shards: blocks of that width read each object once."""
+    path = f"runs/{name}"
+    widths = [1]
+    for variable in variable_names(root, path, "time", "cell"):
+        array = root[path][variable]  # type: ignore[index]
+        widths.append(int((array.shards or array.chunks)[1]))  # type: ignore[union-attr]
+    return max(widths)
+
+
+def _comparisons(
+    root: zarr.Group, experiments: Sequence[Experiment], operator: str | None, notes: list[str]
+) -> list[Comparison]:
+    comparisons = []
+    for name in group_names(root, "observations"):
+        if name not in MODEL_EQUIVALENT:
+            notes.append(f"observations/{name} has no counterpart in the model and is not compared.")
+            continue
+        variable = MODEL_EQUIVALENT[name]
+        series = series_with(experiments, variable, operator)
+        if series:
+            entry = registry.variable(variable)
+            comparisons.append(
+                Comparison(
+                    f"{name}_observations",
+                    variable,
+                    entry.unit,
+                    f"observations/{name}",
+                    "value",
+                    name not in OTHER_UNIT,
+                    name,
+                    series,
+                )
+            )
+    if has_group(root, "truth"):
+        for variable in variable_names(root, "truth", "time", "cell"):
+            series = series_with(experiments, variable, operator)
+            if series and _is_known(variable):
+                unit = registry.variable(variable).unit
+                comparisons.append(
+                    Comparison(f"{variable}_truth", variable, unit, "truth", variable, True, None, series)
+                )
+    return comparisons
+
+
+def _is_known(variable: str) -> bool:
+    try:
+        registry.variable(variable)
+    except RegistryError:
+        return False
+    return not variable.startswith(_FAMILIES)
+
+
+def series_with(experiments: Sequence[Experiment], variable: str, operator: str | None = None) -> tuple[Series, ...]:
+    """Series of the experiments that have a variable, or for sigma40 what an operator predicts it from."""
+    series = []
+    for experiment in experiments:
+        predictable = variable == "sigma40" and operator is not None and "LAI" in experiment.variables
+        if variable not in experiment.variables and not predictable:
+            continue
+        stored = "LAI" if variable not in experiment.variables else variable
+        both = stored + FORECAST_SUFFIX in experiment.variables
+        kinds: tuple[Kind, ...] = ("forecast", "analysis") if both else ("run",)
+        series += [Series(experiment.name, kind) for kind in kinds]
+    return tuple(series)
+
+
+def configuration_of(root: zarr.Group, plan: Plan) -> dict[str, object]:
+    """Configuration in the provenance of the last experiment that has one."""
+    for experiment in reversed(plan.experiments):
+        found = attributes(root, f"runs/{experiment.name}").get("provenance", {}).get("configuration", {})
+        if found:
+            return dict(found)
+    return {}

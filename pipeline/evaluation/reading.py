@@ -1,0 +1,132 @@
+"""What evaluation reads from a store: series of a block of cells laid out on a common axis of days."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from assim.quality import Quality
+from operators.cells import cell_ids_from_coordinates
+from operators.kinds import from_arrays
+from operators.protocol import ObservationOperator, OperatorArrays
+from pipeline.evaluation.errors import EvaluationError
+from pipeline.operator_store import operator_path
+from pipeline.store import committed_sizes, dimensions, existing_array, existing_group, has_group, read_region
+
+FloatArray = NDArray[np.float64]
+Days = NDArray[np.datetime64]
+
+
+def group_names(root: zarr.Group, parent: str) -> list[str]:
+    """Names of the groups below a group that were finished; none where the group is absent."""
+    if not has_group(root, parent):
+        return []
+    group = existing_group(root, parent)
+    names = sorted(group.group_keys())
+    return [name for name in names if existing_group(root, f"{parent}/{name}").attrs.get("complete", True)]
+
+
+def variable_names(root: zarr.Group, path: str, *dims: str) -> list[str]:
+    """Names of the arrays of a group that have exactly these dimensions."""
+    group = existing_group(root, path)
+    return sorted(name for name, array in group.arrays() if dimensions(array) == dims and name not in dims)
+
+
+def attributes(root: zarr.Group, path: str) -> Mapping[str, Any]:
+    """Attributes of a group; none where it is absent."""
+    found: Mapping[str, Any] = existing_group(root, path).attrs.asdict() if has_group(root, path) else {}
+    return found
+
+
+def cell_centres(root: zarr.Group) -> tuple[FloatArray, FloatArray]:
+    """Latitude and longitude of all cells, degrees."""
+    latitude, longitude = (
+        np.asarray(read_region(root, "land", name), dtype=np.float64) for name in ("latitude", "longitude")
+    )
+    return latitude, longitude
+
+
+def days_of(root: zarr.Group, path: str) -> Days:
+    """UTC day of each record of a group, in the order of the records."""
+    committed = committed_sizes(existing_group(root, path))
+    times = read_region(root, path, "time")
+    return np.asarray(times[: committed.get("time", len(times))], dtype="datetime64[D]")
+
+
+def daily(root: zarr.Group, path: str, name: str, days: Days, places: slice, place_dim: str = "cell") -> FloatArray:
+    """A variable (time, place) as float64 on the axis `days`, NaN where there is no record.
+
+    Several records of a day (hourly in-situ data) give the mean of those that are there. days: consecutive.
+    """
+    stored = days_of(root, path)
+    values = np.full((len(days), places.stop - places.start), np.nan)
+    if not len(days) or not len(stored):
+        return values
+    if (np.diff(stored) < np.timedelta64(0, "D")).any():
+        raise EvaluationError(f"'{path}': times must not decrease, so that a period can be read without the others")
+    first, last = np.searchsorted(stored, [days[0], days[-1] + np.timedelta64(1, "D")])
+    if first == last:
+        return values
+    region = {"time": slice(int(first), int(last)), place_dim: places}
+    read = np.asarray(read_region(root, path, name, region), dtype=np.float64)
+    dims = dimensions(existing_array(root, path, name))
+    read = read if dims[0] == "time" else read.T
+    rows = (stored[first:last] - days[0]).astype(np.int64)
+    if len(np.unique(rows)) == len(rows):
+        values[rows] = read
+        return values
+    there = np.isfinite(read)
+    total, number = np.zeros(values.shape), np.zeros(values.shape)
+    np.add.at(total, rows, np.where(there, read, 0.0))
+    np.add.at(number, rows, there)
+    return np.divide(total, number, out=values, where=number > 0)
+
+
+def usable_observations(root: zarr.Group, name: str, days: Days, places: slice) -> FloatArray:
+    """Values of `observations/<name>` whose quality code is 0, on the axis `days`."""
+    path = f"observations/{name}"
+    values = daily(root, path, "value", days, places)
+    if "quality" in existing_group(root, path):
+        quality = daily(root, path, "quality", days, places)
+        values[quality != int(Quality.USED)] = np.nan
+    return values
+
+
+def operator_names(root: zarr.Group, output_name: str) -> list[str]:
+    """Stored operators that predict an observation."""
+    return [
+        name
+        for name in group_names(root, "operators")
+        if attributes(root, operator_path(name)).get("operator", {}).get("output_name") == output_name
+    ]
+
+
+def operator_positions(root: zarr.Group, name: str, latitude: FloatArray, longitude: FloatArray) -> np.ndarray | None:
+    """Places of some cells (by their centres) among those of a stored operator; None when it lacks one of them.
+
+    None too for a direct operator, which has no cells of its own and predicts nothing that is not stored.
+    """
+    path = operator_path(name)
+    if "cell_ids" not in attributes(root, path).get("arrays", ()):
+        return None
+    identities = read_region(root, path, "cell_ids")
+    order = np.argsort(identities, kind="stable")
+    wanted = cell_ids_from_coordinates(latitude, longitude)
+    places = np.minimum(np.searchsorted(identities[order], wanted), len(order) - 1)
+    positions = order[places]
+    return positions if np.array_equal(identities[positions], wanted) else None
+
+
+def read_operator_part(root: zarr.Group, name: str, positions: np.ndarray) -> ObservationOperator:
+    """The cells of a stored operator at some of its places, read without the others."""
+    path = operator_path(name)
+    stored = attributes(root, path)
+    low, high = int(positions.min()), int(positions.max()) + 1
+    arrays = {}
+    for array in (str(array) for array in stored["arrays"]):
+        dims = dimensions(existing_array(root, path, array))
+        arrays[array] = read_region(root, path, array, {"cell": slice(low, high)} if "cell" in dims else None)
+    part = from_arrays(OperatorArrays(str(stored["kind"]), arrays, {}, stored["operator"]))
+    return part.select(positions - low)
