@@ -29,6 +29,7 @@ class _Stage:
     tasks: int
     done: int
     began: float
+    done_before: int
     cell_years: float = 0.0
     failed: list[str] = field(default_factory=list)
 
@@ -79,7 +80,7 @@ class ProgressDisplay:
 
     def stage_started(self, name: str, tasks: int, done: int) -> None:
         """See `execution.Listener`."""
-        self._stage = _Stage(name, tasks, done, self._clock())
+        self._stage = _Stage(name, tasks, done, self._clock(), done)
         self._last_line = self._clock()
         if self._bar:
             self._task = self._bar.add_task(name, total=tasks, completed=done, rate="")
@@ -95,7 +96,7 @@ class ProgressDisplay:
             self._bar.update(self._task, completed=stage.done, rate=f"{stage.rate(now):.2f} cell-years/s")
         elif now - self._last_line >= self._interval:
             self._last_line = now
-            left = (stage.tasks - stage.done) * (now - stage.began) / max(stage.done, 1)
+            left = (stage.tasks - stage.done) * (now - stage.began) / (stage.done - stage.done_before)
             self.message(
                 f"{stage.name}: {stage.done}/{stage.tasks} tasks, {stage.rate(now):.2f} cell-years/s, {left:.0f} s left"
             )

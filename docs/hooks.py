@@ -1,0 +1,74 @@
+"""Tables of the documentation that are made from the code when the site is built."""
+
+import logging
+from typing import Any
+
+from pipeline.config import ExperimentConfig
+from pipeline.registry import names, variable
+
+
+class _NoReference(logging.Filter):
+    """Drops complaints about `(time, column[, member][, layer])`: optional axes, not a cross-reference."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "cross-reference target ', " not in record.getMessage()
+
+
+def on_config(config: Any) -> None:
+    """Before anything is built."""
+    for handler in logging.getLogger("mkdocs").handlers:
+        handler.addFilter(_NoReference())
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Fills `<!-- table: ... -->` in a page."""
+    for name, table in (("variables", variables_table), ("configuration", configuration_table)):
+        marker = f"<!-- table: {name} -->"
+        if marker in markdown:
+            markdown = markdown.replace(marker, table())
+    return markdown
+
+
+def variables_table() -> str:
+    """The registry of variables."""
+    lines = ["| name | unit | meaning | range | dimension |", "|---|---|---|---|---|"]
+    for name in names():
+        entry = variable(name)
+        limits = f"{entry.valid_range[0]:g} to {entry.valid_range[1]:g}" if entry.valid_range else ""
+        lines.append(f"| `{name}` | {entry.unit} | {entry.long_name} | {limits} | {entry.axis or ''} |")
+    return "\n".join(lines)
+
+
+def configuration_table() -> str:
+    """Every key of the experiment file."""
+    schema = ExperimentConfig.model_json_schema()
+    lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    _add_keys(schema, schema["$defs"], "", lines)
+    return "\n".join(lines)
+
+
+def _add_keys(schema: dict[str, Any], definitions: dict[str, Any], prefix: str, lines: list[str]) -> None:
+    for key, entry in schema["properties"].items():
+        inner = _model_of(entry, definitions)
+        default = "needed" if key in schema.get("required", ()) else "" if inner else f"`{entry.get('default', '')}`"
+        meaning = entry.get("description") or (inner or {}).get("description", "")
+        kind = "section" if inner else _type_of(entry)
+        lines.append(f"| `{prefix}{key}` | {kind} | {default} | {' '.join(meaning.split())} |")
+        if inner:
+            _add_keys(inner, definitions, f"{prefix}{key}.", lines)
+
+
+def _model_of(entry: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any] | None:
+    for candidate in (entry, entry.get("items", {}), *entry.get("anyOf", ())):
+        if "$ref" in candidate:
+            found: dict[str, Any] = definitions[candidate["$ref"].rsplit("/", 1)[1]]
+            return found
+    return None
+
+
+def _type_of(entry: dict[str, Any]) -> str:
+    if "enum" in entry:
+        return ", ".join(str(value) for value in entry["enum"])
+    if "anyOf" in entry:
+        return " or ".join(_type_of(option) for option in entry["anyOf"])
+    return str(entry.get("format") or entry.get("type", "any")).replace("null", "nothing")
