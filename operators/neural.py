@@ -99,6 +99,8 @@ class NeuralOperator(NamedOperator):
         identities = checked_cell_ids(cell_ids, x.shape[0])
         size = self.options.block_size
         starts = range(0, x.shape[0], size)
+        # Imports TensorFlow here, in the caller's thread, before the workers need it.
+        libraries = library_versions()
         done = 0
         parts: list[tuple[Networks, dict[int, str]]] = []
         with ThreadPoolExecutor(workers or available_processors()) as pool:
@@ -115,7 +117,7 @@ class NeuralOperator(NamedOperator):
         self._set(
             Networks.concatenate([networks for networks, _ in parts]),
             {cell: reason for _, reasons in parts for cell, reason in reasons.items()},
-            library_versions(),
+            libraries,
         )
         return self
 
