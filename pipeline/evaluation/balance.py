@@ -7,7 +7,7 @@ import zarr
 from landmodel.soil_properties import LAYER_BOTTOMS
 from pipeline import registry
 from pipeline.evaluation.plan import Experiment
-from pipeline.evaluation.reading import Days, FloatArray, daily
+from pipeline.evaluation.reading import Days, FloatArray, Reader
 from pipeline.store import committed_sizes, existing_group, has_group, read_region
 
 SECONDS_PER_DAY = 86400.0
@@ -17,7 +17,7 @@ DAYS_AT_A_TIME = 366  # of hourly forcing: what is in memory at once does not gr
 OUTGOING = {"evapotranspiration": "EVAP", "drainage": "DRAINAGE", "runoff": "RUNOFF"}
 
 
-def water_balance(root: zarr.Group, experiment: Experiment, days: Days, places: slice) -> xr.Dataset:
+def water_balance(reader: Reader, experiment: Experiment, days: Days, places: slice) -> xr.Dataset:
     """Terms of the water balance (cell,) in kg m-2 per year, over the days on which the experiment has values.
 
     precipitation (from the forcing), evapotranspiration, drainage, runoff, added_by_analysis (increments of the soil
@@ -27,17 +27,17 @@ def water_balance(root: zarr.Group, experiment: Experiment, days: Days, places: 
     path = f"runs/{experiment.name}"
 
     def rate(name: str) -> FloatArray:
-        return mean_per_year(daily(root, path, name, days, places))
+        return mean_per_year(reader.daily(path, name, days, places))
 
     terms = {name: rate(variable) for name, variable in OUTGOING.items() if variable in experiment.variables}
-    present = np.isfinite(daily(root, path, "EVAP", days, places)) if "EVAP" in experiment.variables else None
-    if present is not None and has_precipitation(root):
-        terms["precipitation"] = _precipitation(root, days, places, present)
+    present = np.isfinite(reader.daily(path, "EVAP", days, places)) if "EVAP" in experiment.variables else None
+    if present is not None and has_precipitation(reader.root):
+        terms["precipitation"] = _precipitation(reader.root, days, places, present)
     moisture = [control for control in experiment.controls if registry.base_name(control) == "WG"]
     if moisture:
-        terms["added_by_analysis"] = _added(root, path, moisture, days, places)
+        terms["added_by_analysis"] = _added(reader, path, moisture, days, places)
     if {"TOTAL_SOIL_WATER", "SWE"} <= experiment.variables:
-        soil, snow = (daily(root, path, name, days, places) for name in ("TOTAL_SOIL_WATER", "SWE"))
+        soil, snow = (reader.daily(path, name, days, places) for name in ("TOTAL_SOIL_WATER", "SWE"))
         terms["storage_change"] = _change_per_year(soil + snow)
     everything = {*OUTGOING, "precipitation", "storage_change"}
     if everything <= set(terms):
@@ -89,13 +89,13 @@ def _precipitation(root: zarr.Group, days: Days, places: slice, present: np.ndar
     return mean * SECONDS_PER_DAY * DAYS_PER_YEAR
 
 
-def _added(root: zarr.Group, path: str, controls: list[str], days: Days, places: slice) -> FloatArray:
+def _added(reader: Reader, path: str, controls: list[str], days: Days, places: slice) -> FloatArray:
     """Water that the increments of soil moisture layers put in (or, negative, took out)."""
     thickness = np.diff(LAYER_BOTTOMS, prepend=0.0)
     total = np.zeros(places.stop - places.start)
     for control in controls:
         layer = registry.variable(control).layer or 1
-        increment = np.nan_to_num(daily(root, path, f"increment_{control}", days, places))  # no analysis adds nothing
+        increment = np.nan_to_num(reader.daily(path, f"increment_{control}", days, places))  # no analysis adds nothing
         total += increment.sum(axis=0) * thickness[layer - 1] * WATER_DENSITY
     return total / len(days) * DAYS_PER_YEAR
 

@@ -16,7 +16,7 @@ from operators.scores import predict_where_observed
 from pipeline.evaluation import balance, metrics
 from pipeline.evaluation.operator_scores import operator_scores
 from pipeline.evaluation.plan import Comparison, Experiment, Kind, Plan
-from pipeline.evaluation.reading import FloatArray, daily, read_operator_part, usable_observations
+from pipeline.evaluation.reading import FloatArray, Reader, read_operator_part
 
 #: Codes of a day on which the observation is not to be believed, whatever the model says: no run is scored on it.
 MASKED = tuple(
@@ -68,17 +68,18 @@ class BlockResult:
 
 def evaluate_block(root: zarr.Group, plan: Plan, places: slice) -> BlockResult:
     """All that is computed of the cells `places` (start and stop given)."""
-    block = _Block(root, plan, places)
+    reader = Reader(root)
+    block = _Block(reader, plan, places)
     result = BlockResult()
     for comparison in plan.comparisons:
         result.scores[comparison.name] = block.compare(comparison)
     for experiment in plan.experiments:
         block.diagnose(experiment, result)
-        found = balance.water_balance(root, experiment, plan.days, places)
+        found = balance.water_balance(reader, experiment, plan.days, places)
         if found.data_vars:
             result.scores[f"balance_{experiment.name}"] = found
     if plan.operator is not None and plan.open_loop is not None and block.operator is not None:
-        of_operator = operator_scores(root, plan, block.operator, places)
+        of_operator = operator_scores(reader, plan, block.operator, places)
         if of_operator is not None:
             result.scores["operator"] = of_operator
     return result
@@ -87,19 +88,19 @@ def evaluate_block(root: zarr.Group, plan: Plan, places: slice) -> BlockResult:
 class _Block:
     """A block of cells with what was read of it so far."""
 
-    def __init__(self, root: zarr.Group, plan: Plan, places: slice) -> None:
-        self.root, self.plan, self.places = root, plan, places
+    def __init__(self, reader: Reader, plan: Plan, places: slice) -> None:
+        self.reader, self.plan, self.places = reader, plan, places
         self.time = plan.days.astype("datetime64[ns]")
         self.operator = self._operator()
 
     def _operator(self) -> ObservationOperator | None:
         if self.plan.operator is None or self.plan.operator_cells is None:
             return None
-        return read_operator_part(self.root, self.plan.operator, self.plan.operator_cells[self.places])
+        return read_operator_part(self.reader.root, self.plan.operator, self.plan.operator_cells[self.places])
 
     def run(self, experiment: str, name: str) -> FloatArray:
         """A stored variable of an experiment, (day, cell)."""
-        return daily(self.root, f"runs/{experiment}", name, self.plan.days, self.places)
+        return self.reader.daily(f"runs/{experiment}", name, self.plan.days, self.places)
 
     def series(self, experiment: Experiment, variable: str, kind: Kind, needed: np.ndarray) -> FloatArray:
         """A variable of a series (day, cell); sigma40 that was not stored is predicted where it is `needed`."""
@@ -118,8 +119,8 @@ class _Block:
     def reference(self, comparison: Comparison) -> FloatArray:
         """The reference (day, cell), without the days that a run found masked."""
         if comparison.observation is None:
-            return daily(self.root, comparison.reference_path, comparison.reference_name, self.plan.days, self.places)
-        values = usable_observations(self.root, comparison.observation, self.plan.days, self.places)
+            return self.reader.daily(comparison.reference_path, comparison.reference_name, self.plan.days, self.places)
+        values = self.reader.usable_observations(comparison.observation, self.plan.days, self.places)
         code = f"quality_{comparison.observation}"
         for experiment in self.plan.experiments:
             if code in experiment.variables:

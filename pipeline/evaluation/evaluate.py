@@ -17,7 +17,7 @@ import zarr
 from assim.quality import Quality
 from pipeline.evaluation.blocks import BlockResult, DailySum, evaluate_block
 from pipeline.evaluation.plan import Plan, Series, make_plan
-from pipeline.evaluation.reading import daily
+from pipeline.evaluation.reading import Reader
 from pipeline.evaluation.stations import evaluate_stations
 from pipeline.groups import write_group
 from pipeline.ledger import Block, blocks_of
@@ -65,7 +65,7 @@ class Evaluation:
 
     def run(self, experiment: str, name: str, places: slice) -> np.ndarray:
         """A stored variable of a run on the common days, (day, cell)."""
-        return daily(open_store(self.location), f"runs/{experiment}", name, self.plan.days, places)
+        return Reader(open_store(self.location)).daily(f"runs/{experiment}", name, self.plan.days, places)
 
 
 def evaluate(

@@ -274,6 +274,71 @@ def kling_gupta(
     return _apply(lambda m, o: _kling_gupta(_moments(m, o), minimum), model, reference, dim, "kge", units="1")
 
 
+def _all_scores(
+    model: FloatArray, reference: FloatArray, days: FloatArray, names: tuple[str, ...], minimum: int, minimum_r: int
+) -> FloatArray:
+    """Scores (..., score) of series (..., time), in the order of `names`."""
+    moments = _moments(model, reference)
+    parts = {
+        "n": moments.number,
+        "bias": _bias(moments, minimum),
+        "rmsd": _rmsd(moments, minimum),
+        "ubrmsd": _ubrmsd(moments, minimum),
+        "r": _correlation(moments, minimum_r),
+        "kge": _kling_gupta(moments, minimum_r),
+    }
+    if {"n_effective", "r_low", "r_high"} & set(names):
+        parts["n_effective"] = _effective_sample_size(model, reference, minimum_r)
+        parts["r_low"], parts["r_high"] = _interval(parts["r"], parts["n_effective"])
+    if "anomaly_r" in names:
+        parts["anomaly_r"] = _anomaly_correlation(model, reference, days, minimum_r)
+    return np.stack([parts[name] for name in names], axis=-1)
+
+
+def _grouped(
+    model: xr.DataArray,
+    reference: xr.DataArray,
+    dim: str,
+    groups: list[NDArray[np.intp]] | None,
+    names: tuple[str, ...],
+    minimum: int,
+    minimum_r: int,
+) -> xr.DataArray:
+    """Scores (..., [group,] score), of all times or of each group of places on the time axis."""
+    days = _days(model[dim])
+
+    def kernel(m: FloatArray, o: FloatArray) -> FloatArray:
+        if groups is None:
+            return _all_scores(m, o, days, names, minimum, minimum_r)
+        return np.stack(
+            [_all_scores(m[..., g], o[..., g], days[g], names, minimum, minimum_r) for g in groups], axis=-2
+        )
+
+    sizes = {"score": len(names)} if groups is None else {"group": len(groups), "score": len(names)}
+    stacked = xr.apply_ufunc(
+        kernel,
+        model,
+        reference,
+        input_core_dims=[[dim], [dim]],
+        output_core_dims=[list(sizes)],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"allow_rechunk": True, "output_sizes": sizes},
+    )
+    assert isinstance(stacked, xr.DataArray)
+    return stacked
+
+
+def _as_dataset(stacked: xr.DataArray, names: tuple[str, ...], unit: str) -> xr.Dataset:
+    units = {name: unit if name in ("bias", "rmsd", "ubrmsd") else "1" for name in names}
+    return xr.Dataset(
+        {
+            name: stacked.isel(score=index).assign_attrs({"units": units[name]} if units[name] else {})
+            for index, name in enumerate(names)
+        }
+    )
+
+
 def scores(
     model: xr.DataArray,
     reference: xr.DataArray,
@@ -284,44 +349,9 @@ def scores(
     minimum_r: int = MINIMUM_PAIRS_R,
 ) -> xr.Dataset:
     """Several scores at once (default: all of `SCORE_NAMES`), each as its own function gives it."""
-    days = _days(xr.align(model[dim], reference[dim], join="inner")[0])
-
-    def kernel(m: FloatArray, o: FloatArray) -> FloatArray:
-        moments = _moments(m, o)
-        parts = {
-            "n": moments.number,
-            "bias": _bias(moments, minimum),
-            "rmsd": _rmsd(moments, minimum),
-            "ubrmsd": _ubrmsd(moments, minimum),
-            "r": _correlation(moments, minimum_r),
-            "kge": _kling_gupta(moments, minimum_r),
-        }
-        if {"n_effective", "r_low", "r_high"} & set(names):
-            parts["n_effective"] = _effective_sample_size(m, o, minimum_r)
-            parts["r_low"], parts["r_high"] = _interval(parts["r"], parts["n_effective"])
-        if "anomaly_r" in names:
-            parts["anomaly_r"] = _anomaly_correlation(m, o, days, minimum_r)
-        return np.stack([parts[name] for name in names], axis=-1)
-
-    stacked = xr.apply_ufunc(
-        kernel,
-        model,
-        reference,
-        input_core_dims=[[dim], [dim]],
-        output_core_dims=[["score"]],
-        join="inner",
-        dask="parallelized",
-        output_dtypes=[np.float64],
-        dask_gufunc_kwargs={"allow_rechunk": True, "output_sizes": {"score": len(names)}},
-    )
-    unit = _unit(model, reference)
-    units = {name: unit if name in ("bias", "rmsd", "ubrmsd") else "1" for name in names}
-    return xr.Dataset(
-        {
-            name: stacked.isel(score=index).assign_attrs({"units": units[name]} if units[name] else {})
-            for index, name in enumerate(names)
-        }
-    )
+    model, reference = xr.align(model, reference, join="inner")
+    stacked = _grouped(model, reference, dim, None, names, minimum, minimum_r)
+    return _as_dataset(stacked, names, _unit(model, reference))
 
 
 def scores_by(
@@ -340,24 +370,12 @@ def scores_by(
     groups: (dim,) integers. labels: groups that the result has, in order (default: those that occur); one without a
     pair is NaN with n = 0.
     """
-    name = str(groups.name)
     model, reference, groups = xr.align(model, reference, groups, join="inner")
     values = groups.values
     wanted = tuple(int(value) for value in np.unique(values)) if labels is None else labels
-    parts = []
-    for label in wanted:
-        places = np.flatnonzero(values == label)
-        parts.append(
-            scores(
-                model.isel({dim: places}),
-                reference.isel({dim: places}),
-                dim,
-                names=names,
-                minimum=minimum,
-                minimum_r=minimum_r,
-            )
-        )
-    return xr.concat(parts, dim=xr.DataArray(list(wanted), dims=name, name=name))
+    places = [np.flatnonzero(values == label) for label in wanted]
+    stacked = _grouped(model, reference, dim, places, names, minimum, minimum_r).rename(group=str(groups.name))
+    return _as_dataset(stacked, names, _unit(model, reference)).assign_coords({str(groups.name): list(wanted)})
 
 
 def scores_by_month(

@@ -6,45 +6,46 @@ observed leaf area index, against observed backscatter.
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from operators.protocol import ObservationOperator
 from operators.scores import predict_where_observed, score
 from operators.sensitivity import predictor_sensitivity
 from pipeline.evaluation.plan import Experiment, Plan
-from pipeline.evaluation.reading import Days, FloatArray, attributes, daily, usable_observations
+from pipeline.evaluation.reading import Days, FloatArray, Reader, attributes
 from pipeline.operator_store import operator_path
 from pipeline.store import has_group
 
 LONGEST_GAP_DAYS = 30  # between two observations of LAI over which it is interpolated: two missing ones in a row
 
 
-def windows(root: zarr.Group, operator: str) -> dict[str, tuple[np.datetime64, np.datetime64]]:
+def windows(reader: Reader, operator: str) -> dict[str, tuple[np.datetime64, np.datetime64]]:
     """First and last day of the operator's windows (`training`, `test`), as far as they were stored."""
-    stored = attributes(root, operator_path(operator)).get("windows", {})
+    stored = attributes(reader.root, operator_path(operator)).get("windows", {})
     return {name: (np.datetime64(first, "D"), np.datetime64(last, "D")) for name, (first, last) in stored.items()}
 
 
-def operator_scores(root: zarr.Group, plan: Plan, operator: ObservationOperator, places: slice) -> xr.Dataset | None:
+def operator_scores(reader: Reader, plan: Plan, operator: ObservationOperator, places: slice) -> xr.Dataset | None:
     """RMSD and R (cell,) in each window, and the loss of each predictor in the training window, (predictor, cell).
 
     None where the store lacks what is needed: windows, observations of the output, or of LAI where it is a predictor.
     """
     assert plan.operator is not None
     assert plan.open_loop is not None
-    spans = windows(root, plan.operator)
+    spans = windows(reader, plan.operator)
     run = plan.experiment(plan.open_loop)
-    if not spans or not has_group(root, f"observations/{operator.output_name}"):
+    if not spans or not has_group(reader.root, f"observations/{operator.output_name}"):
         return None
-    if not all(_available(root, run, name) for name in operator.predictor_names):
+    if not all(_available(reader, run, name) for name in operator.predictor_names):
         return None
     dataset = xr.Dataset()
     for window, (first, last) in sorted(spans.items()):
         days = np.arange(max(first, run.days[0]), min(last, run.days[-1]) + np.timedelta64(1, "D"))
         if not len(days):
             continue
-        predictors = np.stack([_predictor(root, run, name, days, places) for name in operator.predictor_names], axis=-1)
-        target = usable_observations(root, operator.output_name, days, places).T
+        predictors = np.stack(
+            [_predictor(reader, run, name, days, places) for name in operator.predictor_names], axis=-1
+        )
+        target = reader.usable_observations(operator.output_name, days, places).T
         found = score(predict_where_observed(operator, predictors, target), target)
         dataset[f"rmsd_{window}"] = ("cell", found.rmsd, {"units": operator.output_unit})
         dataset[f"r_{window}"] = ("cell", found.correlation, {"units": "1"})
@@ -55,15 +56,15 @@ def operator_scores(root: zarr.Group, plan: Plan, operator: ObservationOperator,
     return dataset.assign_coords(predictor=list(operator.predictor_names)) if dataset.data_vars else None
 
 
-def _available(root: zarr.Group, run: Experiment, name: str) -> bool:
-    return has_group(root, "observations/lai") if name == "LAI" else name in run.variables
+def _available(reader: Reader, run: Experiment, name: str) -> bool:
+    return has_group(reader.root, "observations/lai") if name == "LAI" else name in run.variables
 
 
-def _predictor(root: zarr.Group, run: Experiment, name: str, days: Days, places: slice) -> FloatArray:
+def _predictor(reader: Reader, run: Experiment, name: str, days: Days, places: slice) -> FloatArray:
     """A predictor (cell, day): observed LAI between its dates, everything else from the open loop."""
     if name == "LAI":
-        return interpolated(usable_observations(root, "lai", days, places)).T
-    return daily(root, f"runs/{run.name}", name, days, places).T
+        return interpolated(reader.usable_observations("lai", days, places)).T
+    return reader.daily(f"runs/{run.name}", name, days, places).T
 
 
 def interpolated(values: FloatArray) -> FloatArray:

@@ -12,9 +12,9 @@ from pipeline.errors import RegistryError
 from pipeline.evaluation.errors import EvaluationError
 from pipeline.evaluation.reading import (
     Days,
+    Reader,
     attributes,
     cell_centres,
-    days_of,
     group_names,
     operator_names,
     operator_positions,
@@ -148,7 +148,7 @@ def _experiment(root: zarr.Group, name: str) -> Experiment:
     variables = variable_names(root, path, "time", "cell")
     return Experiment(
         name=name,
-        days=days_of(root, path),
+        days=Reader(root).days_of(path),
         variables=frozenset(variables),
         assimilated=tuple(v.removeprefix("innovation_") for v in variables if v.startswith("innovation_")),
         controls=tuple(v.removeprefix("increment_") for v in variables if v.startswith("increment_")),

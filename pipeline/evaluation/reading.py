@@ -48,50 +48,58 @@ def cell_centres(root: zarr.Group) -> tuple[FloatArray, FloatArray]:
     return latitude, longitude
 
 
-def days_of(root: zarr.Group, path: str) -> Days:
-    """UTC day of each record of a group, in the order of the records."""
-    committed = committed_sizes(existing_group(root, path))
-    times = read_region(root, path, "time")
-    return np.asarray(times[: committed.get("time", len(times))], dtype="datetime64[D]")
+class Reader:
+    """Reads series from a store; the time axis of each group is read once."""
 
+    def __init__(self, root: zarr.Group) -> None:
+        self.root = root
+        self._axes: dict[str, Days] = {}
 
-def daily(root: zarr.Group, path: str, name: str, days: Days, places: slice, place_dim: str = "cell") -> FloatArray:
-    """A variable (time, place) as float64 on the axis `days`, NaN where there is no record.
+    def days_of(self, path: str) -> Days:
+        """UTC day of each record of a group, in the order of the records, which must be that of time."""
+        if path not in self._axes:
+            committed = committed_sizes(existing_group(self.root, path))
+            times = read_region(self.root, path, "time")
+            days = np.asarray(times[: committed.get("time", len(times))], dtype="datetime64[D]")
+            if (np.diff(days) < np.timedelta64(0, "D")).any():
+                raise EvaluationError(f"'{path}': its times decrease; a period could not be read without the others")
+            self._axes[path] = days
+        return self._axes[path]
 
-    Several records of a day (hourly in-situ data) give the mean of those that are there. days: consecutive.
-    """
-    stored = days_of(root, path)
-    values = np.full((len(days), places.stop - places.start), np.nan)
-    if not len(days) or not len(stored):
+    def daily(self, path: str, name: str, days: Days, places: slice, place_dim: str = "cell") -> FloatArray:
+        """A variable (day, place) as float64 on the axis `days` (consecutive), NaN where there is no record.
+
+        Several records of a day (hourly in-situ data) give the mean of those that are there.
+        """
+        stored = self.days_of(path)
+        values = np.full((len(days), places.stop - places.start), np.nan)
+        if not len(days):
+            return values
+        first, last = np.searchsorted(stored, [days[0], days[-1] + np.timedelta64(1, "D")])
+        if first == last:
+            return values
+        array = existing_array(self.root, path, name)
+        region = {"time": slice(int(first), int(last)), place_dim: places}
+        dims = dimensions(array)
+        read = np.asarray(array[tuple(region[dim] for dim in dims)], dtype=np.float64)
+        read = read if dims[0] == "time" else read.T
+        rows = (stored[first:last] - days[0]).astype(np.int64)
+        if len(np.unique(rows)) == len(rows):
+            values[rows] = read
+            return values
+        there = np.isfinite(read)
+        total, number = np.zeros(values.shape), np.zeros(values.shape)
+        np.add.at(total, rows, np.where(there, read, 0.0))
+        np.add.at(number, rows, there)
+        return np.divide(total, number, out=values, where=number > 0)
+
+    def usable_observations(self, name: str, days: Days, places: slice) -> FloatArray:
+        """Values of `observations/<name>` whose quality code is 0, on the axis `days`."""
+        path = f"observations/{name}"
+        values = self.daily(path, "value", days, places)
+        if "quality" in existing_group(self.root, path):
+            values[self.daily(path, "quality", days, places) != int(Quality.USED)] = np.nan
         return values
-    if (np.diff(stored) < np.timedelta64(0, "D")).any():
-        raise EvaluationError(f"'{path}': times must not decrease, so that a period can be read without the others")
-    first, last = np.searchsorted(stored, [days[0], days[-1] + np.timedelta64(1, "D")])
-    if first == last:
-        return values
-    region = {"time": slice(int(first), int(last)), place_dim: places}
-    read = np.asarray(read_region(root, path, name, region), dtype=np.float64)
-    dims = dimensions(existing_array(root, path, name))
-    read = read if dims[0] == "time" else read.T
-    rows = (stored[first:last] - days[0]).astype(np.int64)
-    if len(np.unique(rows)) == len(rows):
-        values[rows] = read
-        return values
-    there = np.isfinite(read)
-    total, number = np.zeros(values.shape), np.zeros(values.shape)
-    np.add.at(total, rows, np.where(there, read, 0.0))
-    np.add.at(number, rows, there)
-    return np.divide(total, number, out=values, where=number > 0)
-
-
-def usable_observations(root: zarr.Group, name: str, days: Days, places: slice) -> FloatArray:
-    """Values of `observations/<name>` whose quality code is 0, on the axis `days`."""
-    path = f"observations/{name}"
-    values = daily(root, path, "value", days, places)
-    if "quality" in existing_group(root, path):
-        quality = daily(root, path, "quality", days, places)
-        values[quality != int(Quality.USED)] = np.nan
-    return values
 
 
 def operator_names(root: zarr.Group, output_name: str) -> list[str]:

@@ -13,8 +13,8 @@ from pipeline.errors import RegistryError
 from pipeline.evaluation import metrics
 from pipeline.evaluation.blocks import common_days
 from pipeline.evaluation.plan import Plan, Series, series_with
-from pipeline.evaluation.reading import FloatArray, attributes, daily, group_names, variable_names
-from pipeline.store import dimensions, existing_array, existing_group, has_group, read_region
+from pipeline.evaluation.reading import FloatArray, Reader, attributes, cell_centres, group_names, variable_names
+from pipeline.store import existing_array, existing_group, has_group, read_region
 
 DEFAULT_SPACING = 0.25  # degrees: how far apart cells are taken to be where there is only one
 SHALLOWEST_DEPTH = 0.06  # m: sensors down to here are held against the model's surface layer
@@ -42,9 +42,7 @@ def find_stations(root: zarr.Group) -> list[Station]:
     stations = []
     if not has_group(root, "land"):
         return []
-    latitude, longitude = (
-        np.asarray(read_region(root, "land", n), dtype=np.float64) for n in ("latitude", "longitude")
-    )
+    latitude, longitude = cell_centres(root)
     for network in group_names(root, "insitu"):
         path = f"insitu/{network}"
         group = existing_group(root, path)
@@ -97,11 +95,11 @@ def evaluate_stations(root: zarr.Group, plan: Plan, notes: list[str]) -> dict[st
     outside = [station.code for station in stations if station.cell is None]
     if outside:
         notes.append(f"Stations outside the domain are left out: {', '.join(outside)}.")
-    results = {}
+    reader, results = Reader(root), {}
     for network in group_names(root, "insitu"):
         inside = [station for station in stations if station.network == network and station.cell is not None]
         for variable in _station_variables(root, f"insitu/{network}") if inside else ():
-            found = _evaluate_variable(root, plan, network, variable, inside, notes)
+            found = _evaluate_variable(reader, plan, network, variable, inside, notes)
             if found is not None:
                 results[f"station_{network}_{variable}"] = found
     return results
@@ -113,11 +111,11 @@ def _station_variables(root: zarr.Group, path: str) -> list[str]:
 
 
 def _evaluate_variable(
-    root: zarr.Group, plan: Plan, network: str, variable: str, stations: Sequence[Station], notes: list[str]
+    reader: Reader, plan: Plan, network: str, variable: str, stations: Sequence[Station], notes: list[str]
 ) -> xr.Dataset | None:
     model_name = MODEL_NAMES.get(variable, variable)
     series = series_with(plan.experiments, model_name)
-    problem = _unit_problem(root, f"insitu/{network}", variable, model_name)
+    problem = _unit_problem(reader.root, f"insitu/{network}", variable, model_name)
     if problem:
         notes.append(problem)
     if not series or problem:
@@ -129,8 +127,9 @@ def _evaluate_variable(
         stations = [station for station in stations if station.code not in deep]
     if not stations:
         return None
-    observed = np.stack([observations_of(root, plan, station, variable) for station in stations], axis=-1)
-    values = np.stack([np.stack([run_at(root, plan, one, model_name, s) for s in stations], axis=-1) for one in series])
+    observed = np.stack([observations_of(reader, plan, station, variable) for station in stations], axis=-1)
+    runs = [[run_at(reader, plan, one, model_name, station) for station in stations] for one in series]
+    values = np.array(runs).transpose(0, 2, 1)
     observed = np.where(common_days(values, observed), observed, np.nan)
     time = plan.days.astype("datetime64[ns]")
     unit = {"units": registry.variable(model_name).unit}
@@ -158,22 +157,22 @@ def _unit_problem(root: zarr.Group, path: str, variable: str, model_name: str) -
     return f"{path}/{variable} is in {unit!r}, {model_name} in {expected!r}: it is not compared."
 
 
-def observations_of(root: zarr.Group, plan: Plan, station: Station, variable: str) -> FloatArray:
+def observations_of(reader: Reader, plan: Plan, station: Station, variable: str) -> FloatArray:
     """Daily means of what a station measured (day,), without the days that were mostly gap-filled."""
     path, place = f"insitu/{station.network}", slice(station.index, station.index + 1)
-    values = daily(root, path, variable, plan.days, place, "station")[:, 0]
+    values = reader.daily(path, variable, plan.days, place, "station")[:, 0]
     quality = f"{variable}_quality"
-    if quality in existing_group(root, path) and "time" in dimensions(existing_array(root, path, quality)):
-        part = daily(root, path, quality, plan.days, place, "station")[:, 0]
+    if quality in existing_group(reader.root, path):
+        part = reader.daily(path, quality, plan.days, place, "station")[:, 0]
         values[~(part >= LEAST_QUALITY)] = np.nan
     return values
 
 
-def run_at(root: zarr.Group, plan: Plan, series: Series, variable: str, station: Station) -> FloatArray:
+def run_at(reader: Reader, plan: Plan, series: Series, variable: str, station: Station) -> FloatArray:
     """A series at a station's cell, (day,)."""
     assert station.cell is not None
     name = plan.experiment(series.experiment).stored_name(variable, series.kind)
-    return daily(root, f"runs/{series.experiment}", name, plan.days, slice(station.cell, station.cell + 1))[:, 0]
+    return reader.daily(f"runs/{series.experiment}", name, plan.days, slice(station.cell, station.cell + 1))[:, 0]
 
 
 def r_by_station_month(model: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:
