@@ -10,16 +10,17 @@ from assim.noise import autoregressive, centred, standard_normal
 from assim.observations import ObservationError, ObservationType, WindowObservations
 from assim.quality import Quality
 from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
+from operators.direct import DirectOperator
 from tests.assim import toy
 
 START = "2015-01-01T09"
 CELLS, PATCHES, FRACTIONS = [0, 0, 0, 1, 1, 2], [1, 7, 10, 2, 4, 3], [0.2, 0.5, 0.3, 0.4, 0.6, 1.0]
 
 
-def types(cells=3, sigma=0.33, lai=0.3):
+def types(cells=(0, 1, 2), sigma=0.33, lai=0.3):
     return [
         ObservationType("sigma40", toy.Backscatter(cells), ObservationError("absolute", sigma)),
-        ObservationType("lai", toy.Direct("LAI", cells, "m2 m-2"), ObservationError("absolute", lai)),
+        ObservationType("lai", DirectOperator.leaf_area_index(cells), ObservationError("absolute", lai)),
     ]
 
 

@@ -6,50 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assim import sekf
-from assim.controls import DEFAULT_CONTROLS
-from assim.errors import AssimilationWindowError, FilterConfigurationError, ObservationInputError
-from assim.observations import ObservationError, ObservationType, WindowObservations
-from assim.quality import QUALITY_MEANING, Quality
+from assim.observations import ObservationError
+from assim.quality import Quality
 from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
-from operators.errors import OperatorMismatchError
 from tests.assim import toy
-
-START = "2015-01-01T09"
-CELLS, PATCHES = [0, 0, 0, 1, 1, 2], [1, 7, 10, 2, 4, 3]
-FRACTIONS = [0.2, 0.5, 0.3, 0.4, 0.6, 1.0]
-
-
-def three_cells():
-    parameters = toy.parameters(CELLS, PATCHES, FRACTIONS)
-    return parameters, toy.state(parameters), toy.forcing(3)
-
-
-def lai_type(cells=3, error=None, **options):
-    error = error or ObservationError("relative", 0.2)
-    return ObservationType("lai", toy.Direct("LAI", cells, "m2 m-2"), error, **options)
-
-
-def ssm_type(cells=3, error=None, **options):
-    error = error or ObservationError("absolute", 0.05)
-    return ObservationType("ssm", toy.Direct("WG2", cells, "m3 m-3"), error, **options)
-
-
-def sigma_type(cells=3, sigma=0.33, **options):
-    return ObservationType("sigma40", toy.Backscatter(cells), ObservationError("absolute", sigma), **options)
-
-
-def observed(**values):
-    return {name: WindowObservations(np.asarray(value, dtype=float)) for name, value in values.items()}
-
-
-def assert_same_bits(state, other):
-    for name, a, b in zip(state._fields, state, other, strict=True):
-        assert a.tobytes() == b.tobytes(), name
-
-
-def random_transition(seed=1):
-    return np.eye(15) * 0.7 + np.random.default_rng(seed).uniform(0.0, 0.03, (15, 15))
-
+from tests.assim.cycles import (
+    PATCHES,
+    START,
+    assert_same_bits,
+    lai_type,
+    observed,
+    random_transition,
+    sigma_type,
+    ssm_type,
+    three_cells,
+)
 
 # -- the Kalman filter ------------------------------------------------------------------------------------------------
 
@@ -65,7 +36,7 @@ def test_ten_cycles_equal_an_exact_kalman_filter():
     model = toy.LinearModel(parameters, drift=drift)
     kalman = SimplifiedEKF(
         SEKFConfiguration(),
-        [sigma_type(2), ssm_type(2), lai_type(2, ObservationError("absolute", 0.5))],
+        [sigma_type([0, 1]), ssm_type([0, 1]), lai_type([0, 1], ObservationError("absolute", 0.5))],
         np.arange(2),
     )
     cofswi = 0.001 * (89.0467 * 25**0.3496 - 37.1342 * 5.0)
@@ -111,7 +82,7 @@ def test_increment_is_the_regression_on_the_window_start():
     state = toy.state(parameters, seed=2)
     kalman = SimplifiedEKF(
         SEKFConfiguration(background="C"),
-        [ssm_type(1, ObservationError("dynamic_range", 0.4)), lai_type(1, ObservationError("absolute", 0.5))],
+        [ssm_type([0], ObservationError("dynamic_range", 0.4)), lai_type([0], ObservationError("absolute", 0.5))],
         np.arange(1),
     )
     controls = [0, 2, 3, 4, 5, 6, 7, 8]
@@ -140,7 +111,7 @@ def test_jacobian_has_a_plateau_and_the_default_sits_on_it():
 
     parameters = toy.parameters([0, 0], [7, 10], [0.6, 0.4])
     model, state = Curved(parameters, random_transition()), toy.state(parameters)
-    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(1)], np.arange(1))
+    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type([0])], np.arange(1))
     exact = kalman.window_jacobian(model, state, toy.forcing(1), START, factor=10.0, central=True)
     error = {}
     for factor in (1e-6, 1e-3, 1e-1, 1.0, 10.0, 1e3):
@@ -285,96 +256,6 @@ def test_readings_of_the_background_error(options, surface, below):
     np.testing.assert_allclose(sigma, [[0.0, surface, below]], rtol=1e-14)
 
 
-# -- quality codes ----------------------------------------------------------------------------------------------------
-
-
-def test_every_quality_code_occurs_for_its_own_reason():
-    """One cell a reason; the codes found are all the codes there are."""
-    reasons = [code for code in Quality if code is not Quality.JACOBIAN_FAILED]
-    cells = len(reasons)
-    at = {code: position for position, code in enumerate(reasons)}
-    parameters = toy.parameters(np.arange(cells), np.full(cells, 7), np.ones(cells))
-    state = toy.state(parameters)
-    state.soil_ice[at[Quality.MASKED_FROZEN], 1] = 0.01
-    state.snow_water_equivalent[at[Quality.MASKED_SNOW], 0] = 5.0
-    drift = np.zeros((cells, 15))
-    drift[at[Quality.STATE_NOT_FINITE], 3] = np.inf
-    model = toy.LinearModel(parameters, drift=drift)
-    operator = toy.Backscatter(cells)
-    operator.usable[at[Quality.OPERATOR_ABSENT]] = False
-    state.soil_temperature[at[Quality.OPERATOR_FAILED], 1] = 20.0  # in Celsius: the operator would refuse it
-    value, uncertainty = np.full(cells, -11.0), np.full(cells, 0.33)
-    prepared = np.zeros(cells, dtype=np.int8)
-    value[at[Quality.MISSING]] = np.nan
-    value[at[Quality.OUTSIDE_VALID_RANGE]] = 0.06  # linear instead of dB
-    value[at[Quality.REJECTED_INNOVATION]] = -24.0
-    below_range = WindowObservations(np.full(cells, -30.01))
-    uncertainty[at[Quality.ERROR_NOT_POSITIVE]] = 0.0
-    for code in (
-        Quality.MASKED_TOPOGRAPHY, Quality.MASKED_WATER, Quality.MASKED_URBAN, Quality.MASKED_PRODUCT_FLAG,
-    ):  # fmt: skip
-        prepared[at[code]] = code
-    kind = ObservationType("sigma40", operator, ObservationError("given"), (-30.0, 0.0), innovation_limit=5.0)
-    given_ = {"sigma40": WindowObservations(value, uncertainty, prepared)}
-    kalman = SimplifiedEKF(SEKFConfiguration(), [kind], np.arange(cells))
-    result = kalman.cycle(model, state, toy.forcing(cells), START, given_)
-    expected = [Quality.USED if code is Quality.NOT_ASSIMILATED else code for code in reasons]
-    assert result.quality[:, 0].tolist() == [int(code) for code in expected]
-    unused = result.quality[:, 0] != Quality.USED
-    assert (result.increment[unused] == 0.0).all()
-    assert (np.abs(result.increment[~unused]).sum(axis=1) > 0.0).all()
-
-    ranged = ObservationType("sigma40", operator, ObservationError("absolute", 0.33), (-30.0, 0.0))
-    below = SimplifiedEKF(SEKFConfiguration(), [ranged], np.arange(cells)).cycle(
-        model, state, toy.forcing(cells), START, {"sigma40": below_range}
-    )
-    assert (below.quality[at[Quality.USED]] == Quality.OUTSIDE_VALID_RANGE).all()
-
-    passive = ObservationType("sigma40", operator, ObservationError("given"), (-30.0, 0.0), 5.0, assimilate=False)
-    compared_only = SimplifiedEKF(SEKFConfiguration(), [passive], np.arange(cells)).cycle(
-        model, state, toy.forcing(cells), START, given_
-    )
-    assert compared_only.quality[at[Quality.USED], 0] == Quality.NOT_ASSIMILATED
-    assert (compared_only.increment == 0.0).all()
-    np.testing.assert_array_equal(compared_only.innovation, result.innovation)
-    assert set(QUALITY_MEANING) == set(Quality)
-
-
-def test_a_perturbed_member_that_blows_up_costs_one_analysis_only():
-    class Fragile(toy.LinearModel):
-        def run(self, state, forcing, **options):
-            end, outputs = super().run(state, forcing, **options)
-            if end.soil_water.ndim == 3:
-                end.soil_water[1, 2, 1] = np.nan
-            return end, outputs
-
-    parameters, state, forcing = three_cells()
-    kalman = SimplifiedEKF(SEKFConfiguration(), [ssm_type()], np.arange(3))
-    result = kalman.cycle(Fragile(parameters), state, forcing, START, observed(ssm=[0.2, 0.2, 0.2]))
-    assert result.quality[:, 0].tolist() == [Quality.JACOBIAN_FAILED, Quality.USED, Quality.USED]
-    assert not result.set_aside.any()
-    np.testing.assert_array_equal(result.state.soil_water[:3], result.forecast.soil_water[:3])
-
-
-@given(
-    value=st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=3, max_size=3),
-    uncertainty=st.lists(st.one_of(st.just(np.nan), st.floats(0.0, 1e3)), min_size=3, max_size=3),
-    limit=st.floats(0.01, 1e6),
-)
-@settings(deadline=None, max_examples=50)
-def test_any_observation_gets_one_known_code_and_leaves_a_finite_state(value, uncertainty, limit):
-    parameters, state, forcing = three_cells()
-    kind = ObservationType("ssm", toy.Direct("WG2", 3, "m3 m-3"), ObservationError("given"), (0.0, 1.0), limit)
-    kalman = SimplifiedEKF(SEKFConfiguration(), [kind], np.arange(3))
-    given_ = {"ssm": WindowObservations(np.array(value), np.array(uncertainty))}
-    result = kalman.cycle(toy.LinearModel(parameters), state, forcing, START, given_)
-    assert all(int(code) in set(Quality) for code in result.quality.ravel())
-    assert ((result.quality == Quality.USED)[:, 0] == (result.used_count == 1)).all()
-    for before, after in zip(state, result.state, strict=True):
-        assert (np.isfinite(before) == np.isfinite(after)).all()
-    assert (np.abs(result.increment) <= [1.0] + [0.1] * 7).all()
-
-
 # -- cells are alone --------------------------------------------------------------------------------------------------
 
 
@@ -458,108 +339,3 @@ def test_a_state_that_comes_in_broken_is_set_aside_too():
     result = kalman.cycle(toy.LinearModel(parameters), state, forcing, START, observed(ssm=[0.2, 0.2, 0.2]))
     assert result.set_aside.tolist() == [False, True, False]
     assert result.quality[:, 0].tolist() == [Quality.USED, Quality.STATE_NOT_FINITE, Quality.USED]
-
-
-# -- bad input --------------------------------------------------------------------------------------------------------
-
-
-def test_an_operator_for_other_cells_is_refused():
-    with pytest.raises(OperatorMismatchError, match="cells"):
-        SimplifiedEKF(SEKFConfiguration(), [sigma_type([4, 5, 6])], np.arange(3))
-
-
-def test_an_operator_in_other_units_or_of_other_variables_is_refused():
-    with pytest.raises(FilterConfigurationError, match="in the model's units"):
-        ObservationType("t", toy.Direct("TG2", 3, "degC"), ObservationError("absolute", 1.0))
-    with pytest.raises(FilterConfigurationError, match="unknown state variable 'VOD'"):
-        ObservationType("t", toy.Direct("VOD", 3, "1"), ObservationError("absolute", 1.0))
-
-
-@pytest.mark.parametrize("size", [-0.33, 0.0, np.nan, np.inf, [0.3, -0.1, 0.2]])
-def test_error_sizes_must_be_positive(size):
-    with pytest.raises(FilterConfigurationError, match="positive"):
-        ObservationError("absolute", np.asarray(size) if isinstance(size, list) else size)
-
-
-def test_negative_uncertainty_is_refused_with_its_place():
-    parameters, state, forcing = three_cells()
-    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type()], np.arange(3))
-    bad = {"sigma40": WindowObservations(np.full(3, -10.0), np.array([0.3, -999.0, 0.3]))}
-    with pytest.raises(ObservationInputError, match="negative uncertainty -999 at cell position 1"):
-        kalman.cycle(toy.LinearModel(parameters), state, forcing, START, bad)
-
-
-def test_observations_of_another_shape_or_type_are_refused():
-    parameters, state, forcing = three_cells()
-    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type()], np.arange(3))
-    with pytest.raises(ObservationInputError, match="value must be one number for each of the 3 cells"):
-        kalman.cycle(toy.LinearModel(parameters), state, forcing, START, observed(sigma40=[-10.0]))
-    with pytest.raises(ObservationInputError, match=r"unknown type \['vod'\]"):
-        kalman.cycle(toy.LinearModel(parameters), state, forcing, START, observed(vod=[1, 1, 1]))
-
-
-@pytest.mark.parametrize(
-    ("start", "forcing_start", "message"),
-    [
-        ("2015-01-02T09", "2015-01-01T09", "not inside the forcing"),
-        ("2015-01-01T09", "2015-01-01T12", "not inside the forcing"),
-        ("2015-01-01T09", "2015-01-01T08:30", "not inside the forcing"),
-        ("2015-01-01T00", None, "09:00 UTC"),
-    ],
-)
-def test_windows_outside_the_forcing_or_at_another_hour_are_refused(start, forcing_start, message):
-    parameters, state, forcing = three_cells()
-    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type()], np.arange(3))
-    model = toy.LinearModel(parameters)
-    with pytest.raises(AssimilationWindowError, match=message):
-        kalman.cycle(model, state, forcing, start, {}, forcing_start=forcing_start)
-    assert not model.starts
-
-
-def test_forcing_without_a_record_at_the_window_start_is_refused():
-    parameters, state, _ = three_cells()
-    kalman = SimplifiedEKF(SEKFConfiguration(), [], np.arange(3))
-    with pytest.raises(AssimilationWindowError, match="no record at 2015-01-01T09"):
-        kalman.cycle(
-            toy.LinearModel(parameters), state, toy.forcing(3, 48), START, {}, forcing_start="2015-01-01T08:30"
-        )
-
-
-def test_only_the_window_of_a_long_forcing_reaches_the_model():
-    parameters, state, _ = three_cells()
-    seen = []
-
-    class Listening(toy.LinearModel):
-        def run(self, state, forcing, **options):
-            seen.append((options["start"], forcing))
-            return super().run(state, forcing, **options)
-
-    year = toy.forcing(3, hours=240)
-    kalman = SimplifiedEKF(SEKFConfiguration(), [], np.arange(3))
-    kalman.cycle(Listening(parameters), state, year, "2015-01-04T09", {}, forcing_start="2015-01-01T00")
-    start, window = seen[0]
-    assert start == np.datetime64("2015-01-04T09")
-    np.testing.assert_array_equal(window.Tair, year.Tair[81:106])
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"controls": ("LAI", "WG2", "WG2")},
-        {"controls": ()},
-        {"controls": ("TG2",)},
-        {"perturbation": {"WG2": 0.0}},
-        {"perturbation": {"WG9": 1e-4}},
-        {"soil_moisture_error": {"WG2": -0.1}},
-        {"background": "D"},
-        {"typical_range": 0.0},
-        {"analysis_hour_utc": 24},
-    ],
-)
-def test_impossible_options_are_refused(options):
-    with pytest.raises(FilterConfigurationError):
-        SEKFConfiguration(**options)
-
-
-def test_default_controls_are_those_of_the_paper():
-    assert SEKFConfiguration().controls == DEFAULT_CONTROLS == ("LAI", *(f"WG{layer}" for layer in range(2, 9)))

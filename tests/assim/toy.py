@@ -69,35 +69,16 @@ class LinearModel:
         return end, {"LAI": end.leaf_area_index[None].copy(), "WG": end.soil_water[None].copy()}
 
 
-class Direct:
-    """Observation = one state variable of the grid mean."""
+class Backscatter:
+    """A smooth nonlinear operator of WG2, TG2 and LAI (dB), with `usable` open to the tests."""
 
-    def __init__(self, name, cells, unit, output_name=None):
-        self.predictor_names, self.predictor_units = (name,), (unit,)
-        self.output_name, self.output_unit = output_name or name, unit
-        self.cell_ids = np.arange(cells) if np.ndim(cells) == 0 else np.asarray(cells)
+    predictor_names = ("WG2", "TG2", "LAI")
+    predictor_units = ("m3 m-3", "K", "m2 m-2")
+    output_name, output_unit = "sigma40", "dB"
+
+    def __init__(self, cell_ids):
+        self.cell_ids = np.asarray(cell_ids)
         self.usable = np.ones(self.cell_ids.size, dtype=bool)
-
-    def predict(self, predictors):
-        return predictors[..., 0].copy()
-
-    def jacobian(self, predictors):
-        return np.ones_like(predictors)
-
-    def select(self, cells):
-        part = Direct(self.predictor_names[0], self.cell_ids[cells], self.output_unit, self.output_name)
-        part.usable = self.usable[cells]
-        return part
-
-
-class Backscatter(Direct):
-    """A smooth nonlinear operator of WG2, TG2 and LAI (dB)."""
-
-    def __init__(self, cells):
-        super().__init__("WG2", cells, "m3 m-3", "sigma40")
-        self.predictor_names = ("WG2", "TG2", "LAI")
-        self.predictor_units = ("m3 m-3", "K", "m2 m-2")
-        self.output_unit = "dB"
 
     def predict(self, predictors):
         wg2, tg2, lai = np.moveaxis(predictors, -1, 0)
