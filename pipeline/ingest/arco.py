@@ -73,7 +73,11 @@ def open_archive(url: str, options: Mapping[str, Any], timeout_s: float) -> xr.D
 
     def opened() -> xr.Dataset:
         # Without chunks: an hour is a global chunk, and only what the cells need is read of it.
-        dataset = xr.open_zarr(location.zarr_store(read_only=True), chunks=None, consolidated=None)
+        store = location.zarr_store(read_only=True)
+        try:
+            dataset = xr.open_zarr(store, chunks=None, consolidated=True)
+        except (ValueError, KeyError):  # an archive without consolidated metadata
+            dataset = xr.open_zarr(store, chunks=None, consolidated=False)
         return dataset[[name for name in wanted if name in dataset]].assign_attrs(dataset.attrs)
 
     return _within(timeout_s, opened, url)

@@ -11,7 +11,7 @@ import xarray as xr
 import zarr
 
 from pipeline import groups, registry
-from pipeline.errors import RegistryError
+from pipeline.errors import PipelineError, RegistryError
 from pipeline.ingest import files, gaps, rechunk
 from pipeline.ingest.config import ForcingConfig, IngestConfig
 from pipeline.ingest.errors import IngestError
@@ -26,6 +26,7 @@ FORCING_CHUNKS = {"time": 8784, "cell": 16}
 FORCING_SHARDS = {"time": 8784, "cell": 64}
 OBSERVATION_CHUNKS = {"time": 366, "cell": 64}
 SAME_PLACE_DEGREES = 1e-4
+SMALL_FRACTION = 0.25  # of the memory: data that are larger go through the scratch folder
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def write_forcing(
     shape = (dataset.sizes["time"], dataset.sizes["cell"])
     total = 4 * shape[0] * shape[1] * len(names)
     with rechunk.scratch_folder(config.scratch) as folder:
-        in_memory = total <= config.memory_mb * 1e6 / 4
+        in_memory = total <= config.memory_mb * 1e6 * SMALL_FRACTION
         if not in_memory:
             rechunk.check_space(folder, 3 * total)
         block = block_records(shape[1], config.memory_mb)
@@ -233,7 +234,9 @@ def _blocks(records: int, block: int) -> Iterator[tuple[int, int]]:
 def _computed(part: xr.Dataset, source: str) -> xr.Dataset:
     try:
         return part.compute(scheduler="synchronous")
-    except files.READING_ERRORS as error:
+    except PipelineError:
+        raise
+    except Exception as error:  # a file that breaks on reading, or any error of a remote file system
         times = part["time"].to_numpy()
         raise IngestError(
             f"{source}: the files cannot be read between {files.instant(times[0])} and {files.instant(times[-1])}: "

@@ -164,7 +164,7 @@ def packed(scale: float, missing: int, unit: str) -> dict[str, Any]:
 
 
 def write_cgls(path: Path, variable: str = "SWI_001", time: str = "2015-06-01T12:00", **change: Any) -> Path:
-    """A Copernicus file of 8 x 8 pixels over 44-44.5 N, 0-0.5 E: raw values 100 + row, one water and one missing pixel."""
+    """A Copernicus file of 8 x 8 pixels, 44-44.5 N, 0-0.5 E: raw values 100 + row, one water and one missing pixel."""
     step = 0.0625
     latitude = 44.5 - step * (np.arange(8) + 0.5)
     longitude = step * (np.arange(8) + 0.5)
