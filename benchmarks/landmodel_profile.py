@@ -13,8 +13,21 @@ import numpy as np
 from numba import njit
 
 import landmodel
-from landmodel import driver, energy_budget, hydrology, interception, isba, layout, photosynthesis, step
-from landmodel import soil_freezing, soil_stress, soil_thermal, soil_water, surface_exchange, vegetation
+from landmodel import (
+    driver,
+    energy_budget,
+    hydrology,
+    interception,
+    isba,
+    photosynthesis,
+    soil_freezing,
+    soil_stress,
+    soil_thermal,
+    soil_water,
+    step,
+    surface_exchange,
+    vegetation,
+)
 from landmodel.carbon import carbon_fluxes, mean_temperature_first_metre
 from landmodel.lanes import WIDTH, get
 from landmodel.vegetation_table import VEGETATION_OF_PATCH
@@ -112,7 +125,9 @@ PARTS = {
 def block_of_patches(air: dict[str, float], temperature: float):
     """Records of a block of eight patches in some weather."""
     codes = [VEGETATION_OF_PATCH[i] for i in (0, 3, 4, 6, 7, 8, 9, 11)]
-    parameters = landmodel.columns(codes, np.zeros(8, int), np.arange(8) + 1, np.full(8, 0.125), 0.37, 0.37, 43.68, -0.1)
+    parameters = landmodel.columns(
+        codes, np.zeros(8, int), np.arange(8) + 1, np.full(8, 0.125), 0.37, 0.37, 43.68, -0.1
+    )
     state = landmodel.cold_start(parameters, temperature, leaf_area_index=2.0, relative_moisture=0.6)
     schedule = isba._Schedule(landmodel.OutputRequest(interval_s=1800.0), np.datetime64("1986-06-01", "s"), 1800.0, 1)
     records, _, _ = isba._workspace(schedule)
@@ -136,9 +151,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    day = dict(temperature=298.0, humidity=0.010, wind=3.0, pressure=1.0e5, shortwave=700.0, longwave=350.0, rain=0.0,
-               snow=0.0, co2=5.2e-4, density=1.16, exner_air=1.0, exner_surface=1.0, cosine_zenith=0.8)  # fmt: skip
-    night = day | dict(temperature=276.0, humidity=0.004, shortwave=0.0, longwave=280.0, cosine_zenith=-0.3)
+    day = {"temperature": 298.0, "humidity": 0.010, "wind": 3.0, "pressure": 1.0e5, "shortwave": 700.0,
+           "longwave": 350.0, "rain": 0.0, "snow": 0.0, "co2": 5.2e-4, "density": 1.16, "exner_air": 1.0,
+           "exner_surface": 1.0, "cosine_zenith": 0.8}  # fmt: skip
+    night = day | {"temperature": 276.0, "humidity": 0.004, "shortwave": 0.0, "longwave": 280.0, "cosine_zenith": -0.3}
     rows = []
     for name, function in PARTS.items():
         row = {"process": name}
@@ -156,7 +172,6 @@ def main() -> None:
             row[label] = best / CALLS / WIDTH * 1e9
         rows.append(row)
         print(f"{name:32s} {row['day']:8.0f} {row['night']:8.0f}  ns per column")
-    assert layout.STATE_SIZE > 0
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1))
 

@@ -3,8 +3,8 @@
 import math
 
 from landmodel.compile import science
-from landmodel.lanes import get, maximum, minimum, put, where
 from landmodel.lanes import exp as exponential
+from landmodel.lanes import get, maximum, minimum, put, where
 
 _RESPIRATION_DEPTH = 0.1  # m
 _MEAN_DEPTH = 1.0  # m
@@ -45,4 +45,6 @@ def carbon_fluxes(column, parameters, air, work, flux, options, mean_temperature
         put(flux.RECO, 0, get(parameters.soil_respiration_25) * (relative / depth) * warmth)
     else:
         soil = 4.4e-8 * (13.5 + 5.4 * get(work.leaf_area_index)) * (water / depth) * warmth
-        put(flux.RECO, 0, soil + leaf + get(work.active_respiration))
+        # SURFEX puts out no respiration of ground without vegetation
+        vegetated = get(parameters.vegetated) > 0.5
+        put(flux.RECO, 0, where(vegetated, soil + leaf + get(work.active_respiration), 0.0))

@@ -83,26 +83,26 @@ def add_rows(total, selected, state_rows, state, surface_rows, surface, flux):
 
 
 @science
-def write_rows(target, total, count, scale, first, used):
+def write_rows(target, total, count, scale, lanes, used, offset):
     """Write sums times a scale to an output (row, column) and empty them."""
     for number in range(count):
         put(total, number, get(total, number) * scale)
         for lane in range(used):
-            target[number, first + lane] = total[number, lane]
+            target[number, offset + lanes[lane]] = total[number, lane]
         put(total, number, 0.0)
 
 
 @cached_entry
 def run_blocks(
-    first_block, last_block, rows, members, state_rows, parameter_rows, cells, forcing, steps_per_record, sun,
-    day_starts, options, block, flat, buffers, selections, steps_per_output, instant_step, outputs,
+    order, offset, members, state_rows, parameter_rows, cells, forcing, steps_per_record, sun, day_starts, options,
+    block, flat, buffers, selections, steps_per_output, instant_step, outputs,
 ):  # fmt: skip
-    """Run blocks of `WIDTH` rows (column x member) through all steps.
+    """Run rows (column x member) through all steps, `WIDTH` at a time in the given order.
 
     `state_rows` (row, value) is updated in place; `parameter_rows` (column, value); `cells` (column,) index the
-    forcing (record, cell, variable); `sun` (step, 4): sine and cosine of the declination, cosine and sine of the hour angle at
-    longitude 0; `day_starts` (step,). `block`: the records state, parameters, air, work, flux; `flat`: the same memory
-    as (row, lane). `selections`: rows for means, end values and instants; `outputs` their (time, row, column x member).
+    forcing (record, cell, variable); `sun` (step, 4): see `sun_of_times`; `day_starts` (step,).
+    `block`: the records state, parameters, air, work, flux; `flat`: the same memory as (row, lane). `selections`: rows for
+    means, end values and instants; `outputs` their (time, row, column x member), where row 0 of this call is number `offset`.
     """
     column, parameters, air, work, flux = block[0][0], block[1][0], block[2][0], block[3][0], block[4][0]
     state_flat, parameter_flat, surface_flat, flux_flat = flat
@@ -113,12 +113,11 @@ def run_blocks(
     steps = len(day_starts)
     state_size = state_flat.shape[0]
     surface_size = surface_flat.shape[0]
-    for number in range(first_block, last_block):
-        first = number * WIDTH
-        used = min(WIDTH, rows - first)
+    for first in range(0, len(order), WIDTH):
+        used = min(WIDTH, len(order) - first)
         for lane in range(WIDTH):
             # the lanes left over in the last block repeat its first row; their results are not used
-            lanes[lane] = first + lane if lane < used else first
+            lanes[lane] = order[first + lane] if lane < used else order[first]
             parameter_lanes[lane] = lanes[lane] // members
         transpose_in(state_flat, state_size, state_rows, lanes)
         transpose_in(parameter_flat, parameter_flat.shape[0], parameter_rows, parameter_lanes)
@@ -143,13 +142,13 @@ def run_blocks(
                 within = step - output * steps_per_output
                 if within == instant_step:
                     add_rows(instant_sum, instants, state_size, state_flat, surface_size, surface_flat, flux_flat)
-                    write_rows(instant_out[output], instant_sum, len(instants), 1.0, first, used)
+                    write_rows(instant_out[output], instant_sum, len(instants), 1.0, lanes, used, offset)
                 if within == steps_per_output - 1:
                     add_rows(end_sum, ends, state_size, state_flat, surface_size, surface_flat, flux_flat)
-                    write_rows(end_out[output], end_sum, len(ends), 1.0, first, used)
-                    write_rows(mean_out[output], mean_sum, len(means), 1.0 / steps_per_output, first, used)
+                    write_rows(end_out[output], end_sum, len(ends), 1.0, lanes, used, offset)
+                    write_rows(mean_out[output], mean_sum, len(means), 1.0 / steps_per_output, lanes, used, offset)
                     output += 1
         for lane in range(used):
-            row = state_rows[first + lane]
+            row = state_rows[lanes[lane]]
             for value in range(state_size):
                 row[value] = state_flat[value, lane]

@@ -49,9 +49,7 @@ def diffuse_heat(column, work, explicit, coupling):
     below = intercept
     for step in range(SOIL_LAYERS - 1):
         layer = SOIL_LAYERS - 1 - step
-        right = get(work.heat_storage, layer) * get(column.soil_temperature, layer) + get(
-            work.soil_heat_source, layer
-        )
+        right = get(work.heat_storage, layer) * get(column.soil_temperature, layer) + get(work.soil_heat_source, layer)
         intercept = (right + below * intercept) * get(work.heat_inverse, layer)
         below = get(work.conductance, layer - 1)
         put(work.heat_intercept, layer, intercept)
@@ -109,9 +107,7 @@ def energy_substep(column, air, work, options, substep):
     if any_lane(short):
         wet = limited
         put(work.wet_fraction, 0, wet)
-        foliage = where(
-            short, halstead(wet, resistance, stomatal, open_leaves, closed_leaves, evaporating), foliage
-        )
+        foliage = where(short, halstead(wet, resistance, stomatal, open_leaves, closed_leaves, evaporating), foliage)
     put(work.halstead, 0, foliage)
 
     # vapour coefficients: latent heat times the share of each source, for the saturated and the air humidity
@@ -156,9 +152,7 @@ def energy_substep(column, air, work, options, substep):
     )
     sublimation_ground = SUBLIMATION_HEAT * bare * (frozen * at_surface - humidity) * frozen_share * frozen_switch
     evaporation_canopy = VAPORISATION_HEAT * fraction * foliage * exchange * (at_surface - humidity)
-    transpiration = (
-        VAPORISATION_HEAT * fraction * density * (1.0 - wet) * transpiring * (at_surface - humidity)
-    )
+    transpiration = VAPORISATION_HEAT * fraction * density * (1.0 - wet) * transpiring * (at_surface - humidity)
     put(work.net_radiation, 0, get(work.net_radiation) + net_radiation)
     put(work.sensible_heat, 0, get(work.sensible_heat) + sensible)
     put(work.ground_evaporation, 0, get(work.ground_evaporation) + evaporation_ground)

@@ -69,7 +69,14 @@ STATE_NAMES: dict[str, tuple[str, int | None, str]] = {
 }
 """Output name of state fields, with unit."""
 
-SURFACE_NAMES = {"VEG": "vegetation_fraction", "Z0VEG": "vegetation_roughness", "EMIS": "emissivity", "ALBNOSNOW": "albedo"}
+_LARGEST_PART = 512  # columns x members run at a time
+
+SURFACE_NAMES = {
+    "VEG": "vegetation_fraction",
+    "Z0VEG": "vegetation_roughness",
+    "EMIS": "emissivity",
+    "ALBNOSNOW": "albedo",
+}
 OUTPUT_NAMES = (*STATE_NAMES, *SURFACE_NAMES, *layout.FLUXES)
 """Everything that can be put out."""
 
@@ -112,6 +119,7 @@ class Isba:
         output: OutputRequest | None = None,
         threads: int = 1,
         allow_nonfinite: bool = False,
+        overwrite_state: bool = False,
     ) -> tuple[State, dict[str, Array]]:
         """Run from `start` (the time of the forcing's first record) over `steps` steps, or to the forcing's end.
 
@@ -122,6 +130,7 @@ class Isba:
             output: what to return beside the final state.
             threads: blocks of columns are shared among so many threads; results do not depend on it.
             allow_nonfinite: return states that are not finite instead of raising.
+            overwrite_state: put the final state into the arrays of `state` to save their memory.
 
         Returns the final state and name -> (time, column[, member][, layer]). Undefined values (water below the
         moisture column, LAI of bare soil, albedo of no snow) are NaN in outputs.
@@ -140,30 +149,50 @@ class Isba:
                 f"steps: expected 1 to {available} ({len(records)} forcing records of {forcing_step_s} s are "
                 f"{available} steps of {step_s} s), got {steps}"
             )
-        times = np.datetime64(start, "s") + (np.arange(steps) * step_s).astype("timedelta64[s]")
+        times = _seconds(start) + (np.arange(steps) * step_s).astype("timedelta64[s]")
         request = output or OutputRequest(interval_s=steps * step_s)
         schedule = _Schedule(request, times[0], step_s, steps)
-        rows = state.to_rows()
         members = leading[1] if len(leading) == 2 else 1
-        results = schedule.allocate(len(rows))
-        arguments = (
-            len(rows), members, rows, self.parameters.to_rows(), self.parameters.cell, records, per_record,
-            sun_of_times(times), _starts_of_day(times), _option_record(self.options, step_s, schedule),
-        )  # fmt: skip
-        blocks = -(-len(rows) // WIDTH)
-        edges = np.linspace(0, blocks, max(1, min(threads, blocks)) + 1).astype(int)
+        results = schedule.allocate(self.parameters.columns * members)
+        final = state if overwrite_state else State(*(np.empty(np.shape(values)) for values in state))
+        option = _option_record(self.options, step_s, schedule)
+        sun, day_starts = sun_of_times(times), _starts_of_day(times)
 
-        def part(first: int, last: int) -> None:
-            run_blocks(first, last, *arguments, *_workspace(schedule), *schedule.times(), results)
+        def part(columns: slice) -> None:
+            parameters = self.parameters.take(columns)
+            rows = State(*(values[columns] for values in state)).to_rows()
+            run_blocks(
+                _order(parameters, members), columns.start * members, members, rows, parameters.to_rows(),
+                parameters.cell, records, per_record, sun, day_starts, option, *_workspace(schedule),
+                *schedule.times(), results,
+            )  # fmt: skip
+            if not allow_nonfinite:
+                _check_finite(rows, parameters, members, columns.start, times[-1])
+            for target, values in zip(final, State.from_rows(rows, (len(parameters.cell), *leading[1:])), strict=True):
+                target[columns] = values
 
-        if len(edges) == 2:
-            part(0, blocks)
+        parts = _parts(self.parameters.columns, members, threads)
+        if threads > 1 and len(parts) > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(part, parts))
         else:
-            with ThreadPoolExecutor(len(edges) - 1) as pool:
-                list(pool.map(part, edges[:-1], edges[1:]))
-        if not allow_nonfinite:
-            _check_finite(rows, self.parameters, members, times[-1])
-        return State.from_rows(rows, leading), schedule.named(results, leading, self.parameters)
+            for columns in parts:
+                part(columns)
+        return final, schedule.named(results, leading, self.parameters)
+
+
+def _parts(columns: int, members: int, threads: int) -> list[slice]:
+    """Parts of the columns that are run at a time: few enough to keep what a run takes small."""
+    share = -(-columns // max(1, threads))
+    size = min(max(WIDTH, _LARGEST_PART // members), -(-share // WIDTH) * WIDTH)
+    return [slice(first, min(first + size, columns)) for first in range(0, columns, size)]
+
+
+def _order(parameters: Parameters, members: int) -> NDArray[np.int64]:
+    """Order in which rows fill the lanes: alike columns together, so that a block can skip what none of them needs."""
+    values = parameters.values
+    order = np.lexsort((values["vegetated"], values["woody"], parameters.patch, values["moist_layers"]))
+    return (order[:, None] * members + np.arange(members)).reshape(-1)
 
 
 class _Schedule:
@@ -181,7 +210,7 @@ class _Schedule:
         self.count = steps // self.steps
         if self.requested and self.count * self.steps != steps:
             raise LandModelError(
-                f"output interval: {steps} steps of {step_s} s are not a whole number of {request.interval_s} s intervals"
+                f"output interval: {steps} steps of {step_s} s are not whole intervals of {request.interval_s} s"
             )
         self.instant = self._instant_step(request, start, step_s) if request.instant else -1
         self.rows = tuple(
@@ -276,6 +305,10 @@ def _stack_forcing(forcing: Forcing, cells: int) -> Array:
     return stacked
 
 
+def _seconds(time: str | np.datetime64) -> NDArray[np.datetime64]:
+    return np.asarray(time, dtype="datetime64[s]")
+
+
 def _starts_of_day(times: NDArray[np.datetime64]) -> NDArray[np.bool_]:
     return times == times.astype("datetime64[D]")
 
@@ -309,7 +342,7 @@ def _workspace(schedule: _Schedule) -> tuple[tuple[Any, ...], tuple[Any, ...], t
     return (state, parameters, air, work, flux), flat, (*forcing, *lanes, *sums)
 
 
-def _check_finite(rows: Array, parameters: Parameters, members: int, end: np.datetime64) -> None:
+def _check_finite(rows: Array, parameters: Parameters, members: int, first: int, end: np.datetime64) -> None:
     bad = ~np.isfinite(rows).all(axis=1)
     if not bad.any():
         return
@@ -318,7 +351,7 @@ def _check_finite(rows: Array, parameters: Parameters, members: int, end: np.dat
     name = next(name for name, where in layout.STATE_ROWS.items() if value in where)
     column = row // members
     raise LandModelError(
-        f"the state left the numbers: {name} of column {column} (cell {int(parameters.cell[column])}, patch "
-        f"{int(parameters.patch[column])}) is not finite at {end}; {int(bad.sum())} of {len(rows)} columns are affected. "
+        f"the state left the numbers: {name} of column {first + column} (cell {int(parameters.cell[column])}, patch "
+        f"{int(parameters.patch[column])}) is not finite at {end}; {int(bad.sum())} of {len(rows)} rows are affected. "
         "Check forcing and parameters of this cell"
     )

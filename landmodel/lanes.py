@@ -7,13 +7,12 @@ instructions. Every operation works lane by lane and branch-free, so a column's 
 Conditions are written `where(condition, a, b)`, both sides being evaluated; `any_lane(condition)` allows a block of
 columns to skip work that none of them needs (night, no snow, no ice), which must not change any lane's numbers.
 
-Arrays of lanes are C-contiguous float64 arrays (WIDTH,) or (row, WIDTH): `get(array[, row])`, `put(array[, row], value)`.
+Arrays of lanes are C-contiguous float64 arrays (WIDTH,) or (row, WIDTH): `get(array, row)`, `put(array, row, value)`.
 """
 
 import math
 import operator
 
-import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
@@ -34,7 +33,7 @@ class LanesType(types.Type):
     def __init__(self) -> None:
         super().__init__(name=f"lanes_float64x{WIDTH}")
 
-    def can_convert_from(self, typingctx, other):  # noqa: ANN001, ANN201 - Numba's own protocol
+    def can_convert_from(self, typingctx, other):
         """Let a scalar be used where some branch needs lanes (it is broadcast)."""
         from numba.core.typeconv import Conversion
 
@@ -56,48 +55,48 @@ _MASK_VECTOR = ir.VectorType(_I1, WIDTH)
 
 @register_model(LanesType)
 class _LanesModel(models.PrimitiveModel):
-    def __init__(self, dmm, fe_type) -> None:  # noqa: ANN001
+    def __init__(self, dmm, fe_type) -> None:
         super().__init__(dmm, fe_type, _VECTOR)
 
 
 @register_model(MaskType)
 class _MaskModel(models.PrimitiveModel):
-    def __init__(self, dmm, fe_type) -> None:  # noqa: ANN001
+    def __init__(self, dmm, fe_type) -> None:
         super().__init__(dmm, fe_type, _MASK_VECTOR)
 
 
 _SCALARS = (types.Float, types.Integer)
 
 
-def _splat(builder, value, vector_type):  # noqa: ANN001, ANN202
+def _splat(builder, value, vector_type):
     """The same scalar in every lane."""
     first = builder.insert_element(ir.Constant(vector_type, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     order = ir.Constant(ir.VectorType(ir.IntType(32), vector_type.count), [0] * vector_type.count)
     return builder.shuffle_vector(first, ir.Constant(vector_type, ir.Undefined), order)
 
 
-def _as_lanes(context, builder, value, from_type):  # noqa: ANN001, ANN202
+def _as_lanes(context, builder, value, from_type):
     if isinstance(from_type, LanesType):
         return value
     return _splat(builder, context.cast(builder, value, from_type, types.float64), _VECTOR)
 
 
-def _as_mask(builder, value, from_type):  # noqa: ANN001, ANN202
+def _as_mask(builder, value, from_type):
     return value if isinstance(from_type, MaskType) else _splat(builder, value, _MASK_VECTOR)
 
 
 @lower_cast(types.Float, LanesType)
 @lower_cast(types.Integer, LanesType)
-def _cast_scalar(context, builder, fromty, toty, val):  # noqa: ANN001, ANN202
+def _cast_scalar(context, builder, fromty, toty, val):
     return _as_lanes(context, builder, val, fromty)
 
 
-def _typed(function, arguments, result):  # noqa: ANN001, ANN202
+def _typed(function, arguments, result):
     """Register the result type of an operator for arguments of which at least one is `arguments`."""
 
     @infer_global(function)
     class _Template(AbstractTemplate):
-        def generic(self, args, kws):  # noqa: ANN001, ANN202
+        def generic(self, args, kws):
             scalars = _SCALARS if arguments is LanesType else (types.Boolean,)
             if any(isinstance(a, arguments) for a in args) and all(isinstance(a, (arguments, *scalars)) for a in args):
                 return signature(result, *args)
@@ -106,18 +105,27 @@ def _typed(function, arguments, result):  # noqa: ANN001, ANN202
     return _Template
 
 
-def _arithmetic(function, build) -> None:  # noqa: ANN001
+def _arithmetic(function, build) -> None:
     _typed(function, LanesType, LANES)
 
-    def lower(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def lower(context, builder, sig, args):
         left, right = (_as_lanes(context, builder, a, t) for a, t in zip(args, sig.args, strict=True))
         return build(builder, left, right)
 
-    for left, right in ((LanesType, LanesType), *((LanesType, s) for s in _SCALARS), *((s, LanesType) for s in _SCALARS)):
+    for left, right in (
+        (LanesType, LanesType),
+        *((LanesType, s) for s in _SCALARS),
+        *((s, LanesType) for s in _SCALARS),
+    ):
         lower_builtin(function, left, right)(lower)
 
 
-for _operator, _name in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul"), (operator.truediv, "fdiv")):
+for _operator, _name in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
     _arithmetic(_operator, lambda builder, a, b, name=_name: getattr(builder, name)(a, b))
 for _operator, _name in (
     (operator.iadd, "fadd"),
@@ -128,15 +136,19 @@ for _operator, _name in (
     _arithmetic(_operator, lambda builder, a, b, name=_name: getattr(builder, name)(a, b))
 
 
-def _comparison(function, sign: str) -> None:  # noqa: ANN001
+def _comparison(function, sign: str) -> None:
     _typed(function, LanesType, MASK)
 
-    def lower(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def lower(context, builder, sig, args):
         left, right = (_as_lanes(context, builder, a, t) for a, t in zip(args, sig.args, strict=True))
         compare = builder.fcmp_unordered if sign == "!=" else builder.fcmp_ordered
         return compare(sign, left, right)
 
-    for left, right in ((LanesType, LanesType), *((LanesType, s) for s in _SCALARS), *((s, LanesType) for s in _SCALARS)):
+    for left, right in (
+        (LanesType, LanesType),
+        *((LanesType, s) for s in _SCALARS),
+        *((s, LanesType) for s in _SCALARS),
+    ):
         lower_builtin(function, left, right)(lower)
 
 
@@ -151,10 +163,10 @@ for _operator, _sign in (
     _comparison(_operator, _sign)
 
 
-def _logical(function, name: str) -> None:  # noqa: ANN001
+def _logical(function, name: str) -> None:
     _typed(function, MaskType, MASK)
 
-    def lower(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def lower(context, builder, sig, args):
         left, right = (_as_mask(builder, a, t) for a, t in zip(args, sig.args, strict=True))
         return getattr(builder, name)(left, right)
 
@@ -169,12 +181,12 @@ _typed(operator.invert, MaskType, MASK)
 
 
 @lower_builtin(operator.neg, LanesType)
-def _negative(context, builder, sig, args):  # noqa: ANN001, ANN202
+def _negative(context, builder, sig, args):
     return builder.fneg(args[0])
 
 
 @lower_builtin(operator.invert, MaskType)
-def _not(context, builder, sig, args):  # noqa: ANN001, ANN202
+def _not(context, builder, sig, args):
     return builder.xor(args[0], ir.Constant(_MASK_VECTOR, [1] * WIDTH))
 
 
@@ -185,30 +197,30 @@ def _not(context, builder, sig, args):  # noqa: ANN001, ANN202
 class _Builder:
     """Instructions on doubles or vectors of doubles, by the type of the first argument."""
 
-    def __init__(self, builder, sample) -> None:  # noqa: ANN001
+    def __init__(self, builder, sample) -> None:
         self.builder = builder
         self.type = sample.type
         self.vector = isinstance(sample.type, ir.VectorType)
         self.integer = ir.VectorType(_I64, WIDTH) if self.vector else _I64
 
-    def number(self, value: float):  # noqa: ANN201
+    def number(self, value: float):
         return ir.Constant(self.type, [value] * WIDTH if self.vector else value)
 
-    def whole(self, value: int):  # noqa: ANN201
+    def whole(self, value: int):
         return ir.Constant(self.integer, [value] * WIDTH if self.vector else value)
 
-    def call(self, name: str, *args):  # noqa: ANN201
+    def call(self, name: str, *args):
         """Call of an LLVM intrinsic of one, two or three arguments of this type."""
         suffix = f"v{WIDTH}f64" if self.vector else "f64"
         kind = ir.FunctionType(self.type, [self.type] * len(args))
         function = cgutils.get_or_insert_function(self.builder.module, kind, f"{name}.{suffix}")
         return self.builder.call(function, args)
 
-    def fma(self, a, b, c):  # noqa: ANN001, ANN201
+    def fma(self, a, b, c):
         """a b + c, rounded once where the processor can."""
         return self.call("llvm.fmuladd", a, b, c)
 
-    def polynomial(self, x, coefficients: list[float]):  # noqa: ANN001, ANN201
+    def polynomial(self, x, coefficients: list[float]):
         """sum c_i x^i, pairwise (Estrin), so that several multiplications are under way at once."""
         terms = [self.number(c) for c in coefficients]
         power = x
@@ -225,7 +237,7 @@ _LN2_HIGH = float.fromhex("0x1.62e42fee00000p-1")
 _LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
 
 
-def _build_exp(b: _Builder, x):  # noqa: ANN001, ANN202
+def _build_exp(b: _Builder, x):
     """2^k times the Taylor series on |r| <= ln(2)/2; relative error below 2e-16. Arguments are limited to the
     range of normal numbers: nothing in the model needs the difference between 1e-307 and 0."""
     x = b.call("llvm.minnum", b.call("llvm.maxnum", x, b.number(-708.0)), b.number(709.0))
@@ -238,17 +250,13 @@ def _build_exp(b: _Builder, x):  # noqa: ANN001, ANN202
     return b.builder.bitcast(b.builder.add(b.builder.bitcast(mantissa, b.integer), exponent), b.type)
 
 
-def _build_log(b: _Builder, x):  # noqa: ANN001, ANN202
+def _build_log(b: _Builder, x):
     """k ln 2 + 2 artanh(f/(2+f)) with 1+f in [sqrt(1/2), sqrt 2]; for positive normal numbers. Zero and negative
     numbers give a finite number without meaning: callers keep arguments positive and say how."""
     bits = b.builder.bitcast(x, b.integer)
     k = b.builder.ashr(b.builder.sub(bits, b.whole(0x3FE6A09E667F3BCD)), b.whole(52))
-    f = b.builder.fsub(
-        b.builder.bitcast(b.builder.sub(bits, b.builder.shl(k, b.whole(52))), b.type), b.number(1.0)
-    )
-    k_real = b.builder.fsub(
-        b.builder.bitcast(b.builder.add(k, b.whole(_MAGIC_BITS)), b.type), b.number(_MAGIC)
-    )
+    f = b.builder.fsub(b.builder.bitcast(b.builder.sub(bits, b.builder.shl(k, b.whole(52))), b.type), b.number(1.0))
+    k_real = b.builder.fsub(b.builder.bitcast(b.builder.add(k, b.whole(_MAGIC_BITS)), b.type), b.number(_MAGIC))
     s = b.builder.fdiv(f, b.builder.fadd(f, b.number(2.0)))
     z = b.builder.fmul(s, s)
     rest = b.builder.fmul(z, b.polynomial(z, [2.0 / (2 * n + 1) for n in range(1, 12)]))
@@ -258,15 +266,15 @@ def _build_log(b: _Builder, x):  # noqa: ANN001, ANN202
     return b.fma(k_real, b.number(_LN2_HIGH), b.builder.fsub(f, b.builder.fsub(half, correction)))
 
 
-def _unary(build):  # noqa: ANN001, ANN202
+def _unary(build):
     """Numba intrinsic of one real argument (float, integer or lanes) from a function that writes its instructions."""
 
     @intrinsic
-    def function(typingctx, x):  # noqa: ANN001, ANN202
+    def function(typingctx, x):
         result = LANES if isinstance(x, LanesType) else types.float64
         sig = result(result)
 
-        def codegen(context, builder, signature, args):  # noqa: ANN001, ANN202
+        def codegen(context, builder, signature, args):
             return build(_Builder(builder, args[0]), args[0])
 
         return sig, codegen
@@ -274,12 +282,12 @@ def _unary(build):  # noqa: ANN001, ANN202
     return function
 
 
-def _binary(name: str):  # noqa: ANN202
+def _binary(name: str):
     @intrinsic
-    def function(typingctx, x, y):  # noqa: ANN001, ANN202
+    def function(typingctx, x, y):
         result = LANES if isinstance(x, LanesType) or isinstance(y, LanesType) else types.float64
 
-        def codegen(context, builder, sig, args):  # noqa: ANN001, ANN202
+        def codegen(context, builder, sig, args):
             a, b = (
                 (_as_lanes(context, builder, v, t) if result is LANES else context.cast(builder, v, t, types.float64))
                 for v, t in zip(args, sig.args, strict=True)
@@ -297,7 +305,7 @@ sqrt = _unary(lambda b, x: b.call("llvm.sqrt", x))
 absolute = _unary(lambda b, x: b.call("llvm.fabs", x))
 
 
-def _build_arccos(b: _Builder, x):  # noqa: ANN001, ANN202
+def _build_arccos(b: _Builder, x):
     """The C library's function, lane after lane: it is rare (Carrer's light scheme, once a step)."""
     function = cgutils.get_or_insert_function(b.builder.module, ir.FunctionType(_DOUBLE, [_DOUBLE]), "acos")
     if not b.vector:
@@ -310,7 +318,7 @@ def _build_arccos(b: _Builder, x):  # noqa: ANN001, ANN202
     return result
 
 
-def _build_sin_squared_quarter(b: _Builder, x):  # noqa: ANN001, ANN202
+def _build_sin_squared_quarter(b: _Builder, x):
     """sin^2(pi x/2) by the Taylor series of the sine; error below 2e-16 for x in [-0.1, 1]."""
     y = b.builder.fmul(x, b.number(0.5 * math.pi))
     series = b.polynomial(b.builder.fmul(y, y), [(-1) ** n / math.factorial(2 * n + 1) for n in range(12)])
@@ -325,15 +333,17 @@ maximum = _binary(">")
 
 
 @intrinsic
-def where(typingctx, condition, a, b):  # noqa: ANN001, ANN201
+def where(typingctx, condition, a, b):
     """`a` where the condition holds, else `b`; both are evaluated."""
     lanes = any(isinstance(t, (LanesType, MaskType)) for t in (condition, a, b))
     result = LANES if lanes else types.float64
 
-    def codegen(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def codegen(context, builder, sig, args):
         mask, left, right = args
         if not lanes:
-            return builder.select(mask, *(context.cast(builder, v, t, types.float64) for v, t in zip(args[1:], sig.args[1:], strict=True)))
+            return builder.select(
+                mask, *(context.cast(builder, v, t, types.float64) for v, t in zip(args[1:], sig.args[1:], strict=True))
+            )
         return builder.select(
             _as_mask(builder, mask, sig.args[0]) if isinstance(sig.args[0], MaskType) else mask,
             _as_lanes(context, builder, left, sig.args[1]),
@@ -344,10 +354,10 @@ def where(typingctx, condition, a, b):  # noqa: ANN001, ANN201
 
 
 @intrinsic
-def any_lane(typingctx, condition):  # noqa: ANN001, ANN201
+def any_lane(typingctx, condition):
     """True where the condition holds in at least one lane (or, for a scalar condition, the condition)."""
 
-    def codegen(context, builder, sig, args):  # noqa: ANN001, ANN202
+    def codegen(context, builder, sig, args):
         if not isinstance(sig.args[0], MaskType):
             return args[0]
         bits = builder.bitcast(args[0], ir.IntType(WIDTH))
@@ -356,7 +366,7 @@ def any_lane(typingctx, condition):  # noqa: ANN001, ANN201
     return types.boolean(condition), codegen
 
 
-def _lane_pointer(context, builder, array_type, array, row):  # noqa: ANN001, ANN202
+def _lane_pointer(context, builder, array_type, array, row):
     data = arrayobj.make_array(array_type)(context, builder, array).data
     data = builder.bitcast(data, _DOUBLE.as_pointer())
     if row is not None:
@@ -365,8 +375,8 @@ def _lane_pointer(context, builder, array_type, array, row):  # noqa: ANN001, AN
 
 
 @intrinsic
-def _get_row(typingctx, array, row):  # noqa: ANN001, ANN202
-    def codegen(context, builder, sig, args):  # noqa: ANN001, ANN202
+def _get_row(typingctx, array, row):
+    def codegen(context, builder, sig, args):
         index = context.cast(builder, args[1], sig.args[1], types.intp)
         return builder.load(_lane_pointer(context, builder, sig.args[0], args[0], index), align=8)
 
@@ -374,8 +384,8 @@ def _get_row(typingctx, array, row):  # noqa: ANN001, ANN202
 
 
 @intrinsic
-def _put_row(typingctx, array, row, value):  # noqa: ANN001, ANN202
-    def codegen(context, builder, sig, args):  # noqa: ANN001, ANN202
+def _put_row(typingctx, array, row, value):
+    def codegen(context, builder, sig, args):
         index = context.cast(builder, args[1], sig.args[1], types.intp)
         vector = _as_lanes(context, builder, args[2], sig.args[2])
         builder.store(vector, _lane_pointer(context, builder, sig.args[0], args[0], index), align=8)
@@ -385,12 +395,12 @@ def _put_row(typingctx, array, row, value):  # noqa: ANN001, ANN202
 
 
 @njit(inline="always")
-def get(array, row=0):  # noqa: ANN001, ANN201
+def get(array, row=0):
     """The lanes of a row of an array of lanes."""
     return _get_row(array, row)
 
 
 @njit(inline="always")
-def put(array, row, value):  # noqa: ANN001, ANN201
+def put(array, row, value):
     """Store lanes (or one number for all) in a row of an array of lanes."""
     _put_row(array, row, value)

@@ -276,18 +276,19 @@ def _lanes(rows: dict[str, int]) -> list[tuple]:
     return [(name, np.float64, (count, WIDTH) if count else (WIDTH,)) for name, count in rows.items()]
 
 
-PARAMETER_ROWS = {name: SOIL_LAYERS for name in LAYER_PARAMETERS} | {name: 0 for name in COLUMN_PARAMETERS}
+PARAMETER_ROWS = dict.fromkeys(LAYER_PARAMETERS, SOIL_LAYERS) | dict.fromkeys(COLUMN_PARAMETERS, 0)
 STATE_DTYPE = np.dtype(_lanes(STATE_FIELDS))
 PARAMETER_DTYPE = np.dtype(_lanes(PARAMETER_ROWS))
-FLUX_DTYPE = np.dtype(_lanes({name: 0 for name in FLUXES}))
-AIR_DTYPE = np.dtype(_lanes({name: 0 for name in _AIR}))
+FLUX_DTYPE = np.dtype(_lanes(dict.fromkeys(FLUXES, 0)))
+AIR_DTYPE = np.dtype(_lanes(dict.fromkeys(_AIR, 0)))
 WORK_DTYPE = np.dtype(
-    _lanes(
-        {name: 0 for name in (*SURFACE, *_SCRATCH)}
-        | {name: SOIL_LAYERS for name in _SOIL_SCRATCH}
-        | {name: SNOW_LAYERS for name in _SNOW_SCRATCH}
-    )
-    + [("phase_change", np.int64, (SOIL_LAYERS,)), ("most_layers", np.int64), ("fewest_layers", np.int64)]
+    [
+        *_lanes(dict.fromkeys((*SURFACE, *_SCRATCH), 0)),
+        *_lanes(dict.fromkeys(_SOIL_SCRATCH, SOIL_LAYERS) | dict.fromkeys(_SNOW_SCRATCH, SNOW_LAYERS)),
+        ("phase_change", np.int64, (SOIL_LAYERS,)),
+        ("most_layers", np.int64),
+        ("fewest_layers", np.int64),
+    ]
 )
 OPTION_DTYPE = np.dtype(
     [

@@ -178,9 +178,7 @@ def columns(
     latitudes = np.broadcast_to(np.asarray(latitude, dtype=np.float64), (count,))
     longitudes = np.broadcast_to(np.asarray(longitude, dtype=np.float64), (count,))
     _check_places(latitudes, longitudes)
-    values = _column_values(
-        vegetation, entry, vegetated, latitudes, longitudes, sand_layers, cells, shares, options
-    )
+    values = _column_values(vegetation, entry, vegetated, latitudes, longitudes, sand_layers, cells, shares, options)
     values["moist_layers"] = layers.pop("moist_layers")[:, 0]
     values["runoff_depth"] = layers.pop("runoff_depth")[:, 0]
     for name, height in (("air_height", air_height), ("wind_height", wind_height), ("cell_size", cell_size_km)):
@@ -249,7 +247,7 @@ def columns_from_fractions(
         array = np.asarray(value, dtype=np.float64)
         per_column[name] = array[patch] if array.shape == (12,) else array
     return columns(
-        [vegetation_of_patch[p] for p in patch],
+        [vegetation_of_patch[int(p)] for p in patch],
         cell,
         patch + 1,
         fractions[cell, patch],

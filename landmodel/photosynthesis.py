@@ -152,9 +152,7 @@ def photosynthesis(column, parameters, air, work, flux, options):
     uncovered = (1.0 - get(work.wet_fraction)) * (1.0 - get(work.snow_fraction_vegetation))
     net = where(vegetated, uncovered * assimilation * leaf_area, 0.0)
     leaf_respiration = where(vegetated, uncovered * respiration * leaf_area, 0.0)
-    resistance = minimum(
-        maximum(1.0 / (vapour_conductance * leaf_area + 1.0e-12), 1.0e-4), MAXIMUM_STOMATAL_RESISTANCE
-    )
+    resistance = minimum(maximum(1.0 / (vapour_conductance * leaf_area + 1.0e-12), 1.0e-4), MAXIMUM_STOMATAL_RESISTANCE)
     put(work.stomatal_resistance, 0, where(vegetated, resistance, 0.0))
     put(column.net_assimilation, 0, net)
     put(work.leaf_respiration, 0, leaf_respiration)

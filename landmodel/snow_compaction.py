@@ -25,9 +25,7 @@ def settle(work, options):
             burden = 0.5 * mass
         above = above + mass
         # a layer without thickness holds no water: the floor keeps the ratio defined
-        wetness = minimum(
-            1.0, get(work.snow_liquid, layer) / maximum(1.0e-10, liquid_capacity(density, thickness))
-        )
+        wetness = minimum(1.0, get(work.snow_liquid, layer) / maximum(1.0e-10, liquid_capacity(density, thickness)))
         cold = minimum(5.0, FREEZING_POINT - get(work.snow_temperature, layer))
         viscosity = _VISCOSITY / (1.0 + 10.0 * wetness) * exp(0.023 * density + 0.1 * cold) * density / 250.0
         settled = density + density * options.step * GRAVITY * burden / viscosity
@@ -52,9 +50,7 @@ def drift(parameters, air, work, options):
         cover = cover + 0.05 * thickness * (3.25 - index)
         if any_lane(moving):
             rate = maximum(0.0, index * exp(-100.0 * cover))
-            packed = minimum(
-                _DRIFT_DENSITY, density + (_DRIFT_DENSITY - density) * rate * options.step / _DRIFT_TIME
-            )
+            packed = minimum(_DRIFT_DENSITY, density + (_DRIFT_DENSITY - density) * rate * options.step / _DRIFT_TIME)
             packed = where(moving & (density < _DRIFT_DENSITY), packed, density)
             thickness = thickness * density / packed
             put(work.snow_density, layer, packed)

@@ -79,14 +79,10 @@ def eliminate_snow(column, air, work, options):
             half_above = (
                 0.5
                 * thickness_above
-                / snow_conductivity(
-                    get(work.snow_density, layer - 1), get(work.snow_temperature, layer - 1), pressure
-                )
+                / snow_conductivity(get(work.snow_density, layer - 1), get(work.snow_temperature, layer - 1), pressure)
             )
             above = 1.0 / (half_above + half)
-            right = storage * temperature - (
-                get(work.snow_sunlight, layer - 1) - get(work.snow_sunlight, layer)
-            )
+            right = storage * temperature - (get(work.snow_sunlight, layer - 1) - get(work.snow_sunlight, layer))
             inverse = 1.0 / (storage + above + conductance * (1.0 - slope))
             intercept = (right + conductance * intercept) * inverse
             slope = above * inverse
@@ -113,9 +109,7 @@ def snow_surface_fluxes(air, work, exchange, old, new, humidity, slope):
         - cubed * (old + 4.0 * (new - old))
     )
     sensible = (
-        exchange
-        * HEAT_CAPACITY_DRY_AIR
-        * (new / get(air.exner_surface) - get(air.temperature) / get(air.exner_air))
+        exchange * HEAT_CAPACITY_DRY_AIR * (new / get(air.exner_surface) - get(air.temperature) / get(air.exner_air))
     )
     latent = SUBLIMATION_HEAT * exchange * (humidity - get(air.humidity) + slope * (new - old))
     return net, sensible, latent
@@ -125,16 +119,14 @@ def snow_surface_fluxes(air, work, exchange, old, new, humidity, slope):
 def snow_energy_budget(column, parameters, air, work, options):
     """Implicit temperatures of all layers, fluxes at the surface and into the soil. Source: isba.md 12.3.8 to 10.
 
-    Leaves `snow_temperature` (possibly above freezing: melt follows), the surface fluxes and the ground fluxes in `work`.
+    Leaves `snow_temperature` (possibly above freezing: melt follows) and the fluxes with air and ground in `work`.
     """
     layers = options.snow_layers
     step = options.step
     old = get(work.snow_temperature, 0)
     pressure = get(air.pressure)
     humidity, slope = saturation_humidity_and_slope(old, pressure)
-    exchange = get(air.density) * heat_conductance(
-        richardson_number(old, humidity, work), work
-    )
+    exchange = get(air.density) * heat_conductance(richardson_number(old, humidity, work), work)
     eliminate_snow(column, air, work, options)
     thickness = maximum(_THINNEST, get(work.snow_thickness, 0))
     inertia = 1.0 / (HEAT_CAPACITY_ICE * get(work.snow_density, 0) * thickness)

@@ -23,9 +23,10 @@ def liquid_capacity(density, thickness):
 @science
 def layer_heat(temperature, liquid, density, thickness):
     """Heat content (J m-2) of a layer."""
-    return thickness * (
-        HEAT_CAPACITY_ICE * density * (temperature - FREEZING_POINT) - FUSION_HEAT * density
-    ) + FUSION_HEAT * WATER_DENSITY * liquid
+    return (
+        thickness * (HEAT_CAPACITY_ICE * density * (temperature - FREEZING_POINT) - FUSION_HEAT * density)
+        + FUSION_HEAT * WATER_DENSITY * liquid
+    )
 
 
 @science
@@ -63,7 +64,11 @@ def add_snowfall(air, work, options, present, falling):
     mass = density * thickness
     joins = present & falling
     total = where(joins, thickness + depth, 1.0)
-    put(work.snow_age, 0, where(joins, get(work.snow_age, 0) * mass / where(joins, mass + amount, 1.0), get(work.snow_age, 0)))
+    put(
+        work.snow_age,
+        0,
+        where(joins, get(work.snow_age, 0) * mass / where(joins, mass + amount, 1.0), get(work.snow_age, 0)),
+    )
     put(work.snow_density, 0, where(joins, (mass + amount) / total, density))
     put(work.snow_thickness, 0, where(joins, total, thickness))
     put(work.snow_heat, 0, where(joins, heat + new_heat, heat))
@@ -120,16 +125,14 @@ def target_grid(work, options, depth):
 
 @science
 def off_target(work, options, depth, active):
-    """Where the grid has to be made anew: always with 3 layers; with 12 when layer 1, 2 or 12 is far from its target."""
+    """Where the grid has to be made anew: always with 3 layers, with 12 when layer 1, 2 or 12 is off its target."""
     if options.snow_layers == 3:
         return active
     equal = depth / 12.0
     first = get(work.snow_thickness, 0) / minimum(0.01, equal)
     second = get(work.snow_thickness, 1) / minimum(0.05, equal)
     last = get(work.snow_thickness, 11) / minimum(0.02, equal)
-    outside = (
-        (first < 0.5) | (first > 1.5) | (second < 0.5) | (second > 1.5) | (last < 0.5) | (last > 1.5)
-    )
+    outside = (first < 0.5) | (first > 1.5) | (second < 0.5) | (second > 1.5) | (last < 0.5) | (last > 1.5)
     return active & outside
 
 

@@ -28,9 +28,7 @@ def freeze_or_thaw(temperature, water, ice, capacity, porosity, entry, exponent,
     departure = temperature - FUSION_HEAT * FREEZING_POINT / (FUSION_HEAT - GRAVITY * potential)
     cold = maximum(0.0, -departure)
     excess = maximum(0.0, water - most_liquid)
-    buffered = (
-        (departure < 0.0) & (water >= most_liquid) & ((_SENSIBLE / _LATENT) * insulation * cold >= excess)
-    )
+    buffered = (departure < 0.0) & (water >= most_liquid) & ((_SENSIBLE / _LATENT) * insulation * cold >= excess)
     apparent = where(
         buffered,
         -(FREEZING_POINT * WATER_DENSITY * FUSION_HEAT * FUSION_HEAT / GRAVITY)

@@ -1,8 +1,9 @@
 """Hydraulic and thermal constants of a soil from its texture (SURFEX mode_soil.F90), and the vertical grid."""
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
-
 
 from landmodel.errors import LandModelError
 
@@ -89,7 +90,7 @@ def soil_grid(depth: float) -> tuple[Array, int]:
         water_depth = 1.25
     elif depth <= 5.5:
         water_depth = 5.5
-        for upper, lower in zip(_INTERMEDIATE_DEPTHS[:-1], _INTERMEDIATE_DEPTHS[1:], strict=True):
+        for upper, lower in pairwise(_INTERMEDIATE_DEPTHS):
             if upper < depth <= lower:
                 water_depth = upper if depth < 0.8 * upper + 0.2 * lower else lower
     else:
@@ -136,7 +137,6 @@ def check_texture(clay: Array, sand: Array) -> None:
     if (total > 1.0 + 1e-9).any():
         column, layer = (int(i) for i in np.argwhere(total > 1.0 + 1e-9)[0])
         raise LandModelError(
-            f"clay + sand of column {column}, layer {layer + 1}: expected at most 1, got {float(total[column, layer])!r}"
+            f"clay + sand of column {column}, layer {layer + 1}: expected at most 1, got "
+            f"{float(total[column, layer])!r}"
         )
-
-

@@ -38,9 +38,7 @@ def sun_of_times(times: NDArray[np.datetime64]) -> Array:
         (times - dates).astype("timedelta64[s]").astype(np.float64),
         (next_years - years).astype(np.float64),
     )
-    return np.stack(
-        [np.sin(declination), np.cos(declination), np.cos(hour_angle), np.sin(hour_angle)], axis=-1
-    )
+    return np.stack([np.sin(declination), np.cos(declination), np.cos(hour_angle), np.sin(hour_angle)], axis=-1)
 
 
 def cosine_zenith(times: NDArray[np.datetime64], latitude: float, longitude: float) -> Array:

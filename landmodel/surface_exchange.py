@@ -65,9 +65,7 @@ def richardson_number(surface_temperature, surface_humidity, work):
     """Bulk Richardson number (1), limited above as in the source."""
     virtual_air = get(work.virtual_air)
     virtual_surface = surface_temperature * get(work.inverse_exner) * (1.0 + VIRTUAL * surface_humidity)
-    number = (
-        get(work.exchange_richardson_factor) * (virtual_air - virtual_surface) / (virtual_air + virtual_surface)
-    )
+    number = get(work.exchange_richardson_factor) * (virtual_air - virtual_surface) / (virtual_air + virtual_surface)
     return minimum(MAXIMUM_RICHARDSON, number)
 
 
@@ -197,5 +195,3 @@ def exchange_diagnostics(parameters, work, flux):
     put(flux.RI, 0, number)
     put(flux.CH, 0, heat_conductance(number, work) / get(work.exchange_wind))
     put(flux.CD, 0, momentum_drag(number, parameters, work))
-
-

@@ -67,7 +67,7 @@ def saturation_humidity_and_slope(temperature, pressure):
 
 @science
 def air_density(temperature, humidity, pressure, height):
-    """Density (kg m-3) of air at temperature (K) and humidity (kg kg-1) at a height (m) above a surface pressure (Pa)."""
+    """Density (kg m-3) of air of a temperature (K) and humidity (kg kg-1), a height (m) above surface pressure (Pa)."""
     return pressure / (temperature * GAS_CONSTANT_DRY_AIR * (1.0 + VIRTUAL * humidity) + height * GRAVITY)
 
 

@@ -1,5 +1,5 @@
-"""Interactive vegetation: biomass pools, leaf area index and what follows from it (CPHOTO=NIT; Calvet and Soussana 2001,
-Gibelin et al. 2006; SURFEX vegetation_evol.F90, nitro_decline.F90, laigain.F90)."""
+"""Interactive vegetation: biomass pools, leaf area index and what follows from it (CPHOTO=NIT; Calvet and Soussana
+2001, Gibelin et al. 2006; SURFEX vegetation_evol.F90, nitro_decline.F90, laigain.F90)."""
 
 import math
 
@@ -45,13 +45,11 @@ def leaf_life_span(parameters, leaf_area, maximum_assimilation):
     standard = get(parameters.senescence_time) / DAY
     conductance = 1000.0 * get(parameters.mesophyll_conductance)
     crowding = where(
-        conductance > 0.0, exp(0.321 * log(maximum(conductance, 1.0e-300))) * leaf_area / get(parameters.shadow_lai), 1.0
+        conductance > 0.0,
+        exp(0.321 * log(maximum(conductance, 1.0e-300))) * leaf_area / get(parameters.shadow_lai),
+        1.0,
     )
-    span = (
-        standard
-        * maximum(1.0, crowding)
-        * minimum(1.0, maximum_assimilation / get(parameters.optimal_assimilation))
-    )
+    span = standard * maximum(1.0, crowding) * minimum(1.0, maximum_assimilation / get(parameters.optimal_assimilation))
     return maximum(standard / 10.0, maximum(1.0e-8, span))
 
 
@@ -123,15 +121,13 @@ def daily_vegetation_update(column, parameters, work, flux, options):
     put(column.respired_biomass, 0, where(vegetated, 0.0, get(column.respired_biomass, 0)))
     put(column.respired_biomass, 1, where(vegetated, 0.0, get(column.respired_biomass, 1)))
     put(column.daily_net_assimilation, 0, where(vegetated, 0.0, get(column.daily_net_assimilation)))
-    put(
-        column.maximum_leaf_assimilation, 0, where(vegetated, 0.0, get(column.maximum_leaf_assimilation))
-    )
+    put(column.maximum_leaf_assimilation, 0, where(vegetated, 0.0, get(column.maximum_leaf_assimilation)))
     set_surface_from_leaf_area(column, parameters, work)
 
 
 @science
 def set_surface_from_leaf_area(column, parameters, work):
-    """Vegetation fraction, roughness, emissivity and snow-free albedo that follow from the LAI. Source: isba.md 13.5."""
+    """Vegetation fraction, roughness, emissivity and snow-free albedo from the LAI. Source: isba.md 13.5."""
     vegetated = get(parameters.vegetated) > 0.5
     lai = where(vegetated, get(column.leaf_area_index), 0.0)
     put(work.leaf_area_index, 0, lai)
