@@ -100,9 +100,9 @@ def run_blocks(
     """Run rows (column x member) through all steps, `WIDTH` at a time in the given order.
 
     `state_rows` (row, value) is updated in place; `parameter_rows` (column, value); `cells` (column,) index the
-    forcing (record, cell, variable); `sun` (step, 4): see `sun_of_times`; `day_starts` (step,).
-    `block`: the records state, parameters, air, work, flux; `flat`: the same memory as (row, lane). `selections`: rows for
-    means, end values and instants; `outputs` their (time, row, column x member), where row 0 of this call is number `offset`.
+    forcing (record, cell, variable); `sun` (step, 4) as in `sun_of_times`; `day_starts` (step,). `block`: the records
+    state, parameters, air, work, flux; `flat`: the same memory as (row, lane). `selections`: rows for means, end
+    values and instants; `outputs`: their (time, row, column x member), of which this call's first is `offset`.
     """
     column, parameters, air, work, flux = block[0][0], block[1][0], block[2][0], block[3][0], block[4][0]
     state_flat, parameter_flat, surface_flat, flux_flat = flat
