@@ -156,9 +156,7 @@ class ControlVector:
         """Increments (column[, member], control) that respect the bounds of every variable; zero where not present."""
         axes = (slice(None),) + (None,) * (increment.ndim - 2)
         limits = self.lower[axes], self.upper[axes], self.largest
-        return np.where(
-            self._present_like(increment), limit_increments(increment, self.values(state), *limits), 0.0
-        )
+        return np.where(self._present_like(increment), limit_increments(increment, self.values(state), *limits), 0.0)
 
     def add(self, state: State, increment: FloatArray) -> State:
         """The state plus limited increments (column[, member], control); LAI takes leaf biomass along (section 3.8).

@@ -136,9 +136,7 @@ class EnsembleSquareRootFilter:
         """The forcing of every member: one factor for rain and snow, one for shortwave, one longwave shift a day."""
         options = self.configuration
         series = [FORCING_SERIES, FORCING_SERIES + 1, FORCING_SERIES + 2]
-        white = autoregressive(
-            options.seed, self.cell_ids, day, options.members, series, options.forcing_memory_days
-        )
+        white = autoregressive(options.seed, self.cell_ids, day, options.members, series, options.forcing_memory_days)
         noise = centred(white @ np.linalg.cholesky(FORCING_CORRELATION).T)
         # A lognormal factor of mean 1 and standard deviation s has sigma^2 = ln(1 + s^2); the mean is made exactly 1.
         spread = np.sqrt(np.log1p(np.array([options.precipitation_noise, options.shortwave_noise]) ** 2))

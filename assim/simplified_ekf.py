@@ -153,9 +153,7 @@ class SimplifiedEKF:
         excluded = np.zeros(self.cell_ids.shape, dtype=bool) if set_aside is None else set_aside
         # A cell that blew up gives NaN and infinities here; it is found, coded and set aside, so NumPy need not warn.
         with np.errstate(invalid="ignore", over="ignore"):
-            result = self._analysed(
-                controls, state, ends, controls.perturbation(state, relative_size), given, excluded
-            )
+            result = self._analysed(controls, state, ends, controls.perturbation(state, relative_size), given, excluded)
         forecast = {name: values[:, :, 0] for name, values in outputs.items()}
         return result._replace(outputs=masked_outputs(forecast, result.set_aside[controls.cell]))
 

@@ -94,7 +94,8 @@ def test_a_perturbed_member_that_blows_up_costs_one_analysis_only():
 @settings(deadline=None, max_examples=50)
 def test_any_observation_gets_one_known_code_and_leaves_a_finite_state(value, uncertainty, limit):
     parameters, state, forcing = three_cells()
-    kind = ObservationType("ssm", DirectOperator.surface_soil_moisture(np.arange(3)), ObservationError("given"), (0.0, 1.0), limit)
+    operator = DirectOperator.surface_soil_moisture(np.arange(3))
+    kind = ObservationType("ssm", operator, ObservationError("given"), (0.0, 1.0), limit)
     kalman = SimplifiedEKF(SEKFConfiguration(), [kind], np.arange(3))
     given_ = {"ssm": WindowObservations(np.array(value), np.array(uncertainty))}
     result = kalman.cycle(toy.LinearModel(parameters), state, forcing, START, given_)
@@ -114,10 +115,12 @@ def test_an_operator_for_other_cells_is_refused():
 
 
 def test_an_operator_in_other_units_or_of_other_variables_is_refused():
+    celsius = DirectOperator([0], predictor_name="TG2", unit="degC", output_name="t")
     with pytest.raises(FilterConfigurationError, match="in the model's units"):
-        ObservationType("t", DirectOperator([0], predictor_name="TG2", unit="degC", output_name="t"), ObservationError("absolute", 1.0))
+        ObservationType("t", celsius, ObservationError("absolute", 1.0))
+    optical_depth = DirectOperator([0], predictor_name="VOD", unit="1", output_name="t")
     with pytest.raises(FilterConfigurationError, match="unknown state variable 'VOD'"):
-        ObservationType("t", DirectOperator([0], predictor_name="VOD", unit="1", output_name="t"), ObservationError("absolute", 1.0))
+        ObservationType("t", optical_depth, ObservationError("absolute", 1.0))
 
 
 @pytest.mark.parametrize("size", [-0.33, 0.0, np.nan, np.inf, [0.3, -0.1, 0.2]])

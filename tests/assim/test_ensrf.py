@@ -196,9 +196,7 @@ def test_every_member_gets_its_own_forcing_with_the_mean_of_the_given_one():
             return super().run(state, forcing, **options)
 
     forcing = toy.forcing(3, hours=72)
-    ensemble_filter.cycle(
-        Listening(parameters), state, forcing, "2015-01-02T09", {}, forcing_start="2015-01-01T09"
-    )
+    ensemble_filter.cycle(Listening(parameters), state, forcing, "2015-01-02T09", {}, forcing_start="2015-01-01T09")
     assert len(given) == 20
     assert {start for _, start in given} == {np.datetime64("2015-01-02T09")}
     rain = np.stack([member.Rainf for member, _ in given])

@@ -86,9 +86,7 @@ def test_increment_is_the_regression_on_the_window_start():
         np.arange(1),
     )
     controls = [0, 2, 3, 4, 5, 6, 7, 8]
-    result = kalman.cycle(
-        toy.LinearModel(parameters, M), state, toy.forcing(1), START, observed(ssm=[0.21], lai=[2.2])
-    )
+    result = kalman.cycle(toy.LinearModel(parameters, M), state, toy.forcing(1), START, observed(ssm=[0.21], lai=[2.2]))
     joint = np.concatenate([(H[:, p] @ M)[:, controls] for p in range(2)], axis=1)
     end_lai = result.forecast.leaf_area_index
     cofswi = sekf.dynamic_range(0.25)
