@@ -9,15 +9,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from landmodel.errors import LdasError
 from pipeline import registry
-from pipeline.location import Location, check_name
+from pipeline.assimilation_config import MODEL_VARIABLE, AssimilationConfig, Name, OperatorConfig
+from pipeline.location import Location
 from pipeline.yaml_file import StrictModel, load_model
-
-
-def _name(value: str) -> str:
-    try:
-        return check_name(value)
-    except LdasError as error:
-        raise ValueError(str(error)) from error
 
 
 def _variable(value: str) -> str:
@@ -28,7 +22,6 @@ def _variable(value: str) -> str:
     return value
 
 
-Name = Annotated[str, AfterValidator(_name)]
 VariableName = Annotated[str, AfterValidator(_variable)]
 
 
@@ -210,6 +203,8 @@ class ExperimentConfig(StrictModel):
     spin_up: SpinUpConfig | None = None
     output: OutputConfig = OutputConfig()
     open_loop: OpenLoopConfig = OpenLoopConfig()
+    operators: tuple[OperatorConfig, ...] = Field((), description="Observation operators to train on the open loop")
+    assimilation: tuple[AssimilationConfig, ...] = Field((), description="Assimilations, started from the open loop")
     execution: ExecutionConfig = ExecutionConfig()
 
     @model_validator(mode="after")
@@ -217,12 +212,34 @@ class ExperimentConfig(StrictModel):
         outside = [day for day in self.open_loop.restart_on if not self.period.start <= day <= self.period.end]
         if outside:
             raise ValueError(f"open_loop.restart_on {outside[0]} is outside the period")
+        self._check_assimilation()
         in_one_process = self.execution.cluster.kind == "local" and not self.execution.cluster.processes
         if not self.location.shared_between_processes and not in_one_process:
             raise ValueError(
                 "a memory:// store is seen by one process only: use a folder, or a local cluster of threads"
             )
         return self
+
+    def _check_assimilation(self) -> None:
+        names = [self.open_loop.name, *(entry.name for entry in self.assimilation)]
+        if len(set(names)) != len(names):
+            raise ValueError(f"runs must have distinct names, got {', '.join(names)}")
+        trained = {entry.name for entry in self.operators}
+        for run in self.assimilation:
+            for day in (run.start, run.end):
+                if day is not None and not self.period.start <= day <= self.period.end:
+                    raise ValueError(f"assimilation {run.name}: {day} is outside the period")
+            for entry in run.observations:
+                if entry.operator is not None and trained and entry.operator not in trained:
+                    raise ValueError(
+                        f"assimilation {run.name}: operator {entry.operator} is not among those trained: "
+                        f"{', '.join(sorted(trained))}"
+                    )
+                variable = MODEL_VARIABLE.get(entry.name)
+                if entry.rescale != "none" and variable not in self.output.instant:
+                    raise ValueError(
+                        f"assimilation {run.name}: add {variable} to output.instant to rescale {entry.name}"
+                    )
 
     @property
     def location(self) -> Location:

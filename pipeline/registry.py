@@ -65,7 +65,7 @@ def names(group: str | None = None) -> tuple[str, ...]:
 
 
 def variable(name: str) -> Variable:
-    """The entry of a name; `WG2` is layer 2 of `WG`, `innovation_sigma40` and `LAI_patch` belong to a base variable.
+    """The entry of a name; `WG2` is layer 2 of `WG`; `innovation_sigma40`, `LAI_forecast`, `LAI_patch` have a base.
 
     Raises RegistryError, with the nearest known names, for an unknown name.
     """
@@ -84,6 +84,9 @@ def variable(name: str) -> Variable:
             valid_range=base.valid_range if family["range"] == "base" else None,
             axis=base.axis,
         )
+    if name.endswith("_forecast"):
+        base = variable(name.removesuffix("_forecast"))
+        return Variable(**{**vars(base), "name": name, "long_name": f"24 h forecast of {base.long_name}"})
     if name.endswith("_patch"):
         base = variable(name.removesuffix("_patch"))
         return Variable(**{**vars(base), "name": name, "long_name": f"{base.long_name}, per patch", "axis": "patch"})

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 from pipeline.config import ExperimentConfig
+from pipeline.stages.assimilate import Assimilate
 from pipeline.stages.base import Stage
 from pipeline.stages.land import number_of_cells
 from pipeline.stages.open_loop import OpenLoop
 from pipeline.stages.spin_up import NAME as SPIN_UP
 from pipeline.stages.spin_up import SpinUp
+from pipeline.stages.train import Train
 from pipeline.store import open_store, read_region
 
 
@@ -20,3 +22,7 @@ def build_stages(config: ExperimentConfig) -> Iterator[Stage]:
     if config.spin_up is not None:
         yield SpinUp(SPIN_UP, config.location, cells, size, config, columns_per_cell)
     yield OpenLoop(config.open_loop.name, config.location, cells, size, config, columns_per_cell)
+    for operator in config.operators:
+        yield Train(f"train-{operator.name}", config.location, cells, cells, config, operator)
+    for run in config.assimilation:
+        yield Assimilate(run.name, config.location, cells, size, config, columns_per_cell, run)

@@ -1,0 +1,403 @@
+"""Assimilation: 24 h windows from analysis hour to analysis hour, each a forecast and an analysis, started from the
+open loop."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import zarr
+
+import landmodel
+from assim import (
+    QUALITY_MEANING,
+    CycleResult,
+    EnsembleSquareRootFilter,
+    Filter,
+    ObservationError,
+    ObservationType,
+    SimplifiedEKF,
+)
+from assim.comparison import predicted_by
+from assim.controls import control_vector, read_variable
+from landmodel import OutputRequest, Parameters, State
+from operators.cells import cell_ids_from_coordinates
+from operators.direct import DirectOperator
+from operators.protocol import ObservationOperator
+from pipeline import ledger, registry
+from pipeline.assimilation_config import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig
+from pipeline.ledger import Block, Period
+from pipeline.operator_store import read_operator
+from pipeline.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
+from pipeline.stages import spin_up
+from pipeline.stages.land import (
+    FORCING_BYTES,
+    LandStage,
+    identity_sections,
+    land_checksum,
+    number_of_patches,
+)
+from pipeline.stages.observations import WindowSeries, days_of, window_ends
+from pipeline.store import ArraySpec, create_template, existing_group, has_group, read_region, write_region
+
+_CHUNK_CELLS = 16
+_FLAGS = {
+    "flag_values": [int(code) for code in QUALITY_MEANING],
+    "flag_meanings": " ".join(code.name.lower() for code in QUALITY_MEANING),
+}
+
+
+@dataclass(frozen=True)
+class Assimilate(LandStage):
+    """One assimilation experiment. The period of the configuration, or its own part of it, in daily windows."""
+
+    columns_per_cell: int
+    settings: AssimilationConfig
+    growing_keys: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def group(self) -> str:
+        """Group of the output."""
+        return f"runs/{self.name}"
+
+    @property
+    def hour(self) -> int:
+        """Analysis hour (UTC)."""
+        return self.config.model.analysis_hour_utc
+
+    def ends(self) -> np.ndarray:
+        """Ends of all windows."""
+        first = self.settings.start or self.config.period.start
+        last = self.settings.end or self.config.period.end
+        return window_ends(first, last, self.hour)
+
+    def periods(self) -> Sequence[Period]:
+        """See `Stage.periods`; they begin and end at the analysis hour."""
+        ends = self.ends()
+        size = self.config.execution.days_per_period
+        return [
+            Period(
+                index,
+                ends[first] - np.timedelta64(1, "D"),
+                ends[min(first + size, len(ends)) - 1],
+                slice(first, min(first + size, len(ends))),
+            )
+            for index, first in enumerate(range(0, len(ends), size))
+        ]
+
+    def work_days(self, period: Period) -> float:
+        """See `Stage.work_days`: every member counts."""
+        members = (
+            1 + len(self.settings.sekf.controls) if self.settings.filter == "sekf" else self.settings.ensrf.members
+        )
+        return super().work_days(period) * members
+
+    def identity(self) -> Mapping[str, Any]:
+        """See `Stage.identity`."""
+        root = self.root()
+        operators = {
+            entry.operator: str(existing_group(root, f"operators/{entry.operator}").attrs.get("content_hash"))
+            for entry in self.settings.observations
+            if entry.operator is not None and has_group(root, f"operators/{entry.operator}")
+        }
+        return {
+            **identity_sections(self.config, ("period", "spin_up", "output")),
+            "assimilation": self.settings.model_dump(mode="json"),
+            "operators": operators,
+            "model": self.config.model.model_dump(),
+            "execution": {
+                "cells_per_block": self.cells_per_block,
+                "days_per_period": self.config.execution.days_per_period,
+            },
+            "land": land_checksum(root),
+        }
+
+    def create(self, root: zarr.Group) -> None:
+        """See `Stage.create`."""
+        output, patches = self.config.output, number_of_patches(root)
+        specs: dict[str, ArraySpec] = {}
+        window = "over the 24 h up to the analysis hour of the day"
+        for name in output.mean:
+            specs[name] = ArraySpec(("time", "cell"), "float32", None, {"comment": f"mean {window}"})
+        for name in output.instant:
+            specs[name] = ArraySpec(("time", "cell"), "float32", None, {"comment": "analysis"})
+        for name in self._forecasts():
+            specs[f"{name}_forecast"] = ArraySpec(("time", "cell"), "float32", None, {"comment": "24 h forecast"})
+        for entry in self.settings.observations:
+            if entry.operator is not None:
+                specs[entry.name] = ArraySpec(("time", "cell"), "float32", None, {"comment": "of the analysis"})
+                specs[f"{entry.name}_forecast"] = ArraySpec(("time", "cell"), "float32", None, {"comment": "forecast"})
+            for family in ("innovation", "residual"):
+                specs[f"{family}_{entry.name}"] = ArraySpec(("time", "cell"), "float32")
+            specs[f"dfs_{entry.name}"] = ArraySpec(("time", "cell"), "float32")
+            specs[f"quality_{entry.name}"] = ArraySpec(("time", "cell"), "int8", 1, _FLAGS)
+        for control in self._filter_settings().controls:
+            specs[f"increment_{control}"] = ArraySpec(("time", "cell"), "float32")
+        for name in output.per_patch:
+            specs[f"{name}_patch"] = ArraySpec(("time", "cell", "patch"), "float32", None, {"comment": "analysis"})
+        days = self.config.execution.days_per_period
+        create_template(
+            root,
+            self.group,
+            specs,
+            coordinates={
+                "time": (("time",), days_of(self.ends())),
+                "cell": (("cell",), np.arange(self.cells)),
+                "patch": (("patch",), np.arange(1, patches + 1)),
+            },
+            chunks={"time": days, "cell": min(_CHUNK_CELLS, self.cells_per_block)},
+            shards={"time": days, "cell": self.cells_per_block},
+            attributes={
+                **self.group_attributes(root),
+                "time_label": "00 UTC of the day at whose analysis hour the window ends",
+                "analysis_hour_utc": self.hour,
+                "observations": [entry.name for entry in self.settings.observations],
+                "controls": list(self._filter_settings().controls),
+            },
+        )
+        example = landmodel.cold_start(self.parameters(root, Block(0, 0, 1)), air_temperature=285.0)
+        for period in self.periods():
+            for run in self._restart_names():
+                create_restart(
+                    root,
+                    run,
+                    period.stop,
+                    example,
+                    cells=self.cells,
+                    patches=patches,
+                    cells_per_block=self.cells_per_block,
+                    model=self.model_identity(),
+                    attributes=self.group_attributes(root),
+                )
+
+    def _forecasts(self) -> tuple[str, ...]:
+        """Stored states that the analysis changes."""
+        return tuple(name for name in self.config.output.instant if name in self._filter_settings().controls)
+
+    def _filter_settings(self) -> Any:
+        return self.settings.sekf if self.settings.filter == "sekf" else self.settings.ensrf
+
+    def _restart_names(self) -> list[str]:
+        """Names of the restarts: one, or one for each member of an ensemble."""
+        if self.settings.filter == "sekf":
+            return [self.name]
+        return [f"{self.name}-member-{number:02d}" for number in range(self.settings.ensrf.members)]
+
+    def filter_of(self, root: zarr.Group, block: Block) -> Filter:
+        """The filter of a block's cells."""
+        latitude, longitude = (read_region(root, "land", n, {"cell": block.region}) for n in ("latitude", "longitude"))
+        cell_ids = cell_ids_from_coordinates(latitude, longitude)
+        types = [self._observation_type(root, entry, cell_ids) for entry in self.settings.observations]
+        if self.settings.filter == "sekf":
+            return SimplifiedEKF(replace(self.settings.sekf, analysis_hour_utc=self.hour), types, cell_ids)
+        return EnsembleSquareRootFilter(replace(self.settings.ensrf, analysis_hour_utc=self.hour), types, cell_ids)
+
+    def _observation_type(self, root: zarr.Group, entry: AssimilatedConfig, cell_ids: np.ndarray) -> ObservationType:
+        operator: ObservationOperator
+        if entry.operator is not None:
+            operator = read_operator(root, entry.operator, cell_ids=cell_ids, output_name=entry.name)
+            valid = registry.variable(entry.name).valid_range
+        else:
+            variable = MODEL_VARIABLE[entry.name]
+            unit = registry.variable(variable).unit
+            operator = DirectOperator(cell_ids, predictor_name=variable, unit=unit, output_name=entry.name)
+            valid = registry.variable(variable).valid_range
+        low, high = entry.valid_range or valid or (-np.inf, np.inf)
+        return ObservationType(
+            name=entry.name,
+            operator=operator,
+            error=ObservationError(entry.error_model.kind, entry.error_model.size),
+            valid_range=(low, high),
+            innovation_limit=entry.innovation_limit or np.inf,
+            assimilate=entry.assimilate,
+            reject_frozen=entry.reject_frozen,
+            reject_snow=entry.reject_snow,
+        )
+
+    def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
+        """See `Stage.compute`."""
+        parameters = self.parameters(root, block)
+        columns = columns_of(parameters)
+        model = landmodel.Isba(parameters, self.model_options())
+        method = self.filter_of(root, block)
+        ends = self.ends()[period.days]
+        series = {
+            entry.name: WindowSeries(root, entry, block, ends, self.hour, self.config.open_loop.name)
+            for entry in self.settings.observations
+        }
+        forcing = self.forcing(root, block, period.start, period.stop)
+        state = self._initial_state(root, block, period, parameters, columns, method)
+        lost = self._lost_before(root, block, period)
+        writer = _Writer(self, parameters, block.cells, len(ends), number_of_patches(root))
+        for number, end in enumerate(ends):
+            result = method.cycle(
+                model,
+                state,
+                forcing.forcing,
+                end - np.timedelta64(1, "D"),
+                {name: values.window(number) for name, values in series.items()},
+                step_s=self.config.model.time_step_s,
+                output=self._request(),
+                forcing_start=forcing.start,
+                forcing_step_s=forcing.step_s,
+                set_aside=lost,
+            )
+            state, lost = result.state, result.set_aside
+            writer.add(number, result, method)
+        write_region(root, self.group, writer.values(), {"time": period.days, "cell": block.region})
+        for number, run in enumerate(self._restart_names()):
+            member = state if self.settings.filter == "sekf" else state.member(number)
+            write_restart(root, restart_path(run, period.stop), member, columns, block)
+        return np.where(lost, ledger.SET_ASIDE, ledger.DONE).astype("int8")
+
+    def _request(self) -> OutputRequest:
+        output = self.config.output
+        return OutputRequest(
+            mean=tuple(dict.fromkeys(registry.base_name(name) for name in output.mean)),
+            end=tuple(dict.fromkeys(registry.base_name(name) for name in output.instant)),
+            interval_s=86400,
+        )
+
+    def _initial_state(
+        self,
+        root: zarr.Group,
+        block: Block,
+        period: Period,
+        parameters: Parameters,
+        columns: Columns,
+        method: Filter,
+    ) -> State:
+        if period.index:
+            parts = [
+                read_restart(
+                    root, restart_path(run, period.start), State, State._fields, columns, block,
+                    model=self.model_identity(),
+                )
+                for run in self._restart_names()
+            ]  # fmt: skip
+            if self.settings.filter == "sekf":
+                return parts[0]
+            return State(*(np.stack(values, axis=1) for values in zip(*parts, strict=True)))
+        return method.initial_state(parameters, self._open_loop_state(root, block, period.start, parameters, columns))
+
+    def _open_loop_state(
+        self, root: zarr.Group, block: Block, instant: np.datetime64, parameters: Parameters, columns: Columns
+    ) -> State:
+        """State of the open loop at an instant: its restart, or the nearest one before and the model from there."""
+        from pipeline.stages.open_loop import OpenLoop
+
+        open_loop = OpenLoop(
+            self.config.open_loop.name, self.location, self.cells, self.cells_per_block, self.config, 0
+        )
+        begin = np.datetime64(self.config.period.start, "s")
+        exact = restart_path(open_loop.name, instant)
+        earlier = [period.stop for period in open_loop.periods() if period.stop <= instant]
+        if has_group(root, exact):
+            path, from_when = exact, instant
+        elif earlier:
+            path, from_when = restart_path(open_loop.name, earlier[-1]), earlier[-1]
+        elif self.config.spin_up is not None:
+            path, from_when = restart_path(spin_up.NAME, begin), begin
+        else:
+            path, from_when = None, begin
+        if path is None:
+            state = landmodel.cold_start(parameters, air_temperature=self.config.model.initial_temperature_k)
+        else:
+            state = read_restart(root, path, State, State._fields, columns, block, model=self.model_identity())
+        if from_when < instant:
+            state, _ = self.run_model(
+                parameters, state, self._whole_hours(root, block, from_when, instant), from_when, instant
+            )
+        return state
+
+    def _whole_hours(self, root: zarr.Group, block: Block, start: np.datetime64, stop: np.datetime64) -> Any:
+        return self.forcing(root, block, start, stop)
+
+    def _lost_before(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
+        """Cells that were set aside in an earlier period, or by the open loop before the start."""
+        run = self.name if period.index else self.config.open_loop.name
+        before = ledger.block_status(root, run, block)
+        return np.asarray(before[period.index - 1 if period.index else 0] == ledger.SET_ASIDE)
+
+    def memory_bytes(self, cells: int) -> int:
+        """Forcing of a period; states of all members; the stored series."""
+        days = self.config.execution.days_per_period
+        members = len(self._filter_settings().controls) + 1
+        if self.settings.filter == "ensrf":
+            members = self.settings.ensrf.members
+        names = len(self.config.output.mean) + 2 * len(self.config.output.instant) + 20
+        states = self.columns_per_cell * members * 4 * 2048
+        return cells * (FORCING_BYTES * (24 * days + 1) + states + 8 * days * names)
+
+
+class _Writer:
+    """Collects what the cycles of a period leave in the store."""
+
+    def __init__(self, stage: Assimilate, parameters: Parameters, cells: int, windows: int, patches: int) -> None:
+        self.stage, self.parameters, self.cells, self.patches = stage, parameters, cells, patches
+        self.windows = windows
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def add(self, number: int, result: CycleResult, method: Filter) -> None:
+        """The values of one window."""
+        output = self.stage.config.output
+        for name in output.mean:
+            self._columns(number, name, self._output(result.outputs, name), result.set_aside)
+        forecasts = self.stage._forecasts()
+        for name in output.instant:
+            forecast = self._output(result.outputs, name)
+            analysed = self._analysed(name, forecast, result)
+            self._columns(number, name, analysed, result.set_aside)
+            if name in forecasts:
+                self._columns(number, f"{name}_forecast", forecast, result.set_aside)
+            if name in output.per_patch:
+                self._patches(number, f"{name}_patch", analysed, result.set_aside)
+        controls = control_vector(
+            self.parameters, self.cells, method.control_names, self.stage._filter_settings().leaf_biomass
+        )
+        after = predicted_by(controls, result.analysis, method.observation_types)
+        for row, entry in enumerate(self.stage.settings.observations):
+            if entry.operator is not None:
+                self._cells(number, entry.name, after[:, row])
+                self._cells(number, f"{entry.name}_forecast", result.predicted[:, row])
+            self._cells(number, f"innovation_{entry.name}", result.innovation[:, row])
+            self._cells(number, f"residual_{entry.name}", result.residual[:, row])
+            self._cells(number, f"dfs_{entry.name}", result.degrees_of_freedom[:, row])
+            self._cells(number, f"quality_{entry.name}", result.quality[:, row])
+        for index, control in enumerate(method.control_names):
+            self._columns(number, f"increment_{control}", result.increment[:, index], result.set_aside)
+
+    def values(self) -> dict[str, np.ndarray]:
+        """All arrays (window, cell[, patch])."""
+        return self.arrays
+
+    def _output(self, outputs: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+        base = registry.base_name(name)
+        also_mean = base in {registry.base_name(other) for other in self.stage.config.output.mean}
+        key = f"{base}_end" if name in self.stage.config.output.instant and also_mean else base
+        layer = registry.variable(name).layer
+        values = outputs[key][0]
+        return values if layer is None else values[:, layer - 1]
+
+    def _analysed(self, name: str, forecast: np.ndarray, result: CycleResult) -> np.ndarray:
+        """The analysis of a stored state; what no filter changes is the forecast."""
+        if name not in self.stage._filter_settings().controls:
+            return forecast
+        analysed = read_variable(result.analysis, name)
+        return np.where(np.isfinite(forecast), analysed, np.nan)
+
+    def _columns(self, number: int, name: str, values: np.ndarray, lost: np.ndarray) -> None:
+        mean = landmodel.aggregate(values, self.parameters, self.cells)
+        mean[lost] = np.nan
+        self._cells(number, name, mean)
+
+    def _cells(self, number: int, name: str, values: np.ndarray) -> None:
+        if name not in self.arrays:
+            self.arrays[name] = np.zeros((self.windows, self.cells), dtype=values.dtype)
+        self.arrays[name][number] = values
+
+    def _patches(self, number: int, name: str, values: np.ndarray, lost: np.ndarray) -> None:
+        if name not in self.arrays:
+            self.arrays[name] = np.full((self.windows, self.cells, self.patches), np.nan)
+        self.arrays[name][number, self.parameters.cell, self.parameters.patch - 1] = values
+        self.arrays[name][number, lost] = np.nan

@@ -1,0 +1,135 @@
+"""Observations of a block as the filter and the training take them: one value per window, rescaled where asked."""
+
+from datetime import date
+
+import numpy as np
+import zarr
+
+from assim import WindowObservations
+from assim.preparation import DAY, window_end, window_means
+from assim.rescaling import cdf_matched, linearly_rescaled, seasonal_moments, seasonal_quantiles
+from pipeline.assimilation_config import MODEL_VARIABLE, AssimilatedConfig
+from pipeline.errors import StoreError
+from pipeline.ledger import Block
+from pipeline.store import committed_sizes, existing_group, has_group, read_region
+
+
+def window_ends(first: date, last: date, analysis_hour: int) -> np.ndarray:
+    """Ends of the daily windows after the analysis hour of `first`, up to that of `last`."""
+    hour = np.timedelta64(analysis_hour, "h")
+    days = np.arange(np.datetime64(first, "D") + 1, np.datetime64(last, "D") + 1)
+    return (days + hour).astype("datetime64[s]")
+
+
+def days_of(ends: np.ndarray) -> np.ndarray:
+    """Day of the store that a window's end belongs to; as in the open loop, 24 UTC belongs to the day it ends."""
+    return (ends - np.timedelta64(1, "s")).astype("datetime64[D]").astype("datetime64[s]")
+
+
+def read_observations(root: zarr.Group, name: str, block: Block) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Times of an observation group and its arrays (time, cell) of a block: value, uncertainty and quality if there.
+
+    Raises StoreError where the group is missing.
+    """
+    path = f"observations/{name}"
+    if not has_group(root, path):
+        raise StoreError(f"no observations '{path}' in the store: ingest them, or leave '{name}' out of the experiment")
+    group = existing_group(root, path)
+    size = committed_sizes(group).get("time")
+    times = read_region(root, path, "time", {"time": slice(0, size)}).astype("datetime64[s]")
+    region = {"time": slice(0, len(times)), "cell": block.region}
+    arrays = {
+        key: np.asarray(read_region(root, path, key, region))
+        for key in ("value", "uncertainty", "quality")
+        if key in group
+    }
+    return times, arrays
+
+
+def values_of_windows(times: np.ndarray, values: np.ndarray, ends: np.ndarray, analysis_hour: int) -> np.ndarray:
+    """Means of the values (time, cell) in each window (window, cell); NaN where there is none."""
+    means = window_means(times, np.asarray(values, dtype=np.float64), analysis_hour)
+    result = np.full((len(ends), values.shape[1]), np.nan)
+    if len(means.end):
+        place = (ends - means.end[0]) // DAY
+        inside = (place >= 0) & (place < len(means.end))
+        result[inside] = means.mean[place[inside].astype(np.int64)]
+    return result
+
+
+def codes_of_windows(times: np.ndarray, codes: np.ndarray, ends: np.ndarray, analysis_hour: int) -> np.ndarray:
+    """The preparation's code of each window (window, cell): 0 where one of its observations is good, else the first."""
+    result = np.zeros((len(ends), codes.shape[1]), dtype=np.int8)
+    place = {int(end.astype(np.int64)): index for index, end in enumerate(ends)}
+    seen = np.zeros(result.shape, dtype=bool)
+    for row, end in enumerate(window_end(times, analysis_hour)):
+        index = place.get(int(end.astype("datetime64[s]").astype(np.int64)))
+        if index is None:
+            continue
+        better = ~seen[index] | (codes[row] == 0)
+        result[index, better] = codes[row, better]
+        seen[index] = True
+    return result
+
+
+class WindowSeries:
+    """Observations of one type over all windows of an experiment, for a block."""
+
+    def __init__(
+        self, root: zarr.Group, settings: AssimilatedConfig, block: Block, ends: np.ndarray, hour: int, open_loop: str
+    ) -> None:
+        times, arrays = read_observations(root, settings.name, block)
+        values = np.asarray(arrays["value"], dtype=np.float64)
+        if "quality" in arrays:
+            values = np.where(arrays["quality"] == 0, values, np.nan)
+        if settings.rescale != "none":
+            values = rescaled(root, settings, times, values, block, hour, open_loop)
+        self.value = values_of_windows(times, values, ends, hour)
+        self.uncertainty = (
+            values_of_windows(times, arrays["uncertainty"], ends, hour) if "uncertainty" in arrays else None
+        )
+        self.quality = codes_of_windows(times, arrays["quality"], ends, hour) if "quality" in arrays else None
+
+    def window(self, number: int) -> WindowObservations:
+        """The observations of one window."""
+        return WindowObservations(
+            self.value[number],
+            None if self.uncertainty is None else self.uncertainty[number],
+            None if self.quality is None else self.quality[number],
+        )
+
+
+def rescaled(
+    root: zarr.Group,
+    settings: AssimilatedConfig,
+    times: np.ndarray,
+    values: np.ndarray,
+    block: Block,
+    hour: int,
+    open_loop: str,
+) -> np.ndarray:
+    """Observations moved to the climatology of the open loop, over the period that both have."""
+    path, variable = f"runs/{open_loop}", MODEL_VARIABLE[settings.name]
+    days = read_region(root, path, "time").astype("datetime64[D]")
+    model = np.asarray(read_region(root, path, variable, {"cell": block.region}), dtype=np.float64)
+    place = (days_of(window_end(times, hour)).astype("datetime64[D]") - days[0]).astype(np.int64)
+    inside = (place >= 0) & (place < len(days))
+    paired = np.full(values.shape, np.nan)
+    paired[inside] = model[place[inside]]
+    months = times.astype("datetime64[M]").astype(np.int64) % 12 + 1
+    if settings.rescale == "linear":
+        return linearly_rescaled(values, months, seasonal_moments(values, paired, months, settings.rescale_months))
+    return cdf_matched(values, months, seasonal_quantiles(values, paired, months, settings.rescale_months))
+
+
+def interpolated_in_time(times: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Values (time, cell) linear in time between the valid ones, NaN before the first and after the last."""
+    result = np.full((len(at), values.shape[1]), np.nan)
+    seconds, wanted = times.astype(np.int64).astype(np.float64), at.astype(np.int64).astype(np.float64)
+    for cell in range(values.shape[1]):
+        valid = np.isfinite(values[:, cell])
+        if valid.any():
+            result[:, cell] = np.interp(
+                wanted, seconds[valid], values[valid, cell].astype(np.float64), left=np.nan, right=np.nan
+            )
+    return result

@@ -1,0 +1,164 @@
+"""Training of the observation operators: from the open loop and observations to networks in the store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from operators.architecture import search_architectures
+from operators.cells import cell_ids_from_coordinates
+from operators.neural import NeuralOperator
+from operators.outcome import outcome_counts
+from operators.scores import predict_where_observed, score
+from pipeline import ledger, registry
+from pipeline.assimilation_config import OperatorConfig, WindowConfig
+from pipeline.config import ExperimentConfig
+from pipeline.errors import ConfigurationError
+from pipeline.groups import write_group
+from pipeline.ledger import Block, Period
+from pipeline.operator_store import write_operator
+from pipeline.stages.base import Stage
+from pipeline.stages.observations import interpolated_in_time, read_observations, values_of_windows
+from pipeline.store import read_region
+
+PREDICTORS = ("WG2", "TG2", "LAI")
+
+
+class Samples(NamedTuple):
+    """Training pairs: predictors (cell, day, predictor) and target (cell, day), NaN where missing."""
+
+    predictors: np.ndarray
+    target: np.ndarray
+
+
+@dataclass(frozen=True)
+class Train(Stage):
+    """Trains one operator for all cells, in blocks of the size that belongs to its options. One task."""
+
+    config: ExperimentConfig
+    settings: OperatorConfig
+
+    def periods(self) -> Sequence[Period]:
+        """One: the training window."""
+        window = self.settings.training
+        return [Period(0, np.datetime64(window.start, "s"), np.datetime64(window.end, "s"), slice(0, 1))]
+
+    def work_days(self, period: Period) -> float:
+        """No model days."""
+        return 0.0
+
+    def identity(self) -> Mapping[str, Any]:
+        """See `Stage.identity`."""
+        return {
+            "operator": self.settings.model_dump(mode="json"),
+            "open_loop": ledger.stored_identity(self.root(), self.config.open_loop.name),
+        }
+
+    def create(self, root: zarr.Group) -> None:
+        """Nothing: the operator's group is written when it is trained."""
+
+    def samples(self, root: zarr.Group, window: WindowConfig) -> Samples:
+        """Pairs of a window: open-loop soil moisture and temperature at the analysis hour, LAI, and the observation of
+        the same 24 h window."""
+        path = f"runs/{self.config.open_loop.name}"
+        days = read_region(root, path, "time").astype("datetime64[D]")
+        chosen = (days >= np.datetime64(window.start)) & (days <= np.datetime64(window.end))
+        if not chosen.any():
+            raise ConfigurationError(
+                f"operator {self.settings.name}: no day of the open loop ({days[0]} to {days[-1]}) lies in the window "
+                f"{window.start} to {window.end}"
+            )
+        region = {"time": slice(int(chosen.argmax()), int(len(chosen) - chosen[::-1].argmax()))}
+        missing = [name for name in PREDICTORS if name not in self.config.output.instant]
+        if missing:
+            raise ConfigurationError(f"operator {self.settings.name}: add {', '.join(missing)} to output.instant")
+        hour = self.config.model.analysis_hour_utc
+        end_of_window = days[chosen] + np.timedelta64(hour or 24, "h")
+        model = {name: np.asarray(read_region(root, path, name, region), dtype=np.float64) for name in PREDICTORS}
+        block = Block(0, 0, self.cells)
+        if self.settings.lai is not None:
+            times, arrays = read_observations(root, self.settings.lai, block)
+            model["LAI"] = interpolated_in_time(times, arrays["value"], end_of_window.astype("datetime64[s]"))
+        times, arrays = read_observations(root, self.settings.observation, block)
+        values = np.asarray(arrays["value"], dtype=np.float64)
+        if "quality" in arrays:
+            values = np.where(arrays["quality"] == 0, values, np.nan)
+        target = values_of_windows(times, values, end_of_window.astype("datetime64[s]"), hour)
+        predictors = np.stack([model[name] for name in PREDICTORS], axis=-1)
+        target[~np.isfinite(predictors).all(axis=-1)] = np.nan
+        filled = np.where(np.isfinite(predictors), predictors, np.nan)
+        return Samples(np.swapaxes(filled, 0, 1), target.T)
+
+    def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
+        """See `Stage.compute`."""
+        latitude, longitude = (read_region(root, "land", name) for name in ("latitude", "longitude"))
+        cell_ids = cell_ids_from_coordinates(latitude, longitude)
+        training = self.samples(root, self.settings.training)
+        windows = {"training": _days(self.settings.training)}
+        operator = NeuralOperator(
+            predictor_names=PREDICTORS,
+            predictor_units=tuple(registry.variable(name).unit for name in PREDICTORS),
+            output_name=self.settings.observation,
+            output_unit=registry.variable(self.settings.observation).unit,
+            options=self.settings.neural,
+        ).fit(training.predictors, training.target, cell_ids=cell_ids)
+        parts = {"training": training}
+        if self.settings.test is not None:
+            parts["test"] = self.samples(root, self.settings.test)
+            windows["test"] = _days(self.settings.test)
+        scores = {name: score(predict_where_observed(operator, *part), part.target) for name, part in parts.items()}
+        write_operator(
+            root,
+            self.settings.name,
+            operator,
+            windows=windows,
+            scores=scores,
+            latitude=latitude,
+            longitude=longitude,
+            configuration=self.settings.model_dump(mode="json"),
+            replace=True,
+        )
+        if self.settings.search_architectures:
+            self._search(root, operator, parts, cell_ids)
+        usable = int(operator.usable.sum())
+        if usable == 0:
+            raise ConfigurationError(
+                f"operator {self.settings.name}: no cell could be trained: {outcome_counts(operator.outcome)}"
+            )
+        return np.full(block.cells, ledger.DONE, dtype="int8")
+
+    def _search(
+        self, root: zarr.Group, operator: NeuralOperator, parts: Mapping[str, Samples], cell_ids: np.ndarray
+    ) -> None:
+        """The architectures of the paper, into `scores/architectures_<operator>`."""
+        test = (parts["test"].predictors, parts["test"].target) if "test" in parts else None
+        results = search_architectures(*parts["training"], operator=operator, test=test, cell_ids=cell_ids)
+        labels = ["x".join(str(neurons) for neurons in result.hidden) for result in results]
+        dataset = xr.Dataset(
+            {
+                "training_rmsd": (("architecture", "cell"), np.stack([result.training_rmsd for result in results])),
+                "seconds": (("architecture",), np.array([result.seconds for result in results])),
+                "layers": (("architecture",), np.array([len(result.hidden) for result in results])),
+                "neurons": (("architecture",), np.array([result.hidden[0] for result in results])),
+            }
+        )
+        if test is not None:
+            dataset["test_rmsd"] = (("architecture", "cell"), np.stack([np.asarray(r.test_rmsd) for r in results]))
+        dataset["training_rmsd"].attrs["unit"] = operator.output_unit
+        write_group(
+            root, f"scores/architectures_{self.settings.name}", dataset, attributes={"labels": labels, "chosen": "40"}
+        )
+
+    def memory_bytes(self, cells: int) -> int:
+        """Samples of both windows, a few times over."""
+        days = (self.settings.training.end - self.settings.training.start).days + 1
+        if self.settings.test is not None:
+            days += (self.settings.test.end - self.settings.test.start).days + 1
+        return cells * days * (len(PREDICTORS) + 1) * 8 * 6
+
+
+def _days(window: WindowConfig) -> tuple[str, str]:
+    return str(window.start), str(window.end)
