@@ -37,8 +37,12 @@ class TrainedWeights(NamedTuple):
 
 
 def import_tensorflow() -> Any:
-    """TensorFlow, without its start-up messages; takes seconds the first time."""
+    """TensorFlow, without its start-up messages; takes seconds the first time.
+
+    oneDNN's reordered sums are switched off unless the environment asks for them: XLA does the training without them.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     import tensorflow
 
     return tensorflow
