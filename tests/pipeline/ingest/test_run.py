@@ -257,3 +257,47 @@ def test_an_experiment_gives_its_own_store(tmp_path):
     config = samples.write_config(tmp_path / "c.yaml", files=["era5.nc"], cells=POINTS)
     run_ingest("era5", config, Location(str(tmp_path / "mine.zarr")))
     assert has_group(open_store(tmp_path / "mine.zarr"), "forcing")
+
+
+def test_the_rechunk_benchmark_runs_and_its_values_agree(tmp_path):
+    """Small here; `benchmarks/rechunk.py` prints the figures of docs/ingestion.md."""
+    import importlib.util
+    import sys
+
+    from tests.support import REPOSITORY
+
+    spec = importlib.util.spec_from_file_location("rechunk_benchmark", REPOSITORY / "benchmarks" / "rechunk.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["rechunk_benchmark"] = module  # the process that it starts looks its function up by this name
+    spec.loader.exec_module(module)
+    module.multiprocessing = FakeContext
+    figures = module.run(0.005, 64, str(tmp_path), hours=300)
+    assert figures["values_agree"]
+    assert figures["gigabytes"] > 0.004
+    assert list(tmp_path.iterdir()) == []
+
+
+class FakeContext:
+    """Runs the benchmark's process in this one: a new process would not find a module that has no package."""
+
+    @staticmethod
+    def get_context(_: str) -> type["FakeContext"]:
+        return FakeContext
+
+    class Queue:
+        def __init__(self) -> None:
+            self.item: Any = None
+
+        def put(self, item: Any) -> None:
+            self.item = item
+
+        def get(self) -> Any:
+            return self.item
+
+    class Process:
+        def __init__(self, target: Any, args: tuple[Any, ...]) -> None:
+            self.start = lambda: target(*args)
+
+        def join(self) -> None: ...
