@@ -1,6 +1,5 @@
 """Runs the tasks of a stage on Dask: a chain per block, a window of tasks in flight, retries, resuming."""
 
-import errno
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -13,14 +12,13 @@ from landmodel.errors import LdasError
 from pipeline import ledger
 from pipeline.errors import ExecutionError
 from pipeline.ledger import Block, Period
+from pipeline.retry import HOPELESS
 from pipeline.stages.base import Stage, TaskResult, is_done, run_task
 from pipeline.store import open_store
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-# A disk that is full or may not be written: trying again, or going on with other blocks, changes nothing.
-_HOPELESS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM}
 _SHARE_OF_WORKER_MEMORY = 0.8  # the rest is the worker's own: libraries, compiled code, communication
 
 
@@ -132,21 +130,24 @@ def _results(
         in_flight[future] = chain
         finished.add(future)
 
-    for chain in itertools.islice(waiting, window):
-        submit(chain)
-    while in_flight:
-        future = next(finished)
-        chain = in_flight.pop(future)
-        error, result = _outcome_of(future)
-        chain.attempts = 0 if error is None else chain.attempts + 1
-        if error is None:
-            chain.periods.popleft()
-        future.release()
-        yield chain, error, result
-        if chain.periods:
+    try:
+        for chain in itertools.islice(waiting, window):
             submit(chain)
-        elif (following := next(waiting, None)) is not None:
-            submit(following)
+        while in_flight:
+            future = next(finished)
+            chain = in_flight.pop(future)
+            error, result = _outcome_of(future)
+            chain.attempts = 0 if error is None else chain.attempts + 1
+            if error is None:
+                chain.periods.popleft()
+            future.release()
+            yield chain, error, result
+            if chain.periods:
+                submit(chain)
+            elif (following := next(waiting, None)) is not None:
+                submit(following)
+    finally:
+        client.cancel(list(in_flight))  # of a run that ends early; nothing is left otherwise
 
 
 _submission = itertools.count()
@@ -168,7 +169,7 @@ def _outcome_of(future: "Future") -> tuple[BaseException | None, TaskResult | No
 
 def _stop_if_hopeless(stage: Stage, error: BaseException) -> None:
     number = getattr(error, "errno", None)
-    if isinstance(error, OSError) and number in _HOPELESS:
+    if isinstance(error, OSError) and number in HOPELESS:
         raise ExecutionError(
             f"{stage.location.url} cannot be written ({error.strerror or error}); what was complete stays readable: "
             "make room or give permission, then start the same command again"

@@ -7,12 +7,12 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import zarr
-from fsspec.core import url_to_fs
 from fsspec.registry import known_implementations, registry
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
 
 from pipeline.errors import StoreError
+from pipeline.retry import RetryingStore
 
 # File systems of fsspec that follow instructions found in data, or start programs: never reached from a URL in a file.
 REFUSED_PROTOCOLS = frozenset({"reference", "dask", "jupyter", "jlab", "git", "ssh", "sftp", "generic"})
@@ -92,12 +92,15 @@ class Location:
         if self.protocol in ("file", "local"):
             path = self.url.split("://", 1)[-1]
             return LocalStore(Path(path).expanduser(), read_only=read_only)
-        return FsspecStore.from_url(self.url, storage_options=dict(self.options), read_only=read_only)
+        return RetryingStore(FsspecStore.from_url(self.url, storage_options=dict(self.options), read_only=read_only))
 
     def exists(self) -> bool:
         """Whether a Zarr group is at the root."""
-        file_system, path = url_to_fs(self.url, **self.options)
-        return bool(file_system.exists(f"{path.rstrip('/')}/zarr.json"))
+        try:
+            zarr.open_group(self.zarr_store(read_only=True), mode="r", zarr_format=3, use_consolidated=False)
+        except FileNotFoundError:
+            return False
+        return True
 
 
 def as_location(where: "str | Path | Location") -> Location:

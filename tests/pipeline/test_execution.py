@@ -1,6 +1,7 @@
 """Execution: the same bytes however the work is spread, interrupted or repeated."""
 
 import dataclasses
+import errno
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ from pipeline.execution import Outcome, check_memory, run_stage
 from pipeline.location import Location
 from pipeline.stages.base import Stage, prepare, run_task
 from pipeline.store import array_hashes, open_store, read_region, write_region
+from tests.pipeline.failing import FailingFileSystem, register
 from tests.pipeline.toy import Silence, ToyStage
 from tests.support import REPOSITORY
 
@@ -238,3 +240,36 @@ def test_an_address_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> Non
     config = ClusterConfig(kind="address", address="tcp://127.0.0.1:9")
     with pytest.raises(ExecutionError, match="no Dask scheduler"), connected(config):
         pass
+
+
+def test_bit_identical_on_a_store_that_fails_now_and_then(
+    truth: dict[str, str], threads: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tenth of the requests fail with 500 or 503."""
+    monkeypatch.setattr("pipeline.retry.FIRST_WAIT_S", 0.001)
+    register()
+    monkeypatch.setattr(FailingFileSystem, "failing_share", 0.1)
+    before = FailingFileSystem.failures
+    stage = ToyStage("toy", Location("failing://run"), cells=12, cells_per_block=3)
+    outcome, _ = run(stage, threads)
+    assert outcome.complete
+    assert FailingFileSystem.failures > before + 10
+    monkeypatch.setattr(FailingFileSystem, "failing_share", 0.0)
+    assert array_hashes("failing://run") == truth
+
+
+def test_a_full_store_stops_the_run_and_what_was_complete_stays(
+    truth: dict[str, str], threads: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register()
+    stage = ToyStage("toy", Location("failing://full"), cells=12, cells_per_block=3)
+    prepare(stage)
+    run_task(stage, ledger.blocks_of(12, 3)[0], stage.periods()[0])
+    before = array_hashes("failing://full")
+    with monkeypatch.context() as patch:
+        patch.setattr(FailingFileSystem, "write_error", (errno.ENOSPC, "No space left on device"))
+        with pytest.raises(ExecutionError, match=r"No space left.*start the same command again"):
+            run_stage(stage, threads, window=4, retries=2, listener=Silence())
+        assert array_hashes("failing://full") == before
+    run(stage, threads)
+    assert array_hashes("failing://full") == truth

@@ -1,15 +1,14 @@
 """The store: whole shards only, appends that cannot hurt, hashes, nothing executable, nothing outside its root."""
 
+import errno
 import itertools
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +29,7 @@ from pipeline.store import (
     read_region,
     write_region,
 )
+from tests.pipeline.failing import FailingFileSystem, register
 
 DAYS = np.arange("2007-01-01", "2007-01-11", dtype="datetime64[D]").astype("datetime64[s]")
 _number = itertools.count()
@@ -324,28 +324,38 @@ def test_urls_are_shown_without_credentials() -> None:
     assert public_url("/some/folder") == "/some/folder"
 
 
-class FailingFileSystem(MemoryFileSystem):
-    """A store whose requests fail now and then."""
-
-    protocol = ("failing",)
-    store: dict[str, Any] = {}  # noqa: RUF012  (the interface of MemoryFileSystem)
-    pseudo_dirs = [""]  # noqa: RUF012
-    fail_writes = False
-
-    def pipe_file(self, path: str, value: bytes, **settings: Any) -> Any:
-        """Writes, or fails."""
-        if FailingFileSystem.fail_writes:
-            raise OSError(28, "No space left on device")
-        return super().pipe_file(path, value, **settings)
-
-
 def test_a_full_store_says_so_and_what_was_complete_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    fsspec.register_implementation("failing", FailingFileSystem, clobber=True)
+    register()
     root = open_store("failing://store", "a")
     template(root)
     write_region(root, "runs/x", {"LAI": np.ones((10, 7))}, {})
     before = array_hashes("failing://store")
-    monkeypatch.setattr(FailingFileSystem, "fail_writes", True)
+    monkeypatch.setattr(FailingFileSystem, "write_error", (errno.ENOSPC, "No space left on device"))
     with pytest.raises(OSError, match="No space left"):
         write_region(root, "runs/x", {"LAI": np.zeros((10, 7))}, {})
     assert array_hashes("failing://store") == before
+
+
+def test_requests_that_fail_now_and_then_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.retry.FIRST_WAIT_S", 0.001)
+    register()
+    monkeypatch.setattr(FailingFileSystem, "failing_share", 0.1)
+    failures = FailingFileSystem.failures
+    root = open_store("failing://flaky", "a")
+    template(root)
+    for time in (slice(0, 5), slice(5, 10)):
+        write_region(root, "runs/x", {"LAI": np.full((5, 7), 3.0), "WG2": np.full((5, 7), 4.0)}, {"time": time})
+    found = pipeline.open_run("failing://flaky")["runs/x"].to_dataset().load()
+    assert (found.LAI == 3.0).all()
+    assert (found.WG2 == 4.0).all()
+    assert FailingFileSystem.failures > failures
+
+
+def test_errors_that_stay_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.retry.FIRST_WAIT_S", 0.001)
+    register()
+    root = open_store("failing://down", "a")
+    template(root)
+    monkeypatch.setattr(FailingFileSystem, "write_error", (errno.EBUSY, "503 Slow Down"))
+    with pytest.raises(OSError, match="Slow Down"):
+        write_region(root, "runs/x", {"LAI": np.ones((10, 7))}, {})
