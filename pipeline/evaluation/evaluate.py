@@ -6,7 +6,7 @@ shards by one writer each, and only sums over cells come back.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ class Evaluation:
     location: Location
     scores: Location
     notes: tuple[str, ...]
+    _read: dict[str, xr.Dataset] = field(default_factory=dict, repr=False, compare=False)
 
     def groups(self) -> list[str]:
         """Names of the groups of scores."""
@@ -56,11 +57,14 @@ class Evaluation:
 
     def dataset(self, name: str) -> xr.Dataset:
         """A group of scores in memory, with text for `series` and `predictor`."""
+        if name in self._read:
+            return self._read[name]
         found = open_dataset(self.scores, f"{ROOT}/{name}").load()
         for coordinate in ("series", "predictor", "code"):
             if coordinate in found.coords and "labels" in found[coordinate].attrs:
                 labels = np.array(found[coordinate].attrs["labels"], dtype=object)[found[coordinate].values]
                 found = found.assign_coords({coordinate: (found[coordinate].dims, labels)})
+        self._read[name] = found
         return found
 
     def run(self, experiment: str, name: str, places: slice) -> np.ndarray:

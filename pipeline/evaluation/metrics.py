@@ -415,28 +415,24 @@ def by_dominant_patch(score: xr.DataArray, patch_fraction: xr.DataArray) -> xr.D
 
     score: (..., cell); patch_fraction: (cell, patch). Result: (..., patch) with `cells`, `median`, `q25`, `q75`.
     """
-    dominant = patch_fraction.fillna(0.0).argmax("patch")
+    dominant = patch_fraction.fillna(0.0).argmax("patch").values
     parts = []
     for patch in range(patch_fraction.sizes["patch"]):
-        chosen = score.isel(cell=np.flatnonzero(dominant.values == patch))
-        if not chosen.sizes["cell"]:
-            chosen = score.isel(cell=[0]).where(False)
-        ordered = np.sort(chosen.transpose(..., "cell").values, axis=-1)  # NaN last
-        dims = [dim for dim in score.dims if dim != "cell"]
-        number = np.isfinite(ordered).sum(axis=-1)
-        quantiles = {name: _quantile(ordered, number, q) for name, q in (("q25", 0.25), ("median", 0.5), ("q75", 0.75))}
-        parts.append(
-            xr.Dataset({"cells": (dims, number)} | {name: (dims, values) for name, values in quantiles.items()})
+        chosen = score.isel(cell=np.flatnonzero(dominant == patch))
+        quantiles = xr.apply_ufunc(
+            _quantiles, chosen, input_core_dims=[["cell"]], output_core_dims=[["quantile"]], output_dtypes=[np.float64]
         )
-    result = xr.concat(parts, dim="patch", coords="minimal", compat="override")
-    return result.assign_coords(patch=np.arange(1, len(parts) + 1)).transpose(..., "patch")
+        part = {name: quantiles.isel(quantile=index) for index, name in enumerate(("q25", "median", "q75"))}
+        parts.append(xr.Dataset({"cells": chosen.notnull().sum("cell"), **part}))
+    numbers = xr.DataArray(np.arange(1, len(parts) + 1), dims="patch", name="patch")
+    return xr.concat(parts, dim=numbers).transpose(..., "patch")
 
 
-def _quantile(ordered: FloatArray, number: NDArray[np.int64], q: float) -> FloatArray:
-    """Linear quantile of the first `number` values of each sorted row; NaN without any."""
-    place = q * np.maximum(number - 1, 0)
-    low = np.floor(place).astype(np.int64)
-    high = np.minimum(low + 1, np.maximum(number - 1, 0))
-    below = np.take_along_axis(ordered, low[..., None], axis=-1)[..., 0]
-    above = np.take_along_axis(ordered, high[..., None], axis=-1)[..., 0]
-    return np.where(number > 0, below + (place - low) * (above - below), np.nan)
+def _quantiles(values: FloatArray) -> FloatArray:
+    """Quartiles (..., 3) of the finite values of each row; NaN without any."""
+    result = np.full((*values.shape[:-1], 3), np.nan)
+    for place in np.ndindex(values.shape[:-1]):
+        finite = values[place][np.isfinite(values[place])]
+        if finite.size:
+            result[place] = np.quantile(finite, (0.25, 0.5, 0.75))
+    return result

@@ -138,6 +138,7 @@ def _evaluate_variable(
     result = metrics.scores(model, reference)
     if variable == "soil_moisture":
         result["r_by_month"] = r_by_station_month(model, reference)
+    result.attrs.update(network=network, variable=variable, model=model_name)
     return result.transpose("series", ..., "station").assign_coords(
         series=np.array([one.label for one in series], dtype=object),
         code=("station", np.array([station.code for station in stations], dtype=object)),

@@ -1,0 +1,5 @@
+"""Report: a run's tables, figures and interpretation as one page, as Markdown and as JSON."""
+
+from pipeline.report.write import Report, write_report
+
+__all__ = ["Report", "write_report"]

@@ -1,0 +1,105 @@
+"""A report before it is a page: sections of sentences, figures and tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline.report.sentences import number
+from pipeline.report.style import as_data_uri, as_svg
+
+NO_VALUE = "–"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its caption and, for those who cannot see it, what it shows. wide: takes a row of its own."""
+
+    caption: str
+    alt: str
+    svg: bytes
+    wide: bool = False
+
+    @property
+    def uri(self) -> str:
+        """The picture as part of a page."""
+        return as_data_uri(self.svg)
+
+
+def picture(figure: Figure, caption: str, alt: str, *, wide: bool = False) -> Picture:
+    """A picture of a figure."""
+    return Picture(caption, alt, as_svg(figure), wide)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows as they are shown. `frame` has the numbers as they are; `file` is the stem of its CSV file."""
+
+    caption: str
+    frame: pd.DataFrame
+    file: str = ""
+
+    @property
+    def columns(self) -> list[str]:
+        """Column titles."""
+        return [str(column) for column in self.frame.columns]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns are numbers, to be set flush right."""
+        return [bool(pd.api.types.is_numeric_dtype(self.frame[column])) for column in self.frame]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """Cells as text."""
+        return [
+            [format_cell(column, value) for column, value in zip(self.columns, row, strict=True)]
+            for row in self.frame.itertuples(index=False)
+        ]
+
+
+def format_cell(column: str, value: object) -> str:
+    """A value as text: correlations with two decimals, other numbers with three digits, differences with their sign."""
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\u202f")
+    if not isinstance(value, float):
+        return NO_VALUE if value is None else str(value)
+    if value != value:
+        return NO_VALUE
+    name = column.split(" ")[-1]
+    correlation = name in ("R", "dR", "KGE") or column.startswith("R ")
+    text = f"{value:.2f}".replace("-", "−") if correlation else number(value)
+    if text in ("−0.00", "0.00", "−0"):
+        text = text.lstrip("−")
+    return f"+{text}" if name.startswith("d") and value > 0 else text
+
+
+@dataclass
+class Section:
+    """A part of the report. `key` is its anchor; `sentences` say in words what the numbers say."""
+
+    key: str
+    title: str
+    sentences: list[str] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)  #: (title, text as it is), such as a configuration
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.sentences or self.pictures or self.tables or self.texts)
+
+
+@dataclass
+class Document:
+    """A whole report. facts: short lines under the title (what, where, when). notes: what is missing or left out."""
+
+    title: str
+    synthetic: bool
+    facts: Mapping[str, str]
+    notes: list[str]
+    sections: list[Section]

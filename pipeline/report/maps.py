@@ -1,0 +1,126 @@
+"""Maps of values per grid cell, good without coastlines: cells as squares in their place, stations by name."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import matplotlib.patheffects
+import numpy as np
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pipeline.evaluation.stations import grid_spacing
+from pipeline.report.style import DIVERGING, SEQUENTIAL, new_figure, styled
+
+FloatArray = NDArray[np.float64]
+MOST_VECTOR_CELLS = 2000  # beyond, the squares are drawn as an image inside the figure: a page must stay small
+MOST_MARKED_CELLS = 600
+MOST_GRID_POINTS = 4_000_000  # of the rectangle around the cells; sparser cells are drawn as points
+
+
+def cell_map(
+    latitude: FloatArray,
+    longitude: FloatArray,
+    values: FloatArray,
+    *,
+    title: str,
+    label: str,
+    diverging: bool = False,
+    limits: tuple[float, float] | None = None,
+    worse: NDArray[np.bool_] | None = None,
+    stations: Sequence[tuple[str, float, float]] = (),
+) -> Figure:
+    """Values (cell,) at cell centres (degrees), missing ones hatched.
+
+    label: quantity and unit, for the colour bar. diverging: colours centred at zero. limits: of the colours (default:
+    the 2nd and 98th percentile, with arrows where values lie beyond). worse: cells to mark with a cross, so that the
+    sign of a change survives a grey print. stations: (code, latitude, longitude).
+    """
+    with styled(axes__grid=False):
+        figure = new_figure()
+        axes = figure.subplots()
+        low, high = limits or colour_limits(values, diverging)
+        norm = Normalize(low, high)
+        spacing = grid_spacing(latitude, longitude)
+        drawn = _draw(axes, latitude, longitude, values, spacing, norm, DIVERGING if diverging else SEQUENTIAL)
+        _mark(axes, latitude, longitude, worse)
+        _stations(axes, stations, spacing)
+        _frame(axes, latitude, longitude, spacing)
+        axes.set_title(title)
+        finite = values[np.isfinite(values)]
+        below, above = bool((finite < low).any()), bool((finite > high).any())
+        extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+        figure.colorbar(drawn, ax=axes, label=label, extend=extend[below, above], shrink=0.9, pad=0.02)
+    return figure
+
+
+def colour_limits(values: FloatArray, diverging: bool) -> tuple[float, float]:
+    """Limits of the colours; symmetric about zero where `diverging`."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return (-1.0, 1.0) if diverging else (0.0, 1.0)
+    low, high = (float(value) for value in np.percentile(finite, [2.0, 98.0]))
+    if diverging:
+        size = max(abs(low), abs(high)) or 1.0
+        return -size, size
+    if low == high:  # one value everywhere (or one cell): a scale around it
+        size = abs(low) * 0.1 or 1.0
+        return low - size, high + size
+    return low, high
+
+
+def _draw(
+    axes: mpl.axes.Axes,
+    latitude: FloatArray,
+    longitude: FloatArray,
+    values: FloatArray,
+    spacing: float,
+    norm: Normalize,
+    colours: mpl.colors.Colormap,
+) -> mpl.cm.ScalarMappable:
+    north, east = latitude.min(), longitude.min()
+    rows = np.round((latitude - north) / spacing).astype(int)
+    columns = np.round((longitude - east) / spacing).astype(int)
+    shape = (int(rows.max()) + 1, int(columns.max()) + 1)
+    regular = np.allclose(north + rows * spacing, latitude, atol=0.02 * spacing) and np.allclose(
+        east + columns * spacing, longitude, atol=0.02 * spacing
+    )
+    if not regular or shape[0] * shape[1] > MOST_GRID_POINTS:
+        axes.scatter(longitude, latitude, s=14, c="#bbbbbb", marker="s", linewidths=0)
+        return axes.scatter(longitude, latitude, s=14, c=values, norm=norm, cmap=colours, marker="s", linewidths=0)
+    grid, member = np.full(shape, np.nan), np.full(shape, np.nan)
+    grid[rows, columns], member[rows, columns] = values, 1.0
+    x = east + (np.arange(shape[1] + 1) - 0.5) * spacing
+    y = north + (np.arange(shape[0] + 1) - 0.5) * spacing
+    missing = np.isfinite(member) & ~np.isfinite(grid)
+    if missing.any() and len(values) <= MOST_VECTOR_CELLS:
+        hatched = np.ma.masked_where(~missing, np.ones(shape))
+        axes.pcolor(x, y, hatched, cmap="Greys", norm=Normalize(0.0, 8.0), hatch="////", edgecolor="#888888", lw=0)
+    return axes.pcolormesh(
+        x, y, np.ma.masked_invalid(grid), norm=norm, cmap=colours, rasterized=len(values) > MOST_VECTOR_CELLS
+    )
+
+
+def _mark(axes: mpl.axes.Axes, latitude: FloatArray, longitude: FloatArray, worse: NDArray[np.bool_] | None) -> None:
+    if worse is not None and len(worse) <= MOST_MARKED_CELLS:
+        axes.plot(longitude[worse], latitude[worse], "x", color="black", markersize=3.0, markeredgewidth=0.7)
+
+
+def _stations(axes: mpl.axes.Axes, stations: Sequence[tuple[str, float, float]], spacing: float) -> None:
+    for code, latitude, longitude in stations:
+        axes.plot(longitude, latitude, "o", color="white", markeredgecolor="black", markersize=3.5, markeredgewidth=0.8)
+        text = axes.annotate(
+            code, (longitude, latitude), xytext=(0, 4), textcoords="offset points", fontsize=6.5, ha="center"
+        )
+        text.set_path_effects([mpl.patheffects.withStroke(linewidth=1.6, foreground="white")])
+
+
+def _frame(axes: mpl.axes.Axes, latitude: FloatArray, longitude: FloatArray, spacing: float) -> None:
+    margin = 0.75 * spacing
+    axes.set_xlim(longitude.min() - margin, longitude.max() + margin)
+    axes.set_ylim(latitude.min() - margin, latitude.max() + margin)
+    axes.set_aspect(1.0 / max(np.cos(np.deg2rad(float(latitude.mean()))), 0.1))  # near a pole the map would collapse
+    axes.set_facecolor("#f4f4f4")
+    axes.set_xlabel("longitude (degrees east)")
+    axes.set_ylabel("latitude (degrees north)")
+    axes.locator_params(nbins=5)

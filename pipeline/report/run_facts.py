@@ -1,0 +1,92 @@
+"""What is known of the run itself: how much of it is done, how long it took, how much it stored, what made it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+import zarr
+from fsspec.core import url_to_fs
+
+from pipeline import ledger
+from pipeline.evaluation.reading import attributes
+from pipeline.location import Location
+from pipeline.store import open_store
+
+VOLUME_GROUPS = (
+    "land",
+    "forcing",
+    "observations",
+    "insitu",
+    "operators",
+    "runs",
+    "restarts",
+    "ledger",
+    "truth",
+    "scores",
+)
+
+
+def status_table(root: zarr.Group) -> pd.DataFrame:
+    """One row per stage: cell-periods by status, and the seconds that its tasks took where they were recorded."""
+    rows = []
+    for name in ledger.experiments(root):
+        statuses = ledger.statuses(root, name)
+        row: dict[str, Any] = {"run": name}
+        for code, words in enumerate(ledger.STATUS_NAMES):
+            row[words] = int(np.count_nonzero(statuses == code))
+        seconds = attributes(root, ledger.path_of(name)).get("seconds")
+        row["run time (s)"] = float(seconds) if isinstance(seconds, int | float) else float("nan")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def failure_lines(root: zarr.Group) -> list[str]:
+    """What went wrong, block by block."""
+    return [
+        f"{name}, block {block}: {message}"
+        for name in ledger.experiments(root)
+        for block, message in ledger.failures(root, name).items()
+    ]
+
+
+def volume_table(location: Location) -> pd.DataFrame:
+    """Bytes of each group of the store: as numbers in memory and as stored."""
+    root = open_store(location)
+    rows = []
+    for name in VOLUME_GROUPS:
+        if name not in root:
+            continue
+        group = root[name]
+        if not isinstance(group, zarr.Group):
+            continue
+        arrays = [item for _, item in group.members(max_depth=None) if isinstance(item, zarr.Array)]
+        file_system, path = url_to_fs(location.joined(name), **location.options)
+        stored = float(file_system.du(path))
+        rows.append(
+            {
+                "group": name,
+                "arrays": len(arrays),
+                "in memory (MB)": sum(array.nbytes for array in arrays) / 1e6,
+                "stored (MB)": stored / 1e6,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def provenance_texts(root: zarr.Group, experiments: list[str]) -> list[tuple[str, str]]:
+    """Configuration and provenance of each run, as YAML; what several runs share is said once."""
+    texts: list[tuple[str, str]] = []
+    seen: dict[str, str] = {}
+    for name in experiments:
+        found: Mapping[str, Any] = attributes(root, f"runs/{name}").get("provenance", {})
+        text = (
+            yaml.safe_dump(dict(found), sort_keys=False, allow_unicode=True, width=100) if found else "not recorded\n"
+        )
+        if text in seen:
+            texts.append((f"Configuration and provenance of {name}", f"the same as that of {seen[text]}\n"))
+            continue
+        seen[text] = name
+        texts.append((f"Configuration and provenance of {name}", text))
+    return texts

@@ -1,0 +1,323 @@
+"""The sections of a report that compare runs with observations, stations and truth."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from pipeline.evaluation.plan import Comparison, Series
+from pipeline.evaluation.stations import Station, observations_of, run_at
+from pipeline.evaluation.tables import median, patch_table, places, primary, score_table, station_table
+from pipeline.report import sentences
+from pipeline.report.document import Picture, Section, Table, picture
+from pipeline.report.maps import cell_map
+from pipeline.report.series import Line, boxes_by_month, monthly_means, time_series
+from pipeline.report.sources import Sources, axis_label, monthly_cycle, shown_flux, words
+
+MOST_SERIES = 4  # stations whose series are drawn: those with most observations
+REFERENCES = {
+    "observations/sigma40": "the observed backscatter",
+    "observations/lai": "the observed leaf area index",
+    "observations/swi": "the observed soil water index",
+    "observations/ssm": "the observed surface soil moisture",
+    "truth": "the truth",
+}
+OBSERVATION_ERROR_DB = 0.33  # of ASCAT sigma40, Corchia et al. (2023)
+
+
+def backscatter(sources: Sources) -> Section:
+    """Table 3 and Figure 5."""
+    section = Section("backscatter", "Backscatter")
+    return _observed(sources, section, "sigma40_rmsd", "table3_backscatter", "24 h forecast of backscatter", "5")
+
+
+def leaf_area(sources: Sources) -> Section:
+    """Table 4, Figures 6 and 7."""
+    section = Section("leaf-area-index", "Leaf area index")
+    _observed(sources, section, "lai_rmsd", "table4_leaf_area_index", "24 h forecast of leaf area index", "6")
+    section.pictures += _series_pictures(sources, "LAI", "lai", "7")
+    return section
+
+
+def soil_moisture(sources: Sources) -> Section:
+    """Figures 8 and 9."""
+    section = Section("soil-moisture", "Surface soil moisture")
+    _observed(sources, section, "ssm_r", "table_soil_moisture", "24 h forecast of surface soil moisture", "8")
+    for name in sources.evaluation.groups():
+        if name.startswith("station_") and name.endswith("_soil_moisture"):
+            section.pictures += _monthly_boxes(sources, sources.evaluation.dataset(name))
+    return section
+
+
+def truth(sources: Sources) -> Section:
+    """Every variable against the nature run of a twin experiment."""
+    section = Section("truth", "Against the truth")
+    rows = []
+    for comparison in sources.plan.comparisons:
+        if comparison.reference_path != "truth":
+            continue
+        for series in primary(comparison.series):
+            scores = {n: median(sources.score(comparison, n, series)) for n in ("bias", "rmsd", "r")}
+            rows.append(
+                {
+                    "variable": comparison.variable,
+                    "unit": comparison.unit,
+                    "experiment": series.label,
+                    "bias": scores["bias"],
+                    "RMSD": scores["rmsd"],
+                    "R": scores["r"],
+                }
+            )
+    if rows:
+        caption = "Median over the cells of the scores against the truth"
+        section.tables.append(Table(caption, pd.DataFrame(rows), "truth"))
+        section.sentences.append(
+            "The truth is the nature run of the twin experiment, which no experiment has seen but through its noisy "
+            "observations."
+        )
+    return section
+
+
+def _observed(sources: Sources, section: Section, key: str, file: str, what: str, figure: str) -> Section:
+    """A judged quantity: a sentence and maps per experiment, the station table, the table of dominant patches."""
+    comparison = sources.judged_comparison(key)
+    if comparison is None:
+        return section
+    section.sentences += _sentences(sources, comparison, key, what)
+    reference = REFERENCES.get(comparison.reference_path, comparison.reference_path)
+    table = score_table(sources.evaluation, comparison)
+    if not table.empty:
+        caption = (
+            f"Scores against {reference} at the stations' cells (RMSD in {comparison.unit}; d: experiment minus open "
+            "loop; all on the same days)"
+        )
+        section.tables.append(Table(caption, table, file))
+    fractions = sources.land("patch_fraction")
+    if fractions is not None and sources.plan.cells > 1:
+        patches = patch_table(sources.evaluation, comparison, xr.DataArray(fractions, dims=("cell", "patch")))
+        section.tables.append(Table("Medians over the cells of each dominant patch", patches, f"{file}_by_patch"))
+    if sources.has_map:
+        section.pictures += _maps(sources, comparison, key, reference, figure)
+    return section
+
+
+def _sentences(sources: Sources, comparison: Comparison, key: str, what: str) -> list[str]:
+    reference = REFERENCES.get(comparison.reference_path, comparison.reference_path)
+    score = "R" if key.endswith("_r") else "RMSD"
+    unit = "1" if score == "R" else comparison.unit
+    open_loop, others = sources.analysed(comparison)
+    level = None if open_loop is None else sources.summary[open_loop.experiment].get(f"{key}_median")
+    if open_loop is None or not others:
+        shown = others or ([open_loop] if open_loop else [])
+        return [
+            sentences.alone(
+                series.experiment,
+                what=what if series.kind == "forecast" else what.removeprefix("24 h forecast of "),
+                reference=reference,
+                score=score,
+                unit=unit,
+                median=sources.summary[series.experiment].get(f"{key}_median"),
+                cells=sources.plan.cells,
+            )
+            for series in shown
+        ]
+    return [
+        sentences.against_open_loop(
+            series.experiment,
+            sources.summary[series.experiment],
+            key,
+            what=what if series.kind == "forecast" else what.removeprefix("24 h forecast of "),
+            reference=reference,
+            score=score,
+            unit=unit,
+            open_loop=level,
+        )
+        for series in others
+    ]
+
+
+def _maps(sources: Sources, comparison: Comparison, key: str, reference: str, figure: str) -> list[Picture]:
+    """The score of each experiment, and its difference from the open loop."""
+    score = "r" if key.endswith("_r") else "rmsd"
+    title = "R" if score == "r" else "RMSD"
+    unit = "1" if score == "r" else comparison.unit
+    latitude, longitude = sources.centres
+    open_loop, others = sources.analysed(comparison)
+    pictures = []
+    for series in others or ([open_loop] if open_loop else []):
+        values = sources.score(comparison, score, series)
+        pictures.append(
+            picture(
+                cell_map(
+                    latitude,
+                    longitude,
+                    values,
+                    title=f"{series.label}: {title}",
+                    label=axis_label(title, unit),
+                    stations=sources.station_marks,
+                ),
+                f"Figure {figure}a. {title} of {series.label} against {reference}. Hatched: no score.",
+                f"Map of the {title} of {series.label}, median {sentences.number(median(values))}",
+            )
+        )
+        if open_loop is None or series == open_loop:
+            continue
+        change = values - sources.score(comparison, score, open_loop)
+        worse = change > 0 if score == "rmsd" else change < 0
+        pictures.append(
+            picture(
+                cell_map(
+                    latitude,
+                    longitude,
+                    change,
+                    title=f"{series.label} minus {open_loop.label}: {title}",
+                    label=axis_label(f"difference of {title}", unit),
+                    diverging=True,
+                    worse=worse,
+                    stations=sources.station_marks,
+                ),
+                f"Figure {figure}b. {title} of {series.label} minus that of {open_loop.label}. Crosses: cells that "
+                "became worse.",
+                f"Map of the change of {title}, median {sentences.number(median(change))}",
+            )
+        )
+    return pictures
+
+
+def _series_pictures(sources: Sources, variable: str, observation: str, figure: str) -> list[Picture]:
+    """Series of all experiments with the observations, at the stations' cells (or the first cell)."""
+    path = f"observations/{observation}"
+    chosen = places(sources.evaluation)[:MOST_SERIES] or [("cell 0", 0)]
+    if not any(c.reference_path == path for c in sources.plan.comparisons):
+        return []
+    pictures = []
+    for name, cell in chosen:
+        place = slice(cell, cell + 1)
+        lines = []
+        for experiment in sources.plan.experiments:
+            if variable in experiment.variables:
+                stored = experiment.stored_name(variable, "forecast")
+                values = sources.reader.daily(f"runs/{experiment.name}", stored, sources.plan.days, place)[:, 0]
+                lines.append(Line(experiment.name, values, sources.index(experiment.name)))
+        observed = sources.reader.usable_observations(observation, sources.plan.days, place)[:, 0]
+        long_name, unit = words(variable)
+        pictures.append(
+            picture(
+                time_series(
+                    sources.plan.days, lines, observed, title=f"{long_name} at {name}", label=axis_label(variable, unit)
+                ),
+                f"Figure {figure}. {long_name.capitalize()} at {name}: observations and 24 h forecasts.",
+                f"Time series of {long_name} at {name}: {len(lines)} experiments and "
+                f"{int(np.isfinite(observed).sum())} observations",
+                wide=True,
+            )
+        )
+    return pictures
+
+
+def _monthly_boxes(sources: Sources, scores: xr.Dataset) -> list[Picture]:
+    if "r_by_month" not in scores or not np.isfinite(scores["r_by_month"].values).any():
+        return []
+    groups = []
+    for series in _shown(sources, scores):
+        values = scores["r_by_month"].sel(series=series.label).transpose("year", "station", "month").values
+        groups.append(Line(series.label, values.reshape(-1, 12), sources.index(series.experiment)))
+    number = int(np.isfinite(scores["r_by_month"].values).any(axis=0).sum())
+    figure = boxes_by_month(groups, title="R with in-situ soil moisture, per month", label="R")
+    return [
+        picture(
+            figure,
+            f"Figure 9. R between the stations of {scores.attrs['network']} and surface soil moisture, per month: "
+            f"minimum, quartiles and maximum over {number} station-months with at least ten days.",
+            "Box plots of monthly correlations with in-situ soil moisture",
+            wide=True,
+        )
+    ]
+
+
+def _shown(sources: Sources, scores: xr.Dataset) -> list[Series]:
+    """Series of a station's scores that are compared first."""
+    labels = set(scores["series"].values.tolist())
+    return [series for name in sources.experiments for series in (Series(name, "forecast"),) if series.label in labels]
+
+
+def towers(sources: Sources) -> Section:
+    """What stations measure beside soil moisture: fluxes and leaf area."""
+    section = Section("stations", "Stations")
+    table = station_table(sources.evaluation)
+    if table.empty:
+        return section
+    section.tables.append(Table("All stations, variables and experiments", _in_shown_units(table), "stations"))
+    for name in sources.evaluation.groups():
+        if not name.startswith("station_"):
+            continue
+        scores = sources.evaluation.dataset(name)
+        variable = str(scores.attrs["variable"])
+        if variable == "soil_moisture":
+            continue
+        for place in range(min(scores.sizes["station"], MOST_SERIES)):
+            section.sentences.append(_tower_sentence(sources, scores.isel(station=place), variable))
+            section.pictures += _tower_pictures(sources, scores.isel(station=place), variable)
+    if any(table["variable"].isin(["LE", "H"])):
+        section.sentences.append(
+            "Measured turbulent fluxes rarely close the energy balance: where LE and H are measured, part of a model's "
+            "bias against them is theirs. Days are those of the station's record, model days are UTC."
+        )
+    return section
+
+
+def _in_shown_units(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table.copy()
+    for variable in shown["variable"].unique():
+        rows = shown["variable"] == variable
+        for column in ("bias", "RMSD", "ubRMSD"):
+            values, unit = shown_flux(str(variable), shown.loc[rows, column].to_numpy(dtype=np.float64))
+            shown.loc[rows, column] = values
+            shown.loc[rows, "unit"] = unit
+    return shown
+
+
+def _tower_sentence(sources: Sources, scores: xr.Dataset, variable: str) -> str:
+    rows, unit = {}, ""
+    for series in _shown(sources, scores):
+        one = scores.sel(series=series.label)
+        values, unit = shown_flux(variable, np.array([float(one["rmsd"])]))
+        rows[series.label] = (float(values[0]), float(one["r"]))
+    known = {name: rmsd for name, (rmsd, _) in rows.items() if np.isfinite(rmsd)}
+    site = str(scores["code"].item())
+    if not known:
+        return f"{variable} at {site} has too few common days with the runs."
+    return sentences.tower(variable, site, min(known, key=lambda name: known[name]), rows, unit)
+
+
+def _tower_pictures(sources: Sources, scores: xr.Dataset, variable: str) -> list[Picture]:
+    code, network = str(scores["code"].item()), str(scores.attrs["network"])
+    station = next((s for s in sources.stations if s.code == code and s.network == network), None)
+    if station is None:
+        return []
+    observed, unit = shown_flux(variable, observations_of(sources.reader, sources.plan, station, variable))
+    lines = [
+        Line(series.label, _modelled(sources, scores, series, station), sources.index(series.experiment))
+        for series in _shown(sources, scores)
+    ]
+    days = sources.plan.days
+    title, label = f"{variable} at {code}", axis_label(variable.replace("_", " "), unit)
+    there = np.isfinite(observed)
+    cycles = [Line(one.label, monthly_cycle(days, np.where(there, one.values, np.nan)), one.index) for one in lines]
+    return [
+        picture(
+            time_series(days, lines, observed, title=title, label=label, observed_label="measured"),
+            f"{variable} at {code}, daily.",
+            f"Time series of {variable} at {code}",
+            wide=True,
+        ),
+        picture(
+            monthly_means(cycles, monthly_cycle(days, observed), title=title, label=label, observed_label="measured"),
+            f"Mean annual cycle of {variable} at {code}, on the days with measurements.",
+            f"Mean annual cycle of {variable} at {code}",
+        ),
+    ]
+
+
+def _modelled(sources: Sources, scores: xr.Dataset, series: Series, station: Station) -> np.ndarray:
+    values = run_at(sources.reader, sources.plan, series, str(scores.attrs["model"]), station)
+    return shown_flux(str(scores.attrs["variable"]), values)[0]

@@ -1,0 +1,172 @@
+"""Plain sentences about numbers: what is better, equal or worse, and by how much."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+MOST = 0.75  # from this part of the cells on it is "most"
+HALF = 0.55
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with that many significant digits, without exponent where one can do without; a dash for none."""
+    if value is None or not np.isfinite(value):
+        return "–"
+    if value == 0.0:
+        return "0"
+    size = int(np.floor(np.log10(abs(value))))
+    if -4 <= size < 7:
+        text = f"{value:.{max(digits - 1 - size, 0)}f}"
+        return text.replace("-", "−")
+    return f"{value:.{digits - 1}e}".replace("-", "−")
+
+
+def percent(fraction: float) -> str:
+    """A part as whole percent; never 0 or 100 for what is not exactly none or all."""
+    value = round(100.0 * fraction)
+    if value == 0 and fraction > 0.0:
+        return "less than 1 %"
+    if value == 100 and fraction < 1.0:
+        return "more than 99 %"
+    return f"{value} %"
+
+
+def count(amount: int, what: str) -> str:
+    """`1 cell`, `247 cells`."""
+    return f"{amount:,} {what}{'' if amount == 1 else 's'}".replace(",", " ")
+
+
+def against_open_loop(
+    experiment: str,
+    facts: Mapping[str, float | int | None],
+    key: str,
+    *,
+    what: str,
+    reference: str,
+    score: str,
+    unit: str,
+    open_loop: float | None,
+) -> str:
+    """One experiment against the open loop, from the keys `<key>_...` of `evaluation.summary`.
+
+    what: the quantity in words. reference: what it is held against, in words. score: RMSD or R.
+    """
+    improved, worsened = facts.get(f"{key}_improved_fraction"), facts.get(f"{key}_worsened_fraction")
+    cells, median = int(facts.get(f"{key}_cells") or 0), facts.get(f"{key}_median")
+    if improved is None or worsened is None or not cells:
+        return f"The {what} of {experiment} cannot be compared with the open loop: no cell has both scores."
+    unit_text = f" {unit}" if unit not in ("", "1") else ""
+    medians = f"median {score} {number(median)}{unit_text} instead of {number(open_loop)}{unit_text}"
+    if cells == 1:
+        verdict = "closer to" if improved else "further from" if worsened else "exactly as close to"
+        link = "than" if improved or worsened else "as"
+        values = f"{score} {number(median)}{unit_text} instead of {number(open_loop)}{unit_text}"
+        return f"The {what} of {experiment} is {verdict} {reference} {link} the open loop's ({values})."
+    if not improved and not worsened:
+        return (
+            f"The {what} of {experiment} is exactly as close to {reference} as the open loop's in all "
+            f"{count(cells, 'cell')} ({score} {number(median)}{unit_text} at the median)."
+        )
+    if improved >= HALF:
+        amount = "all" if improved == 1.0 else "most" if improved >= MOST else "more than half"
+        return (
+            f"The {what} of {experiment} is closer to {reference} than the open loop's in {amount} cells "
+            f"({percent(improved)} of {cells}; {medians})."
+        )
+    if worsened >= HALF:
+        amount = "all" if worsened == 1.0 else "most" if worsened >= MOST else "more than half"
+        return (
+            f"The {what} of {experiment} is further from {reference} than the open loop's in {amount} cells "
+            f"({percent(worsened)} of {cells}; {medians}): here the assimilation does harm."
+        )
+    return (
+        f"The {what} of {experiment} is closer to {reference} than the open loop's in {percent(improved)} of the "
+        f"{cells} cells and further from it in {percent(worsened)}: no clear gain ({medians})."
+    )
+
+
+def alone(
+    experiment: str, *, what: str, reference: str, score: str, unit: str, median: float | None, cells: int
+) -> str:
+    """The level of a single run."""
+    unit_text = f" {unit}" if unit not in ("", "1") else ""
+    if median is None or not np.isfinite(median):
+        return f"The {what} of {experiment} has no common day with {reference}."
+    place = "" if cells == 1 else f" at the median of {count(cells, 'cell')}"
+    return f"The {what} of {experiment} differs from {reference} by {score} {number(median)}{unit_text}{place}."
+
+
+def innovations(experiment: str, observation: str, unit: str, mean: float, deviation: float) -> str:
+    """Whether the forecast is biased against the observations."""
+    unit_text = f" {unit}" if unit not in ("", "1") else ""
+    if not np.isfinite(mean) or not np.isfinite(deviation):
+        return f"{experiment} has no innovation of {observation}."
+    size = abs(mean) / deviation if deviation > 0.0 else np.inf
+    if mean == 0.0 or size < 0.1:
+        verdict = "the forecast has next to no bias against the observations"
+    else:
+        side = "below" if mean > 0.0 else "above"
+        strong = "clearly " if size > 0.5 else "slightly "
+        verdict = f"the forecast lies {strong}{side} the observations"
+    return (
+        f"Innovations of {observation} in {experiment}: mean {number(mean)}{unit_text}, standard deviation "
+        f"{number(deviation)}{unit_text}; {verdict}."
+    )
+
+
+def quality(experiment: str, observation: str, counts: Mapping[str, int]) -> str:
+    """How many observations were used, and why most of the others were not."""
+    present = {code: value for code, value in counts.items() if code != "missing"}
+    total = sum(present.values())
+    if not total:
+        return f"{experiment} met no observation of {observation}."
+    used = present.get("used", 0)
+    text = f"{experiment} used {percent(used / total)} of {count(total, 'observation')} of {observation}"
+    others = {code: value for code, value in present.items() if code != "used" and value}
+    if others:
+        code = max(others, key=lambda name: others[name])
+        reason = code.replace("_", " ")
+        text += f"; most of the others ({percent(others[code] / sum(others.values()))}) were left out as {reason}"
+    return text + "."
+
+
+def water(experiment: str, terms: Mapping[str, float]) -> str:
+    """Where the water went."""
+    rain = terms.get("precipitation", float("nan"))
+    parts = {name: terms[name] for name in ("evapotranspiration", "drainage", "runoff") if name in terms}
+    if not parts:
+        return f"{experiment} stores no term of the water balance."
+    if np.isfinite(rain) and rain > 0.0:
+        shares = ", ".join(f"{percent(value / rain)} {name}" for name, value in parts.items())
+        text = f"Of {number(rain)} kg m-2 of rain and snow a year, {experiment} turns into: {shares}"
+    else:
+        amounts = ", ".join(f"{number(value)} kg m-2 {name}" for name, value in parts.items())
+        text = f"Per year {experiment} has {amounts}"
+    added = terms.get("added_by_analysis")
+    if added is not None and np.isfinite(added):
+        verb = "adds" if added >= 0.0 else "takes away"
+        text += f"; the analysis {verb} {number(abs(added))} kg m-2 a year"
+        if np.isfinite(rain) and rain > 0.0:
+            text += f" ({percent(abs(added) / rain)} of the rain)"
+    return text + "."
+
+
+def predictors(names: Sequence[str], losses: Sequence[float], unit: str) -> str:
+    """Which predictor the operator lives on."""
+    known = [(name, loss) for name, loss in zip(names, losses, strict=True) if np.isfinite(loss)]
+    if not known:
+        return "The worth of the predictors is not known."
+    ordered = sorted(known, key=lambda item: -item[1])
+    listed = ", ".join(f"{name} {number(loss)} {unit}" for name, loss in ordered)
+    return f"Holding a predictor at its mean costs most for {ordered[0][0]} (median rise of RMSD: {listed})."
+
+
+def tower(variable: str, site: str, best: str, rows: Mapping[str, tuple[float, float]], unit: str) -> str:
+    """A variable at a tower: RMSD and R of every experiment; `best` has the smallest RMSD."""
+    listed = ", ".join(f"{name} RMSD {number(rmsd)} {unit}, R {number(r, 2)}" for name, (rmsd, r) in rows.items())
+    if len(rows) == 1:
+        return f"{variable} at {site}: {listed}."
+    values = [rmsd for rmsd, _ in rows.values() if np.isfinite(rmsd)]
+    if values and max(values) == min(values):
+        return f"{variable} at {site} is the same in all experiments: {listed}."
+    return f"{variable} at {site} is closest to the measurements in {best}: {listed}."

@@ -1,0 +1,201 @@
+"""Time series, box plots and bars."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.dates as mdates
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pipeline.report.style import OBSERVED, colour, hatch, line, new_figure, styled
+
+FloatArray = NDArray[np.float64]
+Days = NDArray[np.datetime64]
+MONTHS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D")
+_WIDE = 9.0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a figure: `index` is that of its experiment (its colour and style)."""
+
+    label: str
+    values: FloatArray
+    index: int
+
+
+def time_series(
+    days: Days,
+    lines: Sequence[Line],
+    observed: FloatArray | None,
+    *,
+    title: str,
+    label: str,
+    observed_label: str = "observed",
+) -> Figure:
+    """Lines (day,) and observations as points; label: quantity and unit."""
+    with styled():
+        figure = new_figure(_WIDE, 3.2)
+        axes = figure.subplots()
+        for one in lines:
+            axes.plot(days, one.values, color=colour(one.index), linestyle=line(one.index), label=one.label)
+        if observed is not None:
+            there = np.isfinite(observed)
+            size = 3.5 if there.sum() < 400 else 1.8
+            axes.plot(
+                days[there],
+                observed[there],
+                "o",
+                color=OBSERVED,
+                markeredgecolor="black",
+                markeredgewidth=0.4,
+                markersize=size,
+                label=observed_label,
+                zorder=1.5,
+            )
+        _time_axis(axes, days)
+        axes.set_ylabel(label)
+        axes.set_title(title)
+        axes.legend(loc="upper left", ncols=4, bbox_to_anchor=(0.0, -0.12))
+    return figure
+
+
+def mean_and_spread(days: Days, mean: FloatArray, spread: FloatArray, *, title: str, label: str) -> Figure:
+    """Mean over the domain per day, with a band of one standard deviation to each side."""
+    with styled():
+        figure = new_figure(_WIDE, 2.6)
+        axes = figure.subplots()
+        there = np.isfinite(mean)
+        axes.axhline(0.0, color="black", linewidth=0.8)
+        few = there.sum() < 200
+        axes.fill_between(days[there], (mean - spread)[there], (mean + spread)[there], color="#bcd3e6", linewidth=0)
+        axes.plot(days[there], mean[there], "o-" if few else "-", color=colour(0), markersize=2.5, linewidth=0.8)
+        _time_axis(axes, days)
+        axes.set_ylabel(label)
+        axes.set_title(title)
+    return figure
+
+
+def _time_axis(axes: Axes, days: Days) -> None:
+    locator = mdates.AutoDateLocator(minticks=4, maxticks=10)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
+    axes.set_xlim(days[0], days[-1] + np.timedelta64(1, "D"))
+    axes.set_xlabel("date (UTC)")
+
+
+def monthly_means(
+    lines: Sequence[Line], observed: FloatArray, *, title: str, label: str, observed_label: str = "observed"
+) -> Figure:
+    """Mean annual cycle: lines (12,) and observations (12,)."""
+    with styled():
+        figure = new_figure()
+        axes = figure.subplots()
+        month = np.arange(1, 13)
+        axes.plot(month, observed, "o-", color=OBSERVED, markeredgecolor="black", markersize=5, label=observed_label)
+        for one in lines:
+            axes.plot(month, one.values, color=colour(one.index), linestyle=line(one.index), label=one.label)
+        axes.set_xticks(month, MONTHS)
+        axes.set_xlabel("month")
+        axes.set_ylabel(label)
+        axes.set_title(title)
+        axes.legend()
+    return figure
+
+
+def boxes_by_month(groups: Sequence[Line], *, title: str, label: str) -> Figure:
+    """Boxes (minimum, quartiles, maximum) per month side by side; the values of each group are (sample, 12)."""
+    with styled():
+        figure = new_figure(_WIDE, 3.4)
+        axes = figure.subplots()
+        width = 0.8 / len(groups)
+        for place, group in enumerate(groups):
+            samples = [column[np.isfinite(column)] for column in group.values.T]
+            positions = np.arange(1, 13) + (place - (len(groups) - 1) / 2) * width
+            _boxes(axes, samples, positions, 0.85 * width, group.index)
+            axes.bar(np.nan, np.nan, color=colour(group.index), hatch=hatch(group.index), label=group.label)
+        axes.set_xticks(range(1, 13), MONTHS)
+        axes.set_xlim(0.5, 12.5)
+        axes.set_xlabel("month")
+        axes.set_ylabel(label)
+        axes.set_title(title)
+        axes.legend(loc="upper left", ncols=4, bbox_to_anchor=(0.0, -0.12))
+    return figure
+
+
+def boxes(
+    samples: Sequence[FloatArray],
+    labels: Sequence[str],
+    *,
+    title: str,
+    label: str,
+    x_label: str,
+    bold: str | None = None,
+    level: tuple[float, str] | None = None,
+) -> Figure:
+    """One box (minimum, quartiles, maximum) per sample. bold: the label that is set in bold. level: (value, name)."""
+    with styled():
+        figure = new_figure(max(4.6, 0.42 * len(samples) + 1.6), 3.7)
+        axes = figure.subplots()
+        finite = [np.asarray(sample)[np.isfinite(sample)] for sample in samples]
+        _boxes(axes, finite, np.arange(1, len(samples) + 1), 0.6, 0)
+        axes.set_xticks(range(1, len(samples) + 1), labels, rotation=45 if len(samples) > 6 else 0)
+        for text in axes.get_xticklabels():
+            text.set_fontweight("bold" if text.get_text() == bold else "normal")
+        if level is not None:
+            axes.axhline(level[0], color="#d55e00", linestyle="--", label=level[1])
+            axes.legend()
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(label)
+        axes.set_title(title)
+    return figure
+
+
+def _boxes(axes: Axes, samples: Sequence[FloatArray], positions: NDArray[Any], width: float, index: int) -> None:
+    drawn = axes.boxplot(
+        samples,
+        positions=positions,
+        widths=width,
+        whis=(0, 100),
+        patch_artist=True,
+        manage_ticks=False,
+        medianprops={"color": "black", "linewidth": 1.4},
+        whiskerprops={"linewidth": 0.7},
+        capprops={"linewidth": 0.7},
+    )
+    for box in drawn["boxes"]:
+        box.set(facecolor=colour(index), hatch=hatch(index), edgecolor="black", linewidth=0.6)
+
+
+def bars(values: dict[str, dict[str, float]], *, title: str, label: str) -> Figure:
+    """Groups of horizontal bars: name of the term -> experiment -> value."""
+    experiments = list(dict.fromkeys(name for group in values.values() for name in group))
+    with styled():
+        figure = new_figure(4.6, 0.9 + 0.24 * len(values) * max(len(experiments), 1.5))
+        axes = figure.subplots()
+        height = 0.8 / max(len(experiments), 1)
+        for place, experiment in enumerate(experiments):
+            positions = np.arange(len(values)) + (place - (len(experiments) - 1) / 2) * height
+            numbers = [group.get(experiment, np.nan) for group in values.values()]
+            axes.barh(
+                positions,
+                numbers,
+                0.92 * height,
+                color=colour(place),
+                hatch=hatch(place),
+                edgecolor="black",
+                linewidth=0.4,
+                label=experiment,
+            )
+        axes.set_yticks(range(len(values)), [name.replace("_", " ") for name in values])
+        axes.invert_yaxis()
+        axes.axvline(0.0, color="black", linewidth=0.8)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(label)
+        axes.set_title(title)
+        if len(experiments) > 1:
+            axes.legend()
+    return figure

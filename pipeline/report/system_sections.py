@@ -1,0 +1,277 @@
+"""The sections of a report about the system: domain, operator, analysis, water, and the run itself."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from pipeline.evaluation.architectures import stored_architectures
+from pipeline.evaluation.tables import median
+from pipeline.report import sentences
+from pipeline.report.document import Picture, Section, Table, picture
+from pipeline.report.maps import cell_map
+from pipeline.report.run_facts import failure_lines, provenance_texts, status_table, volume_table
+from pipeline.report.series import bars, boxes, mean_and_spread
+from pipeline.report.sources import Sources, axis_label, words
+
+OBSERVATION_ERROR_DB = 0.33  # of ASCAT sigma40, Corchia et al. (2023)
+LEAST_PATCH_SHARE = 0.02  # of the domain: patches below are not mapped
+PATCHES = (
+    "bare soil",
+    "rock",
+    "permanent snow",
+    "deciduous broadleaf trees",
+    "conifers",
+    "evergreen broadleaf trees",
+    "C3 crops",
+    "C4 crops",
+    "irrigated crops",
+    "grassland",
+    "tropical grassland",
+    "wetland",
+)
+
+
+def domain(sources: Sources) -> Section:
+    """Figure 1: elevation and patch fractions."""
+    section = Section("domain", "Domain")
+    latitude, longitude = sources.centres
+    fractions = sources.land("patch_fraction")
+    elevation = sources.land("elevation")
+    text = f"{sentences.count(sources.plan.cells, 'cell')}"
+    if sources.plan.cells == 1:
+        text = f"One cell at {latitude[0]:.2f} degrees north, {longitude[0]:.2f} degrees east"
+    elif sources.has_map:
+        text += f" between {latitude.min():.2f} and {latitude.max():.2f} degrees north, "
+        text += f"{longitude.min():.2f} and {longitude.max():.2f} degrees east"
+    if fractions is not None:
+        shares = np.nan_to_num(fractions).mean(axis=0)
+        largest = int(shares.argmax())
+        text += f"; the largest part of the land is {patch_name(largest)} ({sentences.percent(float(shares[largest]))})"
+    section.sentences.append(text + ".")
+    if not sources.has_map:
+        return section
+    if elevation is not None:
+        figure = cell_map(
+            latitude, longitude, elevation, title="Elevation", label="elevation (m)", stations=sources.station_marks
+        )
+        caption = "Figure 1. Elevation of the cells, with the stations."
+        section.pictures.append(picture(figure, caption, "Map of elevation"))
+    if fractions is not None:
+        shares = np.nan_to_num(fractions).mean(axis=0)
+        for patch in np.flatnonzero(shares >= LEAST_PATCH_SHARE):
+            name = patch_name(int(patch))
+            figure = cell_map(
+                latitude,
+                longitude,
+                fractions[:, patch],
+                title=name.capitalize(),
+                label="part of the cell",
+                limits=(0.0, max(float(np.nanmax(fractions[:, patch])), 0.05)),
+            )
+            section.pictures.append(picture(figure, f"Part of the cell covered by {name}.", f"Map of {name}"))
+    return section
+
+
+def patch_name(index: int) -> str:
+    """Name of a patch (from 0) of the 12 patches of ISBA."""
+    return PATCHES[index] if index < len(PATCHES) else f"patch {index + 1}"
+
+
+def operator(sources: Sources) -> Section:
+    """Figures 2, 3 and 4."""
+    section = Section("operator", "Observation operator")
+    for name, (labels, rmsd, chosen) in stored_architectures(sources.root).items():
+        figure = boxes(
+            list(rmsd),
+            labels,
+            title="Training error by architecture",
+            label="RMSD (dB)",
+            x_label="neurons of the hidden layers",
+            bold=chosen,
+            level=(OBSERVATION_ERROR_DB, f"observation error {OBSERVATION_ERROR_DB} dB"),
+        )
+        caption = (
+            f"Figure 2. RMSD of the operator {name} in training, by architecture: minimum, quartiles and maximum over "
+            "the cells. Bold: the one that is used."
+        )
+        section.pictures.append(picture(figure, caption, "Box plots of the training error by architecture"))
+    if not sources.evaluation.has("operator"):
+        return section
+    scores = sources.evaluation.dataset("operator")
+    unit = "dB"
+    for window in ("training", "test"):
+        if f"rmsd_{window}" in scores:
+            values = scores[f"rmsd_{window}"].values
+            section.sentences.append(_window_sentence(window, values, scores[f"r_{window}"].values, unit))
+    if "predictor_loss" in scores:
+        names = [str(name) for name in scores["predictor"].values]
+        losses = [median(scores["predictor_loss"].sel(predictor=name).values) for name in names]
+        section.sentences.append(sentences.predictors(names, losses, unit))
+    if sources.has_map:
+        _operator_maps(sources, section)
+    return section
+
+
+def _window_sentence(window: str, rmsd: np.ndarray, r: np.ndarray, unit: str) -> str:
+    finite = rmsd[np.isfinite(rmsd)]
+    if not finite.size:
+        return f"The operator has no score in the {window} period."
+    text = (
+        f"With observed leaf area index, the operator predicts the backscatter of the {window} period with a median "
+        f"RMSD of {sentences.number(median(finite))} {unit} (R {sentences.number(median(r), 2)})"
+    )
+    if finite.size > 1:
+        text += f"; it is below 0.4 {unit} in {sentences.percent(float((finite < 0.4).mean()))} of the cells"
+    return text + "."
+
+
+def _operator_maps(sources: Sources, section: Section) -> None:
+    scores = sources.evaluation.dataset("operator")
+    latitude, longitude = sources.centres
+    if "predictor_loss" in scores:
+        highest = max(float(np.nanmax(scores["predictor_loss"].values, initial=0.0)), 0.01)
+        for name in scores["predictor"].values:
+            figure = cell_map(
+                latitude,
+                longitude,
+                scores["predictor_loss"].sel(predictor=name).values.astype(float),
+                title=f"{name} held at its mean",
+                label="rise of RMSD (dB)",
+                limits=(0.0, highest),
+            )
+            caption = f"Figure 3. Rise of the training RMSD when {name} is held at its mean."
+            section.pictures.append(picture(figure, caption, f"Map of the sensitivity to {name}"))
+    for window in ("test", "training"):
+        if f"rmsd_{window}" in scores:
+            values = scores[f"rmsd_{window}"].values.astype(float)
+            figure = cell_map(
+                latitude,
+                longitude,
+                values,
+                title=f"Operator, {window} period",
+                label="RMSD (dB)",
+                stations=sources.station_marks,
+            )
+            caption = f"Figure 4. RMSD of the operator with observed LAI in the {window} period. Hatched: no score."
+            section.pictures.append(picture(figure, caption, f"Map of the operator's RMSD in the {window} period"))
+            break
+
+
+def analysis(sources: Sources) -> Section:
+    """Innovations, increments and quality codes."""
+    section = Section("analysis", "Innovations and increments")
+    for experiment in sources.plan.experiments:
+        if not experiment.is_analysis or not sources.evaluation.has(f"daily_{experiment.name}"):
+            continue
+        daily = sources.evaluation.dataset(f"daily_{experiment.name}")
+        for observation in experiment.assimilated:
+            unit = words("WG2" if observation in ("swi", "ssm") else observation)[1]
+            name = f"innovations_{experiment.name}_{observation}"
+            if sources.evaluation.has(name):
+                found = sources.evaluation.dataset(name)
+                mean, deviation = (median(found[part].values) for part in ("mean", "standard_deviation"))
+                section.sentences.append(sentences.innovations(experiment.name, observation, unit, mean, deviation))
+            section.pictures += _daily(sources, daily, experiment.name, f"innovation_{observation}", unit)
+        for control in experiment.controls:
+            if control in ("WG2", "LAI") or len(experiment.controls) <= 3:
+                unit = words(control)[1]
+                section.pictures += _daily(sources, daily, experiment.name, f"increment_{control}", unit)
+    _quality(sources, section)
+    return section
+
+
+def _daily(sources: Sources, daily: xr.Dataset, experiment: str, name: str, unit: str) -> list[Picture]:
+    if f"{name}_mean" not in daily or not np.isfinite(daily[f"{name}_mean"].values).any():
+        return []
+    kind, _, what = name.partition("_")
+    figure = mean_and_spread(
+        sources.plan.days,
+        daily[f"{name}_mean"].values,
+        daily[f"{name}_spread"].values,
+        title=f"{experiment}: {kind} of {what}",
+        label=axis_label(kind, unit),
+    )
+    caption = f"{kind.capitalize()} of {what} in {experiment}: mean over the cells per day, one standard deviation."
+    return [picture(figure, caption, f"Time series of the {kind} of {what}", wide=True)]
+
+
+def _quality(sources: Sources, section: Section) -> None:
+    rows = []
+    for experiment in sources.plan.experiments:
+        if not sources.evaluation.has(f"quality_{experiment.name}"):
+            continue
+        counts = sources.evaluation.dataset(f"quality_{experiment.name}")
+        codes = [str(code) for code in counts["code"].values]
+        for name, values in counts.data_vars.items():
+            by_code = {code: int(value) for code, value in zip(codes, values.values, strict=True) if value}
+            section.sentences.append(sentences.quality(experiment.name, str(name), by_code))
+            rows += [
+                {
+                    "experiment": experiment.name,
+                    "observation": str(name),
+                    "quality": code.replace("_", " "),
+                    "cell-days": value,
+                    "part": sentences.percent(value / sum(by_code.values())),
+                }
+                for code, value in by_code.items()
+            ]
+    if rows:
+        caption = "What became of the observations: cell-days by quality code"
+        section.tables.append(Table(caption, pd.DataFrame(rows), "quality_codes"))
+
+
+def water(sources: Sources) -> Section:
+    """Where the water went."""
+    section = Section("water", "Water balance")
+    terms: dict[str, dict[str, float]] = {}
+    for name in sources.experiments:
+        if not sources.evaluation.has(f"balance_{name}"):
+            continue
+        found = sources.evaluation.dataset(f"balance_{name}")
+        mine = {str(term): float(np.nanmean(values)) for term, values in found.items() if np.isfinite(values).any()}
+        if not mine:
+            continue
+        section.sentences.append(sentences.water(name, mine))
+        for term, value in mine.items():
+            terms.setdefault(term, {})[name] = value
+    if terms:
+        order = ("precipitation", "added_by_analysis", "evapotranspiration", "drainage", "runoff", "storage_change")
+        terms = {term: terms[term] for term in (*order, *terms) if term in terms}
+        figure = bars(terms, title="Water balance", label="kg m-2 per year, mean over the cells")
+        section.pictures.append(picture(figure, "Terms of the water balance.", "Bars of the water balance terms"))
+        rows = [{"term": term.replace("_", " "), **values} for term, values in terms.items()]
+        section.tables.append(Table("Water balance, kg m-2 per year", pd.DataFrame(rows), "water_balance"))
+    return section
+
+
+def run(sources: Sources) -> Section:
+    """What is done, run time, data volumes, configuration and provenance."""
+    section = Section("run", "The run")
+    status = status_table(sources.root)
+    if not status.empty:
+        section.sentences.append(_status_sentence(status))
+        section.tables.append(Table("Cell-periods by status, and run time of each stage", status, "status"))
+    section.sentences += failure_lines(sources.root)
+    volumes = volume_table(sources.evaluation.location)
+    if not volumes.empty:
+        stored, memory = float(volumes["stored (MB)"].sum()), float(volumes["in memory (MB)"].sum())
+        section.sentences.append(
+            f"The store takes {sentences.number(stored)} MB for {sentences.number(memory)} MB of numbers."
+        )
+        section.tables.append(Table("Data volumes", volumes, "volumes"))
+    section.texts += provenance_texts(sources.root, sources.experiments)
+    return section
+
+
+def _status_sentence(status: pd.DataFrame) -> str:
+    undone = {str(row["run"]): int(row["not started"] + row["started"]) for _, row in status.iterrows()}
+    failed = {str(row["run"]): int(row["failed"]) for _, row in status.iterrows() if row["failed"]}
+    left = [name for name, number in undone.items() if number]
+    if not left and not failed:
+        return "All stages are complete."
+    parts = []
+    if left:
+        parts.append(f"not finished: {', '.join(left)}")
+    if failed:
+        parts.append(f"with failed cells: {', '.join(failed)}")
+    return f"The run is incomplete ({'; '.join(parts)}): this report shows what is there."

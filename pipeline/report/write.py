@@ -1,0 +1,129 @@
+"""`ldas report`: from a store to its page."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import PipelineError, StoreError
+from pipeline.evaluation.evaluate import Evaluation, evaluate
+from pipeline.evaluation.plan import configuration_of
+from pipeline.evaluation.stations import is_synthetic
+from pipeline.evaluation.summary import report_numbers
+from pipeline.location import Location, as_location, public_url
+from pipeline.provenance import code_version
+from pipeline.report import sections, system_sections
+from pipeline.report.document import Document, Section
+from pipeline.report.page import as_html, as_markdown, write_tables
+from pipeline.report.sources import Sources, listed
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+PAGE = "index.html"
+MARKDOWN = "report.md"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, and the report as Markdown for a terminal; `numbers` is what `--json` writes."""
+
+    page: Path
+    tables: tuple[Path, ...]
+    markdown: str
+    numbers: dict[str, Any]
+
+
+def write_report(
+    url: str | Path | Location,
+    out: Path | None = None,
+    json_path: Path | None = None,
+    markdown: bool = False,
+    *,
+    client: "Client | None" = None,
+) -> Report:
+    """Evaluates a run and writes `index.html`, `tables/*.csv` and, if asked, `report.md` and the numbers as JSON.
+
+    out: folder (default: `<store>_report` beside a local store, in the working folder for a remote one). The scores go
+    to the group `scores` of the store, or are thrown away after the report where the store may not be written. client:
+    Dask client to evaluate with; without one the blocks are done here one after the other.
+    Raises EvaluationError when there is no run, StoreError when there is no store, PipelineError when the folder cannot
+    be written.
+    """
+    location = as_location(url)
+    folder = out if out is not None else default_folder(location)
+    with tempfile.TemporaryDirectory(prefix="ldas-scores-") as spare:
+        evaluation = _evaluated(location, Path(spare) / "scores.zarr", client)
+        document = make_document(evaluation)
+        numbers = report_numbers(evaluation)
+    text = as_markdown(document)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        page = folder / PAGE
+        page.write_text(as_html(document), encoding="utf-8")
+        tables = write_tables(document, folder / "tables")
+        if markdown:
+            (folder / MARKDOWN).write_text(text, encoding="utf-8")
+        if json_path is not None:
+            json_path.write_text(json.dumps(numbers, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise PipelineError(f"the report cannot be written: {error.filename or folder}: {error.strerror}") from error
+    return Report(page, tuple(tables), text, numbers)
+
+
+def default_folder(location: Location) -> Path:
+    """Where the report of a store goes."""
+    name = location.url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") or "run"
+    parent = Path(location.url.split("://", 1)[-1]).expanduser().parent
+    return (parent if location.protocol in ("file", "local") else Path()) / f"{name}_report"
+
+
+def _evaluated(location: Location, spare: Path, client: "Client | None") -> Evaluation:
+    try:
+        return evaluate(location, client=client)
+    except (PermissionError, StoreError) as error:
+        if isinstance(error, StoreError) and not _is_read_only(error):
+            raise
+        return evaluate(location, scores=spare, client=client)
+
+
+def _is_read_only(error: StoreError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and isinstance(cause, PermissionError)
+
+
+def make_document(evaluation: Evaluation) -> Document:
+    """All sections that have something to show."""
+    sources = Sources(evaluation)
+    makers = (
+        system_sections.domain,
+        sections.backscatter,
+        sections.leaf_area,
+        sections.soil_moisture,
+        sections.towers,
+        sections.truth,
+        system_sections.operator,
+        system_sections.analysis,
+        system_sections.water,
+        system_sections.run,
+    )
+    made: list[Section] = [maker(sources) for maker in makers]
+    plan = evaluation.plan
+    configuration = configuration_of(sources.root, plan)
+    name = str(configuration.get("name") or default_folder(evaluation.location).name.removesuffix("_report"))
+    facts = {
+        "experiments": listed([experiment.name for experiment in plan.experiments]),
+        "compared": f"{plan.days[0]} to {plan.days[-1]} ({len(plan.days)} days)",
+        "store": public_url(evaluation.location.url),
+        "software": f"ldas {code_version()}",
+    }
+    if configuration.get("description"):
+        facts = {"about": str(configuration["description"]), **facts}
+    return Document(
+        title=f"{name}: evaluation",
+        synthetic=is_synthetic(sources.root),
+        facts=facts,
+        notes=list(evaluation.notes),
+        sections=[section for section in made if not section.is_empty],
+    )
