@@ -51,6 +51,11 @@ def write_operator(
     Nothing stored is touched before the new operator has been taken apart, put together and compared.
     """
     stored = operator.to_arrays()
+    if not operator.usable.any():
+        raise StoreError(
+            f"operator '{name}' is usable in none of its {operator.usable.size} cells: nothing was written; "
+            f"{stored.attributes.get('reasons', 'no reason is known')}"[:500]
+        )
     digest = content_hash(stored)
     if content_hash(from_arrays(stored).to_arrays()) != digest:
         raise StoreError(f"operator '{name}' does not come back as it was from its own arrays: nothing was written")

@@ -194,6 +194,14 @@ def test_an_operator_for_something_else_is_refused(url, asked):
         read_operator(open_store(url), "sigma40", **asked)
 
 
+def test_an_operator_without_a_usable_cell_replaces_nothing(url):
+    store(url, neural())
+    before = array_hashes(url)
+    with pytest.raises(StoreError, match="usable in none of its 3 cells: nothing was written"):
+        store(url, neural(outcome=(1, 2, 3)), replace=True)
+    assert array_hashes(url) == before
+
+
 def test_an_operator_that_does_not_come_back_is_not_written(url):
     operator = neural()
     broken = operator.to_arrays()
