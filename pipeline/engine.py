@@ -74,8 +74,8 @@ def ingest(config: ExperimentConfig, message: Callable[[str], None]) -> None:
                 continue
         from pipeline.ingest import run_ingest
 
-        message(f"ingest {step.source}: {step.config}")
-        run_ingest(step.source, step.config)
+        for written in run_ingest(step.source, step.config, config.location):
+            message(str(written))
 
 
 @dataclass(frozen=True)

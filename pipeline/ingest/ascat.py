@@ -10,7 +10,7 @@ import xarray as xr
 from pydantic import Field
 
 from assim.quality import Quality
-from pipeline.config import Name
+from pipeline.assimilation_config import Name
 from pipeline.ingest import ascat_swath, files, grid
 from pipeline.ingest.ascat_swath import FlagLimits, Measurements
 from pipeline.ingest.config import CellsConfig, FilesConfig, Period

@@ -14,7 +14,7 @@ import xarray as xr
 from pydantic import Field
 
 from assim.quality import Quality
-from pipeline.config import Name
+from pipeline.assimilation_config import Name
 from pipeline.ingest import files, grid
 from pipeline.ingest.config import CellsConfig, FilesConfig, Period
 from pipeline.ingest.errors import IngestError

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field
 
-from pipeline.config import Name
+from pipeline.assimilation_config import Name
 from pipeline.ingest.config import FilesConfig, Period
 from pipeline.ingest.errors import IngestError
 

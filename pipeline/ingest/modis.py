@@ -7,7 +7,7 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from pipeline.config import Name
+from pipeline.assimilation_config import Name
 from pipeline.ingest import cgls, files, grid
 from pipeline.ingest.cgls import Row
 from pipeline.ingest.config import CellsConfig, FilesConfig, Period

@@ -22,6 +22,7 @@ from pipeline.ingest import (
     land,
     modis,
     surfex,
+    tower,
 )
 from pipeline.ingest.config import CellsConfig, FilesConfig, IngestConfig
 from pipeline.ingest.errors import IngestError
@@ -147,6 +148,19 @@ def _collocated(job: Job, config: collocated.CollocatedConfig) -> list[Ingested]
     ]
 
 
+def _site(job: Job, config: tower.SiteConfig) -> list[Ingested]:
+    return [job.put(tower.site_land(config), "land", config, [])]
+
+
+def _tower(job: Job, config: tower.TowerConfig) -> list[Ingested]:
+    paths = job.paths(config)
+    table = tower.read_table(paths)
+    return [
+        job.put(tower.tower_lai(table, config), "observations/lai", config, paths),
+        job.put(tower.tower_fluxes(table, config), f"insitu/{config.network}", config, paths),
+    ]
+
+
 @dataclass(frozen=True)
 class Source:
     """One source: what it reads, its configuration, and the function that runs it."""
@@ -168,6 +182,8 @@ SOURCES: dict[str, Source] = {
     "land": Source("patch fractions, texture, elevation, masks from maps", land.LandConfig, _land),
     "surfex-land": Source("land from a SURFEX PGD file", surfex.SurfexLandConfig, _surfex_land),
     "surfex-run": Source("ISBA outputs as a run", surfex.SurfexRunConfig, _surfex_run),
+    "site": Source("land of a single place, from a few numbers", tower.SiteConfig, _site),
+    "tower": Source("fluxes and LAI of a flux tower, from a FLUXNET daily table", tower.TowerConfig, _tower),
     "collocated": Source("tables of ASCAT backscatter with ISBA states", collocated.CollocatedConfig, _collocated),
 }
 

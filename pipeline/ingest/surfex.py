@@ -16,7 +16,7 @@ from pydantic import Field
 from assim.masks import MaskThresholds, static_mask
 from assim.quality import Quality
 from pipeline import registry
-from pipeline.config import Name
+from pipeline.assimilation_config import Name
 from pipeline.ingest import covers, files
 from pipeline.ingest.config import FilesConfig, Period
 from pipeline.ingest.errors import IngestError

@@ -1,0 +1,111 @@
+"""One site: its land from a few numbers, and what a flux tower measured there, from a FLUXNET daily table."""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from pydantic import Field
+
+from landmodel.vegetation_table import PATCH_NAMES
+from pipeline import registry
+from pipeline.assimilation_config import Name
+from pipeline.ingest import daily
+from pipeline.ingest.config import FilesConfig, IngestConfig, Place
+from pipeline.ingest.errors import IngestError
+from pipeline.ingest.grid import Cells
+from pipeline.ingest.land import land_dataset
+from pipeline.store import encode_labels
+
+FLUXES = ("GPP", "RECO", "LE", "H", "RN", "LE_CORR", "H_CORR")
+
+
+class SiteConfig(IngestConfig):
+    """`ldas ingest site`: land of a single place."""
+
+    place: Place
+    clay: float = Field(ge=0.01, le=0.99, description="mass fraction of clay")
+    sand: float = Field(ge=0.01, le=0.99, description="mass fraction of sand")
+    patch_fraction: dict[int, float] = Field(description="area fraction by patch number, 1 to 12")
+
+
+class TowerConfig(FilesConfig):
+    """`ldas ingest tower`: fluxes to `insitu/<network>`, and LAI to `observations/lai`."""
+
+    place: Place
+    network: Name = Field("tower", description="group below `insitu`")
+    code: str = Field(description="code of the station, such as FR-Pue")
+    lai_error: float = Field(0.2, gt=0, description="relative standard deviation of the LAI")
+    lai_days: int = Field(1, ge=1, description="every how many days an LAI becomes an observation")
+
+
+def site_land(config: SiteConfig) -> xr.Dataset:
+    """The land group of one cell.
+
+    :raises IngestError: patches that do not exist, or fractions that do not add to 1
+    """
+    unknown = sorted(set(config.patch_fraction) - set(range(1, len(PATCH_NAMES) + 1)))
+    total = sum(config.patch_fraction.values())
+    if unknown or abs(total - 1.0) > 1e-6:
+        raise IngestError(
+            f"patch_fraction: expected fractions of patches 1 to 12 that add to 1, got {config.patch_fraction} (sum "
+            f"{total:g})"
+        )
+    fractions = np.zeros((1, len(PATCH_NAMES)))
+    for patch, fraction in config.patch_fraction.items():
+        fractions[0, patch - 1] = fraction
+    place = config.place
+    elevation = np.nan if place.elevation is None else place.elevation
+    values = {"clay": config.clay, "sand": config.sand, "elevation": elevation}
+    return land_dataset(
+        Cells(np.array([place.latitude]), np.array([place.longitude])),
+        fractions,
+        {name: np.array([float(value)]) for name, value in values.items()},
+        np.zeros(1, dtype=np.int8),
+    )
+
+
+def read_table(paths: list[Path]) -> xr.Dataset:
+    """The observed series of one table."""
+    if len(paths) != 1:
+        raise IngestError(f"tower reads one table of one site, {len(paths)} files were given")
+    return daily.read_observations(paths[0])
+
+
+def tower_fluxes(table: xr.Dataset, config: TowerConfig) -> xr.Dataset:
+    """Fluxes over (station = 1, time), in the registry's units; days of local standard time."""
+    names = [name for name in FLUXES if name in table]
+    if not names:
+        raise IngestError(f"{table.attrs['source_file']}: none of {', '.join(FLUXES)} is in the table")
+    codes, attributes = encode_labels([config.code])
+    place = config.place
+    dataset = xr.Dataset(
+        {
+            "code": ("station", codes, attributes),
+            "latitude": ("station", [place.latitude]),
+            "longitude": ("station", [place.longitude]),
+        },
+        coords={"time": table["time"].to_numpy(), "station": [0]},
+        attrs={"days": "local standard time", "source_file": table.attrs["source_file"]},
+    )
+    for name in names:
+        unit = registry.variable(name.removesuffix("_CORR")).unit
+        dataset[name] = (("station", "time"), table[name].to_numpy()[None, :], {"units": unit})
+    return dataset
+
+
+def tower_lai(table: xr.Dataset, config: TowerConfig) -> xr.Dataset:
+    """LAI over (time, cell = 1) with its uncertainty, every `lai_days` days."""
+    if "LAI" not in table:
+        raise IngestError(f"{table.attrs['source_file']}: there is no LAI in the table")
+    lai = table["LAI"].to_numpy().astype(np.float64)[:: config.lai_days]
+    valid = np.isfinite(lai) & (lai > 0.0)
+    values = np.where(valid, lai, np.nan)[:, None]
+    cells = Cells(np.array([config.place.latitude]), np.array([config.place.longitude]))
+    return xr.Dataset(
+        {
+            "value": (("time", "cell"), values, {**registry.attributes("LAI"), "source_column": "LAI"}),
+            "uncertainty": (("time", "cell"), config.lai_error * values, {"units": registry.variable("LAI").unit}),
+            "quality": (("time", "cell"), np.where(valid, 0, 1).astype(np.int8)[:, None]),
+        },
+        coords={"time": table["time"].to_numpy()[:: config.lai_days], **cells.coordinates()},
+    )
