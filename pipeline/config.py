@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from landmodel.errors import LdasError
+from landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
 from pipeline import registry
 from pipeline.assimilation_config import MODEL_VARIABLE, AssimilationConfig, Name, OperatorConfig
 from pipeline.location import Location
@@ -94,6 +95,10 @@ class ModelConfig(StrictModel):
     minimum_fraction: float = Field(
         0.0, ge=0, lt=1, description="Smaller patches are left out and the others scaled up"
     )
+    vegetation_of_patch: dict[int, str] = Field(
+        default_factory=dict,
+        description="Vegetation type (SURFEX code) that stands for a patch, where it is not the default: {4: TEBE}",
+    )
     overrides: dict[str, float | tuple[float, ...]] = Field(
         default_factory=dict,
         description="Parameters by SURFEX name (such as DROOT, GMES): one value, or one for each of the 12 patches",
@@ -111,6 +116,22 @@ class ModelConfig(StrictModel):
         if self.time_step_s <= 0 or 3600 % self.time_step_s:
             raise ValueError(f"time_step_s {self.time_step_s} does not divide an hour")
         return self
+
+    @model_validator(mode="after")
+    def _known_vegetation(self) -> Self:
+        table = vegetation_table()
+        for patch, code in self.vegetation_of_patch.items():
+            if not 1 <= patch <= len(VEGETATION_OF_PATCH) or code not in table:
+                raise ValueError(
+                    f"vegetation_of_patch {{{patch}: {code}}}: expected a patch 1 to 12 and one of {', '.join(table)}"
+                )
+        return self
+
+    @property
+    def vegetation_types(self) -> tuple[str, ...]:
+        """Vegetation type of each of the 12 patches."""
+        chosen = {patch - 1: code for patch, code in self.vegetation_of_patch.items()}
+        return tuple(chosen.get(index, code) for index, code in enumerate(VEGETATION_OF_PATCH))
 
 
 class SpinUpConfig(StrictModel):
@@ -205,6 +226,7 @@ class ExperimentConfig(StrictModel):
     open_loop: OpenLoopConfig = OpenLoopConfig()
     operators: tuple[OperatorConfig, ...] = Field((), description="Observation operators to train on the open loop")
     assimilation: tuple[AssimilationConfig, ...] = Field((), description="Assimilations, started from the open loop")
+    report: bool = Field(True, description="Write the report when everything is done")
     execution: ExecutionConfig = ExecutionConfig()
 
     @model_validator(mode="after")

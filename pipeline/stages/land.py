@@ -54,6 +54,7 @@ class LandStage(Stage):
             latitude,
             longitude,
             self.model_options(),
+            vegetation_of_patch=settings.vegetation_types,
             minimum_fraction=settings.minimum_fraction,
             overrides=settings.overrides,
             air_height=settings.air_height_m,
