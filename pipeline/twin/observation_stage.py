@@ -1,0 +1,206 @@
+"""The stage that makes noisy observations of the truth, or of any run of a store (an OSSE for one's own region)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+import zarr
+
+from assim.quality import QUALITY_MEANING
+from pipeline import ledger
+from pipeline.config import ExperimentConfig
+from pipeline.errors import StoreError
+from pipeline.evaluation.stations import cell_at
+from pipeline.ledger import Block, Period
+from pipeline.location import Location
+from pipeline.provenance import provenance
+from pipeline.stages.base import Stage
+from pipeline.store import ArraySpec, create_template, existing_group, has_group, open_store, read_region, write_region
+from pipeline.twin import SYNTHETIC_ATTRIBUTES
+from pipeline.twin.config import TwinConfig
+from pipeline.twin.fields import DAY, Places
+from pipeline.twin.geography import geography
+from pipeline.twin.made import make_room, mark_complete
+from pipeline.twin.observe import SENSOR_DEPTH_M, Cells, Observed, Observer, lai_days
+
+Array = npt.NDArray[np.float64]
+Times = npt.NDArray[np.datetime64]
+
+OBSERVATIONS = "twin_observations"
+NEEDED, USEFUL = ("WG2", "LAI"), ("WG3", "TG2", "SWE", "WGI2")
+UNITS = {"sigma40": "dB", "swi": "1", "lai": "m2 m-2"}
+_FLAGS = {
+    "flag_values": [int(code) for code in QUALITY_MEANING],
+    "flag_meanings": " ".join(code.name.lower() for code in QUALITY_MEANING),
+}
+
+
+@dataclass(frozen=True)
+class Observations(Stage):
+    """Observations of the daily states of a run, all days of a block of cells at once.
+
+    source: group of the run. where: its store.
+    """
+
+    config: ExperimentConfig
+    settings: TwinConfig
+    source: str
+    where: Location
+
+    def periods(self) -> Sequence[Period]:
+        """One: all days of the run."""
+        days = self.days()
+        return [Period(0, days[0], days[-1] + DAY, slice(0, len(days)))]
+
+    def days(self) -> Times:
+        """Days of the run (00 UTC)."""
+        return read_region(open_store(self.where), self.source, "time").astype("datetime64[D]").astype("datetime64[s]")
+
+    def identity(self) -> Mapping[str, Any]:
+        """See `Stage.identity`."""
+        nature = self.settings.nature_settings()
+        return {
+            "source": {"group": self.source, "store": self.where.url},
+            "observations": nature.observations.model_dump(mode="json"),
+            "seeds": {"twin": self.settings.seed, "nature": nature.seed},
+            "execution": {"cells_per_block": self.cells_per_block},
+        }
+
+    def create(self, root: zarr.Group) -> None:
+        """See `Stage.create`."""
+        self._check_source(root)
+        stations, network = self.stations(root), self._network()
+        make_room(root, (*(f"observations/{name}" for name in UNITS), network))
+        days = self.days()
+        attributes = {
+            **SYNTHETIC_ATTRIBUTES,
+            **provenance(self.config.model_dump(mode="json")),
+            "source": f"{self.source} of {self.where.url}",
+            "complete": False,
+        }
+        places = {name: (("cell",), read_region(root, "land", name)) for name in ("latitude", "longitude")}
+        for name, unit in UNITS.items():
+            times = self._instants(days[lai_days(days)] if name == "lai" else days)
+            create_template(
+                root,
+                f"observations/{name}",
+                {
+                    "value": ArraySpec(("time", "cell"), attributes={"units": unit, "long_name": f"synthetic {name}"}),
+                    "uncertainty": ArraySpec(("time", "cell"), attributes={"units": unit}),
+                    "quality": ArraySpec(("time", "cell"), "int8", attributes=_FLAGS),
+                },
+                coordinates={"time": (("time",), times), "cell": (("cell",), np.arange(self.cells)), **places},
+                chunks={"cell": self.cells_per_block},
+                attributes=attributes,
+            )
+        if stations:
+            self._create_network(root, network, stations, days, attributes)
+
+    def _create_network(
+        self, root: zarr.Group, network: str, stations: Mapping[str, int], days: Times, attributes: Mapping[str, Any]
+    ) -> None:
+        known = geography().stations
+        codes = list(stations)
+        create_template(
+            root,
+            network,
+            {"soil_moisture": ArraySpec(("station", "time"))},
+            coordinates={
+                "station": (("station",), np.arange(len(codes))),
+                "time": (("time",), self._instants(days)),
+                "code": (("station",), np.array(codes)),
+                "latitude": (("station",), np.array([known[code].place[0] for code in codes])),
+                "longitude": (("station",), np.array([known[code].place[1] for code in codes])),
+                "depth": (("station",), np.full(len(codes), SENSOR_DEPTH_M)),
+                "cell": (("station",), np.array(list(stations.values()))),
+            },
+            chunks={"station": 1},
+            attributes=attributes,
+        )
+
+    def _check_source(self, root: zarr.Group) -> None:
+        source = open_store(self.where)
+        group = existing_group(source, self.source)
+        missing = [name for name in NEEDED if name not in group]
+        if missing:
+            raise StoreError(
+                f"'{self.source}' of {self.where.url} does not hold {', '.join(missing)}, which observations are made "
+                "of: name it in output.instant of that run"
+            )
+        for name in ("latitude", "longitude"):
+            here, there = read_region(root, "land", name), read_region(source, "land", name)
+            if here.shape != there.shape or np.abs(here - there).max() > 1e-4:  # degrees: single precision
+                raise StoreError(
+                    f"the run '{self.source}' of {self.where.url} has other cells than {self.location.url}: "
+                    "observations can be made of a run of the same cells only"
+                )
+
+    def _network(self) -> str:
+        return f"insitu/{self.settings.nature_settings().observations.insitu.network}"
+
+    def stations(self, root: zarr.Group) -> dict[str, int]:
+        """Codes of the stations that lie in one of the cells, with the cell."""
+        latitude, longitude = (read_region(root, "land", name) for name in ("latitude", "longitude"))
+        found = {code: cell_at(*station.place, latitude, longitude) for code, station in geography().stations.items()}
+        return {code: cell for code, cell in found.items() if cell is not None}
+
+    def _instants(self, days: Times) -> Times:
+        """When the run's states of these days hold; 24 UTC is written as the last second of the day that it ends."""
+        source = existing_group(open_store(self.where), self.source)
+        hour = int(source.attrs.get("analysis_hour_utc", self.config.model.analysis_hour_utc))  # type: ignore[arg-type]
+        return days + np.timedelta64(hour * 3600 if hour else 86399, "s")
+
+    def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
+        """See `Stage.compute`."""
+        run = self._run(block)
+        made = observer_of(self.settings, observed_land(root, block), self.days())
+        region = {"cell": block.region}
+        for name, observed in (("sigma40", made.sigma40(run)), ("swi", made.swi(run)), ("lai", made.lai(run))):
+            write_region(root, f"observations/{name}", _arrays(observed), region)
+        for index, (code, cell) in enumerate(self.stations(root).items()):
+            if block.start <= cell < block.stop:
+                series = made.station(code, cell - block.start, run)
+                place = {"station": slice(index, index + 1)}
+                write_region(root, self._network(), {"soil_moisture": series[None]}, place)
+        return np.full(block.cells, ledger.DONE, dtype="int8")
+
+    def _run(self, block: Block) -> dict[str, Array]:
+        source = open_store(self.where)
+        group = existing_group(source, self.source)
+        names = [name for name in (*NEEDED, *USEFUL) if name in group]
+        region = {"cell": block.region}
+        return {name: read_region(source, self.source, name, region).astype(np.float64) for name in names}
+
+    def finish(self, root: zarr.Group) -> None:
+        """See `Stage.finish`."""
+        paths = [f"observations/{name}" for name in UNITS]
+        mark_complete(root, [*paths, self._network()] if has_group(root, self._network()) else paths)
+
+    def memory_bytes(self, cells: int) -> int:
+        """The run's variables, and a few arrays more for each observation type."""
+        return cells * len(self.days()) * 8 * 30
+
+
+def observed_land(root: zarr.Group, block: Block) -> xr.Dataset:
+    """What observations need to know of the land of a block."""
+    names = ("latitude", "longitude", "clay", "sand")
+    data: dict[str, Any] = {name: ("cell", read_region(root, "land", name, {"cell": block.region})) for name in names}
+    fraction = read_region(root, "land", "patch_fraction", {"cell": block.region})
+    return xr.Dataset({**data, "patch_fraction": (("cell", "patch"), fraction)})
+
+
+def observer_of(settings: TwinConfig, land: xr.Dataset, days: Times) -> Observer:
+    """What makes observations of some cells over days in a row."""
+    nature = settings.nature_settings()
+    latitude, longitude, clay, sand, fraction = (
+        land[name].to_numpy().astype(np.float64) for name in ("latitude", "longitude", "clay", "sand", "patch_fraction")
+    )
+    cells = Cells(Places(latitude, longitude), fraction, clay, sand)
+    return Observer(nature.observations, settings.seed, f"observations {nature.seed}", cells, days)
+
+
+def _arrays(observed: Observed) -> dict[str, np.ndarray]:
+    return {"value": observed.value, "uncertainty": observed.uncertainty, "quality": observed.quality}

@@ -1,0 +1,239 @@
+"""The twin as a stage: land, then weather and nature run block by block; and the order of the twin's stages."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+import zarr
+
+import landmodel
+from landmodel import OutputRequest, State
+from pipeline import ledger, registry
+from pipeline.config import ExperimentConfig
+from pipeline.errors import ConfigurationError
+from pipeline.groups import write_group
+from pipeline.ledger import Block, Period, day_axis, periods_of
+from pipeline.location import Location
+from pipeline.provenance import provenance
+from pipeline.restart import columns_of, create_restart, read_restart, restart_path, write_restart
+from pipeline.stages.base import Stage
+from pipeline.store import ArraySpec, create_template, has_group, open_store, read_region, write_region
+from pipeline.twin import SYNTHETIC_ATTRIBUTES
+from pipeline.twin.config import TwinConfig
+from pipeline.twin.daily_weather import Latent
+from pipeline.twin.hourly_weather import hourly_weather
+from pipeline.twin.land import climate_of, make_land
+from pipeline.twin.made import make_room, mark_complete
+from pipeline.twin.nature import PATCHES, Nature, forcing_variation, make_nature
+from pipeline.twin.observation_stage import OBSERVATIONS, Observations, observed_land, observer_of
+from pipeline.twin.truth_error import TruthError
+
+Array = npt.NDArray[np.float64]
+
+TWIN = "twin"
+TRUTH = "truth"
+REQUIRED = ("WG2", "WG3", "TG2", "LAI", "SWE", "WGI2")  # what observations are made of
+_CHUNK_CELLS = 16
+_HOURS = 24
+_YEAR = np.timedelta64(365, "D")
+# Hourly arrays in double precision that generating weather holds at a time, with those of nature's own.
+_HOURLY_ARRAYS = 60
+
+
+def twin_stages(config: ExperimentConfig, settings: TwinConfig) -> Iterator[Stage]:
+    """What makes the twin: weather, nature and observations, or observations of an existing run only."""
+    size = config.execution.cells_per_block
+    if settings.from_run is None:
+        cells = make_land(settings).sizes["cell"]
+        yield Twin(TWIN, config.location, cells, size, config, settings)
+        source, where = TRUTH, config.location
+    else:
+        source, where = f"runs/{settings.from_run}", source_location(config, settings)
+        cells = _cells_of(where, source)
+    yield Observations(OBSERVATIONS, config.location, cells, size, config, settings, source, where)
+
+
+def error_stage(config: ExperimentConfig, settings: TwinConfig, run: str) -> Stage:
+    """The stage that compares a run with the truth, variable by variable, and prints the result."""
+    cells = make_land(settings).sizes["cell"]
+    return TruthError(f"error_of_{run}", config.location, cells, config.execution.cells_per_block, run)
+
+
+def source_location(config: ExperimentConfig, settings: TwinConfig) -> Location:
+    """Store of the run that is observed."""
+    return config.location if settings.from_url is None else Location(settings.from_url)
+
+
+def _cells_of(where: Location, source: str) -> int:
+    return len(read_region(open_store(where), source, "cell"))
+
+
+@dataclass(frozen=True)
+class Twin(Stage):
+    """Land (with the templates), then hourly forcing and the daily truth of each block and period."""
+
+    config: ExperimentConfig
+    settings: TwinConfig
+
+    def periods(self) -> Sequence[Period]:
+        """See `Stage.periods`."""
+        period = self.config.period
+        return periods_of(np.datetime64(period.start, "s"), period.days, self.config.execution.days_per_period)
+
+    def identity(self) -> Mapping[str, Any]:
+        """See `Stage.identity`."""
+        sections = self.config.model_dump(mode="json", include={"period", "output"})
+        return {
+            **sections,
+            "twin": self.settings.model_dump(mode="json", exclude={"nature"}),
+            "nature": self.settings.nature_settings().model_dump(mode="json"),
+            "model": {name: getattr(self.config.model, name) for name in ("time_step_s", "analysis_hour_utc")},
+            "execution": {
+                "cells_per_block": self.cells_per_block,
+                "days_per_period": self.config.execution.days_per_period,
+            },
+        }
+
+    # --- templates ---
+
+    def create(self, root: zarr.Group) -> None:
+        """See `Stage.create`: the land is written here, it is small."""
+        self._check_years()
+        make_room(root, ("land", "forcing", TRUTH))
+        land = make_land(self.settings)
+        attributes = {**SYNTHETIC_ATTRIBUTES, **provenance(self.config.model_dump(mode="json"))}
+        write_group(root, "land", land, attributes=attributes)
+        places = {name: (("cell",), land[name].to_numpy()) for name in ("latitude", "longitude")}
+        cells = {"cell": (("cell",), np.arange(self.cells)), **places}
+        start, days = np.datetime64(self.config.period.start, "s"), self.config.period.days
+        length = self.config.execution.days_per_period
+        create_template(
+            root,
+            "forcing",
+            {name: ArraySpec(("time", "cell")) for name in registry.names("forcing")},
+            coordinates={
+                "time": (("time",), start + np.arange(_HOURS * days + 1) * np.timedelta64(3600, "s")),
+                **cells,
+            },
+            chunks={"time": _HOURS * length, "cell": min(_CHUNK_CELLS, self.cells_per_block)},
+            shards={"time": _HOURS * length, "cell": self.cells_per_block},
+            attributes={**attributes, "complete": False},
+        )
+        create_template(
+            root,
+            TRUTH,
+            {name: ArraySpec(("time", "cell")) for name in (*self._means(), *self._instants(), "sigma40")},
+            coordinates={"time": (("time",), day_axis(start, days)), **cells},
+            chunks={"time": length, "cell": min(_CHUNK_CELLS, self.cells_per_block)},
+            shards={"time": length, "cell": self.cells_per_block},
+            attributes={
+                **attributes,
+                "complete": False,
+                "time_label": "00 UTC of the day",
+                "analysis_hour_utc": self.config.model.analysis_hour_utc,
+                "nature": self.settings.nature_settings().model_dump(mode="json"),
+            },
+        )
+        example = landmodel.cold_start(self._nature(land.isel(cell=slice(0, 1))).parameters)
+        for period in self.periods():
+            create_restart(
+                root,
+                self.name,
+                period.stop,
+                example,
+                cells=self.cells,
+                patches=PATCHES,
+                cells_per_block=self.cells_per_block,
+                model={},
+                attributes=attributes,
+            )
+
+    def _check_years(self) -> None:
+        spin_up, period = self.config.spin_up, self.config.period
+        if spin_up is not None and not period.start.year <= spin_up.year <= period.end.year:
+            raise ConfigurationError(
+                f"spin_up.year {spin_up.year} lies outside the period {period.start} to {period.end}: the twin makes "
+                "weather for the period only"
+            )
+
+    def _means(self) -> tuple[str, ...]:
+        return tuple(name for name in self.config.output.mean if name not in REQUIRED)
+
+    def _instants(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.config.output.instant, *REQUIRED)))
+
+    # --- a task ---
+
+    def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
+        """See `Stage.compute`."""
+        land = observed_land(root, block)
+        land["elevation"] = ("cell", read_region(root, "land", "elevation", {"cell": block.region}))
+        model = Latent(self.settings.seed, self.settings.weather, climate_of(land))
+        weather = hourly_weather(model, period.start, period.stop)
+        last = period.stop == self.periods()[-1].stop
+        records = slice(_HOURS * period.days.start, _HOURS * period.days.stop + (1 if last else 0))
+        values = {name: array[: records.stop - records.start].astype("float32") for name, array in weather.items()}
+        write_region(root, "forcing", values, {"time": records, "cell": block.region})
+        del weather, values
+
+        natural = Latent(model.seed, model.settings, model.climate, forcing_variation(self.settings.nature_settings()))
+        nature = self._nature(land)
+        weather = hourly_weather(natural, period.start, period.stop)
+        state = self._initial_state(root, block, period, nature, natural)
+        state, outputs = nature.run(state, weather, period.start, period.stop, self._request())
+        truth = self._truth(outputs, nature, land, period)
+        write_region(root, TRUTH, truth, {"time": period.days, "cell": block.region})
+        write_restart(root, restart_path(self.name, period.stop), state, columns_of(nature.parameters), block)
+        return np.full(block.cells, ledger.DONE, dtype="int8")
+
+    def _nature(self, land: xr.Dataset) -> Nature:
+        nature = self.settings.nature_settings()
+        return make_nature(nature, self.settings.seed, land, self.config.model.time_step_s)
+
+    def _initial_state(self, root: zarr.Group, block: Block, period: Period, nature: Nature, natural: Latent) -> State:
+        if period.index:
+            path = restart_path(self.name, period.start)
+            return read_restart(root, path, State, State._fields, columns_of(nature.parameters), block, model={})
+        weather = hourly_weather(natural, period.start, period.start + _YEAR)
+        state = nature.cold_start(weather)
+        for _ in range(nature.settings.spin_up_years):
+            state, _ = nature.run(state, weather, period.start, period.start + _YEAR)
+        return state
+
+    def _request(self) -> OutputRequest:
+        return OutputRequest(
+            mean=tuple(dict.fromkeys(registry.base_name(name) for name in self._means())),
+            instant=tuple(dict.fromkeys(registry.base_name(name) for name in self._instants())),
+            instant_hour=self.config.model.analysis_hour_utc,
+            interval_s=86400,
+        )
+
+    def _truth(
+        self, outputs: Mapping[str, Array], nature: Nature, land: xr.Dataset, period: Period
+    ) -> dict[str, Array]:
+        """Cell means, and the backscatter that belongs to them."""
+        cells, means = land.sizes["cell"], {registry.base_name(name) for name in self._means()}
+        values = {}
+        for name in (*self._means(), *self._instants()):
+            base, layer = registry.base_name(name), registry.variable(name).layer
+            output = outputs[f"{base}_instant" if name in self._instants() and base in means else base]
+            columns = output if layer is None else output[:, :, layer - 1]
+            values[name] = landmodel.aggregate(columns, nature.parameters, cells)
+        days = day_axis(period.start, period.days.stop - period.days.start)
+        sigma40 = observer_of(self.settings, land, days).true_sigma40(values["WG2"], values["LAI"])
+        return {**values, "sigma40": sigma40}
+
+    def finish(self, root: zarr.Group) -> None:
+        """See `Stage.finish`: the groups are complete, and get checksums; nature's restarts have served."""
+        mark_complete(root, ("forcing", TRUTH))
+        if has_group(root, f"restarts/{self.name}"):
+            del root[f"restarts/{self.name}"]
+
+    def memory_bytes(self, cells: int) -> int:
+        """Hourly weather of a period (twice: the model's is written first, nature's stays), and nature's columns."""
+        days = max(min(self.config.execution.days_per_period, self.config.period.days), 365)
+        names = len(self._means()) + 14 * len(self._instants())
+        return cells * (8 * _HOURLY_ARRAYS * (_HOURS * days + 1) + 8 * (8 * days * names + 8192))

@@ -1,0 +1,119 @@
+"""How far a run is from the truth: RMSD, bias and correlation of every variable that both hold, cell by cell."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import ledger, registry
+from pipeline.evaluation.metrics import scores
+from pipeline.evaluation.reading import Reader, variable_names
+from pipeline.ledger import Block, Period, day_axis
+from pipeline.location import Location
+from pipeline.provenance import group_checksum
+from pipeline.stages.base import Stage
+from pipeline.store import ArraySpec, create_template, existing_group, open_store, read_region, write_region
+from pipeline.twin import SYNTHETIC_ATTRIBUTES
+
+TRUTH = "truth"
+SCORES = ("rmsd", "bias", "r")
+
+
+@dataclass(frozen=True)
+class TruthError(Stage):
+    """Scores of a run against the truth over the days that both have, in the group `truth_error/<run>`."""
+
+    run: str
+
+    @property
+    def group(self) -> str:
+        """Group of the scores."""
+        return f"truth_error/{self.run}"
+
+    def periods(self) -> Sequence[Period]:
+        """One: all days that both have."""
+        reader = Reader(self.root())
+        days = np.intersect1d(reader.days_of(TRUTH), reader.days_of(f"runs/{self.run}")).astype("datetime64[s]")
+        return [Period(0, days[0], days[-1] + np.timedelta64(1, "D"), slice(0, len(days)))]
+
+    def identity(self) -> Mapping[str, Any]:
+        """See `Stage.identity`."""
+        root = self.root()
+        return {
+            "run": self.run,
+            "truth": group_checksum(existing_group(root, TRUTH)),
+            "ledger": ledger.stored_identity(root, self.run),
+            "days": [str(edge) for period in self.periods() for edge in (period.start, period.stop)],
+        }
+
+    def variables(self) -> list[str]:
+        """Variables that both hold."""
+        root = self.root()
+        of_run = set(variable_names(root, f"runs/{self.run}", "time", "cell"))
+        return [name for name in variable_names(root, TRUTH, "time", "cell") if name in of_run]
+
+    def create(self, root: zarr.Group) -> None:
+        """See `Stage.create`."""
+        names = {f"{name}_{score}": _attributes(name, score) for name in self.variables() for score in SCORES}
+        create_template(
+            root,
+            self.group,
+            {name: ArraySpec(("cell",), attributes=attributes) for name, attributes in names.items()},
+            coordinates={"cell": (("cell",), np.arange(self.cells))},
+            chunks={"cell": self.cells_per_block},
+            attributes={**SYNTHETIC_ATTRIBUTES, "run": self.run},
+        )
+
+    def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
+        """See `Stage.compute`."""
+        reader = Reader(root)
+        days = day_axis(period.start, period.days.stop).astype("datetime64[D]")
+        values: dict[str, np.ndarray] = {}
+        for name in self.variables():
+            model, truth = (
+                xr.DataArray(reader.daily(path, name, days, block.region), dims=("time", "cell"))
+                for path in (f"runs/{self.run}", TRUTH)
+            )
+            result = scores(model, truth)
+            values |= {f"{name}_{score}": result[score].to_numpy() for score in SCORES}
+        write_region(root, self.group, values, {"cell": block.region})
+        return np.full(block.cells, ledger.DONE, dtype="int8")
+
+    def finish(self, root: zarr.Group) -> None:
+        """See `Stage.finish`: prints the table."""
+        Console(stderr=True).print(error_table(self.location, self.run))
+
+    def memory_bytes(self, cells: int) -> int:
+        """Two series and what scoring them takes."""
+        return cells * self.periods()[0].days.stop * 8 * 20
+
+
+def _attributes(name: str, score: str) -> dict[str, Any]:
+    unit = "1" if score == "r" else registry.variable(name).unit
+    return {"units": unit, "long_name": f"{score} of {name} against the truth"}
+
+
+def truth_error(location: Location, run: str) -> dict[str, dict[str, float]]:
+    """Medians over the cells: variable -> score -> value."""
+    root, path = open_store(location), f"truth_error/{run}"
+    names = sorted({name.rpartition("_")[0] for name in existing_group(root, path).array_keys() if name != "cell"})
+    return {
+        name: {score: float(np.nanmedian(read_region(root, path, f"{name}_{score}"))) for score in SCORES}
+        for name in names
+    }
+
+
+def error_table(location: Location, run: str) -> Table:
+    """The medians as a table."""
+    table = Table(
+        "variable", "unit", "RMSD", "bias", "R", title=f"{run} against the SYNTHETIC truth, medians over cells"
+    )
+    for name, values in truth_error(location, run).items():
+        numbers = [f"{values[score]:.3g}" for score in SCORES]
+        table.add_row(name, registry.variable(name).unit, *numbers)
+    return table
