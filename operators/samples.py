@@ -33,12 +33,12 @@ class CellSamples(NamedTuple):
 def checked_samples(
     predictors: ArrayLike, target: ArrayLike, names: Names, times: ArrayLike | None
 ) -> tuple[FloatArray, FloatArray]:
-    """Predictors (cell, sample, predictor) and target (cell, sample) as float64 of fitting shapes.
+    """Predictors (cell, sample, predictor) and target (cell, sample), of fitting shapes; not copied if they are arrays.
 
     Raises PredictorShapeError, DuplicateTimesError (times (sample,) that repeat) or EmptyTrainingWindowError (not one
     valid target in any cell). Bad values in single cells are no error here: they become that cell's outcome.
     """
-    x, y = np.asarray(predictors, dtype=np.float64), np.asarray(target, dtype=np.float64)
+    x, y = np.asarray(predictors), np.asarray(target)
     if x.ndim != 3 or x.shape[2] != len(names.predictor_names) or y.shape != x.shape[:2]:
         raise PredictorShapeError(
             f"predictors must have shape (cell, sample, {len(names.predictor_names)}) for "
@@ -83,7 +83,7 @@ def cell_samples(
 ) -> CellSamples:
     """Valid samples of one cell from predictors (sample, predictor) and target (sample,), NaN target = missing."""
     valid = ~np.isnan(target)
-    x, y = predictors[valid], target[valid]
+    x, y = predictors[valid].astype(np.float64), target[valid].astype(np.float64)
     kept_out = validation_samples(y.size, validation_fraction)
     outcome, reason = _outcome(x, y, ~kept_out, names, minimum_samples)
     if outcome is not Outcome.TRAINED:
