@@ -1,9 +1,10 @@
 """Tables of the documentation that are made from the code when the site is built."""
 
 import logging
+from pathlib import Path
 from typing import Any
 
-from pipeline.config import ExperimentConfig
+from pipeline.config import ExperimentConfig, json_schema
 from pipeline.registry import names, variable
 
 
@@ -27,6 +28,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         if marker in markdown:
             markdown = markdown.replace(marker, table())
     return markdown
+
+
+def on_post_build(config: Any) -> None:
+    """Puts the JSON schema of the experiment file beside the pages."""
+    (Path(config["site_dir"]) / "experiment.schema.json").write_text(json_schema(), encoding="utf-8")
 
 
 def variables_table() -> str:

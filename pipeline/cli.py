@@ -162,16 +162,20 @@ def status(experiment: Experiment, json_file: JsonFile = None) -> None:
 @app.command()
 def report(
     run_url: Annotated[str, typer.Argument(metavar="RUN", help="Store of the run (folder or URL), or experiment file")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the report (default: `report` beside a local store)")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder (default: beside a local store)")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Write report.md too, and print it")] = False,
     json_file: JsonFile = None,
 ) -> None:
     """Tables, figures and a page from any run."""
+    from pipeline.location import Location
     from pipeline.report import write_report
 
-    url = _load(Path(run_url)).store.url if run_url.endswith((".yaml", ".yml")) else run_url
-    write_report(url, out=out, json_path=json_file)
+    is_experiment = run_url.endswith((".yaml", ".yml"))
+    location = _load(Path(run_url)).location if is_experiment else Location(run_url)
+    written = write_report(location, out, json_file, markdown)
+    if markdown:
+        print(written.markdown)
+    print(written.page)
 
 
 @app.command()
@@ -226,11 +230,16 @@ def ingest(
     if source == "inspect":
         if file is None:
             raise ConfigurationError("ldas ingest inspect needs the file to look into")
-        inspect_file(file, json_path=json_file)
+        found = inspect_file(file)
+        print(found)
+        _write_json(json_file, json.loads(found.to_json()))
+        if found.problem:
+            raise typer.Exit(WRONG_INPUT)
         return
     if config is None or file is not None:
         raise ConfigurationError(f"ldas ingest {source} needs --config FILE, and no other argument")
-    run_ingest(source, config)
+    for written in run_ingest(source, config):
+        print(written)
 
 
 @app.command()

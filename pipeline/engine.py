@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,10 @@ _TASKS_PER_THREAD = 3  # enough that a thread never waits for the scheduler, few
 
 @dataclass
 class RunResult:
-    """What came of a run, by stage."""
+    """What came of a run: by stage, and the page of the report."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    report: Path | None = None
 
     @property
     def complete(self) -> bool:
@@ -41,7 +43,7 @@ def run_experiment(
     message: Callable[[str], None] = lambda text: None,
     stages: StageBuilder = build_stages,
 ) -> RunResult:
-    """Runs what is not done yet: ingestion, then one stage after the other, each over all blocks.
+    """Runs what is not done yet: ingestion, then one stage after the other, each over all blocks; then the report.
 
     A stage with failed blocks ends the run after it: later stages need all of it. Started again, the run goes on where
     it stopped.
@@ -61,7 +63,12 @@ def run_experiment(
             outcome = run_stage(stage, client, window=window, retries=settings.retries, listener=listener)
             result.outcomes[stage.name] = outcome
             if outcome.failures:
-                break
+                return result
+        if config.report:
+            from pipeline.report import write_report
+
+            result.report = write_report(config.location, client=client).page
+            message(f"report: {result.report}")
     return result
 
 

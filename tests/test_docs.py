@@ -22,12 +22,8 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     pages = {path.parent.name for path in (tmp_path / "site").rglob("index.html")}
     assert {"running", "store", "architecture", "configuration", "variables", "landmodel", "pipeline"} <= pages
     assert "execution.cells_per_block" in (tmp_path / "site" / "configuration" / "index.html").read_text("utf-8")
+    assert (tmp_path / "site" / "experiment.schema.json").read_text("utf-8") == json_schema()
     assert "leaf area index" in (tmp_path / "site" / "variables" / "index.html").read_text("utf-8")
-
-
-def test_the_schema_in_the_documentation_is_the_present_one() -> None:
-    """Made anew by `ldas schema --out docs/experiment.schema.json`."""
-    assert (REPOSITORY / "docs" / "experiment.schema.json").read_text(encoding="utf-8") == json_schema()
 
 
 def test_no_file_names_a_registry_or_this_workplace() -> None:

@@ -26,7 +26,7 @@ from pipeline.stages.land import (
 from pipeline.store import ArraySpec, create_template, write_region
 
 NAME = "spin_up"
-GROUP = f"runs/{NAME}"
+GROUP = NAME
 WATER_DENSITY = 1000.0  # kg m-3
 
 

@@ -22,6 +22,7 @@ store: {url: store}
 period: {start: 2007-01-01, end: 2007-01-04}
 output: {mean: [LE], instant: [WG2]}
 execution: {cells_per_block: 1}
+report: false
 """
 Ldas = Callable[..., tuple[int, str, str]]
 

@@ -1,11 +1,19 @@
 """Spin-up and open loop with the real land model on a small made-up store."""
 
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 import zarr
 from distributed import Client
 
@@ -46,6 +54,7 @@ def experiment(path: Path, **sections: Any) -> ExperimentConfig:
         "period": {"start": "2007-01-01", "end": "2007-01-24"},
         "open_loop": {"restart_on": ["2007-01-15"]},
         "output": {"mean": ["LE", "GPP"], "instant": ["WG2", "TG2", "LAI"], "per_patch": ["LAI"]},
+        "report": False,
         "execution": {"cells_per_block": 2, "days_per_period": 10},
     }
     return ExperimentConfig.model_validate({**content, **sections})
@@ -60,17 +69,25 @@ def run(config: ExperimentConfig, client: Client) -> None:
 
 
 @pytest.fixture(scope="module")
-def truth(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with land and forcing only, to be copied."""
+    path = tmp_path_factory.mktemp("inputs") / "store"
+    make_synthetic_store(Location(str(path)), cells=CELLS, days=24)
+    return path
+
+
+@pytest.fixture(scope="module")
+def truth(inputs: Path, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of an uninterrupted run."""
     path = tmp_path_factory.mktemp("truth") / "store"
-    make_synthetic_store(Location(str(path)), cells=CELLS, days=24)
+    shutil.copytree(inputs, path)
     run(experiment(path), client)
     return path
 
 
 def hashes(path: Path) -> dict[str, str]:
     """Hashes of the results."""
-    return {k: v for k, v in array_hashes(str(path)).items() if k.split("/")[0] in ("runs", "restarts")}
+    return {k: v for k, v in array_hashes(str(path)).items() if k.split("/")[0] in ("runs", "restarts", "spin_up")}
 
 
 def test_daily_output_is_that_of_the_model(truth: Path) -> None:
@@ -107,9 +124,11 @@ def test_opens_as_a_tree_with_attributes(truth: Path) -> None:
 
 
 @pytest.mark.parametrize(("cells", "days"), [(1, 10), (64, 10), (2, 24), (3, 7)])
-def test_bit_identical_blocks_and_periods(truth: Path, client: Client, tmp_path: Path, cells: int, days: int) -> None:
+def test_bit_identical_blocks_and_periods(
+    inputs: Path, truth: Path, client: Client, tmp_path: Path, cells: int, days: int
+) -> None:
     path = tmp_path / "store"
-    make_synthetic_store(Location(str(path)), cells=CELLS, days=24)
+    shutil.copytree(inputs, path)
     run(experiment(path, execution={"cells_per_block": cells, "days_per_period": days}), client)
     expected, found = hashes(truth), hashes(path)
     common = set(expected) & set(found)  # other periods, other restarts; the last and the chosen one are common
@@ -118,9 +137,9 @@ def test_bit_identical_blocks_and_periods(truth: Path, client: Client, tmp_path:
     assert {name: found[name] for name in common} == {name: expected[name] for name in common}
 
 
-def test_bit_identical_after_extending(truth: Path, client: Client, tmp_path: Path) -> None:
+def test_bit_identical_after_extending(inputs: Path, truth: Path, client: Client, tmp_path: Path) -> None:
     path = tmp_path / "store"
-    make_synthetic_store(Location(str(path)), cells=CELLS, days=24)
+    shutil.copytree(inputs, path)
     run(experiment(path, period={"start": "2007-01-01", "end": "2007-01-16"}), client)
     run(experiment(path), client)
     assert hashes(path) == hashes(truth)
@@ -171,11 +190,11 @@ def test_a_missing_restart_says_what_to_run(truth: Path, tmp_path: Path) -> None
 
 
 def test_a_cell_whose_state_is_lost_is_set_aside_alone(
-    truth: Path, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: Path, truth: Path, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cell 2 turns non-finite in the second period: NaN from there on, its last good restart is kept."""
     path = tmp_path / "store"
-    make_synthetic_store(Location(str(path)), cells=CELLS, days=24)
+    shutil.copytree(inputs, path)
     whole = LandStage.run_model
 
     def failing(self: LandStage, parameters: Any, state: State, forcing: Any, start: Any, *rest: Any) -> Any:
@@ -212,8 +231,8 @@ def test_spin_up_stops_each_cell_by_its_own_drift(client: Client, tmp_path: Path
     config = experiment(path, spin_up=settings, period=period, open_loop={})
     run(config, client)
     root = open_store(str(path))
-    water = read_region(root, "runs/spin_up", "TOTAL_SOIL_WATER")
-    used = read_region(root, "runs/spin_up", "repetitions")
+    water = read_region(root, "spin_up", "TOTAL_SOIL_WATER")
+    used = read_region(root, "spin_up", "repetitions")
     assert used.min() >= 1
     assert used.min() < 4  # some cell has settled
     for cell in range(2):
@@ -282,3 +301,28 @@ def test_run_experiment_and_status(tmp_path: Path) -> None:
     assert (status.name, status.tasks, status.done, status.failed) == ("open_loop", 1, 1, 0)
     with pytest.raises(ConfigurationError, match=r"period\.end"):
         run_experiment(experiment(path, period={"start": "2007-01-01", "end": "2007-01-03"}, open_loop={}), Silence())
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("moment", range(int(os.environ.get("LDAS_FAULT_MOMENTS", "1"))))
+def test_bit_identical_after_the_program_was_killed(
+    inputs: Path, truth: Path, client: Client, tmp_path: Path, moment: int
+) -> None:
+    """`ldas run` in a process of its own, killed with kill -9 at a random moment after it has begun, and resumed."""
+    path = tmp_path / "store"
+    shutil.copytree(inputs, path)
+    config = experiment(path)
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+    seed = int.from_bytes(os.urandom(4), "little")
+    wait = random.Random(seed).uniform(0.0, 3.0)
+    print(f"moment {moment}: seed {seed}, {wait:.3f} s after the ledger appears")
+    program = Path(sys.executable).with_name("ldas")
+    process = subprocess.Popen([program, "run", file], stderr=subprocess.DEVNULL, start_new_session=True)
+    while not (path / "ledger" / "open_loop").exists() and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(wait)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    run(config, client)
+    assert hashes(path) == hashes(truth)
