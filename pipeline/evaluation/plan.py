@@ -20,7 +20,7 @@ from pipeline.evaluation.reading import (
     operator_positions,
     variable_names,
 )
-from pipeline.store import has_group, read_region
+from pipeline.store import existing_group, has_group, read_region
 
 Kind = Literal["run", "forecast", "analysis"]
 FORECAST_SUFFIX = "_forecast"
@@ -113,7 +113,7 @@ def make_plan(root: zarr.Group, experiments: Sequence[str] | None = None) -> Pla
     experiments: runs to compare (default: all).
     Raises EvaluationError when there is no run, or one that was asked for is not there.
     """
-    there = group_names(root, "runs")
+    there = [name for name in group_names(root, "runs") if "time" in existing_group(root, f"runs/{name}")]
     unknown = sorted(set(experiments or ()) - set(there))
     if not there or unknown:
         raise EvaluationError(
