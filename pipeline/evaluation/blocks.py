@@ -100,7 +100,8 @@ class _Block:
 
     def run(self, experiment: str, name: str) -> FloatArray:
         """A stored variable of an experiment, (day, cell)."""
-        return self.reader.daily(f"runs/{experiment}", name, self.plan.days, self.places)
+        labels = self.plan.experiment(experiment).labels(name, self.plan.days)
+        return self.reader.daily(f"runs/{experiment}", name, labels, self.places)
 
     def series(self, experiment: Experiment, variable: str, kind: Kind, needed: np.ndarray) -> FloatArray:
         """A variable of a series (day, cell); sigma40 that was not stored is predicted where it is `needed`."""
@@ -120,7 +121,7 @@ class _Block:
         """The reference (day, cell), without the days that a run found masked."""
         if comparison.observation is None:
             return self.reader.daily(comparison.reference_path, comparison.reference_name, self.plan.days, self.places)
-        values = self.reader.usable_observations(comparison.observation, self.plan.days, self.places)
+        values = self.reader.usable_observations(comparison.observation, self.plan.days, self.places, self.plan.hour)
         code = f"quality_{comparison.observation}"
         for experiment in self.plan.experiments:
             if code in experiment.variables:

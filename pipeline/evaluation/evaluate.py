@@ -15,9 +15,10 @@ import xarray as xr
 import zarr
 
 from assim.quality import Quality
+from pipeline.evaluation import architectures
 from pipeline.evaluation.blocks import BlockResult, DailySum, evaluate_block
 from pipeline.evaluation.plan import Plan, Series, make_plan
-from pipeline.evaluation.reading import Reader
+from pipeline.evaluation.reading import Reader, group_names
 from pipeline.evaluation.stations import evaluate_stations
 from pipeline.groups import write_group
 from pipeline.ledger import Block, blocks_of
@@ -60,6 +61,7 @@ class Evaluation:
         if name in self._read:
             return self._read[name]
         found = open_dataset(self.scores, f"{ROOT}/{name}").load()
+        found = found.set_coords([name for name in ("code", "cell") if name in found])
         for coordinate in ("series", "predictor", "code"):
             if coordinate in found.coords and "labels" in found[coordinate].attrs:
                 labels = np.array(found[coordinate].attrs["labels"], dtype=object)[found[coordinate].values]
@@ -91,8 +93,7 @@ def evaluate(
     plan = make_plan(open_store(location), experiments)
     blocks = blocks_of(plan.cells, plan.cells_per_block)
     root = open_store(target, "a")
-    if has_group(root, ROOT):
-        del root[ROOT]
+    _remove_old(root)
     totals = _Totals()
     first = evaluate_block(open_store(location), plan, blocks[0].region)
     _create(root, plan, first)
@@ -108,6 +109,13 @@ def evaluate(
         write_group(root, f"{ROOT}/{name}", dataset.astype("float32"))
     root[ROOT].attrs["notes"] = notes
     return Evaluation(plan, location, target, tuple(notes))
+
+
+def _remove_old(root: zarr.Group) -> None:
+    """Scores of an earlier evaluation go; what the training left beside them stays."""
+    for name in group_names(root, ROOT):
+        if not name.startswith(architectures.PREFIX):
+            del root[f"{ROOT}/{name}"]
 
 
 def _others(
@@ -154,7 +162,7 @@ def series_of(plan: Plan, name: str) -> tuple[Series, ...]:
 def _create(root: zarr.Group, plan: Plan, example: BlockResult) -> None:
     """Templates of all groups, shaped like the results of the first block, over all cells."""
     configuration = {"experiments": [e.name for e in plan.experiments], "days": [str(plan.days[0]), str(plan.days[-1])]}
-    root.create_group(ROOT, attributes={**provenance(configuration)})
+    root.require_group(ROOT).attrs.update(provenance(configuration))
     for name, dataset in example.scores.items():
         coordinates: dict[str, tuple[Sequence[str], np.ndarray]] = {"cell": (("cell",), np.arange(plan.cells))}
         for dim, size in dataset.sizes.items():

@@ -7,15 +7,16 @@ observed leaf area index, against observed backscatter.
 import numpy as np
 import xarray as xr
 
+from assim.quality import Quality
 from operators.protocol import ObservationOperator
 from operators.scores import predict_where_observed, score
 from operators.sensitivity import predictor_sensitivity
 from pipeline.evaluation.plan import Experiment, Plan
-from pipeline.evaluation.reading import Days, FloatArray, Reader, attributes
+from pipeline.evaluation.reading import Days, FloatArray, Reader, attributes, ends_of_windows
+from pipeline.ledger import Block
 from pipeline.operator_store import operator_path
+from pipeline.stages.observations import interpolated_in_time, read_observations
 from pipeline.store import has_group
-
-LONGEST_GAP_DAYS = 30  # between two observations of LAI over which it is interpolated: two missing ones in a row
 
 
 def windows(reader: Reader, operator: str) -> dict[str, tuple[np.datetime64, np.datetime64]]:
@@ -43,9 +44,9 @@ def operator_scores(reader: Reader, plan: Plan, operator: ObservationOperator, p
         if not len(days):
             continue
         predictors = np.stack(
-            [_predictor(reader, run, name, days, places) for name in operator.predictor_names], axis=-1
+            [_predictor(reader, run, name, days, places, plan.hour) for name in operator.predictor_names], axis=-1
         )
-        target = reader.usable_observations(operator.output_name, days, places).T
+        target = reader.usable_observations(operator.output_name, days, places, plan.hour).T
         found = score(predict_where_observed(operator, predictors, target), target)
         dataset[f"rmsd_{window}"] = ("cell", found.rmsd, {"units": operator.output_unit})
         dataset[f"r_{window}"] = ("cell", found.correlation, {"units": "1"})
@@ -60,23 +61,12 @@ def _available(reader: Reader, run: Experiment, name: str) -> bool:
     return has_group(reader.root, "observations/lai") if name == "LAI" else name in run.variables
 
 
-def _predictor(reader: Reader, run: Experiment, name: str, days: Days, places: slice) -> FloatArray:
-    """A predictor (cell, day): observed LAI between its dates, everything else from the open loop."""
+def _predictor(reader: Reader, run: Experiment, name: str, days: Days, places: slice, hour: int) -> FloatArray:
+    """A predictor (cell, day): observed LAI between its dates, as in training; everything else from the open loop."""
     if name == "LAI":
-        return interpolated(reader.usable_observations("lai", days, places)).T
+        times, arrays = read_observations(reader.root, "lai", Block(0, places.start, places.stop))
+        values = arrays["value"]
+        if "quality" in arrays:
+            values = np.where(arrays["quality"] == int(Quality.USED), values, np.nan)
+        return interpolated_in_time(times, values, ends_of_windows(days, hour)).T
     return reader.daily(f"runs/{run.name}", name, days, places).T
-
-
-def interpolated(values: FloatArray) -> FloatArray:
-    """Values (day, cell) with the days between two observations filled linearly, over at most LONGEST_GAP_DAYS."""
-    filled = np.full(values.shape, np.nan)
-    day = np.arange(len(values))
-    for cell in range(values.shape[1]):
-        known = np.flatnonzero(np.isfinite(values[:, cell]))
-        if not len(known):
-            continue
-        line = np.interp(day, known, values[known, cell], left=np.nan, right=np.nan)
-        after = np.minimum(np.searchsorted(known, day), len(known) - 1)
-        before = np.maximum(np.searchsorted(known, day, side="right") - 1, 0)
-        filled[:, cell] = np.where(known[after] - known[before] <= LONGEST_GAP_DAYS, line, np.nan)
-    return filled

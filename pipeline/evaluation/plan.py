@@ -34,13 +34,18 @@ _FAMILIES = ("innovation_", "residual_", "quality_", "increment_")
 
 @dataclass(frozen=True)
 class Experiment:
-    """One run of the store. `days`: its axis; `assimilated`: observation types it has innovations of."""
+    """One run of the store. `days`: its axis; `assimilated`: observation types it has innovations of.
+
+    flux_shift: days between the label of a mean and the UTC day that most of it lies in. Means of an assimilation run
+    are over the 24 h up to the analysis hour: at 09 UTC they belong to the day before.
+    """
 
     name: str
     days: Days
     variables: frozenset[str]
     assimilated: tuple[str, ...]
     controls: tuple[str, ...]
+    flux_shift: int = 0
 
     @property
     def is_analysis(self) -> bool:
@@ -51,6 +56,11 @@ class Experiment:
         """Name of the array that holds a variable; the forecast is the variable itself where nothing was analysed."""
         forecast = variable + FORECAST_SUFFIX
         return forecast if kind == "forecast" and forecast in self.variables else variable
+
+    def labels(self, variable: str, days: Days) -> Days:
+        """The labels under which the values of these days are stored."""
+        is_mean = registry.variable(variable.removesuffix(FORECAST_SUFFIX)).cell_methods == "time: mean"
+        return days - np.timedelta64(self.flux_shift, "D") if is_mean else days
 
 
 @dataclass(frozen=True)
@@ -88,13 +98,14 @@ class Comparison:
 class Plan:
     """Everything an evaluation does, before it reads a value.
 
-    days: the common period. operator: name of the one that predicts sigma40 where a run did not store it. notes: what
-    has to be said (left out, missing, only a part).
+    days: the common period. hour: analysis hour (UTC). operator: name of the one that predicts sigma40 where a run did
+    not store it. notes: what has to be said (left out, missing, only a part).
     """
 
     experiments: tuple[Experiment, ...]
     open_loop: str | None
     days: Days
+    hour: int
     cells: int
     cells_per_block: int
     comparisons: tuple[Comparison, ...]
@@ -134,6 +145,7 @@ def make_plan(root: zarr.Group, experiments: Sequence[str] | None = None) -> Pla
         experiments=tuple(compared),
         open_loop=open_loop,
         days=days,
+        hour=analysis_hour(root, compared[0].name),
         cells=cells,
         cells_per_block=_cells_per_block(root, compared, comparisons, len(days), cells),
         comparisons=comparisons,
@@ -146,13 +158,21 @@ def make_plan(root: zarr.Group, experiments: Sequence[str] | None = None) -> Pla
 def _experiment(root: zarr.Group, name: str) -> Experiment:
     path = f"runs/{name}"
     variables = variable_names(root, path, "time", "cell")
+    hour = analysis_hour(root, name)
+    assimilated = tuple(v.removeprefix("innovation_") for v in variables if v.startswith("innovation_"))
     return Experiment(
         name=name,
         days=Reader(root).days_of(path),
         variables=frozenset(variables),
-        assimilated=tuple(v.removeprefix("innovation_") for v in variables if v.startswith("innovation_")),
+        assimilated=assimilated,
         controls=tuple(v.removeprefix("increment_") for v in variables if v.startswith("increment_")),
+        flux_shift=-1 if assimilated and 0 < hour < 12 else 0,
     )
+
+
+def analysis_hour(root: zarr.Group, experiment: str) -> int:
+    """Hour (UTC) at which a run's states are stored; 0 where it does not say."""
+    return int(attributes(root, f"runs/{experiment}").get("analysis_hour_utc", 0))
 
 
 def _open_loop(experiments: Sequence[Experiment]) -> str | None:

@@ -12,7 +12,9 @@ from operators.cells import cell_ids_from_coordinates
 from operators.kinds import from_arrays
 from operators.protocol import ObservationOperator, OperatorArrays
 from pipeline.evaluation.errors import EvaluationError
+from pipeline.ledger import Block
 from pipeline.operator_store import operator_path
+from pipeline.stages.observations import read_observations, values_of_windows
 from pipeline.store import committed_sizes, dimensions, existing_array, existing_group, has_group, read_region
 
 FloatArray = NDArray[np.float64]
@@ -93,13 +95,22 @@ class Reader:
         np.add.at(number, rows, there)
         return np.divide(total, number, out=values, where=number > 0)
 
-    def usable_observations(self, name: str, days: Days, places: slice) -> FloatArray:
-        """Values of `observations/<name>` whose quality code is 0, on the axis `days`."""
-        path = f"observations/{name}"
-        values = self.daily(path, "value", days, places)
-        if "quality" in existing_group(self.root, path):
-            values[self.daily(path, "quality", days, places) != int(Quality.USED)] = np.nan
-        return values
+    def usable_observations(self, name: str, days: Days, places: slice, hour: int) -> FloatArray:
+        """Observations (day, cell) as the assimilation takes them: means over the 24 h up to the analysis hour.
+
+        Values whose quality code is not 0 are left out. hour: analysis hour (UTC) of the runs.
+        """
+        block = Block(0, places.start, places.stop)
+        times, arrays = read_observations(self.root, name, block)
+        values = np.asarray(arrays["value"], dtype=np.float64)
+        if "quality" in arrays:
+            values = np.where(arrays["quality"] == int(Quality.USED), values, np.nan)
+        return values_of_windows(times, values, ends_of_windows(days, hour), hour)
+
+
+def ends_of_windows(days: Days, hour: int) -> NDArray[np.datetime64]:
+    """End of the window that belongs to each day of a run; with hour 0 it is 24 UTC."""
+    return (days + np.timedelta64(hour or 24, "h")).astype("datetime64[s]")
 
 
 def operator_names(root: zarr.Group, output_name: str) -> list[str]:

@@ -173,7 +173,8 @@ def run_at(reader: Reader, plan: Plan, series: Series, variable: str, station: S
     """A series at a station's cell, (day,)."""
     assert station.cell is not None
     name = plan.experiment(series.experiment).stored_name(variable, series.kind)
-    return reader.daily(f"runs/{series.experiment}", name, plan.days, slice(station.cell, station.cell + 1))[:, 0]
+    labels = plan.experiment(series.experiment).labels(name, plan.days)
+    return reader.daily(f"runs/{series.experiment}", name, labels, slice(station.cell, station.cell + 1))[:, 0]
 
 
 def r_by_station_month(model: xr.DataArray, reference: xr.DataArray) -> xr.DataArray:

@@ -37,7 +37,7 @@ def _of_experiment(evaluation: Evaluation, experiment: str) -> dict[str, Any]:
     for key, (score, less_is_better, references) in JUDGED.items():
         comparison = comparison_named(evaluation, *references)
         found[f"{key}_reference"] = None if comparison is None else reference_name(comparison)
-        found |= _judged(evaluation, experiment, comparison, key, score, less_is_better)
+        found |= judged(evaluation, experiment, comparison, key, score, less_is_better)
     return found
 
 
@@ -46,7 +46,7 @@ def reference_name(comparison: Comparison) -> str:
     return comparison.reference_path
 
 
-def _judged(
+def judged(
     evaluation: Evaluation,
     experiment: str,
     comparison: Comparison | None,
@@ -54,6 +54,7 @@ def _judged(
     score: str,
     less_is_better: bool,
 ) -> dict[str, Any]:
+    """`<key>_median` of an experiment against a reference and, unless it is the open loop itself, what has improved."""
     nothing: dict[str, Any] = {f"{key}_median": None}
     if experiment != evaluation.plan.open_loop:
         nothing |= {f"{key}_improved_fraction": None, f"{key}_cells": 0, f"{key}_median_change": None}

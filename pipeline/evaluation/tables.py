@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from pipeline.evaluation import metrics
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.plan import Comparison, Series
 from pipeline.evaluation.reading import cell_centres
@@ -83,6 +84,27 @@ def score_table(evaluation: Evaluation, comparison: Comparison) -> pd.DataFrame:
     return table
 
 
+PATCHES = (
+    "bare soil",
+    "rock",
+    "permanent snow",
+    "deciduous broadleaf trees",
+    "conifers",
+    "evergreen broadleaf trees",
+    "C3 crops",
+    "C4 crops",
+    "irrigated crops",
+    "grassland",
+    "tropical grassland",
+    "wetland",
+)
+
+
+def patch_name(index: int) -> str:
+    """Name of a patch (from 0), the 12 patches of ISBA."""
+    return PATCHES[index] if index < len(PATCHES) else f"patch {index + 1}"
+
+
 _TITLES = {"rmsd": "RMSD", "r": "R"}
 
 
@@ -157,8 +179,6 @@ def station_table(evaluation: Evaluation) -> pd.DataFrame:
 
 def patch_table(evaluation: Evaluation, comparison: Comparison, patch_fraction: xr.DataArray) -> pd.DataFrame:
     """Median RMSD and R over the cells of each dominant patch, one row a patch that occurs."""
-    from pipeline.evaluation import metrics
-
     scores = evaluation.dataset(comparison.name)
     shown = [one.label for one in primary(comparison.series)]
     parts = {name: metrics.by_dominant_patch(scores[name], patch_fraction) for name in ("rmsd", "r") if name in scores}
@@ -167,7 +187,7 @@ def patch_table(evaluation: Evaluation, comparison: Comparison, patch_fraction: 
         cells = int(next(iter(parts.values()))["cells"].isel(patch=patch).max())
         if not cells:
             continue
-        row: dict[str, object] = {"patch": patch + 1, "cells": cells}
+        row: dict[str, object] = {"dominant patch": patch_name(patch), "cells": cells}
         for name, part in parts.items():
             for label in shown:
                 row[f"{label} {_TITLES[name]}"] = float(part["median"].isel(patch=patch).sel(series=label))

@@ -1,11 +1,13 @@
 """Maps of values per grid cell, good without coastlines: cells as squares in their place, stations by name."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import matplotlib as mpl
 import matplotlib.patheffects
 import numpy as np
-from matplotlib.colors import Normalize
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -13,6 +15,7 @@ from pipeline.evaluation.stations import grid_spacing
 from pipeline.report.style import DIVERGING, SEQUENTIAL, new_figure, styled
 
 FloatArray = NDArray[np.float64]
+_MAP_WIDTH = 3.35  # inches
 MOST_VECTOR_CELLS = 2000  # beyond, the squares are drawn as an image inside the figure: a page must stay small
 MOST_MARKED_CELLS = 600
 MOST_GRID_POINTS = 4_000_000  # of the rectangle around the cells; sparser cells are drawn as points
@@ -26,32 +29,37 @@ def cell_map(
     title: str,
     label: str,
     diverging: bool = False,
+    better: Literal["less", "more"] = "less",
     limits: tuple[float, float] | None = None,
     worse: NDArray[np.bool_] | None = None,
     stations: Sequence[tuple[str, float, float]] = (),
 ) -> Figure:
     """Values (cell,) at cell centres (degrees), missing ones hatched.
 
-    label: quantity and unit, for the colour bar. diverging: colours centred at zero. limits: of the colours (default:
-    the 2nd and 98th percentile, with arrows where values lie beyond). worse: cells to mark with a cross, so that the
-    sign of a change survives a grey print. stations: (code, latitude, longitude).
+    label: quantity and unit, for the colour bar. diverging: colours centred at zero, blue where it is `better` to be.
+    limits: of the colours (default: the 2nd and 98th percentile, with arrows where values lie beyond). worse: cells to
+    mark with a cross, so that the sign of a change survives a grey print. stations: (code, latitude, longitude).
     """
     with styled(axes__grid=False):
-        figure = new_figure()
-        axes = figure.subplots()
+        spacing = grid_spacing(latitude, longitude)
+        figure, axes, bar = _frame(latitude, longitude, spacing)
         low, high = limits or colour_limits(values, diverging)
         norm = Normalize(low, high)
-        spacing = grid_spacing(latitude, longitude)
-        drawn = _draw(axes, latitude, longitude, values, spacing, norm, DIVERGING if diverging else SEQUENTIAL)
+        drawn = _draw(axes, latitude, longitude, values, spacing, norm, _colours(diverging, better))
         _mark(axes, latitude, longitude, worse)
         _stations(axes, stations, spacing)
-        _frame(axes, latitude, longitude, spacing)
         axes.set_title(title)
         finite = values[np.isfinite(values)]
         below, above = bool((finite < low).any()), bool((finite > high).any())
         extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-        figure.colorbar(drawn, ax=axes, label=label, extend=extend[below, above], shrink=0.9, pad=0.02)
+        figure.colorbar(drawn, cax=bar, label=label, extend=extend[below, above])
     return figure
+
+
+def _colours(diverging: bool, better: Literal["less", "more"]) -> Colormap:
+    if not diverging:
+        return SEQUENTIAL
+    return DIVERGING if better == "less" else DIVERGING.reversed()
 
 
 def colour_limits(values: FloatArray, diverging: bool) -> tuple[float, float]:
@@ -70,13 +78,13 @@ def colour_limits(values: FloatArray, diverging: bool) -> tuple[float, float]:
 
 
 def _draw(
-    axes: mpl.axes.Axes,
+    axes: Axes,
     latitude: FloatArray,
     longitude: FloatArray,
     values: FloatArray,
     spacing: float,
     norm: Normalize,
-    colours: mpl.colors.Colormap,
+    colours: Colormap,
 ) -> mpl.cm.ScalarMappable:
     north, east = latitude.min(), longitude.min()
     rows = np.round((latitude - north) / spacing).astype(int)
@@ -97,16 +105,23 @@ def _draw(
         hatched = np.ma.masked_where(~missing, np.ones(shape))
         axes.pcolor(x, y, hatched, cmap="Greys", norm=Normalize(0.0, 8.0), hatch="////", edgecolor="#888888", lw=0)
     return axes.pcolormesh(
-        x, y, np.ma.masked_invalid(grid), norm=norm, cmap=colours, rasterized=len(values) > MOST_VECTOR_CELLS
+        x,
+        y,
+        np.ma.masked_invalid(grid),
+        norm=norm,
+        cmap=colours,
+        edgecolors="face",  # without, the page shows through between neighbours
+        linewidth=0.2,
+        rasterized=len(values) > MOST_VECTOR_CELLS,
     )
 
 
-def _mark(axes: mpl.axes.Axes, latitude: FloatArray, longitude: FloatArray, worse: NDArray[np.bool_] | None) -> None:
+def _mark(axes: Axes, latitude: FloatArray, longitude: FloatArray, worse: NDArray[np.bool_] | None) -> None:
     if worse is not None and len(worse) <= MOST_MARKED_CELLS:
         axes.plot(longitude[worse], latitude[worse], "x", color="black", markersize=3.0, markeredgewidth=0.7)
 
 
-def _stations(axes: mpl.axes.Axes, stations: Sequence[tuple[str, float, float]], spacing: float) -> None:
+def _stations(axes: Axes, stations: Sequence[tuple[str, float, float]], spacing: float) -> None:
     for code, latitude, longitude in stations:
         axes.plot(longitude, latitude, "o", color="white", markeredgecolor="black", markersize=3.5, markeredgewidth=0.8)
         text = axes.annotate(
@@ -115,12 +130,22 @@ def _stations(axes: mpl.axes.Axes, stations: Sequence[tuple[str, float, float]],
         text.set_path_effects([mpl.patheffects.withStroke(linewidth=1.6, foreground="white")])
 
 
-def _frame(axes: mpl.axes.Axes, latitude: FloatArray, longitude: FloatArray, spacing: float) -> None:
+def _frame(latitude: FloatArray, longitude: FloatArray, spacing: float) -> tuple[Figure, Axes, Axes]:
+    """A figure as high as the domain needs, with the axes of the map and of its colour bar."""
     margin = 0.75 * spacing
+    # Near a pole a degree of longitude is next to nothing, and the map would collapse.
+    stretch = 1.0 / max(float(np.cos(np.deg2rad(latitude.mean()))), 0.1)
+    across = np.ptp(longitude) + 2 * margin
+    tall = float(np.clip(_MAP_WIDTH * stretch * (np.ptp(latitude) + 2 * margin) / across, 1.4, 4.6))
+    width, height = _MAP_WIDTH + 1.45, tall + 0.85
+    figure = new_figure(width, height)
+    axes = figure.add_axes((0.62 / width, 0.5 / height, _MAP_WIDTH / width, tall / height))
+    bar = figure.add_axes(((0.72 + _MAP_WIDTH) / width, 0.5 / height, 0.13 / width, tall / height))
     axes.set_xlim(longitude.min() - margin, longitude.max() + margin)
     axes.set_ylim(latitude.min() - margin, latitude.max() + margin)
-    axes.set_aspect(1.0 / max(np.cos(np.deg2rad(float(latitude.mean()))), 0.1))  # near a pole the map would collapse
+    axes.set_aspect(stretch, anchor="W")
     axes.set_facecolor("#f4f4f4")
     axes.set_xlabel("longitude (degrees east)")
     axes.set_ylabel("latitude (degrees north)")
     axes.locator_params(nbins=5)
+    return figure, axes, bar

@@ -1,12 +1,23 @@
 """The sections of a report that compare runs with observations, stations and truth."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from pipeline.evaluation.plan import Comparison, Series
 from pipeline.evaluation.stations import Station, observations_of, run_at
-from pipeline.evaluation.tables import median, patch_table, places, primary, score_table, station_table
+from pipeline.evaluation.summary import JUDGED, judged
+from pipeline.evaluation.tables import (
+    comparison_named,
+    median,
+    patch_table,
+    places,
+    primary,
+    score_table,
+    station_table,
+)
 from pipeline.report import sentences
 from pipeline.report.document import Picture, Section, Table, picture
 from pipeline.report.maps import cell_map
@@ -21,19 +32,53 @@ REFERENCES = {
     "observations/ssm": "the observed surface soil moisture",
     "truth": "the truth",
 }
-OBSERVATION_ERROR_DB = 0.33  # of ASCAT sigma40, Corchia et al. (2023)
+# Key of the summary -> the quantity in words, its unit.
+HEADLINES = {
+    "sigma40_rmsd": ("backscatter", "dB"),
+    "lai_rmsd": ("leaf area index", "m2 m-2"),
+    "ssm_r": ("surface soil moisture", ""),
+}
+
+
+def overview(sources: Sources) -> Section:
+    """The numbers that an experiment is judged by, and one sentence for each."""
+    section = Section("overview", "At a glance")
+    rows = []
+    for key, (what, unit) in HEADLINES.items():
+        comparison = sources.judged_comparison(key)
+        if comparison is None:
+            continue
+        section.sentences += _sentences(sources, comparison, key, what)
+        for name in sources.experiments:
+            facts = sources.summary[name]
+            improved = facts.get(f"{key}_improved_fraction")
+            rows.append(
+                {
+                    "score": f"{'R' if key.endswith('_r') else 'RMSD'} of {what}" + (f" ({unit})" if unit else ""),
+                    "reference": comparison.reference_path,
+                    "experiment": name,
+                    "median": facts[f"{key}_median"],
+                    "median of the analyses": facts.get(f"{key}_analysis_median"),
+                    "cells improved": "" if improved is None else sentences.percent(improved),
+                }
+            )
+    if rows:
+        frame = pd.DataFrame(rows).astype({"median": float, "median of the analyses": float})
+        caption = "Median scores over the cells: of the 24 h forecasts before each analysis, and of the analyses"
+        section.tables.append(Table(caption, frame, "overview"))
+    return section
 
 
 def backscatter(sources: Sources) -> Section:
     """Table 3 and Figure 5."""
     section = Section("backscatter", "Backscatter")
-    return _observed(sources, section, "sigma40_rmsd", "table3_backscatter", "24 h forecast of backscatter", "5")
+    return _observed(sources, section, "sigma40_rmsd", ("sigma40_observations",), "table3_backscatter", "5")
 
 
 def leaf_area(sources: Sources) -> Section:
     """Table 4, Figures 6 and 7."""
     section = Section("leaf-area-index", "Leaf area index")
-    _observed(sources, section, "lai_rmsd", "table4_leaf_area_index", "24 h forecast of leaf area index", "6")
+    _observed(sources, section, "lai_rmsd", ("lai_observations",), "table4_leaf_area_index", "6")
     section.pictures += _series_pictures(sources, "LAI", "lai", "7")
     return section
 
@@ -41,7 +86,7 @@ def leaf_area(sources: Sources) -> Section:
 def soil_moisture(sources: Sources) -> Section:
     """Figures 8 and 9."""
     section = Section("soil-moisture", "Surface soil moisture")
-    _observed(sources, section, "ssm_r", "table_soil_moisture", "24 h forecast of surface soil moisture", "8")
+    _observed(sources, section, "ssm_r", ("swi_observations", "ssm_observations"), "table_soil_moisture", "8")
     for name in sources.evaluation.groups():
         if name.startswith("station_") and name.endswith("_soil_moisture"):
             section.pictures += _monthly_boxes(sources, sources.evaluation.dataset(name))
@@ -67,34 +112,38 @@ def truth(sources: Sources) -> Section:
                     "R": scores["r"],
                 }
             )
-    if rows:
-        caption = "Median over the cells of the scores against the truth"
-        section.tables.append(Table(caption, pd.DataFrame(rows), "truth"))
-        section.sentences.append(
-            "The truth is the nature run of the twin experiment, which no experiment has seen but through its noisy "
-            "observations."
-        )
+    if not rows:
+        return section
+    section.tables.append(Table("Medians over the cells of the scores against the truth", pd.DataFrame(rows), "truth"))
+    section.sentences.append(
+        "The truth is the nature run of the twin experiment, which no experiment has seen but through its noisy "
+        "observations."
+    )
+    for key, name in (("lai_rmsd", "LAI_truth"), ("ssm_r", "WG2_truth")):
+        _observed(sources, section, key, (name,), "", "")
     return section
 
 
-def _observed(sources: Sources, section: Section, key: str, file: str, what: str, figure: str) -> Section:
+def _observed(
+    sources: Sources, section: Section, key: str, comparisons: tuple[str, ...], file: str, figure: str
+) -> Section:
     """A judged quantity: a sentence and maps per experiment, the station table, the table of dominant patches."""
-    comparison = sources.judged_comparison(key)
+    comparison = comparison_named(sources.evaluation, *comparisons)
     if comparison is None:
         return section
-    section.sentences += _sentences(sources, comparison, key, what)
+    section.sentences += _sentences(sources, comparison, key, HEADLINES[key][0])
     reference = REFERENCES.get(comparison.reference_path, comparison.reference_path)
     table = score_table(sources.evaluation, comparison)
-    if not table.empty:
+    if file and not table.empty:
+        rmsd = f"RMSD in {comparison.unit}; " if comparison.same_unit else ""
         caption = (
-            f"Scores against {reference} at the stations' cells (RMSD in {comparison.unit}; d: experiment minus open "
-            "loop; all on the same days)"
+            f"Scores against {reference} at the stations ({rmsd}d: experiment minus open loop; all on the same days)"
         )
         section.tables.append(Table(caption, table, file))
-    fractions = sources.land("patch_fraction")
-    if fractions is not None and sources.plan.cells > 1:
-        patches = patch_table(sources.evaluation, comparison, xr.DataArray(fractions, dims=("cell", "patch")))
-        section.tables.append(Table("Medians over the cells of each dominant patch", patches, f"{file}_by_patch"))
+        fractions = sources.land("patch_fraction")
+        if fractions is not None and sources.plan.cells > 1:
+            patches = patch_table(sources.evaluation, comparison, xr.DataArray(fractions, dims=("cell", "patch")))
+            section.tables.append(Table("Medians over the cells of each dominant patch", patches, f"{file}_by_patch"))
     if sources.has_map:
         section.pictures += _maps(sources, comparison, key, reference, figure)
     return section
@@ -102,30 +151,36 @@ def _observed(sources: Sources, section: Section, key: str, file: str, what: str
 
 def _sentences(sources: Sources, comparison: Comparison, key: str, what: str) -> list[str]:
     reference = REFERENCES.get(comparison.reference_path, comparison.reference_path)
-    score = "R" if key.endswith("_r") else "RMSD"
-    unit = "1" if score == "R" else comparison.unit
+    name, less_is_better, _ = JUDGED[key]
+    score, unit = ("R", "1") if name == "r" else ("RMSD", comparison.unit)
     open_loop, others = sources.analysed(comparison)
-    level = None if open_loop is None else sources.summary[open_loop.experiment].get(f"{key}_median")
+
+    def facts(series: Series) -> dict[str, Any]:
+        return judged(sources.evaluation, series.experiment, comparison, key, name, less_is_better)
+
+    def worded(series: Series) -> str:
+        return f"24 h forecast of {what}" if series.kind == "forecast" else what
+
     if open_loop is None or not others:
-        shown = others or ([open_loop] if open_loop else [])
         return [
             sentences.alone(
                 series.experiment,
-                what=what if series.kind == "forecast" else what.removeprefix("24 h forecast of "),
+                what=worded(series),
                 reference=reference,
                 score=score,
                 unit=unit,
-                median=sources.summary[series.experiment].get(f"{key}_median"),
+                median=facts(series)[f"{key}_median"],
                 cells=sources.plan.cells,
             )
-            for series in shown
+            for series in others or ([open_loop] if open_loop else [])
         ]
+    level = facts(open_loop)[f"{key}_median"]
     return [
         sentences.against_open_loop(
             series.experiment,
-            sources.summary[series.experiment],
+            facts(series),
             key,
-            what=what if series.kind == "forecast" else what.removeprefix("24 h forecast of "),
+            what=worded(series),
             reference=reference,
             score=score,
             unit=unit,
@@ -136,51 +191,61 @@ def _sentences(sources: Sources, comparison: Comparison, key: str, what: str) ->
 
 
 def _maps(sources: Sources, comparison: Comparison, key: str, reference: str, figure: str) -> list[Picture]:
-    """The score of each experiment, and its difference from the open loop."""
-    score = "r" if key.endswith("_r") else "rmsd"
-    title = "R" if score == "r" else "RMSD"
-    unit = "1" if score == "r" else comparison.unit
-    latitude, longitude = sources.centres
+    """The score of each experiment (where it has a figure number), and its difference from the open loop."""
     open_loop, others = sources.analysed(comparison)
     pictures = []
     for series in others or ([open_loop] if open_loop else []):
-        values = sources.score(comparison, score, series)
-        pictures.append(
-            picture(
-                cell_map(
-                    latitude,
-                    longitude,
-                    values,
-                    title=f"{series.label}: {title}",
-                    label=axis_label(title, unit),
-                    stations=sources.station_marks,
-                ),
-                f"Figure {figure}a. {title} of {series.label} against {reference}. Hatched: no score.",
-                f"Map of the {title} of {series.label}, median {sentences.number(median(values))}",
-            )
-        )
-        if open_loop is None or series == open_loop:
-            continue
-        change = values - sources.score(comparison, score, open_loop)
-        worse = change > 0 if score == "rmsd" else change < 0
-        pictures.append(
-            picture(
-                cell_map(
-                    latitude,
-                    longitude,
-                    change,
-                    title=f"{series.label} minus {open_loop.label}: {title}",
-                    label=axis_label(f"difference of {title}", unit),
-                    diverging=True,
-                    worse=worse,
-                    stations=sources.station_marks,
-                ),
-                f"Figure {figure}b. {title} of {series.label} minus that of {open_loop.label}. Crosses: cells that "
-                "became worse.",
-                f"Map of the change of {title}, median {sentences.number(median(change))}",
-            )
-        )
+        if figure or not others:
+            pictures.append(_score_map(sources, comparison, key, series, f"against {reference}", figure))
+        if open_loop is not None and series != open_loop:
+            pictures.append(_change_map(sources, comparison, key, (series, open_loop), f"against {reference}", figure))
     return pictures
+
+
+def _score_map(
+    sources: Sources, comparison: Comparison, key: str, series: Series, against: str, figure: str
+) -> Picture:
+    score, title, unit = _mapped(comparison, key)
+    values = sources.score(comparison, score, series)
+    drawn = cell_map(
+        *sources.centres,
+        values,
+        title=f"{series.label}: {title}",
+        label=axis_label(title, unit),
+        stations=sources.station_marks,
+    )
+    caption = f"{_figure(figure, 'a')}{title} of {series.label} {against}. Hatched: no score."
+    return picture(drawn, caption, f"Map of the {title} of {series.label}, median {sentences.number(median(values))}")
+
+
+def _change_map(
+    sources: Sources, comparison: Comparison, key: str, pair: tuple[Series, Series], against: str, figure: str
+) -> Picture:
+    score, title, unit = _mapped(comparison, key)
+    after, before = pair
+    change = sources.score(comparison, score, after) - sources.score(comparison, score, before)
+    drawn = cell_map(
+        *sources.centres,
+        change,
+        title=f"{after.label} minus {before.label}: {title}",
+        label=axis_label(f"difference of {title}", unit),
+        diverging=True,
+        better="less" if score == "rmsd" else "more",
+        worse=change > 0 if score == "rmsd" else change < 0,
+        stations=sources.station_marks,
+    )
+    subject = f"{title} of {after.label} {against}, minus that of {before.label}"
+    caption = f"{_figure(figure, 'b')}{subject}. Blue: better; crosses: worse."
+    return picture(drawn, caption, f"Map of the change of {title}, median {sentences.number(median(change))}")
+
+
+def _mapped(comparison: Comparison, key: str) -> tuple[str, str, str]:
+    """Score, its title and unit."""
+    return ("r", "R", "1") if key.endswith("_r") else ("rmsd", "RMSD", comparison.unit)
+
+
+def _figure(number: str, letter: str) -> str:
+    return f"Figure {number}{letter}. " if number else ""
 
 
 def _series_pictures(sources: Sources, variable: str, observation: str, figure: str) -> list[Picture]:
@@ -198,7 +263,7 @@ def _series_pictures(sources: Sources, variable: str, observation: str, figure: 
                 stored = experiment.stored_name(variable, "forecast")
                 values = sources.reader.daily(f"runs/{experiment.name}", stored, sources.plan.days, place)[:, 0]
                 lines.append(Line(experiment.name, values, sources.index(experiment.name)))
-        observed = sources.reader.usable_observations(observation, sources.plan.days, place)[:, 0]
+        observed = sources.reader.usable_observations(observation, sources.plan.days, place, sources.plan.hour)[:, 0]
         long_name, unit = words(variable)
         pictures.append(
             picture(
@@ -260,7 +325,8 @@ def towers(sources: Sources) -> Section:
     if any(table["variable"].isin(["LE", "H"])):
         section.sentences.append(
             "Measured turbulent fluxes rarely close the energy balance: where LE and H are measured, part of a model's "
-            "bias against them is theirs. Days are those of the station's record, model days are UTC."
+            "bias against them is theirs. Days are those of the station's record; model days are UTC, and those of "
+            "assimilation runs the 24 h from analysis to analysis that lie mostly in that day."
         )
     return section
 

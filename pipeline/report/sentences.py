@@ -56,33 +56,38 @@ def against_open_loop(
     if improved is None or worsened is None or not cells:
         return f"The {what} of {experiment} cannot be compared with the open loop: no cell has both scores."
     unit_text = f" {unit}" if unit not in ("", "1") else ""
-    medians = f"median {score} {number(median)}{unit_text} instead of {number(open_loop)}{unit_text}"
-    if cells == 1:
-        verdict = "closer to" if improved else "further from" if worsened else "exactly as close to"
-        link = "than" if improved or worsened else "as"
-        values = f"{score} {number(median)}{unit_text} instead of {number(open_loop)}{unit_text}"
-        return f"The {what} of {experiment} is {verdict} {reference} {link} the open loop's ({values})."
+    at = "" if cells == 1 else "median "
+    values = f"{at}{score} {number(median)}{unit_text} instead of {number(open_loop)}{unit_text}"
+    better, worse, equal = _VERDICTS[score == "R"]
+    subject = f"The {what} of {experiment}"
+
+    def said(verdict: str, link: str, part: float) -> str:
+        place = "" if cells == 1 else f" in {_amount(part, cells)}"
+        return f"{subject} {verdict} {reference} {link} the open loop's{place}"
+
     if not improved and not worsened:
-        return (
-            f"The {what} of {experiment} is exactly as close to {reference} as the open loop's in all "
-            f"{count(cells, 'cell')} ({score} {number(median)}{unit_text} at the median)."
-        )
+        return f"{said(equal, 'as', 1.0)} ({at}{score} {number(median)}{unit_text})."
     if improved >= HALF:
-        amount = "all" if improved == 1.0 else "most" if improved >= MOST else "more than half"
-        return (
-            f"The {what} of {experiment} is closer to {reference} than the open loop's in {amount} cells "
-            f"({percent(improved)} of {cells}; {medians})."
-        )
+        return f"{said(better, 'than', improved)} ({values})."
     if worsened >= HALF:
-        amount = "all" if worsened == 1.0 else "most" if worsened >= MOST else "more than half"
-        return (
-            f"The {what} of {experiment} is further from {reference} than the open loop's in {amount} cells "
-            f"({percent(worsened)} of {cells}; {medians}): here the assimilation does harm."
-        )
+        return f"{said(worse, 'than', worsened)} ({values}): here the assimilation does harm."
     return (
-        f"The {what} of {experiment} is closer to {reference} than the open loop's in {percent(improved)} of the "
-        f"{cells} cells and further from it in {percent(worsened)}: no clear gain ({medians})."
+        f"{subject} {better} {reference} than the open loop's in {percent(improved)} of the {cells} cells, and the "
+        f"other way round in {percent(worsened)}: no clear gain ({values})."
     )
+
+
+# For a distance (RMSD) and for a correlation: what better, worse and equal are called.
+_VERDICTS = {
+    False: ("is closer to", "is further from", "is exactly as close to"),
+    True: ("correlates better with", "correlates worse with", "correlates exactly as well with"),
+}
+
+
+def _amount(part: float, cells: int) -> str:
+    if part == 1.0:
+        return f"all {count(cells, 'cell')}"
+    return f"{'most' if part >= MOST else 'more than half'} of the {count(cells, 'cell')}: {percent(part)}"
 
 
 def alone(

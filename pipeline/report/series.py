@@ -59,8 +59,13 @@ def time_series(
         _time_axis(axes, days)
         axes.set_ylabel(label)
         axes.set_title(title)
-        axes.legend(loc="upper left", ncols=4, bbox_to_anchor=(0.0, -0.12))
+        _legend_above(axes)
     return figure
+
+
+def _legend_above(axes: Axes) -> None:
+    """Beside the title, where it covers no data."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, borderaxespad=0.1, columnspacing=1.4)
 
 
 def mean_and_spread(days: Days, mean: FloatArray, spread: FloatArray, *, title: str, label: str) -> Figure:
@@ -122,7 +127,7 @@ def boxes_by_month(groups: Sequence[Line], *, title: str, label: str) -> Figure:
         axes.set_xlabel("month")
         axes.set_ylabel(label)
         axes.set_title(title)
-        axes.legend(loc="upper left", ncols=4, bbox_to_anchor=(0.0, -0.12))
+        _legend_above(axes)
     return figure
 
 
@@ -138,7 +143,9 @@ def boxes(
 ) -> Figure:
     """One box (minimum, quartiles, maximum) per sample. bold: the label that is set in bold. level: (value, name)."""
     with styled():
-        figure = new_figure(max(4.6, 0.42 * len(samples) + 1.6), 3.7)
+        height = 3.7 if len(samples) <= 6 else 4.1
+        figure = new_figure(max(4.6, 0.42 * len(samples) + 1.6), height)
+        figure.subplots_adjust(bottom=(height - 2.88) / height)  # room for labels that are turned
         axes = figure.subplots()
         finite = [np.asarray(sample)[np.isfinite(sample)] for sample in samples]
         _boxes(axes, finite, np.arange(1, len(samples) + 1), 0.6, 0)
@@ -174,7 +181,8 @@ def bars(values: dict[str, dict[str, float]], *, title: str, label: str) -> Figu
     """Groups of horizontal bars: name of the term -> experiment -> value."""
     experiments = list(dict.fromkeys(name for group in values.values() for name in group))
     with styled():
-        figure = new_figure(4.6, 0.9 + 0.24 * len(values) * max(len(experiments), 1.5))
+        figure = new_figure(4.8, 0.9 + 0.24 * len(values) * max(len(experiments), 1.5))
+        figure.subplots_adjust(left=1.4 / 4.8)  # room for the names of the terms
         axes = figure.subplots()
         height = 0.8 / max(len(experiments), 1)
         for place, experiment in enumerate(experiments):

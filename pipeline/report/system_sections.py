@@ -5,7 +5,7 @@ import pandas as pd
 import xarray as xr
 
 from pipeline.evaluation.architectures import stored_architectures
-from pipeline.evaluation.tables import median
+from pipeline.evaluation.tables import median, patch_name
 from pipeline.report import sentences
 from pipeline.report.document import Picture, Section, Table, picture
 from pipeline.report.maps import cell_map
@@ -15,20 +15,6 @@ from pipeline.report.sources import Sources, axis_label, words
 
 OBSERVATION_ERROR_DB = 0.33  # of ASCAT sigma40, Corchia et al. (2023)
 LEAST_PATCH_SHARE = 0.02  # of the domain: patches below are not mapped
-PATCHES = (
-    "bare soil",
-    "rock",
-    "permanent snow",
-    "deciduous broadleaf trees",
-    "conifers",
-    "evergreen broadleaf trees",
-    "C3 crops",
-    "C4 crops",
-    "irrigated crops",
-    "grassland",
-    "tropical grassland",
-    "wetland",
-)
 
 
 def domain(sources: Sources) -> Section:
@@ -70,11 +56,6 @@ def domain(sources: Sources) -> Section:
             )
             section.pictures.append(picture(figure, f"Part of the cell covered by {name}.", f"Map of {name}"))
     return section
-
-
-def patch_name(index: int) -> str:
-    """Name of a patch (from 0) of the 12 patches of ISBA."""
-    return PATCHES[index] if index < len(PATCHES) else f"patch {index + 1}"
 
 
 def operator(sources: Sources) -> Section:

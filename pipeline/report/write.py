@@ -97,6 +97,7 @@ def make_document(evaluation: Evaluation) -> Document:
     """All sections that have something to show."""
     sources = Sources(evaluation)
     makers = (
+        sections.overview,
         system_sections.domain,
         sections.backscatter,
         sections.leaf_area,
