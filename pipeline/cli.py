@@ -18,6 +18,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from pipeline.config import ExperimentConfig
+    from pipeline.engine import RunResult
 
 app = typer.Typer(
     name="ldas",
@@ -132,13 +133,19 @@ def run(
     with ProgressDisplay() as display:
         result = run_experiment(config, display, message=display.message)
     _write_json(json_file, {name: vars(outcome) for name, outcome in result.outcomes.items()})
+    _finish(result, experiment)
+
+
+def _finish(result: "RunResult", experiment: Path) -> None:
+    """Exit status 3, and where to look, when something was set aside."""
+    for name, outcome in result.outcomes.items():
+        if not outcome.complete:
+            _stderr().print(
+                f"{name}: {len(outcome.failures)} blocks and {outcome.cells_set_aside} cells were set aside; "
+                f"`ldas status {experiment}` tells why",
+                soft_wrap=True,
+            )
     if not result.complete:
-        for name, outcome in result.outcomes.items():
-            if not outcome.complete:
-                _stderr().print(
-                    f"{name}: {len(outcome.failures)} blocks and {outcome.cells_set_aside} cells were set aside; "
-                    f"`ldas status {experiment}` tells why"
-                )
         raise typer.Exit(INCOMPLETE)
 
 
@@ -184,12 +191,13 @@ def demo(
     json_file: JsonFile = None,
 ) -> None:
     """A synthetic example from spin-up to report, in a few minutes and without any data."""
-    from pipeline.demo import run_demo
+    from pipeline.demo import EXPERIMENT, run_demo
     from pipeline.progress import ProgressDisplay
 
     with ProgressDisplay() as display:
-        figures = run_demo(out, display, message=display.message)
-    _write_json(json_file, figures)
+        result = run_demo(out, display, message=display.message)
+    _write_json(json_file, {name: vars(outcome) for name, outcome in result.outcomes.items()})
+    _finish(result, out / EXPERIMENT)
 
 
 @app.command()
@@ -288,11 +296,24 @@ def train(
 
 
 @app.command()
-def twin(experiment: Experiment) -> None:
-    """Make a twin: synthetic truth and observations, or observations from an existing run."""
+def twin(
+    experiment: Experiment,
+    url: Annotated[str | None, typer.Option(help="Another store than the experiment's")] = None,
+    from_run: Annotated[str | None, typer.Option(help="Make observations of this run instead of a nature run")] = None,
+    from_url: Annotated[str | None, typer.Option(help="Store of that run, where it is another one")] = None,
+) -> None:
+    """Make a twin without running the experiment: synthetic truth and observations, or those of an existing run."""
+    from pipeline.progress import ProgressDisplay
     from pipeline.twin import make_twin
+    from pipeline.twin.config import TwinConfig
 
-    make_twin(experiment)
+    config = _load(experiment)
+    settings = config.twin or TwinConfig()
+    with ProgressDisplay() as display:
+        result = make_twin(
+            config, settings, display, url=url, from_run=from_run, from_url=from_url, message=display.message
+        )
+    _finish(result, experiment)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
 from pipeline import registry
 from pipeline.assimilation_config import MODEL_VARIABLE, AssimilationConfig, Name, OperatorConfig
 from pipeline.location import Location
+from pipeline.twin.config import TwinConfig
 from pipeline.yaml_file import StrictModel, load_model
 
 
@@ -221,6 +222,7 @@ class ExperimentConfig(StrictModel):
     ingest: tuple[IngestStep, ...] = ()
     period: PeriodConfig
     model: ModelConfig = ModelConfig()
+    twin: TwinConfig | None = Field(None, description="Synthetic land, forcing, truth and observations, made first")
     spin_up: SpinUpConfig | None = None
     output: OutputConfig = OutputConfig()
     open_loop: OpenLoopConfig = OpenLoopConfig()
@@ -235,6 +237,8 @@ class ExperimentConfig(StrictModel):
         if outside:
             raise ValueError(f"open_loop.restart_on {outside[0]} is outside the period")
         self._check_assimilation()
+        if self.twin is not None and not self.synthetic:
+            raise ValueError("an experiment with a twin is synthetic: say `synthetic: true`")
         in_one_process = self.execution.cluster.kind == "local" and not self.execution.cluster.processes
         if not self.location.shared_between_processes and not in_one_process:
             raise ValueError(
@@ -276,6 +280,9 @@ def load_experiment(path: Path) -> ExperimentConfig:
     url = config.store.url
     if "://" not in url and not Path(url).expanduser().is_absolute():
         config = config.model_copy(update={"store": config.store.model_copy(update={"url": str(folder / url)})})
+    if config.twin is not None and config.twin.nature is not None:
+        twin = config.twin.model_copy(update={"nature": folder / config.twin.nature})
+        config = config.model_copy(update={"twin": twin})
     steps = tuple(step.model_copy(update={"config": folder / step.config}) for step in config.ingest)
     return config.model_copy(update={"ingest": steps})
 

@@ -64,7 +64,7 @@ def run_experiment(
             result.outcomes[stage.name] = outcome
             if outcome.failures:
                 return result
-        if config.report:
+        if config.report and stages is build_stages:
             from pipeline.report import write_report
 
             result.report = write_report(config.location, client=client).page

@@ -11,10 +11,13 @@ from pipeline.stages.spin_up import NAME as SPIN_UP
 from pipeline.stages.spin_up import SpinUp
 from pipeline.stages.train import Train
 from pipeline.store import open_store, read_region
+from pipeline.twin.stages import error_stage, twin_stages
 
 
 def build_stages(config: ExperimentConfig) -> Iterator[Stage]:
     """The stages that the configuration asks for. Each is built when the one before it is done."""
+    if config.twin is not None:
+        yield from twin_stages(config, config.twin)
     root = open_store(config.location)
     cells = number_of_cells(root)
     columns_per_cell = int((read_region(root, "land", "patch_fraction") > 0).sum(axis=1).max())
@@ -26,3 +29,6 @@ def build_stages(config: ExperimentConfig) -> Iterator[Stage]:
         yield Train(f"train-{operator.name}", config.location, cells, cells, config, operator)
     for run in config.assimilation:
         yield Assimilate(run.name, config.location, cells, size, config, columns_per_cell, run)
+    if config.twin is not None and config.twin.from_run is None:
+        for name in (config.open_loop.name, *(run.name for run in config.assimilation)):
+            yield error_stage(config, config.twin, name)

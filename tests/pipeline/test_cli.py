@@ -11,9 +11,9 @@ import pytest
 
 import pipeline.cli
 from pipeline.config import load_experiment
-from pipeline.demo import make_synthetic_store
 from pipeline.errors import PipelineError
 from pipeline.location import Location
+from tests.pipeline.small_store import make_synthetic_store
 from tests.support import REPOSITORY
 
 EXPERIMENT = """\

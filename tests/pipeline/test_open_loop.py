@@ -23,7 +23,6 @@ from landmodel import State
 from pipeline import ledger
 from pipeline.cluster import connected
 from pipeline.config import ClusterConfig, ExperimentConfig
-from pipeline.demo import FIRST_DAY, make_synthetic_store
 from pipeline.engine import check_experiment, experiment_status, run_experiment
 from pipeline.errors import ConfigurationError, StoreError
 from pipeline.execution import run_stage
@@ -34,6 +33,7 @@ from pipeline.stages.base import prepare
 from pipeline.stages.build import build_stages
 from pipeline.stages.land import LandStage
 from pipeline.store import array_hashes, open_store, read_region
+from tests.pipeline.small_store import FIRST_DAY, make_synthetic_store
 from tests.pipeline.toy import Silence
 
 CELLS = 4
