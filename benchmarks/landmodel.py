@@ -16,8 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-# run as a script, this file would hide the package of its name: its folder comes first in the path
+# A script's folder comes first in the path, and there this file hides the package of its name: from itself, and from
+# the other benchmarks, which import this file in its place.
 sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+if __name__ == "landmodel":
+    del sys.modules[__name__]
 
 import landmodel  # noqa: E402
 from landmodel.vegetation_table import VEGETATION_OF_PATCH  # noqa: E402
