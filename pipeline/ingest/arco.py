@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from pipeline.ingest import era5, files
+from pipeline.ingest import era5, files, forcing_fields
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
 from pipeline.location import Location
@@ -53,7 +53,7 @@ def read(cells: Cells, config: ArcoConfig) -> xr.Dataset:
     _check_span(dataset, config, config.url)
     start, end = np.datetime64(config.period.start, "ns"), np.datetime64(config.period.end, "ns")
     part = dataset.sel(time=slice(start, end + np.timedelta64(1, "h")))
-    block = era5.block_hours(config.memory_mb, len(cells))
+    block = forcing_fields.block_records(len(cells), config.memory_mb)
     prepared = era5.standard_layout(part, cells, block, where)
     prepared = prepared.assign_coords(time=files.utc_times(prepared, "time", where))
     fields = era5.fields_of(prepared, NAMES, where)

@@ -17,7 +17,7 @@ from pipeline.ingest.config import CellsConfig, FilesConfig, Period
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
 from pipeline.ingest.observations import Daily, Overpasses, combined, daily_means, day_axis, observation_dataset
-from pipeline.ingest.swi import soil_water_index
+from pipeline.ingest.swi import soil_water_index, soil_water_index_error
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -323,8 +323,9 @@ def soil_water_index_series(passes: Overpasses, characteristic_days: float) -> O
     """The soil water index at every usable observation of each place; the others are left out."""
     good = passes.only(passes.quality == Quality.USED)
     good = good.only(np.lexsort((good.time, good.place)))
-    value = np.empty_like(good.value)
+    value, error = np.empty_like(good.value), np.empty_like(good.value)
     borders = np.flatnonzero(np.diff(good.place)) + 1
     for part in np.split(np.arange(len(good.place)), borders):
         value[part] = soil_water_index(good.time[part], good.value[part], characteristic_days)
-    return Overpasses(good.place, good.time, value, good.uncertainty, good.quality)
+        error[part] = soil_water_index_error(good.time[part], good.uncertainty[part], characteristic_days)
+    return Overpasses(good.place, good.time, value, error, good.quality)

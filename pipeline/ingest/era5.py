@@ -74,7 +74,7 @@ def read(paths: list[Path], cells: Cells, config: GriddedForcingConfig, accumula
 
     :raises IngestError: naming file, variable and hour of what cannot be used
     """
-    fields = read_fields(paths, cells, accumulation, block_hours(config.memory_mb, len(cells)))
+    fields = read_fields(paths, cells, accumulation, forcing_fields.block_records(len(cells), config.memory_mb))
     where = "ERA5" if len(paths) > 1 else paths[0]
     return at_cells(fields, cells, config, where)
 
@@ -92,12 +92,6 @@ def at_cells(fields: Fields, cells: Cells, config: GriddedForcingConfig, where: 
         radiation=config.radiation,
         where=where,
     )
-
-
-def block_hours(memory_mb: int, cells: int) -> int:
-    """Hours of a block in time, so that all fields of a block near the cells stay within a quarter of the memory."""
-    bytes_per_hour = 8 * (len(NAMES) * 4 + 9) * max(cells, 1)
-    return int(np.clip(memory_mb * 1e6 / 4 / bytes_per_hour, 1, 24 * 366))
 
 
 def read_fields(
@@ -149,7 +143,10 @@ def fields_of(
 def open_file(path: Path, cells: Cells | None = None, block: int = 744) -> list[xr.Dataset]:
     """The datasets of one NetCDF or GRIB file, lazy, with the dimensions time, latitude, longitude."""
     if is_grib(path):
-        return [_valid_times(standard_layout(part, cells, 1, path)) for part in _open_grib(path)]
+        return [
+            _valid_times(standard_layout(part, cells, max(1, block // part.sizes.get("step", 1)), path))
+            for part in _open_grib(path)
+        ]
     dataset = standard_layout(files.open_netcdf(path), cells, block, path)
     return [dataset.assign_coords(time=files.utc_times(dataset, "time", path))]
 

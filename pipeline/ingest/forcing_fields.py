@@ -68,6 +68,12 @@ def co2_mole_fraction(times: Times) -> Array:
     return np.interp(years, known_years + 0.5, ppm)
 
 
+def block_records(cells: int, memory_mb: int) -> int:
+    """Hours of a block in time: its fields near the cells, and what is made of them, take a quarter of the memory."""
+    values = 4 * len(QUANTITIES) + 9  # up to four points of each field around a cell, and the nine variables
+    return int(np.clip(memory_mb * 1e6 / 4 / (8 * values * max(cells, 1)), 24, 8784))
+
+
 def hourly_axis(fields: Mapping[str, xr.DataArray], period: Period, where: object) -> Times:
     """The hours of the period, or else from the first to the last hour that any field has."""
     first = min(field["time"].to_numpy()[0] for field in fields.values())

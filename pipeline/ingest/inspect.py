@@ -1,6 +1,7 @@
 """`ldas ingest inspect FILE`: what a product file holds, or why it is not one."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +14,8 @@ from pipeline.errors import PipelineError
 from pipeline.ingest import alma, arco, ascat_swath, covers, daily, era5, files, ismn, surfex
 from pipeline.ingest.errors import IngestError
 from pipeline.location import Location
+
+_SCHEME = re.compile(r"^([a-z0-9]{2,}):/+")
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Report:
 
 def inspect_file(path: Path) -> Report:
     """What a file, or a Zarr archive (folder or URL), holds; a file that is wrong has its `problem` in the report."""
-    text = str(path)
+    text = _SCHEME.sub(r"\1://", str(path))  # a Path makes one slash of the two of a URL
     if "://" in text:
         return _guarded(text, "Zarr", lambda: _zarr(text))
     path = Path(path)

@@ -60,7 +60,7 @@ def rechunk(
     :returns: name -> folder of the rechunked array
     :raises IngestError: chunks that cannot be made within the memory
     """
-    import cubed
+    import cubed  # type: ignore[import-untyped]
 
     settings: dict[str, Any] = {
         "work_dir": str(folder / "cubed"),

@@ -90,6 +90,9 @@ def tower_fluxes(table: xr.Dataset, config: TowerConfig) -> xr.Dataset:
     for name in names:
         unit = registry.variable(name.removesuffix("_CORR")).unit
         dataset[name] = (("station", "time"), table[name].to_numpy()[None, :], {"units": unit})
+        if f"{name}_quality" in table:  # the part of the day that was measured or well gap-filled
+            part = table[f"{name}_quality"].to_numpy()[None, :]
+            dataset[f"{name}_quality"] = (("station", "time"), part, {"units": "1"})
     return dataset
 
 

@@ -1,7 +1,9 @@
 """Writing ingested datasets to the store: checked in full before the first byte; whole or appended, never mixed."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import zarr
 
 from pipeline import groups, registry
 from pipeline.errors import PipelineError, RegistryError
-from pipeline.ingest import files, gaps, rechunk
+from pipeline.ingest import files, forcing_fields, gaps, rechunk
 from pipeline.ingest.config import ForcingConfig, IngestConfig
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.files import Times
@@ -26,6 +28,7 @@ FORCING_CHUNKS = {"time": 8784, "cell": 16}
 FORCING_SHARDS = {"time": 8784, "cell": 64}
 OBSERVATION_CHUNKS = {"time": 366, "cell": 64}
 SAME_PLACE_DEGREES = 1e-4
+READERS = ("netcdf4", "h5netcdf", "pandas", "cfgrib", "eccodes", "ismn", "ascat", "cubed")
 SMALL_FRACTION = 0.25  # of the memory: data that are larger go through the scratch folder
 
 
@@ -54,7 +57,13 @@ class Origin:
         if "time" in dataset.coords and dataset.sizes.get("time", 0):
             times = dataset["time"].to_numpy()
             span = {"first": files.instant(times.min()), "last": files.instant(times.max())}
-        return {"source": self.source, "command": self.command, "inputs": dict(self.inputs), **span}
+        return {
+            "source": self.source,
+            "command": self.command,
+            "inputs": dict(self.inputs),
+            "readers": _reader_versions(),
+            **span,
+        }
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,17 @@ def write(dataset: xr.Dataset, group: str, location: Location, config: IngestCon
     )
 
 
+def _reader_versions() -> dict[str, str]:
+    """Versions of the libraries that decode product files; those that are not installed are left out."""
+    found = {}
+    for name in READERS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
 def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else []
 
@@ -179,7 +199,7 @@ def write_forcing(
         in_memory = total <= config.memory_mb * 1e6 * SMALL_FRACTION
         if not in_memory:
             rechunk.check_space(folder, 3 * total)
-        block = block_records(shape[1], config.memory_mb)
+        block = forcing_fields.block_records(shape[1], config.memory_mb)
         arrays: dict[str, Any] = {
             name: np.full(shape, np.nan, dtype=np.float32)
             if in_memory
@@ -187,7 +207,7 @@ def write_forcing(
             for name in names
         }
         found = [MissingValues(name, shape[1]) for name in names]
-        for start, stop in _blocks(shape[0], block):
+        for start, stop in _blocks(dataset, block):
             part = _computed(dataset.isel(time=slice(start, stop)), origin.source)
             for name, missing in zip(names, found, strict=True):
                 values = _in_range(name, part[name], cells, config, origin.source)
@@ -221,14 +241,19 @@ def write_forcing(
         return write(final, group, location, config, origin)
 
 
-def block_records(cells: int, memory_mb: int) -> int:
-    """Records of a block in time whose forcing and intermediate values stay within a quarter of the memory."""
-    return int(np.clip(memory_mb * 1e6 / 4 / (8 * 30 * max(cells, 1)), 24, 8784))
-
-
-def _blocks(records: int, block: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, records, block):
-        yield start, min(start + block, records)
+def _blocks(dataset: xr.Dataset, block: int) -> Iterator[tuple[int, int]]:
+    """Blocks in time of about `block` records that end where the dataset's own chunks end: each is read once."""
+    chunks = next(iter(dataset.data_vars.values())).chunks
+    sizes = chunks[0] if chunks is not None else ()
+    records = dataset.sizes["time"]
+    ends = np.cumsum(sizes).tolist() if sizes and max(sizes) <= 2 * block else list(range(block, records, block))
+    start = 0
+    for end, following in itertools.pairwise([*ends, records + block]):
+        if following - start > block and end > start:
+            yield start, min(end, records)
+            start = end
+    if start < records:
+        yield start, records
 
 
 def _computed(part: xr.Dataset, source: str) -> xr.Dataset:

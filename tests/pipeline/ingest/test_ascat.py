@@ -17,7 +17,7 @@ from pipeline.ingest.config import CellsConfig, Period
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
 from pipeline.ingest.observations import Overpasses, daily_means, day_axis
-from pipeline.ingest.swi import soil_water_index
+from pipeline.ingest.swi import soil_water_index, soil_water_index_error
 from pipeline.store import open_dataset
 from tests.pipeline.ingest import samples
 from tests.support import shared
@@ -92,6 +92,9 @@ def test_the_recursive_filter_is_the_weighted_mean_of_the_past(gaps, days, seed)
         for i in range(len(gaps))
     ]
     np.testing.assert_allclose(soil_water_index(time, values, days), direct, rtol=1e-9)
+    weights = np.exp(-(age[-1] - age) / days)
+    error = np.sqrt(np.sum((weights * values) ** 2)) / weights.sum()
+    assert soil_water_index_error(time, values, days)[-1] == pytest.approx(error, rel=1e-9)
 
 
 def test_a_day_of_flagged_observations_keeps_their_mean_and_code():

@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 from assim.quality import Quality
+from pipeline.errors import StoreError
 from pipeline.ingest import cgls, grid, modis, run_ingest
 from pipeline.ingest.config import CellsConfig, Period, Region
 from pipeline.ingest.errors import IngestError
@@ -78,6 +79,15 @@ def test_several_dates_bilinear_and_a_store(tmp_path):
     result = open_dataset(tmp_path / "store.zarr", "observations/swi").load()
     np.testing.assert_array_equal(result["time"], np.array(["2015-06-01T12", "2015-06-02T12"], dtype="datetime64[ns]"))
     np.testing.assert_allclose(result["value"], 103.5 * 0.005, rtol=1e-6)  # between row 3 (103) and row 4 (104)
+    text = settings.read_text()
+    settings.write_text(
+        text.replace("end:", "start:").replace("2015-06-02T23:00", "2015-06-03T00:00") + "append: true\n"
+    )
+    (again,) = run_ingest("cgls", settings)
+    assert again.appended
+    assert open_dataset(tmp_path / "store.zarr", "observations/swi").sizes["time"] == 3
+    with pytest.raises(StoreError, match="only later data can be appended"):
+        run_ingest("cgls", settings)
 
 
 @pytest.mark.parametrize(

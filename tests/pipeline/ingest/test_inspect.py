@@ -117,6 +117,9 @@ def test_files_that_are_no_products_say_why(tmp_path, content, problem):
 
 def test_absent_files_gaps_and_foreign_variables(tmp_path):
     assert inspect_file(tmp_path / "absent").problem == "there is no such file"
+    silent = inspect_file(Path("http://127.0.0.1:9/archive.zarr"))
+    assert silent.path == "http://127.0.0.1:9/archive.zarr"
+    assert "cannot be opened" in (silent.problem or "")
     path = tmp_path / "gap.nc"
     samples.era5_dataset().drop_isel(time=[5]).to_netcdf(path)
     assert "2015-03-01T04:00 UTC is followed by 2015-03-01T06:00 UTC" in (inspect_file(path).problem or "")

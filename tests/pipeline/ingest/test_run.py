@@ -1,5 +1,6 @@
 """From configuration to store: written, appended, refused; large data out of core; nothing half-written left behind."""
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import xarray as xr
 
 from pipeline import registry
 from pipeline.errors import ConfigurationError, StoreError
-from pipeline.ingest import era5, rechunk, run_ingest, source_names, write
+from pipeline.ingest import era5, forcing_fields, rechunk, run_ingest, source_names, write
 from pipeline.ingest.config import CellsConfig, GapPolicy, Period
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
@@ -46,6 +47,7 @@ def test_era5_into_a_store_with_provenance(tmp_path):
     record = forcing.attrs["ingests"][0]
     assert record["command"] == "ldas ingest era5 --config era5.yaml"
     assert record["inputs"]["era5.nc"].startswith("sha256:")
+    assert record["readers"]["netcdf4"]
     assert (record["first"], record["last"]) == ("2015-03-01T00:00 UTC", "2015-03-02T05:00 UTC")
     assert forcing.attrs["provenance"]["configuration"]["interpolation"] == "bilinear"
 
@@ -119,7 +121,7 @@ def test_out_of_core_gives_the_same_bytes_as_in_memory(tmp_path, monkeypatch):
     used = []
     original = rechunk.rechunk
     monkeypatch.setattr(rechunk, "rechunk", lambda *args: used.append(args) or original(*args))
-    monkeypatch.setattr(write, "block_records", lambda cells, memory: 24)
+    monkeypatch.setattr(forcing_fields, "block_records", lambda cells, memory: 24)
     monkeypatch.setattr(write, "SMALL_FRACTION", 0.0)
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -129,6 +131,21 @@ def test_out_of_core_gives_the_same_bytes_as_in_memory(tmp_path, monkeypatch):
     assert array_hashes(small, "forcing") == array_hashes(large, "forcing")
     assert not np.isnan(open_dataset(large, "forcing")["Tair"].to_numpy()).any()
     assert not any(scratch.iterdir())
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 24, 50, 130, None])
+@pytest.mark.parametrize("block", [1, 24, 60, 1000])
+def test_blocks_cover_all_records_once(chunk, block):
+    dataset, _ = lazy_forcing(cells=1)
+    part = dataset[["Tair"]] if chunk is None else dataset[["Tair"]].chunk({"time": chunk})
+    blocks = list(write._blocks(part, block))
+    assert blocks[0][0] == 0
+    assert blocks[-1][1] == 130
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(blocks))
+    assert all(stop > start for start, stop in blocks)
+    if chunk is not None and chunk <= block:
+        assert max(stop - start for start, stop in blocks) <= block
+        assert all(stop % chunk == 0 or stop == 130 for _, stop in blocks)
 
 
 def test_bad_values_are_named_and_nothing_is_written(tmp_path):
