@@ -161,9 +161,10 @@ class Isba:
         def part(columns: slice) -> None:
             parameters = self.parameters.take(columns)
             rows = State(*(values[columns] for values in state)).to_rows()
+            cells = np.array(parameters.cell, dtype=np.int64)  # C-contiguous and writable, whatever was given
             run_blocks(
                 _order(parameters, members), columns.start * members, members, rows, parameters.to_rows(),
-                parameters.cell, records, per_record, sun, day_starts, option, *_workspace(schedule),
+                cells, records, per_record, sun, day_starts, option, *_workspace(schedule),
                 *schedule.times(), results,
             )  # fmt: skip
             if not allow_nonfinite:
@@ -295,7 +296,8 @@ def _stack_forcing(forcing: Forcing, cells: int) -> Array:
             raise LandModelError(f"forcing: expected {name} of shape (record, cell) = {first}, got {shape}")
     if first[0] < 2 or first[1] < cells:
         raise LandModelError(f"forcing: expected at least 2 records of at least {cells} cells, got {first}")
-    stacked = np.stack([np.asarray(values, dtype=np.float64) for values in forcing], axis=-1)
+    # stack() keeps the order of its parts, and the kernel would be compiled anew for another order
+    stacked = np.ascontiguousarray(np.stack([np.asarray(values, dtype=np.float64) for values in forcing], axis=-1))
     if not np.isfinite(stacked).all():
         record, cell, variable = (int(i) for i in np.argwhere(~np.isfinite(stacked))[0])
         raise LandModelError(
