@@ -31,7 +31,7 @@ MASKED = tuple(
         Quality.MASKED_PRODUCT_FLAG,
     )
 )
-GROUPED_SCORES = ("n", "bias", "rmsd", "r")
+GROUPED_SCORES = ("n", "rmsd", "r")
 INNOVATION_STATISTICS = ("number", "mean", "standard_deviation", "lag_one_correlation")
 
 

@@ -13,6 +13,7 @@ from pipeline.evaluation.tables import baseline, comparison_named, median, prima
 from pipeline.provenance import code_version
 from pipeline.store import open_store
 
+STORED_PRECISION = 1e-5
 # What an experiment is judged by: key -> (score, whether less is better, references in order of preference). Truth is
 # the first where there is one (a twin experiment), except for backscatter, which is judged as the satellite sees it.
 JUDGED = {
@@ -70,21 +71,23 @@ def judged(
         found[f"{what}_median"] = median(values)
         reference = baseline(evaluation, primary(comparison.series))
         if reference is not None and reference.experiment != experiment:
-            change = values - scores[score].sel(series=reference.label).values
-            found |= improvement(change, what, less_is_better)
+            before = scores[score].sel(series=reference.label).values
+            found |= improvement(before, values, what, less_is_better)
     return found
 
 
-def improvement(change: np.ndarray, what: str, less_is_better: bool) -> dict[str, Any]:
-    """Part of the cells that got better, how many there are, median change (experiment minus open loop)."""
-    known = change[np.isfinite(change)]
-    better = known < 0 if less_is_better else known > 0
-    worse = known > 0 if less_is_better else known < 0
+def improvement(before: np.ndarray, after: np.ndarray, what: str, less_is_better: bool) -> dict[str, Any]:
+    """Part of the cells that got better and worse, how many there are, median change, from scores (cell,)."""
+    there = np.isfinite(before) & np.isfinite(after)
+    change = np.asarray(after - before, dtype=np.float64)[there]
+    gain = -change if less_is_better else change
+    # Runs are stored in single precision: a smaller change is the rounding of what the scores were made from.
+    least = STORED_PRECISION * np.abs(before[there])
     return {
-        f"{what}_improved_fraction": float(better.mean()) if known.size else None,
-        f"{what}_worsened_fraction": float(worse.mean()) if known.size else None,
-        f"{what}_cells": int(known.size),
-        f"{what}_median_change": median(known),
+        f"{what}_improved_fraction": float((gain > least).mean()) if change.size else None,
+        f"{what}_worsened_fraction": float((gain < -least).mean()) if change.size else None,
+        f"{what}_cells": int(change.size),
+        f"{what}_median_change": median(change),
     }
 
 

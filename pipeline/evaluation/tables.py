@@ -88,7 +88,7 @@ PATCHES = (
     "bare soil",
     "rock",
     "permanent snow",
-    "deciduous broadleaf trees",
+    "broadleaf trees",
     "conifers",
     "evergreen broadleaf trees",
     "C3 crops",

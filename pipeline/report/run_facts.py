@@ -68,8 +68,8 @@ def volume_table(location: Location) -> pd.DataFrame:
             {
                 "group": name,
                 "arrays": len(arrays),
-                "in memory (MB)": sum(array.nbytes for array in arrays) / 1e6,
-                "stored (MB)": stored / 1e6,
+                "in memory (MB)": round(sum(array.nbytes for array in arrays) / 1e6, 3),
+                "stored (MB)": round(stored / 1e6, 3),
             }
         )
     return pd.DataFrame(rows)

@@ -1,5 +1,6 @@
 """The sections of a report that compare runs with observations, stations and truth."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ from pipeline.report import sentences
 from pipeline.report.document import Picture, Section, Table, picture
 from pipeline.report.maps import cell_map
 from pipeline.report.series import Line, boxes_by_month, monthly_means, time_series
-from pipeline.report.sources import Sources, axis_label, monthly_cycle, shown_flux, words
+from pipeline.report.sources import Sources, axis_label, monthly_cycle, running_mean, shown_flux, words
 
+LONGEST_DAILY = 1500  # days of fluxes that can still be told apart in a figure; longer series are smoothed
+SMOOTHED_DAYS = 30
 MOST_SERIES = 4  # stations whose series are drawn: those with most observations
 REFERENCES = {
     "observations/sigma40": "the observed backscatter",
@@ -369,10 +372,14 @@ def _tower_pictures(sources: Sources, scores: xr.Dataset, variable: str) -> list
     title, label = f"{variable} at {code}", axis_label(variable.replace("_", " "), unit)
     there = np.isfinite(observed)
     cycles = [Line(one.label, monthly_cycle(days, np.where(there, one.values, np.nan)), one.index) for one in lines]
+    long = len(days) > LONGEST_DAILY
+    shown = [replace(one, values=running_mean(one.values, SMOOTHED_DAYS)) for one in lines] if long else lines
+    points = running_mean(observed, SMOOTHED_DAYS) if long else observed
+    means = f"means over {SMOOTHED_DAYS} days" if long else "daily"
     return [
         picture(
-            time_series(days, lines, observed, title=title, label=label, observed_label="measured"),
-            f"{variable} at {code}, daily.",
+            time_series(days, shown, points, title=title, label=label, observed_label="measured"),
+            f"{variable} at {code}, {means}.",
             f"Time series of {variable} at {code}",
             wide=True,
         ),

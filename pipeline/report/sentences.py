@@ -31,6 +31,11 @@ def percent(fraction: float) -> str:
     return f"{value} %"
 
 
+def named(experiment: str) -> str:
+    """An experiment's name, set apart from the words around it."""
+    return f"“{experiment}”"
+
+
 def count(amount: int, what: str) -> str:
     """`1 cell`, `247 cells`."""
     return f"{amount:,} {what}{'' if amount == 1 else 's'}".replace(",", " ")
@@ -54,12 +59,12 @@ def against_open_loop(
     improved, worsened = facts.get(f"{key}_improved_fraction"), facts.get(f"{key}_worsened_fraction")
     cells, median = int(facts.get(f"{key}_cells") or 0), facts.get(f"{key}_median")
     if improved is None or worsened is None or not cells:
-        return f"The {what} of {experiment} cannot be compared with the open loop: no cell has both scores."
+        return f"The {what} of {named(experiment)} cannot be compared with the open loop: no cell has both scores."
     unit_text = f" {unit}" if unit not in ("", "1") else ""
     at = "" if cells == 1 else "median "
     values = f"{at}{score} {number(median)}{unit_text} instead of {number(open_loop)}{unit_text}"
     better, worse, equal = _VERDICTS[score == "R"]
-    subject = f"The {what} of {experiment}"
+    subject = f"The {what} of {named(experiment)}"
 
     def said(verdict: str, link: str, part: float) -> str:
         place = "" if cells == 1 else f" in {_amount(part, cells)}"
@@ -96,16 +101,16 @@ def alone(
     """The level of a single run."""
     unit_text = f" {unit}" if unit not in ("", "1") else ""
     if median is None or not np.isfinite(median):
-        return f"The {what} of {experiment} has no common day with {reference}."
+        return f"The {what} of {named(experiment)} has no common day with {reference}."
     place = "" if cells == 1 else f" at the median of {count(cells, 'cell')}"
-    return f"The {what} of {experiment} differs from {reference} by {score} {number(median)}{unit_text}{place}."
+    return f"The {what} of {named(experiment)} differs from {reference} by {score} {number(median)}{unit_text}{place}."
 
 
 def innovations(experiment: str, observation: str, unit: str, mean: float, deviation: float) -> str:
     """Whether the forecast is biased against the observations."""
     unit_text = f" {unit}" if unit not in ("", "1") else ""
     if not np.isfinite(mean) or not np.isfinite(deviation):
-        return f"{experiment} has no innovation of {observation}."
+        return f"{named(experiment)} has no innovation of {observation}."
     size = abs(mean) / deviation if deviation > 0.0 else np.inf
     if mean == 0.0 or size < 0.1:
         verdict = "the forecast has next to no bias against the observations"
@@ -114,7 +119,7 @@ def innovations(experiment: str, observation: str, unit: str, mean: float, devia
         strong = "clearly " if size > 0.5 else "slightly "
         verdict = f"the forecast lies {strong}{side} the observations"
     return (
-        f"Innovations of {observation} in {experiment}: mean {number(mean)}{unit_text}, standard deviation "
+        f"Innovations of {observation} in {named(experiment)}: mean {number(mean)}{unit_text}, standard deviation "
         f"{number(deviation)}{unit_text}; {verdict}."
     )
 
@@ -124,9 +129,9 @@ def quality(experiment: str, observation: str, counts: Mapping[str, int]) -> str
     present = {code: value for code, value in counts.items() if code != "missing"}
     total = sum(present.values())
     if not total:
-        return f"{experiment} met no observation of {observation}."
+        return f"{named(experiment)} met no observation of {observation}."
     used = present.get("used", 0)
-    text = f"{experiment} used {percent(used / total)} of {count(total, 'observation')} of {observation}"
+    text = f"{named(experiment)} used {percent(used / total)} of {count(total, 'observation')} of {observation}"
     others = {code: value for code, value in present.items() if code != "used" and value}
     if others:
         code = max(others, key=lambda name: others[name])
@@ -140,13 +145,13 @@ def water(experiment: str, terms: Mapping[str, float]) -> str:
     rain = terms.get("precipitation", float("nan"))
     parts = {name: terms[name] for name in ("evapotranspiration", "drainage", "runoff") if name in terms}
     if not parts:
-        return f"{experiment} stores no term of the water balance."
+        return f"{named(experiment)} stores no term of the water balance."
     if np.isfinite(rain) and rain > 0.0:
         shares = ", ".join(f"{percent(value / rain)} {name}" for name, value in parts.items())
-        text = f"Of {number(rain)} kg m-2 of rain and snow a year, {experiment} turns into: {shares}"
+        text = f"Of {number(rain)} kg m-2 of rain and snow a year, {named(experiment)} turns into: {shares}"
     else:
         amounts = ", ".join(f"{number(value)} kg m-2 {name}" for name, value in parts.items())
-        text = f"Per year {experiment} has {amounts}"
+        text = f"Per year {named(experiment)} has {amounts}"
     added = terms.get("added_by_analysis")
     if added is not None and np.isfinite(added):
         verb = "adds" if added >= 0.0 else "takes away"
@@ -168,10 +173,11 @@ def predictors(names: Sequence[str], losses: Sequence[float], unit: str) -> str:
 
 def tower(variable: str, site: str, best: str, rows: Mapping[str, tuple[float, float]], unit: str) -> str:
     """A variable at a tower: RMSD and R of every experiment; `best` has the smallest RMSD."""
-    listed = ", ".join(f"{name} RMSD {number(rmsd)} {unit}, R {number(r, 2)}" for name, (rmsd, r) in rows.items())
+    parts = [f"{named(name)} RMSD {number(rmsd)} {unit}, R {number(r, 2)}" for name, (rmsd, r) in rows.items()]
+    listed = ", ".join(parts)
     if len(rows) == 1:
         return f"{variable} at {site}: {listed}."
     values = [rmsd for rmsd, _ in rows.values() if np.isfinite(rmsd)]
     if values and max(values) == min(values):
         return f"{variable} at {site} is the same in all experiments: {listed}."
-    return f"{variable} at {site} is closest to the measurements in {best}: {listed}."
+    return f"{variable} at {site} is closest to the measurements in {named(best)}: {listed}."

@@ -118,6 +118,16 @@ def monthly_cycle(days: np.ndarray, values: FloatArray) -> FloatArray:
     return means
 
 
+def running_mean(values: FloatArray, window: int) -> FloatArray:
+    """Mean of the values (day,) that are there in a window around each day; NaN where fewer than half are."""
+    there = np.isfinite(values)
+    kernel = np.ones(window)
+    total = np.convolve(np.where(there, values, 0.0), kernel, mode="same")
+    number = np.convolve(there.astype(float), kernel, mode="same")
+    enough = number >= window / 2
+    return np.divide(total, number, out=np.full(values.shape, np.nan), where=enough)
+
+
 def listed(names: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

@@ -18,6 +18,8 @@ from pipeline.provenance import provenance
 from pipeline.store import ArraySpec, create_template, open_store, write_region
 
 START = np.datetime64("2015-01-01", "D")
+HOUR = 9
+FLUXES = ("LE", "H", "GPP", "EVAP", "DRAINAGE", "RUNOFF")
 
 
 @dataclass(frozen=True)
@@ -198,16 +200,13 @@ class _Maker:
         create_template(
             self.root,
             f"runs/{name}",
-            {
-                key: ArraySpec(("time", "cell"), "int8" if key.startswith("quality_") else "float32")
-                for key in values
-            },
+            {key: ArraySpec(("time", "cell"), "int8" if key.startswith("quality_") else "float32") for key in values},
             coordinates={
                 "time": (("time",), days.astype("datetime64[s]")),
                 "cell": (("cell",), np.arange(self.cells)),
             },
             chunks={"time": 366, "cell": block},
-            attributes=provenance(configuration),
+            attributes={**provenance(configuration), "analysis_hour_utc": HOUR},
         )
         done = len(days) // 2 if self.options.incomplete and name != "open_loop" else len(days)
         kept = {}
@@ -233,6 +232,8 @@ class _Maker:
         analysis = self._run(nature, 0.8 * self.options.error)
         inside = slice(self.options.open_loop_days_before, None)
         values = {key: array[inside] for key, array in run.items()}
+        for key in FLUXES:  # means over the 24 h up to the analysis hour: most of them lies in the day before
+            values[key] = np.roll(run[key], 1, axis=0)[inside]
         for key in ("LAI", "WG2", "TG2"):
             values[f"{key}_forecast"] = run[key][inside]
             values[key] = analysis[key][inside]
@@ -278,7 +279,10 @@ class _Maker:
         }
         units = {"LE": "W m-2", "H": "W m-2", "GPP": "kg CO2 m-2 s-1", "LAI": "m2 m-2"}
         flux = xr.Dataset(
-            {name: (("time", "station"), values.astype("float32"), {"units": units[name]}) for name, values in tower.items()},
+            {
+                name: (("time", "station"), values.astype("float32"), {"units": units[name]})
+                for name, values in tower.items()
+            },
             coords={
                 "time": self.days.astype("datetime64[ns]"),
                 "latitude": ("station", self.latitude[[cell]]),
