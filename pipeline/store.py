@@ -5,10 +5,11 @@ integers, booleans; times are whole seconds since 1970; text is kept as integer 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -29,6 +30,9 @@ _PLAIN_KINDS = "fiub"
 _SAFE_CODECS = frozenset({"bytes", "zstd", "gzip", "blosc", "crc32c", "transpose", "sharding_indexed"})
 _NO_TIME = int(np.iinfo("int64").min)  # NaT: a place on the time axis that was made but not yet written
 _GROWING_CHUNK = 1024
+_REQUESTS_AT_ONCE = 8
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Region = Mapping[str, slice]
 
 
@@ -192,7 +196,7 @@ def create_template(
         missing = [dim for dim in spec.dims if dim not in sizes]
         if missing:
             raise StoreError(f"{path}/{name}: no coordinate gives the size of {', '.join(missing)}")
-        _create_array(group, name, spec, sizes, chunks, shards)
+    _at_once(lambda item: _create_array(group, *item, sizes, chunks, shards), list(arrays.items()))
     return group
 
 
@@ -313,19 +317,29 @@ def write_region(root: zarr.Group, path: str, values: Mapping[str, np.ndarray], 
 
     Names, shapes and alignment to shards are checked for all arrays before the first byte is written.
     """
+    names = list(values)
     ready: list[tuple[zarr.Array, tuple[slice, ...], np.ndarray]] = []
-    for name, value in values.items():
-        array = existing_array(root, path, name)
+    for name, array in zip(names, _at_once(lambda name: existing_array(root, path, name), names), strict=True):
         slices = check_alignment(array, region)
-        data = encode(np.asarray(value))[0]
+        data = encode(np.asarray(values[name]))[0]
         expected = tuple(part.stop - part.start for part in slices)
         if data.shape != expected:
             raise StoreError(f"'{path}/{name}': the region has shape {expected}, the values {data.shape}")
         if not np.can_cast(data.dtype, array.dtype, casting="same_kind"):
             raise StoreError(f"'{path}/{name}' is stored as {array.dtype}, {data.dtype} cannot be written there")
         ready.append((array, slices, data))
-    for array, slices, data in ready:
+
+    def write(item: tuple[zarr.Array, tuple[slice, ...], np.ndarray]) -> None:
+        array, slices, data = item
         array[slices] = data.astype(array.dtype, copy=False)
+
+    _at_once(write, ready)
+
+
+def _at_once(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """The function of every item, several at a time: on an object store, waiting is most of the work."""
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        return list(pool.map(function, items))
 
 
 def read_region(root: zarr.Group, path: str, name: str, region: Region | None = None) -> np.ndarray:
