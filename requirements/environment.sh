@@ -28,6 +28,6 @@ fi
 
 echo "Making $folder with $("$python" --version 2>&1) from $lock (some minutes, once)"
 "$python" -m venv --clear "$folder"
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$lock"
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --requirement "$lock"
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 cp "$lock" "$folder/lock.txt" # last: an interrupted build is built again

@@ -1,11 +1,16 @@
 """The documentation builds without a warning, and its generated parts are up to date."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.config import json_schema
+import pytest
+import yaml
+
+from pipeline.config import ExperimentConfig, json_schema, load_experiment
+from pipeline.yaml_file import validate
 from tests.support import REPOSITORY
 
 
@@ -24,6 +29,24 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     assert "execution.cells_per_block" in (tmp_path / "site" / "configuration" / "index.html").read_text("utf-8")
     assert (tmp_path / "site" / "experiment.schema.json").read_text("utf-8") == json_schema()
     assert "leaf area index" in (tmp_path / "site" / "variables" / "index.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md"])
+def test_experiments_shown_in_the_documentation_are_valid(page: str) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    experiments = [content for block in blocks if "name" in (content := yaml.safe_load(block))]
+    assert experiments
+    for content in experiments:
+        validate(content, ExperimentConfig, source=page)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in sorted((REPOSITORY / "examples").glob("*.yaml")) if "\nstore:" in p.read_text("utf-8")],
+    ids=lambda path: path.name,
+)
+def test_examples_are_valid(path: Path) -> None:
+    load_experiment(path)
 
 
 def test_no_file_names_a_registry_or_this_workplace() -> None:
