@@ -1,7 +1,7 @@
 """`ldas ingest <source> --config FILE`: configuration to reader to store, one entry a source."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from pipeline.ingest import (
 from pipeline.ingest.config import CellsConfig, FilesConfig, IngestConfig
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
-from pipeline.ingest.write import Ingested, Origin, write, write_forcing
+from pipeline.ingest.write import Ingested, Origin, check_writable, write, write_forcing
 from pipeline.location import Location
 from pipeline.store import has_group, open_dataset, open_store
 from pipeline.yaml_file import load_model
@@ -63,7 +63,14 @@ class Job:
 
     def put(self, dataset: xr.Dataset, group: str, config: IngestConfig, paths: list[Path]) -> Ingested:
         """Writes a small dataset."""
-        return write(dataset, group, self.location, config, self.origin(config, paths))
+        return self.put_all({group: dataset}, config, paths)[0]
+
+    def put_all(self, datasets: Mapping[str, xr.Dataset], config: IngestConfig, paths: list[Path]) -> list[Ingested]:
+        """Writes several groups: all are checked before the first is written."""
+        for group, dataset in datasets.items():
+            check_writable(dataset, group, self.location, config)
+        origin = self.origin(config, paths)
+        return [write(dataset, group, self.location, config, origin) for group, dataset in datasets.items()]
 
 
 def _era5(job: Job, config: era5.Era5Config) -> list[Ingested]:
@@ -142,10 +149,8 @@ def _surfex_run(job: Job, config: surfex.SurfexRunConfig) -> list[Ingested]:
 def _collocated(job: Job, config: collocated.CollocatedConfig) -> list[Ingested]:
     paths = job.paths(config)
     run, observed = collocated.read(paths, config)
-    return [
-        job.put(run, f"runs/{config.run}", config, paths),
-        job.put(observed, f"observations/{config.observation}", config, paths),
-    ]
+    groups = {f"runs/{config.run}": run, f"observations/{config.observation}": observed}
+    return job.put_all(groups, config, paths)
 
 
 def _site(job: Job, config: tower.SiteConfig) -> list[Ingested]:
@@ -155,10 +160,11 @@ def _site(job: Job, config: tower.SiteConfig) -> list[Ingested]:
 def _tower(job: Job, config: tower.TowerConfig) -> list[Ingested]:
     paths = job.paths(config)
     table = tower.read_table(paths)
-    return [
-        job.put(tower.tower_lai(table, config), "observations/lai", config, paths),
-        job.put(tower.tower_fluxes(table, config), f"insitu/{config.network}", config, paths),
-    ]
+    groups = {
+        "observations/lai": tower.tower_lai(table, config),
+        f"insitu/{config.network}": tower.tower_fluxes(table, config),
+    }
+    return job.put_all(groups, config, paths)
 
 
 @dataclass(frozen=True)

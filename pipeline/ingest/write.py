@@ -93,13 +93,13 @@ def write(dataset: xr.Dataset, group: str, location: Location, config: IngestCon
 
     Everything that can be refused is refused before the first byte is written.
 
-    :raises IngestError: other cells than the store has
-    :raises StoreError: a group that is there already, times that overlap, other variables or coordinates
+    :raises IngestError: a group that is there already, times that overlap, other cells than the store has
+    :raises StoreError: other variables or coordinates than the group to append to
     """
+    check_writable(dataset, group, location, config)
     root = open_store(location, "a")
-    _check_cells(root, location, group, dataset)
     record = origin.record(dataset)
-    appended = config.append and has_group(root, group) and "time" in dataset.dims
+    appended = config.append and _is_complete(root, group) and "time" in dataset.dims
     if appended:
         groups.append_group(root, group, dataset)
         stored = existing_group(root, group)
@@ -125,6 +125,36 @@ def write(dataset: xr.Dataset, group: str, location: Location, config: IngestCon
         appended=appended,
         notes=tuple(_list(dataset.attrs.get("notes"))),
     )
+
+
+def check_writable(dataset: xr.Dataset, group: str, location: Location, config: IngestConfig) -> None:
+    """Refuses a dataset whose group is there already, that overlaps what is stored, or that has other cells.
+
+    An ingest of several groups checks all of them before it writes the first.
+    """
+    if not location.exists():
+        return
+    root = open_store(location)
+    _check_cells(root, location, group, dataset)
+    if not _is_complete(root, group):
+        return
+    if not config.append or "time" not in dataset.dims:
+        raise IngestError(
+            f"group '{group}' of {location.url} is there already; `append: true` adds later times, anything else needs "
+            "another store or name"
+        )
+    last = open_dataset(location, group)["time"].to_numpy()[-1]
+    first = dataset["time"].to_numpy()[0]
+    if first <= last:
+        raise IngestError(
+            f"{group} of {location.url} ends at {files.instant(last)}, the new data begin at {files.instant(first)}: "
+            "only later times can be appended; set period.start"
+        )
+
+
+def _is_complete(root: zarr.Group, group: str) -> bool:
+    """Whether a group is there and was finished; an unfinished one is replaced."""
+    return has_group(root, group) and bool(existing_group(root, group).attrs.get("complete", True))
 
 
 def _reader_versions() -> dict[str, str]:
@@ -171,8 +201,8 @@ def _check_cells(root: zarr.Group, location: Location, group: str, dataset: xr.D
 
 
 def check_appendable(location: Location, group: str, times: Times, config: IngestConfig) -> None:
-    """Hourly data must follow the stored hour by hour: no overlap, no hole. Does nothing for a new group."""
-    if not config.append or not location.exists() or not has_group(open_store(location), group):
+    """Appended hourly data must follow the stored hour by hour: no overlap, no hole."""
+    if not config.append or not location.exists() or not _is_complete(open_store(location), group):
         return
     last = open_dataset(location, group)["time"].to_numpy()[-1]
     if times[0] != last + HOUR:
@@ -191,6 +221,7 @@ def write_forcing(
     :raises IngestError: values out of range or missing against the gap policy; nothing is written then
     """
     check_appendable(location, group, dataset["time"].to_numpy(), config)
+    check_writable(dataset, group, location, config)
     cells = Cells(dataset["latitude"].to_numpy(), dataset["longitude"].to_numpy())
     names = registry.names("forcing")
     shape = (dataset.sizes["time"], dataset.sizes["cell"])

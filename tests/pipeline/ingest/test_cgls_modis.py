@@ -8,7 +8,6 @@ import pytest
 import xarray as xr
 
 from assim.quality import Quality
-from pipeline.errors import StoreError
 from pipeline.ingest import cgls, grid, modis, run_ingest
 from pipeline.ingest.config import CellsConfig, Period, Region
 from pipeline.ingest.errors import IngestError
@@ -86,7 +85,7 @@ def test_several_dates_bilinear_and_a_store(tmp_path):
     (again,) = run_ingest("cgls", settings)
     assert again.appended
     assert open_dataset(tmp_path / "store.zarr", "observations/swi").sizes["time"] == 3
-    with pytest.raises(StoreError, match="only later data can be appended"):
+    with pytest.raises(IngestError, match="only later times can be appended"):
         run_ingest("cgls", settings)
 
 

@@ -17,7 +17,7 @@ from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
 from pipeline.ingest.write import Origin
 from pipeline.location import Location
-from pipeline.store import array_hashes, has_group, open_dataset, open_store
+from pipeline.store import array_hashes, existing_group, has_group, open_dataset, open_store
 from tests.pipeline.ingest import samples
 from tests.support import shared
 
@@ -57,7 +57,7 @@ def test_a_second_ingest_appends_or_is_refused(tmp_path):
     first = era5_config(tmp_path, period={"start": "2015-03-01T00:00", "end": "2015-03-01T23:00"})
     run_ingest("era5", first)
     before = array_hashes(tmp_path / "store.zarr", "forcing")
-    with pytest.raises(StoreError, match="'forcing' is there already"):
+    with pytest.raises(IngestError, match=r"group 'forcing' of .* is there already; `append: true` adds later times"):
         run_ingest("era5", first)
     with pytest.raises(
         IngestError, match=r"ends at 2015-03-01T23:00 UTC.*they overlap; set period.start to 2015-03-02T00:00"
@@ -181,6 +181,34 @@ def test_a_file_that_breaks_while_it_is_read_leaves_the_store_as_it_was(tmp_path
         write.write_forcing(later, "forcing", location, more, ORIGIN)
     assert array_hashes(location, "forcing") == before
     assert open_dataset(location, "forcing").sizes["time"] == 120
+
+
+def test_an_unfinished_group_is_replaced(tmp_path):
+    dataset, config = lazy_forcing(cells=2)
+    location = Location(str(tmp_path / "store.zarr"))
+    write.write_forcing(dataset, "forcing", location, config, ORIGIN)
+    before = array_hashes(location, "forcing")
+    existing_group(open_store(location, "a"), "forcing").attrs["complete"] = False
+    for append in (True, False):
+        done = write.write_forcing(dataset, "forcing", location, config.model_copy(update={"append": append}), ORIGIN)
+        assert not done.appended
+        assert array_hashes(location, "forcing") == before
+        existing_group(open_store(location, "a"), "forcing").attrs["complete"] = False
+
+
+def test_several_groups_are_all_checked_before_the_first_is_written(tmp_path):
+    table = "TIMESTAMP,LE_F_MDS,LAI\n2010-01-01,40,1.5\n2010-01-02,50,1.6\n"
+    (tmp_path / "table.csv").write_text(table)
+    content = {
+        "store": {"url": "store.zarr"},
+        "place": {"latitude": 44.0, "longitude": 1.0},
+        "code": "XX-Own",
+        "files": ["table.csv"],
+    }
+    run_ingest("tower", samples.write_config(tmp_path / "a.yaml", **content, network="first"))
+    with pytest.raises(IngestError, match=r"'observations/lai' of .* is there already"):
+        run_ingest("tower", samples.write_config(tmp_path / "b.yaml", **content, network="second"))
+    assert not has_group(open_store(tmp_path / "store.zarr"), "insitu/second")
 
 
 def test_cells_with_gaps_can_be_left_out(tmp_path):
