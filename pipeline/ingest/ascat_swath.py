@@ -159,15 +159,14 @@ def _unpacked(array: xr.DataArray, path: Path) -> Array:
 
 
 def _read_bufr(path: Path) -> dict[str, Any]:
-    import eccodes
-
+    eccodes = files.library("eccodes")
     parts: dict[str, list[Any]] = {name: [] for name in ("time", "latitude", "longitude", *BUFR_KEYS)}
     try:
         with path.open("rb") as file:
             while (message := eccodes.codes_bufr_new_from_file(file)) is not None:
                 try:
                     eccodes.codes_set(message, "unpack", 1)
-                    _append_message(message, parts)
+                    _append_message(eccodes, message, parts)
                 finally:
                     eccodes.codes_release(message)
     except eccodes.CodesInternalError as error:
@@ -179,9 +178,7 @@ def _read_bufr(path: Path) -> dict[str, Any]:
     return {name: np.concatenate(pieces) for name, pieces in parts.items()}
 
 
-def _append_message(message: Any, parts: dict[str, list[Any]]) -> None:
-    import eccodes
-
+def _append_message(eccodes: Any, message: Any, parts: dict[str, list[Any]]) -> None:
     subsets = int(eccodes.codes_get(message, "numberOfSubsets"))
 
     def numbers(key: str) -> Array:

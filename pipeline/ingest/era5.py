@@ -192,9 +192,7 @@ def standard_layout(dataset: xr.Dataset, cells: Cells | None, block: int, where:
 
 def _open_grib(path: Path) -> list[xr.Dataset]:
     """Datasets of a GRIB file by cfgrib, each a group of fields on the same axes."""
-    import cfgrib
-    import eccodes
-
+    cfgrib, eccodes = files.library("cfgrib"), files.library("eccodes")
     try:
         parts: list[xr.Dataset] = cfgrib.open_datasets(str(path), backend_kwargs={"indexpath": "", "errors": "raise"})
     except (*files.READING_ERRORS, AttributeError, eccodes.CodesInternalError) as error:

@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import importlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,17 @@ HDF5 = b"\x89HDF"
 _LONGEST_HEADER = 256  # bytes before the first message of a WMO bulletin
 # What the NetCDF libraries raise for files that are no NetCDF, truncated or damaged inside.
 READING_ERRORS = (OSError, ValueError, TypeError, RuntimeError, KeyError, IndexError, EOFError)
+
+
+def library(name: str) -> Any:
+    """A library of the extra `ingest`, imported when it is needed; IngestError with what to install otherwise."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, RuntimeError) as error:  # ecCodes without its C library is a RuntimeError
+        package = name.partition(".")[0]
+        raise IngestError(
+            f"reading this needs the library {package}, which cannot be used here ({error}): pip install 'ldas[ingest]'"
+        ) from error
 
 
 def expand(patterns: Sequence[str], folder: Path) -> list[Path]:

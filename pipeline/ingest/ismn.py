@@ -17,6 +17,7 @@ import xarray as xr
 from pydantic import Field
 
 from pipeline.assimilation_config import Name
+from pipeline.ingest import files
 from pipeline.ingest.config import FilesConfig, Period
 from pipeline.ingest.errors import IngestError
 
@@ -112,15 +113,14 @@ def read_file(path: Path) -> list[Sensor]:
 
 
 def _read_with_package(path: Path) -> list[Sensor]:
-    from ismn.filehandlers import DataFile
-
+    handlers = files.library("ismn.filehandlers")
     # The package wants an archive with folders NETWORK/STATION; the file's own two folders are these.
     root = path.resolve().parents[2]
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             # The package (1.5) uses pandas options that pandas 3 announces to remove.
             warnings.simplefilter("ignore")
-            file = DataFile(str(root), str(path.resolve().relative_to(root)), temp_root=folder)
+            file = handlers.DataFile(str(root), str(path.resolve().relative_to(root)), temp_root=folder)
             data = file.read_data()
     except Exception as error:  # the package lets errors of every parsing step through
         raise IngestError(

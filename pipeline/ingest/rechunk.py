@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import zarr
 
+from pipeline.ingest import files
 from pipeline.ingest.errors import IngestError
 
 RESERVED_MB = 250  # what Python with its libraries takes before any data; cubed adds it to what a task needs
@@ -60,8 +61,7 @@ def rechunk(
     :returns: name -> folder of the rechunked array
     :raises IngestError: chunks that cannot be made within the memory
     """
-    import cubed  # type: ignore[import-untyped]
-
+    cubed = files.library("cubed")
     settings: dict[str, Any] = {
         "work_dir": str(folder / "cubed"),
         "allowed_mem": (memory_mb + RESERVED_MB) * 1_000_000,

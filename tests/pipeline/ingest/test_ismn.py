@@ -1,5 +1,6 @@
 """ISMN: the three layouts, flags, depths, hours to days; real stations against the text itself."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,13 @@ def test_files_that_are_no_data_are_named(tmp_path):
     doubled.write_text("\n".join([*lines, lines[-1]]) + "\n")
     with pytest.raises(IngestError, match="times must increase; 2010-01-02 23:00:00"):
         ismn.read([doubled], config())
+
+
+def test_an_absent_library_says_what_to_install(tmp_path, monkeypatch):
+    path = write_sensor(tmp_path)
+    monkeypatch.setitem(sys.modules, "ismn.filehandlers", None)
+    with pytest.raises(IngestError, match=r"needs the library ismn, .*pip install 'ldas\[ingest\]'"):
+        ismn.read([path], config())
 
 
 def test_several_networks_need_a_name(tmp_path):
