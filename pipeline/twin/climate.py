@@ -93,6 +93,18 @@ class Climate:
         """Mean air temperature, K, (day, cell)."""
         return self.through_year("temperature", days) - LAPSE_RATE * self.above_records()
 
+    def temperature_deviation(self, days: Days) -> Array:
+        """Standard deviation of daily temperature about its course through the year, K, (day, cell).
+
+        The table's is that about the month's mean; what the course alone spreads within a month is taken off.
+        """
+        nodes = self._mixed(*(_middle_values(by_month(site, "temperature")) for site in (ATLANTIC, MEDITERRANEAN)))
+        change = 0.5 * (np.roll(nodes, -1, axis=0) - np.roll(nodes, 1, axis=0))
+        about_mean = self.monthly("temperature_deviation")
+        # At least half of the record's: a straight course through the month is itself an approximation.
+        left = np.maximum(about_mean**2 - change**2 / 12.0, (0.5 * about_mean) ** 2)
+        return np.sqrt(left)[month_of(days)]
+
     def pressure(self, days: Days) -> Array:
         """Mean surface pressure, Pa, (day, cell): hydrostatic from the height of the records."""
         height = self.above_records()

@@ -99,7 +99,7 @@ def daily_weather(latent: Latent, days: Days) -> DailyWeather:
     )
     # The wet days' difference is spread so that the month's mean stays.
     surplus = place.in_month("temperature_wet_minus_dry", days) * (wet - place.in_month("wet_share", days))
-    temperature = place.temperature(days) + surplus + place.in_month("temperature_deviation", days) * warmth
+    temperature = place.temperature(days) + surplus + place.temperature_deviation(days) * warmth
     moisture = _correlated(sun, latent.daily("humidity", days), place.in_month("correlation_humidity_clearness", days))
     humidity = _beta(moisture, of_class("humidity"), of_class("humidity_deviation"))
     emissivity = of_class("emissivity") + place.in_month("emissivity_slope", days) * (clearness - mean_clearness)

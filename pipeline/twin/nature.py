@@ -20,7 +20,7 @@ from pipeline.twin.management import C3, MAIZE, SECOND_C3_FIELD, Action, Calenda
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-PATCHES = 13  # the model's twelve, and the second field of C3 crops
+FIELDS = 13  # the model's twelve patches, and the second field of C3 crops
 _PAIRS = 24
 _SECONDS_PER_RECORD = 3600
 _RECORDS_PER_DAY = 24
@@ -38,11 +38,12 @@ def forcing_variation(nature: NatureConfig) -> Variation:
 class Nature:
     """Columns of nature in some cells, ready to run.
 
-    `parameters.patch` is 1 to 13 (see `management`), `irrigated` the columns that are watered.
+    field: (column,) the patch, or 13 for the second field of C3 crops (see `management`).
     """
 
     settings: NatureConfig
     parameters: Parameters
+    field: Indices
     calendar: Calendar
     step_s: int
 
@@ -57,7 +58,9 @@ class Nature:
 
     def cold_start(self, weather: Mapping[str, Array]) -> State:
         """The state before the spin-up."""
-        return landmodel.cold_start(self.parameters, weather["Tair"].mean(axis=0)[self.parameters.cell])
+        # NumPy adds up a single column in another order than several side by side: one cell at a time, then.
+        mean = np.array([series.mean() for series in np.ascontiguousarray(weather["Tair"].T)])
+        return landmodel.cold_start(self.parameters, mean[self.parameters.cell])
 
     def run(
         self,
@@ -132,9 +135,9 @@ def make_nature(nature: NatureConfig, seed: int, land: xr.Dataset, step_s: int) 
     whole = np.concatenate([fraction, second * fraction[:, C3 - 1 : C3]], axis=1)
     whole[:, C3 - 1] *= 1.0 - second
     cell, index = np.nonzero(whole)
-    patch = index + 1
-    model_patch = np.where(patch == SECOND_C3_FIELD, C3, patch)
-    vegetation = [VEGETATION_OF_PATCH[number - 1] for number in model_patch]
+    field = index + 1
+    patch = np.where(field == SECOND_C3_FIELD, C3, field)
+    vegetation = [VEGETATION_OF_PATCH[number - 1] for number in patch]
     clay, sand = _texture(nature, seed, land, places)
     options = Options(**nature.options.model_dump())
 
@@ -151,9 +154,9 @@ def make_nature(nature: NatureConfig, seed: int, land: xr.Dataset, step_s: int) 
             given[error.name] = _usual_values(error.name, usual, vegetation)
         modes = Modes(seed, f"nature {nature.seed} {error.name} {error.patches}", error.length_km, _PAIRS)
         factor = error.factor * np.exp(error.deviation * modes.constant(places))[cell]
-        given[error.name] = np.where(np.isin(model_patch, error.patches), given[error.name] * factor, given[error.name])
-    calendar = Calendar(nature.management, (seed, "nature", nature.seed), places, cell, patch)
-    return Nature(nature, build(given), calendar, step_s)
+        given[error.name] = np.where(np.isin(patch, error.patches), given[error.name] * factor, given[error.name])
+    calendar = Calendar(nature.management, (seed, "nature", nature.seed), places, cell, field)
+    return Nature(nature, build(given), field, calendar, step_s)
 
 
 def _usual_values(name: str, usual: Parameters, vegetation: list[str]) -> Array:

@@ -18,7 +18,7 @@ from pipeline.groups import write_group
 from pipeline.ledger import Block, Period, day_axis, periods_of
 from pipeline.location import Location
 from pipeline.provenance import provenance
-from pipeline.restart import columns_of, create_restart, read_restart, restart_path, write_restart
+from pipeline.restart import Columns, create_restart, read_restart, restart_path, write_restart
 from pipeline.stages.base import Stage
 from pipeline.store import ArraySpec, create_template, has_group, open_store, read_region, write_region
 from pipeline.twin import SYNTHETIC_ATTRIBUTES
@@ -27,7 +27,7 @@ from pipeline.twin.daily_weather import Latent
 from pipeline.twin.hourly_weather import hourly_weather
 from pipeline.twin.land import climate_of, make_land
 from pipeline.twin.made import make_room, mark_complete
-from pipeline.twin.nature import PATCHES, Nature, forcing_variation, make_nature
+from pipeline.twin.nature import FIELDS, Nature, forcing_variation, make_nature
 from pipeline.twin.observation_stage import OBSERVATIONS, Observations, observed_land, observer_of
 from pipeline.twin.truth_error import TruthError
 
@@ -145,7 +145,7 @@ class Twin(Stage):
                 period.stop,
                 example,
                 cells=self.cells,
-                patches=PATCHES,
+                patches=FIELDS,
                 cells_per_block=self.cells_per_block,
                 model={},
                 attributes=attributes,
@@ -186,7 +186,7 @@ class Twin(Stage):
         state, outputs = nature.run(state, weather, period.start, period.stop, self._request())
         truth = self._truth(outputs, nature, land, period)
         write_region(root, TRUTH, truth, {"time": period.days, "cell": block.region})
-        write_restart(root, restart_path(self.name, period.stop), state, columns_of(nature.parameters), block)
+        write_restart(root, restart_path(self.name, period.stop), state, _columns(nature), block)
         return np.full(block.cells, ledger.DONE, dtype="int8")
 
     def _nature(self, land: xr.Dataset) -> Nature:
@@ -196,7 +196,7 @@ class Twin(Stage):
     def _initial_state(self, root: zarr.Group, block: Block, period: Period, nature: Nature, natural: Latent) -> State:
         if period.index:
             path = restart_path(self.name, period.start)
-            return read_restart(root, path, State, State._fields, columns_of(nature.parameters), block, model={})
+            return read_restart(root, path, State, State._fields, _columns(nature), block, model={})
         weather = hourly_weather(natural, period.start, period.start + _YEAR)
         state = nature.cold_start(weather)
         for _ in range(nature.settings.spin_up_years):
@@ -237,3 +237,8 @@ class Twin(Stage):
         days = max(min(self.config.execution.days_per_period, self.config.period.days), 365)
         names = len(self._means()) + 14 * len(self._instants())
         return cells * (8 * _HOURLY_ARRAYS * (_HOURS * days + 1) + 8 * (8 * days * names + 8192))
+
+
+def _columns(nature: Nature) -> Columns:
+    """Where nature's columns lie in a restart: the second field of C3 crops is a patch of its own there."""
+    return Columns(nature.parameters.cell, nature.field - 1)

@@ -1,0 +1,210 @@
+"""The twin as stages of a run: same bytes for any blocks, marked as synthetic, real data safe, OSSE, truth error."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from pipeline import ledger
+from pipeline.config import ExperimentConfig, load_experiment
+from pipeline.errors import ConfigurationError, StoreError
+from pipeline.forcing_check import check_forcing
+from pipeline.groups import write_group
+from pipeline.stages.base import Stage, prepare
+from pipeline.store import array_hashes, has_group, open_dataset, open_store, read_region
+from pipeline.twin.config import TwinConfig
+from pipeline.twin.stages import OBSERVATIONS, TWIN, error_stage, twin_stages
+from pipeline.twin.truth_error import truth_error
+from pipeline.yaml_file import validate
+from tests.pipeline.twin.support import experiment, nature_file, run
+from tests.support import REPOSITORY
+
+MADE = (
+    "land",
+    "forcing",
+    "truth",
+    "observations/sigma40",
+    "observations/swi",
+    "observations/lai",
+    "insitu/smosmania_twin",
+)
+
+
+def make(folder: Path, config: ExperimentConfig, **settings: object) -> list[Stage]:
+    twin = TwinConfig(**{"subset": "demo", "nature": nature_file(folder, spin_up_years=0), **settings})
+    return [run(stage) for stage in twin_stages(config, twin)]
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    folder = tmp_path_factory.mktemp("twin")
+    config = experiment(folder / "store.zarr")
+    make(folder, config)
+    return config
+
+
+def test_any_blocks_and_periods_give_the_same_bytes(twin: ExperimentConfig, tmp_path: Path) -> None:
+    other = experiment(tmp_path / "other.zarr", execution={"cells_per_block": 3, "days_per_period": 33})
+    make(tmp_path, other)
+    for path in MADE:
+        assert array_hashes(other.location, path) == array_hashes(twin.location, path), path
+
+
+def test_another_seed_gives_another_twin(twin: ExperimentConfig, tmp_path: Path) -> None:
+    other = experiment(tmp_path / "other.zarr")
+    make(tmp_path, other, seed=2)
+    here, there = array_hashes(twin.location, "truth"), array_hashes(other.location, "truth")
+    assert all(here[name] != there[name] for name in ("truth/WG2", "truth/LAI", "truth/sigma40"))
+
+
+def test_every_group_says_that_it_is_synthetic(twin: ExperimentConfig) -> None:
+    for path in MADE:
+        attributes = open_dataset(twin.location, path).attrs
+        assert attributes["synthetic"] == "true"
+        assert "synthetic" in attributes["synthetic_statement"]
+        assert "provenance" in attributes
+    assert open_dataset(twin.location, "truth").attrs["nature"]["management"]["winter_crop"]["harvest_day"] == 186
+
+
+def test_the_forcing_of_the_store_passes_the_checks(twin: ExperimentConfig) -> None:
+    forcing = open_dataset(twin.location, "forcing").load()
+    assert forcing.sizes["time"] == 40 * 24 + 1
+    check_forcing(forcing, forcing["latitude"], forcing["longitude"])
+    assert all(np.isfinite(forcing[name]).all() for name in forcing.data_vars)
+
+
+def test_truth_and_observations_fit(twin: ExperimentConfig) -> None:
+    truth, sigma40 = open_dataset(twin.location, "truth"), open_dataset(twin.location, "observations/sigma40")
+    error = (sigma40["value"].values - truth["sigma40"].values)[sigma40["quality"].values == 0]
+    assert error.std() == pytest.approx(0.33, rel=0.25)  # 40 days of 4 cells
+    # Stamped with the hour of the truth's states.
+    assert {str(time)[11:16] for time in sigma40["time"].values} == {"09:00"}
+    assert int(open_dataset(twin.location, "observations/lai").sizes["time"]) == 4
+    stations = open_dataset(twin.location, "insitu/smosmania_twin")
+    assert stations.sizes["station"] == 4
+    assert np.isfinite(stations["soil_moisture"]).all()
+    np.testing.assert_allclose(stations["depth"], 0.05)
+
+
+def test_restarts_of_nature_do_not_stay(twin: ExperimentConfig) -> None:
+    assert not has_group(open_store(twin.location), f"restarts/{TWIN}")
+
+
+def test_a_finished_twin_is_taken_as_it_is_and_another_is_refused(twin: ExperimentConfig, tmp_path: Path) -> None:
+    before = array_hashes(twin.location)
+    make(tmp_path, twin)
+    assert array_hashes(twin.location) == before
+    with pytest.raises(ConfigurationError, match=r"twin\.seed: 1 in the store, 7 now"):
+        make(tmp_path, twin, seed=7)
+
+
+def test_an_unfinished_twin_goes_on(twin: ExperimentConfig, tmp_path: Path) -> None:
+    config = experiment(tmp_path / "store.zarr")
+    settings = TwinConfig(subset="demo", nature=nature_file(tmp_path, spin_up_years=0))
+    stage = next(iter(twin_stages(config, settings)))
+    prepare(stage)
+    first = ledger.blocks_of(stage.cells, stage.cells_per_block)[0]
+    stage.compute(open_store(config.location, "a"), first, stage.periods()[0])  # killed before the ledger was marked
+    with pytest.raises(StoreError, match="never finished"):
+        open_dataset(config.location, "forcing")
+    make(tmp_path, config)
+    assert array_hashes(config.location, "truth") == array_hashes(twin.location, "truth")
+
+
+def test_real_data_are_not_replaced(tmp_path: Path) -> None:
+    config = experiment(tmp_path / "store.zarr")
+    real = xr.Dataset({"latitude": ("cell", [43.0]), "longitude": ("cell", [1.0])})
+    write_group(open_store(config.location, "a"), "land", real)
+    before = array_hashes(config.location)
+    with pytest.raises(StoreError, match="was not made by the twin"):
+        make(tmp_path, config)
+    assert array_hashes(config.location) == before
+
+
+def test_observations_of_an_existing_run(twin: ExperimentConfig, tmp_path: Path) -> None:
+    """An OSSE: the run is in another store with the same cells, and has no truth and no weather of the twin."""
+    target = experiment(tmp_path / "osse.zarr")
+    root = open_store(target.location, "a")
+    names = ["latitude", "longitude", "clay", "sand", "patch_fraction"]
+    land = open_dataset(twin.location, "land").load()
+    write_group(root, "land", land[names].drop_attrs())
+    truth = open_dataset(twin.location, "truth").load()
+    write_group(root, "runs/mine", truth[["WG2", "LAI"]].drop_attrs())
+    stages = make(tmp_path, target, from_run="mine")
+    assert [stage.name for stage in stages] == [OBSERVATIONS]
+    assert not has_group(root, "forcing")
+    of_run, of_truth = (
+        {name: open_dataset(where.location, f"observations/{name}")["value"].values for name in ("sigma40", "lai")}
+        for where in (target, twin)
+    )
+    for name in of_run:
+        np.testing.assert_array_equal(of_run[name], of_truth[name])  # same states, places and seeds
+    other = experiment(tmp_path / "from_elsewhere.zarr")
+    write_group(open_store(other.location, "a"), "land", land[names].drop_attrs())
+    make(tmp_path, other, from_run="mine", from_url=str(tmp_path / "osse.zarr"))
+    assert array_hashes(other.location, "observations/lai") == array_hashes(target.location, "observations/lai")
+
+
+def test_runs_that_cannot_be_observed(twin: ExperimentConfig, tmp_path: Path) -> None:
+    target = experiment(tmp_path / "osse.zarr")
+    root = open_store(target.location, "a")
+    land, truth = open_dataset(twin.location, "land").load(), open_dataset(twin.location, "truth").load()
+    write_group(root, "land", land.drop_attrs())
+    write_group(root, "runs/mine", truth[["WG2"]].drop_attrs())
+    with pytest.raises(StoreError, match=r"does not hold LAI.*output\.instant"):
+        make(tmp_path, target, from_run="mine")
+    other = experiment(tmp_path / "other.zarr")
+    write_group(open_store(other.location, "a"), "land", land.isel(cell=slice(0, 4)).assign(latitude=land.latitude + 1))
+    write_group(root, "runs/whole", truth[["WG2", "LAI"]].drop_attrs())
+    with pytest.raises(StoreError, match="other cells"):
+        make(tmp_path, other, from_run="whole", from_url=str(tmp_path / "osse.zarr"))
+
+
+def test_error_of_a_run_against_the_truth(
+    twin: ExperimentConfig, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    config = experiment(tmp_path / "store.zarr", open_loop={"name": "shifted"})
+    make(tmp_path, config)
+    root, truth = open_store(config.location, "a"), open_dataset(config.location, "truth").load()
+    shifted = truth[["WG2", "LAI"]] + 0.05
+    write_group(root, "runs/shifted", shifted.drop_attrs())
+    ledger.create(root, "shifted", periods=[], cells=4, cells_per_block=2, identity={})
+    capsys.readouterr()
+    run(error_stage(config, TwinConfig(subset="demo"), "shifted"))
+    printed = capsys.readouterr().err
+    assert "SYNTHETIC truth" in printed
+    assert "WG2" in printed
+    result = truth_error(config.location, "shifted")
+    assert set(result) == {"WG2", "LAI"}
+    for values in result.values():
+        assert values["rmsd"] == pytest.approx(0.05, rel=1e-4)
+        assert values["bias"] == pytest.approx(0.05, rel=1e-4)
+        assert values["r"] == pytest.approx(1.0, abs=1e-6)
+    assert read_region(root, "truth_error/shifted", "WG2_rmsd").shape == (4,)
+
+
+def test_the_spin_up_year_must_lie_in_the_period(tmp_path: Path) -> None:
+    config = experiment(tmp_path / "store.zarr", spin_up={"year": 2001})
+    with pytest.raises(ConfigurationError, match=r"spin_up\.year 2001"):
+        make(tmp_path, config)
+
+
+def test_wrong_settings_say_where_and_what(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="did you mean 'subset'"):
+        validate({"subste": "demo"}, TwinConfig, source="experiment.yaml")
+    with pytest.raises(ConfigurationError, match="give from_run too"):
+        validate({"from_url": "x.zarr"}, TwinConfig, source="experiment.yaml")
+    path = nature_file(tmp_path)
+    path.write_text(path.read_text(encoding="utf-8").replace("first_hour_utc: 16", "first_hour_utc: 20"), "utf-8")
+    with pytest.raises(ConfigurationError, match=r"nature\.yaml:\d+: .*before 24 UTC"):
+        TwinConfig(nature=path).nature_settings()
+
+
+@pytest.mark.parametrize("name", ["southwest_france_twin", "demo"])
+def test_examples_are_valid(name: str) -> None:
+    config = load_experiment(REPOSITORY / "examples" / f"{name}.yaml")
+    assert config.synthetic
+    twin = getattr(config, "twin", None)
+    assert isinstance(twin, TwinConfig)
+    assert config.open_loop.restart_on[0] == config.assimilation[0].start
