@@ -40,6 +40,7 @@ types: env
 	$(VENV)/bin/mypy
 
 unit: env
+	$(VENV)/bin/python -m tests.compile_kernel
 	$(VENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile --durations=15
 
 docs: env

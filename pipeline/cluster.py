@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from distributed import Client
 
 # One task is one thread: libraries that start threads of their own would fight over the cores with the other tasks.
-THREADS_ENVIRONMENT = {
+WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
+    "MALLOC_TRIM_THRESHOLD_": "65536",  # as Dask has it: freed memory goes back to the system
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
 }
@@ -48,9 +49,7 @@ def connected(config: ClusterConfig) -> Iterator["Client"]:
             dask.config.set(
                 {
                     "distributed.comm.timeouts.connect": "10s",
-                    # Results are small and tasks write files: no task may be run by two workers to be quicker.
-                    "distributed.scheduler.work-stealing": True,
-                    "distributed.nanny.pre-spawn-environ": THREADS_ENVIRONMENT,
+                    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
                 }
             )
         )

@@ -109,6 +109,14 @@ def test_blocks_set_aside_show_in_the_exit_status(ldas: Ldas, experiment: Path) 
         (("train", "--table", "absent.nc"), "absent.nc"),
         (("train", "--table", "absent.nc", "--hidden", "many"), "whole numbers separated by commas"),
         (("conformance", "/nowhere"), "/nowhere"),
+        (("site", "absent.yaml", "--out", "out.nc"), "absent.yaml: cannot be read"),
+        (("twin", "absent.yaml"), "absent.yaml: cannot be read"),
+        (("report", "/nowhere"), "no store at /nowhere"),
+        (("report", "absent.yaml"), "absent.yaml: cannot be read"),
+        (("demo", "--out", "/proc/nowhere"), "/proc/nowhere: cannot be written"),
+        (("ingest", "era5"), "needs --config FILE"),
+        (("ingest", "inspect"), "needs the file"),
+        (("ingest", "nonsense", "--config", "{good}"), "unknown source 'nonsense'"),
     ],
 )
 def test_wrong_input_is_one_message(
