@@ -66,7 +66,7 @@ def _diverging() -> Colormap:
     half = 128
     steps = np.linspace(0.0, 1.0, half)
     lightness = 96.0 - 58.0 * steps
-    chroma = 58.0 * np.sin(0.5 * np.pi * steps)  # grows fast at first, so that the sign shows near the middle
+    chroma = 48.0 * np.sin(0.5 * np.pi * steps)  # grows fast at first, so that the sign shows near the middle
     arms = [_srgb(lightness, chroma, np.deg2rad(angle)) for angle in (262.0, 38.0)]
     return ListedColormap(np.concatenate([arms[0][::-1], arms[1]]), name="ldas_diverging")
 

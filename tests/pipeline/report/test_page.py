@@ -1,0 +1,234 @@
+"""The page: its structure and assets, hostile text, a real browser where one is installed."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.errors import PipelineError, StoreError
+from pipeline.evaluation.errors import EvaluationError
+from pipeline.report import Report, write_report
+from pipeline.store import open_store
+from tests.pipeline.evaluation.synthetic_store import Synthetic, make_store
+
+SMALL = Synthetic(rows=3, columns=3, days=150, open_loop_days_before=100, cells_per_block=9)
+HOSTILE = "<script>alert(1)</script>"
+
+
+class _Page(HTMLParser):
+    """What the tests look at: tags with their attributes, and the text of the sentences."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.unclosed: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> without a beginning"
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic twin with hostile text where a store may have text."""
+    path = make_store(tmp_path_factory.mktemp("page"), replace(SMALL, truth=True))
+    root = open_store(path, "a")
+    root["insitu/SYNTHETIC/code"].attrs["labels"] = [HOSTILE, "BBB", "CCC", "FAR"]
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(store: Path) -> Report:
+    """Its report."""
+    return write_report(store, json_path=store.parent / "numbers.json", markdown=True)
+
+
+@pytest.fixture(scope="module")
+def page(report: Report) -> _Page:
+    """The page, parsed; every tag is closed."""
+    parsed = _Page(report.page.read_text(encoding="utf-8"))
+    assert parsed.open == []
+    return parsed
+
+
+def test_the_page_is_beside_the_store(store: Path, report: Report) -> None:
+    assert report.page == store.parent / "synthetic_report" / "index.html"
+
+
+def test_nothing_is_loaded_from_elsewhere(report: Report, page: _Page) -> None:
+    text = report.page.read_text(encoding="utf-8")
+    outside_images = re.sub(r"data:image/svg\+xml;base64,[A-Za-z0-9+/=]+", "data:", text)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", outside_images)
+    assert "url(" not in outside_images
+    assert page.all("script") == []
+    assert page.all("link") == []
+    policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+
+
+def test_every_picture_is_whole_has_words_and_loads_nothing(page: _Page) -> None:
+    images = page.all("img")
+    assert len(images) > 15
+    for image in images:
+        assert image["alt"]
+        source = image["src"]
+        assert source is not None
+        svg = base64.b64decode(source.removeprefix("data:image/svg+xml;base64,")).decode("utf-8")
+        assert svg.rstrip().endswith("</svg>")
+        links = re.findall(r"(?:href|src)=\"([^\"]+)\"", svg)
+        assert all(link.startswith(("#", "data:")) for link in links)
+
+
+def test_the_sections_of_the_paper_are_there_with_their_anchors(report: Report, page: _Page) -> None:
+    keys = [section["id"] for section in page.all("section")]
+    assert keys == [
+        "overview",
+        "domain",
+        "backscatter",
+        "leaf-area-index",
+        "soil-moisture",
+        "stations",
+        "truth",
+        "operator",
+        "analysis",
+        "water",
+        "run",
+    ]
+    assert [link["href"] for link in page.all("a")] == [f"#{key}" for key in keys]
+    text = report.page.read_text(encoding="utf-8")
+    for number in ("1", "3", "4", "5a", "5b", "6a", "6b", "7", "8a", "8b", "9"):
+        assert f"Figure {number}." in text, number
+    for words in ("cell-days by quality code", "Data volumes", "Configuration and provenance of ekf"):
+        assert words in text
+    assert text.count('class="sentence"') > 10
+
+
+def test_it_says_that_the_data_are_synthetic(report: Report) -> None:
+    for text in (report.page.read_text(encoding="utf-8"), report.markdown):
+        assert "synthetic: made up by the software" in text
+
+
+def test_text_of_the_store_cannot_become_markup(report: Report) -> None:
+    text = report.page.read_text(encoding="utf-8")
+    assert HOSTILE not in text
+    assert "&lt;script&gt;" in text
+    for match in re.finditer(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", text):
+        assert b"<script" not in base64.b64decode(match[1])
+
+
+def test_tables_are_csv_with_all_digits(report: Report) -> None:
+    names = {path.name for path in report.tables}
+    assert {"table3_backscatter.csv", "table4_leaf_area_index.csv", "stations.csv", "quality_codes.csv"} <= names
+    table = pd.read_csv(next(path for path in report.tables if path.name == "table3_backscatter.csv"))
+    assert (table["ekf dRMSD"] < 0).all()
+
+
+def test_json_has_the_keys_that_the_demo_is_judged_by(store: Path, report: Report) -> None:
+    numbers = json.loads((store.parent / "numbers.json").read_text(encoding="utf-8"))
+    assert numbers == report.numbers
+    for key in ("sigma40_rmsd_improved_fraction", "lai_rmsd_improved_fraction", "ssm_r_improved_fraction"):
+        assert 0.0 <= numbers["summary"]["ekf"][key] <= 1.0
+    assert len(numbers["tables"]["sigma40"]) == 4
+    assert numbers["quality"]["ekf"]["sigma40"]["masked_frozen"] == 20 * 8
+
+
+def test_markdown_for_a_terminal(report: Report) -> None:
+    assert report.markdown == (report.page.parent / "report.md").read_text(encoding="utf-8")
+    lines = report.markdown.splitlines()
+    assert lines[0].startswith("# ")
+    start = next(index for index, line in enumerate(lines) if line.startswith("| station"))
+    rows = lines[start : start + 5]
+    assert len({len(row) for row in rows}) == 1  # columns are aligned
+    assert "data:image" not in report.markdown
+
+
+def test_a_run_without_anything_around_it(tmp_path: Path) -> None:
+    bare = replace(
+        SMALL,
+        rows=1,
+        columns=1,
+        operator=False,
+        stations=False,
+        forcing=False,
+        second_experiment=False,
+        incomplete=True,
+    )
+    report = write_report(make_store(tmp_path, bare), out=tmp_path / "here")
+    assert report.page == tmp_path / "here" / "index.html"
+    text = report.page.read_text(encoding="utf-8")
+    assert "One cell at 42.12 degrees north" in text
+    assert "incomplete" in text
+    _Page(text)
+
+
+def test_no_store_no_run_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no store"):
+        write_report(tmp_path / "nothing.zarr")
+    open_store(tmp_path / "empty.zarr", "a")
+    with pytest.raises(EvaluationError, match="no run"):
+        write_report(tmp_path / "empty.zarr")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    bare = replace(SMALL, rows=1, columns=1, operator=False, stations=False, forcing=False, second_experiment=False)
+    with pytest.raises(PipelineError, match="cannot be written"):
+        write_report(make_store(tmp_path, bare), out=tmp_path / "file")
+
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+HARNESS = """<!DOCTYPE html><title>measuring</title><iframe style="width:{width}px;height:900px;border:0"></iframe>
+<script>
+const frame = document.querySelector("iframe");
+frame.onload = () => {{
+  const inside = frame.contentDocument, root = inside.documentElement;
+  const images = [...inside.images];
+  document.title = JSON.stringify({{
+    overflow: root.scrollWidth - root.clientWidth,
+    broken: images.filter(image => !image.complete || image.naturalWidth === 0).length,
+    images: images.length,
+    narrow: [...inside.querySelectorAll("p.sentence")].every(p => p.getBoundingClientRect().right <= {width}),
+  }});
+  document.body.append(document.title);
+}};
+frame.srcdoc = new TextDecoder().decode(Uint8Array.from(atob("{page}"), c => c.charCodeAt(0)));
+</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [1280, 375])
+def test_in_a_browser_every_picture_shows_and_nothing_sticks_out(report: Report, tmp_path: Path, width: int) -> None:
+    harness = tmp_path / "harness.html"
+    encoded = base64.b64encode(report.page.read_bytes()).decode("ascii")
+    harness.write_text(HARNESS.format(width=width, page=encoded), encoding="utf-8")
+    command = [
+        str(BROWSER),
+        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+        *("--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"),
+        *("--virtual-time-budget=10000", "--dump-dom", harness.as_uri()),
+    ]
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
+    found = re.search(r"<title>(\{.*?\})</title>", done.stdout)
+    assert found, done.stderr[-2000:]
+    measured = json.loads(found[1])
+    assert measured["images"] > 15
+    assert measured["broken"] == 0
+    assert measured["overflow"] <= 0
+    assert measured["narrow"] is True

@@ -1,0 +1,129 @@
+"""Sentences say what the numbers say: better, equal, worse, mixed, nothing."""
+
+import numpy as np
+import pytest
+
+from pipeline.report import sentences
+
+
+def _facts(improved: float | None, worsened: float | None, cells: int = 247, median: float = 0.34) -> dict:
+    return {
+        "x_improved_fraction": improved,
+        "x_worsened_fraction": worsened,
+        "x_cells": cells,
+        "x_median": median,
+    }
+
+
+def _said(facts: dict, score: str = "RMSD") -> str:
+    return sentences.against_open_loop(
+        "ekf", facts, "x", what="forecast", reference="the truth", score=score, unit="dB", open_loop=0.62
+    )
+
+
+def test_better() -> None:
+    text = _said(_facts(0.92, 0.08))
+    assert text == (
+        "The forecast of “ekf” is closer to the truth than the open loop's in most of the 247 cells: 92 % (median RMSD "
+        "0.340 dB instead of 0.620 dB)."
+    )
+    assert "all 247 cells" in _said(_facts(1.0, 0.0))
+    assert "more than half" in _said(_facts(0.6, 0.4))
+
+
+def test_equal() -> None:
+    text = _said(_facts(0.0, 0.0))
+    assert "exactly as close to the truth as the open loop's in all 247 cells" in text
+    assert "instead of" not in text
+
+
+def test_worse() -> None:
+    text = _said(_facts(0.1, 0.9))
+    assert "further from the truth" in text
+    assert "does harm" in text
+    assert "90 %" in text
+
+
+def test_mixed_and_nothing() -> None:
+    assert "no clear gain" in _said(_facts(0.5, 0.48))
+    assert "cannot be compared" in _said(_facts(None, None, cells=0))
+
+
+@pytest.mark.parametrize(
+    ("improved", "worsened", "words"),
+    [(1.0, 0.0, "closer to the truth than"), (0.0, 1.0, "further from the truth than"), (0.0, 0.0, "exactly as close")],
+)
+def test_one_cell_has_no_fractions(improved: float, worsened: float, words: str) -> None:
+    text = _said(_facts(improved, worsened, cells=1))
+    assert words in text
+    assert "cells" not in text
+    assert "median" not in text
+
+
+def test_correlations_have_their_own_words() -> None:
+    assert "correlates better with" in _said(_facts(0.9, 0.1), score="R")
+    assert "correlates worse with" in _said(_facts(0.1, 0.9), score="R")
+    assert "exactly as well" in _said(_facts(0.0, 0.0), score="R")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.3412, "0.341"),
+        (-12.345, "−12.3"),
+        (1234.5, "1234"),
+        (np.nan, "–"),
+        (None, "–"),
+        (3.2e-6, "3.20e−06"),
+    ],
+)
+def test_numbers(value: float | None, text: str) -> None:
+    assert sentences.number(value) == text
+
+
+def test_percentages_never_round_to_none_or_all() -> None:
+    assert sentences.percent(0.001) == "less than 1 %"
+    assert sentences.percent(0.999) == "more than 99 %"
+    assert sentences.percent(0.0) == "0 %"
+    assert sentences.percent(1.0) == "100 %"
+
+
+@pytest.mark.parametrize(
+    ("mean", "words"),
+    [(0.001, "next to no bias"), (0.1, "slightly below"), (-0.1, "slightly above"), (0.4, "clearly below")],
+)
+def test_innovations(mean: float, words: str) -> None:
+    assert words in sentences.innovations("ekf", "sigma40", "dB", mean, 0.3)
+
+
+def test_innovations_that_are_missing() -> None:
+    assert "no innovation" in sentences.innovations("ekf", "sigma40", "dB", np.nan, np.nan)
+
+
+def test_quality() -> None:
+    text = sentences.quality("ekf", "sigma40", {"used": 80, "masked_snow": 15, "masked_frozen": 5, "missing": 900})
+    assert "80 % of 100 observations" in text
+    assert "masked snow" in text
+    assert "75 %" in text
+    assert "met no observation" in sentences.quality("ekf", "lai", {"missing": 10})
+    assert sentences.quality("ekf", "lai", {"used": 3}).endswith("100 % of 3 observations of lai.")
+
+
+def test_water() -> None:
+    terms = {"precipitation": 900.0, "evapotranspiration": 540.0, "runoff": 90.0, "added_by_analysis": -9.0}
+    text = sentences.water("ekf", terms)
+    assert "60 % evapotranspiration" in text
+    assert "takes away 9.00 kg m-2" in text
+    assert "(1 % of the rain)" in text
+    assert "540 kg m-2 evapotranspiration" in sentences.water("ekf", {"evapotranspiration": 540.0})
+    assert "no term" in sentences.water("ekf", {})
+
+
+def test_towers_and_predictors() -> None:
+    rows = {"open_loop": (20.0, 0.7), "ekf": (15.0, 0.8)}
+    assert "closest to the measurements in “ekf”" in sentences.tower("LE", "FR-Pue", "ekf", rows, "W m-2")
+    same = {"open_loop": (20.0, 0.7), "ekf": (20.0, 0.7)}
+    assert "the same in all experiments" in sentences.tower("LE", "FR-Pue", "ekf", same, "W m-2")
+    assert "costs most for WG2" in sentences.predictors(["LAI", "WG2"], [0.1, 0.5], "dB")
+    assert "not known" in sentences.predictors(["LAI"], [np.nan], "dB")
