@@ -236,6 +236,7 @@ class NatureConfig(StrictModel):
     spin_up_years: int = Field(ge=0, description="Repetitions of the first year")
     options: ModelOptions
     forcing_correlation: ForcingErrorConfig
+    cover: RandomField = Field(description="Logarithm of a factor of each patch fraction, before they are scaled to 1")
     clay: RandomField
     sand: RandomField
     parameters: tuple[ParameterError, ...]

@@ -130,7 +130,7 @@ def _hours(season: IrrigationConfig) -> range:
 def make_nature(nature: NatureConfig, seed: int, land: xr.Dataset, step_s: int) -> Nature:
     """Nature in the cells of the group `land`. seed: the experiment's."""
     places = Places(land["latitude"].to_numpy().astype(np.float64), land["longitude"].to_numpy().astype(np.float64))
-    fraction = land["patch_fraction"].to_numpy().astype(np.float64)
+    fraction = _cover(nature, seed, land, places)
     second = nature.management.second_field_share
     whole = np.concatenate([fraction, second * fraction[:, C3 - 1 : C3]], axis=1)
     whole[:, C3 - 1] *= 1.0 - second
@@ -163,6 +163,15 @@ def _usual_values(name: str, usual: Parameters, vegetation: list[str]) -> Array:
     if name in _PARAMETER_FIELDS:
         return np.array(getattr(usual, _PARAMETER_FIELDS[name]))
     return np.array([vegetation_table()[code][name] for code in vegetation])
+
+
+def _cover(nature: NatureConfig, seed: int, land: xr.Dataset, places: Places) -> Array:
+    """Patch fractions of nature, (cell, 12)."""
+    fraction = land["patch_fraction"].to_numpy().astype(np.float64)
+    for patch in range(1, fraction.shape[1] + 1):
+        modes = Modes(seed, f"nature {nature.seed} cover {patch}", nature.cover.length_km, _PAIRS)
+        fraction[:, patch - 1] *= np.exp(nature.cover.deviation * modes.constant(places))
+    return fraction / fraction.sum(axis=1, keepdims=True)
 
 
 def _texture(nature: NatureConfig, seed: int, land: xr.Dataset, places: Places) -> tuple[Array, Array]:

@@ -36,6 +36,8 @@ Array = npt.NDArray[np.float64]
 TWIN = "twin"
 TRUTH = "truth"
 REQUIRED = ("WG2", "WG3", "TG2", "LAI", "SWE", "WGI2")  # what observations are made of
+# The same words as the open loop's: what they say of hours tells whether two means can be compared.
+MEAN = {"cell_methods": "time: mean", "comment": "mean from 00 UTC to 24 UTC of the day"}
 _CHUNK_CELLS = 16
 _HOURS = 24
 _YEAR = np.timedelta64(365, "D")
@@ -122,10 +124,15 @@ class Twin(Stage):
             shards={"time": _HOURS * length, "cell": self.cells_per_block},
             attributes={**attributes, "complete": False},
         )
+        hour = self.config.model.analysis_hour_utc
+        instant = {"cell_methods": "time: point", "comment": f"value at {hour:02d} UTC of the day"}
         create_template(
             root,
             TRUTH,
-            {name: ArraySpec(("time", "cell")) for name in (*self._means(), *self._instants(), "sigma40")},
+            {
+                **{name: ArraySpec(("time", "cell"), attributes=MEAN) for name in self._means()},
+                **{name: ArraySpec(("time", "cell"), attributes=instant) for name in (*self._instants(), "sigma40")},
+            },
             coordinates={"time": (("time",), day_axis(start, days)), **cells},
             chunks={"time": length, "cell": min(_CHUNK_CELLS, self.cells_per_block)},
             shards={"time": length, "cell": self.cells_per_block},
@@ -133,7 +140,7 @@ class Twin(Stage):
                 **attributes,
                 "complete": False,
                 "time_label": "00 UTC of the day",
-                "analysis_hour_utc": self.config.model.analysis_hour_utc,
+                "analysis_hour_utc": hour,
                 "nature": self.settings.nature_settings().model_dump(mode="json"),
             },
         )

@@ -52,10 +52,18 @@ class TruthError(Stage):
         }
 
     def variables(self) -> list[str]:
-        """Variables that both hold."""
+        """Variables that both hold, over the same hours."""
         root = self.root()
-        of_run = set(variable_names(root, f"runs/{self.run}", "time", "cell"))
-        return [name for name in variable_names(root, TRUTH, "time", "cell") if name in of_run]
+        return [name for name in variable_names(root, TRUTH, "time", "cell") if self._is_comparable(root, name)]
+
+    def _is_comparable(self, root: zarr.Group, name: str) -> bool:
+        """Whether the run has the variable, and for means over a day: over the same hours as the truth."""
+        run, truth = existing_group(root, f"runs/{self.run}"), existing_group(root, TRUTH)
+        if name not in run:
+            return False
+        if truth[name].attrs.get("cell_methods") != "time: mean":
+            return True
+        return truth[name].attrs.get("comment") == run[name].attrs.get("comment")
 
     def create(self, root: zarr.Group) -> None:
         """See `Stage.create`."""
@@ -99,13 +107,15 @@ def _attributes(name: str, score: str) -> dict[str, Any]:
 
 
 def truth_error(location: Location, run: str) -> dict[str, dict[str, float]]:
-    """Medians over the cells: variable -> score -> value."""
+    """Medians over the cells: variable -> score -> value, NaN for a score that no cell has."""
     root, path = open_store(location), f"truth_error/{run}"
     names = sorted({name.rpartition("_")[0] for name in existing_group(root, path).array_keys() if name != "cell"})
-    return {
-        name: {score: float(np.nanmedian(read_region(root, path, f"{name}_{score}"))) for score in SCORES}
-        for name in names
-    }
+    return {name: {score: _median(read_region(root, path, f"{name}_{score}")) for score in SCORES} for name in names}
+
+
+def _median(values: np.ndarray) -> float:
+    there = values[np.isfinite(values)]
+    return float(np.median(there)) if there.size else float("nan")
 
 
 def error_table(location: Location, run: str) -> Table:

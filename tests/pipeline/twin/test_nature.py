@@ -173,13 +173,17 @@ def test_nature_differs_from_the_model(land: xr.Dataset, natural: Nature, weathe
         *(land[name].to_numpy() for name in ("patch_fraction", "clay", "sand", "latitude", "longitude"))
     )
     assert natural.parameters.columns > usual.columns  # the second field of C3 crops
+    crops = (
+        natural.parameters.fraction[natural.field == 7] + natural.parameters.fraction[natural.field == SECOND_C3_FIELD]
+    )
+    assert (np.abs(np.log(crops / usual.fraction[usual.patch == 7])) > 0.01).all()  # another cover
     cells = land.sizes["cell"]
     np.testing.assert_allclose(np.bincount(natural.parameters.cell, natural.parameters.fraction, cells), 1.0)
     for name in ("mesophyll_conductance", "senescence_time", "leaf_biomass_ratio"):
-        crops = getattr(natural.parameters, name)[natural.parameters.patch == 7]
+        crops = getattr(natural.parameters, name)[natural.field == 7]
         assert len(np.unique(crops)) == cells  # other plants in every cell
         assert (crops != getattr(usual, name)[usual.patch == 7]).all()
-    assert (natural.parameters.clay[natural.parameters.patch == 7] != usual.clay[usual.patch == 7]).all()
+    assert (natural.parameters.clay[natural.field == 7] != usual.clay[usual.patch == 7]).all()
     state = landmodel.cold_start(natural.parameters, leaf_area_index=3.0)
     _, true = natural.run(state, weather, START, STOP, REQUEST)
     forcing = landmodel.Forcing(**{name: weather[name] for name in landmodel.Forcing._fields})
@@ -188,9 +192,12 @@ def test_nature_differs_from_the_model(land: xr.Dataset, natural: Nature, weathe
     )
     # Winter crops are harvested at the beginning of July; the model keeps them.
     late_july = slice(65, 75)
-    crops = natural.parameters.patch == 7
-    harvested = true["LAI"][late_july, crops].mean(axis=0) < 0.9
-    assert harvested.sum() == cells  # one of the two fields of each cell
+    events = natural.calendar.events(np.datetime64("2009-07-10"), np.datetime64("2009-07-25"))
+    harvested = np.unique(
+        [c for those in events.values() for e in those if e.action is Action.CLEAR for c in e.columns]
+    )
+    assert (np.bincount(natural.parameters.cell[harvested]) == 1).all()  # one of the two fields of each cell
+    assert true["LAI"][late_july, harvested].max() < 0.9
     assert modelled["LAI"][late_july, usual.patch == 7].min() > 1.2
     for name, least in (("LAI", 0.1), ("WG", 0.005)):
         one, other = (values[name] if name == "LAI" else values[name][..., 1] for values in (true, modelled))
