@@ -57,6 +57,10 @@ class Experiment:
         forecast = variable + FORECAST_SUFFIX
         return forecast if kind == "forecast" and forecast in self.variables else variable
 
+    def has_hours_of_truth(self, variable: str) -> bool:
+        """Whether a value stands for the hours of a UTC day, as in a nature run: not so for means of shifted days."""
+        return not self.flux_shift or registry.variable(variable).cell_methods != "time: mean"
+
     def labels(self, variable: str, days: Days) -> Days:
         """The labels under which the values of these days are stored."""
         is_mean = registry.variable(variable.removesuffix(FORECAST_SUFFIX)).cell_methods == "time: mean"
@@ -286,8 +290,10 @@ def _comparisons(
             )
     if has_group(root, "truth"):
         for variable in variable_names(root, "truth", "time", "cell"):
-            series = series_with(experiments, variable, operator)
-            if series and _is_known(variable):
+            if not _is_known(variable):
+                continue
+            series = series_with([e for e in experiments if e.has_hours_of_truth(variable)], variable, operator)
+            if series:
                 unit = registry.variable(variable).unit
                 comparisons.append(
                     Comparison(f"{variable}_truth", variable, unit, "truth", variable, True, None, series)
