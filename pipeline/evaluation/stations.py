@@ -13,7 +13,7 @@ from pipeline.errors import RegistryError
 from pipeline.evaluation import metrics
 from pipeline.evaluation.blocks import common_days
 from pipeline.evaluation.plan import Plan, Series, series_with
-from pipeline.evaluation.reading import FloatArray, Reader, attributes, cell_centres, group_names, variable_names
+from pipeline.evaluation.reading import Days, FloatArray, Reader, attributes, cell_centres, group_names, variable_names
 from pipeline.store import existing_array, existing_group, has_group, read_region
 
 DEFAULT_SPACING = 0.25  # degrees: how far apart cells are taken to be where there is only one
@@ -186,6 +186,17 @@ def r_by_station_month(model: xr.DataArray, reference: xr.DataArray) -> xr.DataA
         part = metrics.scores_by_month(model.isel(time=inside), reference.isel(time=inside), names=("r",))
         by_year.append(part["r"])
     return xr.concat(by_year, dim=xr.DataArray(years, dims="year", name="year"))
+
+
+def monthly_cycle(days: Days, values: FloatArray) -> FloatArray:
+    """Mean of each calendar month (12,), NaN without any value."""
+    month = days.astype("datetime64[M]").astype(int) % 12
+    means = np.full(12, np.nan)
+    for index in range(12):
+        part = values[(month == index) & np.isfinite(values)]
+        if part.size:
+            means[index] = part.mean()
+    return means
 
 
 def is_synthetic(root: zarr.Group) -> bool:

@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 
 from pipeline.evaluation import metrics
 from pipeline.evaluation.errors import EvaluationError
+from pipeline.evaluation.evaluate import Evaluation
+from pipeline.evaluation.plan import series_with
+from pipeline.evaluation.reading import Reader
+from pipeline.evaluation.stations import find_stations, monthly_cycle, observations_of, run_at
+from pipeline.store import existing_group, open_store
 
 FloatArray = NDArray[np.float64]
 #: Name of a flux in PLUMBER2 -> in the registry; carbon is left out, because the table's unit is not stated.
@@ -67,6 +72,31 @@ def yardstick_table(
                 if name in fluxes:
                     rows.append(_cycle_row(name, run, fluxes[name], observed[name]))
     return pd.DataFrame(rows)
+
+
+def monthly_means(evaluation: Evaluation, code: str) -> tuple[dict[str, dict[str, FloatArray]], dict[str, FloatArray]]:
+    """What `yardstick_table` takes as `ours` and `observed`, of a station of an evaluated run, W m-2.
+
+    Months of the compared period, on the days that the station measured. Raises EvaluationError for an unknown station.
+    """
+    root = open_store(evaluation.location)
+    stations = [s for s in find_stations(root) if s.code == code and s.cell is not None]
+    if not stations:
+        raise EvaluationError(f"no station {code!r} in a cell of {evaluation.location.url}")
+    reader, plan = Reader(root), evaluation.plan
+    ours: dict[str, dict[str, FloatArray]] = {experiment.name: {} for experiment in plan.experiments}
+    observed: dict[str, FloatArray] = {}
+    for flux in FLUXES.values():
+        for station in stations:
+            if flux not in existing_group(root, f"insitu/{station.network}"):
+                continue
+            measured = observations_of(reader, plan, station, flux)
+            observed[flux] = monthly_cycle(plan.days, measured)
+            for series in series_with(plan.experiments, flux):
+                values = run_at(reader, plan, series, flux, station)
+                paired = np.where(np.isfinite(measured), values, np.nan)
+                ours[series.experiment][flux] = monthly_cycle(plan.days, paired)
+    return ours, observed
 
 
 def _cycle_row(flux: str, model: str, modelled: FloatArray, observed: FloatArray) -> dict[str, object]:

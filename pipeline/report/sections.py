@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from pipeline.evaluation.plan import Comparison, Series
-from pipeline.evaluation.stations import Station, observations_of, run_at
+from pipeline.evaluation.stations import Station, monthly_cycle, observations_of, run_at
 from pipeline.evaluation.summary import JUDGED, judged
 from pipeline.evaluation.tables import (
     comparison_named,
@@ -23,7 +23,7 @@ from pipeline.report import sentences
 from pipeline.report.document import Picture, Section, Table, picture
 from pipeline.report.maps import cell_map
 from pipeline.report.series import Line, boxes_by_month, monthly_means, time_series
-from pipeline.report.sources import Sources, axis_label, monthly_cycle, running_mean, shown_flux, words
+from pipeline.report.sources import Sources, axis_label, running_mean, shown_flux, words
 
 LONGEST_DAILY = 1500  # days of fluxes that can still be told apart in a figure; longer series are smoothed
 SMOOTHED_DAYS = 30

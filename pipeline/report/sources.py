@@ -107,17 +107,6 @@ def shown_flux(variable: str, values: FloatArray) -> tuple[FloatArray, str]:
     return values, words("WG2" if variable == "soil_moisture" else variable.split("_")[0])[1]
 
 
-def monthly_cycle(days: np.ndarray, values: FloatArray) -> FloatArray:
-    """Mean of each calendar month (12,), NaN without any value."""
-    month = days.astype("datetime64[M]").astype(int) % 12
-    means = np.full(12, np.nan)
-    for index in range(12):
-        part = values[(month == index) & np.isfinite(values)]
-        if part.size:
-            means[index] = part.mean()
-    return means
-
-
 def running_mean(values: FloatArray, window: int) -> FloatArray:
     """Mean of the values (day,) that are there in a window around each day; NaN where fewer than half are."""
     there = np.isfinite(values)

@@ -9,6 +9,7 @@ import pytest
 from assim.quality import Quality
 from pipeline.cluster import connected
 from pipeline.config import ClusterConfig
+from pipeline.evaluation import yardstick
 from pipeline.evaluation.errors import EvaluationError
 from pipeline.evaluation.evaluate import Evaluation, evaluate
 from pipeline.evaluation.plan import make_plan
@@ -280,3 +281,13 @@ def test_fluxes_of_an_assimilation_run_belong_to_the_day_before(evaluation: Eval
     expected = np.sqrt(np.mean((stored[1:] - measured[:-1]) ** 2))
     assert float(scores.rmsd.sel(series="ekf")[0]) == pytest.approx(expected, rel=1e-4)
     assert (scores.n == len(stored) - 1).all()
+
+
+def test_monthly_means_for_the_yardstick(evaluation: Evaluation) -> None:
+    ours, observed = yardstick.monthly_means(evaluation, "TWR")
+    assert set(ours) == {"open_loop", "ekf", "ekf_swi_lai"}
+    measured = _stored(evaluation, "insitu/TOWER", "LE")[:, 0]
+    assert observed["LE"][0] == pytest.approx(measured[:31].mean(), rel=1e-6)
+    assert np.isnan(observed["LE"][11])  # 200 days: no December
+    with pytest.raises(EvaluationError, match="no station 'XXX'"):
+        yardstick.monthly_means(evaluation, "XXX")

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from pipeline.evaluation.stations import monthly_cycle
 from pipeline.report import maps, series, style
 from pipeline.report.document import Table, format_cell
-from pipeline.report.sources import monthly_cycle, running_mean
+from pipeline.report.sources import running_mean
 
 
 def _lightness(colours: np.ndarray) -> np.ndarray:
