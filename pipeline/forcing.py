@@ -52,7 +52,7 @@ class TimedForcing(NamedTuple):
     @property
     def intervals(self) -> int:
         """Number of intervals that the records cover: one less than the records."""
-        return int(self.forcing.Tair.shape[0]) - 1
+        return len(np.asarray(self.forcing.Tair)) - 1
 
 
 def land_forcing(dataset: xr.Dataset) -> TimedForcing:
@@ -259,6 +259,6 @@ def _complete(
     complete = xr.Dataset(added, coords={"time": dataset["time"]})
     if "cell" not in complete.dims:
         complete = complete.expand_dims("cell", axis=-1)
-    for name, array in complete.data_vars.items():
-        array.attrs.setdefault("units", registry.variable(str(name)).unit)
+    for variable in complete.data_vars.values():
+        variable.attrs.setdefault("units", registry.variable(str(variable.name)).unit)
     return complete

@@ -137,6 +137,14 @@ class SiteCase(StrictModel):
     forcing: ForcingSource
     output: SiteOutput = SiteOutput()
 
+    @field_validator("vegetation", "by_type", mode="before")
+    @classmethod
+    def _bare_soil(cls, value: object) -> object:
+        """YAML reads the code of bare soil, NO, as false."""
+        if isinstance(value, dict):
+            return {"NO" if key is False else key: item for key, item in value.items()}
+        return "NO" if value is False else value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         total = sum(self.fractions.values())
