@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from landmodel import layout
+from landmodel.checks import FORCING_RANGES
 from landmodel.constants import SOIL_LAYERS
 from landmodel.driver import run_blocks
 from landmodel.errors import LandModelError
@@ -140,6 +141,8 @@ class Isba:
         leading = check_state(state, self.parameters.columns)
         if not allow_nonfinite:
             validate_state(state, self.parameters)
+            _check_snow_layers(state, self.options)
+        _check_steps(step_s, forcing_step_s, steps)
         records = _stack_forcing(forcing, int(self.parameters.cell.max()) + 1)
         per_record = _whole(forcing_step_s / step_s, f"forcing_step_s={forcing_step_s} over step_s={step_s}")
         available = (len(records) - 1) * per_record
@@ -156,7 +159,7 @@ class Isba:
         results = schedule.allocate(self.parameters.columns * members)
         final = state if overwrite_state else State(*(np.empty(np.shape(values)) for values in state))
         option = _option_record(self.options, step_s, schedule)
-        sun, day_starts = sun_of_times(times), _starts_of_day(times)
+        sun, day_starts = sun_of_times(times), _starts_of_day(times, step_s)
 
         def part(columns: slice) -> None:
             parameters = self.parameters.take(columns)
@@ -206,6 +209,9 @@ class _Schedule:
                 close = difflib.get_close_matches(name, OUTPUT_NAMES, n=1)
                 hint = f"; did you mean {close[0]}?" if close else ""
                 raise LandModelError(f"output {name!r} is not known{hint}; known are {', '.join(OUTPUT_NAMES)}")
+        for names in self.names:
+            if len(set(names)) < len(names):
+                raise LandModelError(f"output: expected every name once, got {', '.join(names)}")
         self.requested = any(self.names)
         self.steps = _whole(request.interval_s / step_s, f"output interval {request.interval_s} s over step {step_s} s")
         self.count = steps // self.steps
@@ -298,21 +304,48 @@ def _stack_forcing(forcing: Forcing, cells: int) -> Array:
         raise LandModelError(f"forcing: expected at least 2 records of at least {cells} cells, got {first}")
     # stack() keeps the order of its parts, and the kernel would be compiled anew for another order
     stacked = np.ascontiguousarray(np.stack([np.asarray(values, dtype=np.float64) for values in forcing], axis=-1))
-    if not np.isfinite(stacked).all():
-        record, cell, variable = (int(i) for i in np.argwhere(~np.isfinite(stacked))[0])
-        raise LandModelError(
-            f"forcing: {forcing._fields[variable]} of record {record}, cell {cell} is "
-            f"{float(stacked[record, cell, variable])!r}; every value must be a number (fill gaps before the run)"
-        )
+    for variable, name in enumerate(forcing._fields):
+        where = FORCING_RANGES[name].first_outside(stacked[..., variable])
+        if where is not None:
+            value = stacked[..., variable][where]
+            raise LandModelError(
+                f"forcing: {name} of record {where[0]}, cell {where[1]}: {FORCING_RANGES[name].message(value)}"
+                + ("" if np.isfinite(value) else "; fill gaps before the run")
+            )
     return stacked
 
 
 def _seconds(time: str | np.datetime64) -> NDArray[np.datetime64]:
-    return np.asarray(time, dtype="datetime64[s]")
+    try:
+        seconds = np.asarray(time, dtype="datetime64[s]")
+    except ValueError as error:
+        raise LandModelError(f"start: expected a UTC time such as 2007-01-01T00, got {time!r}") from error
+    if np.isnat(seconds):
+        raise LandModelError(f"start: expected a UTC time such as 2007-01-01T00, got {time!r}")
+    return seconds
 
 
-def _starts_of_day(times: NDArray[np.datetime64]) -> NDArray[np.bool_]:
-    return times == times.astype("datetime64[D]")
+def _starts_of_day(times: NDArray[np.datetime64], step_s: float) -> NDArray[np.bool_]:
+    """The first step of each UTC day, at 00 UTC or less than a step later. Source: isba.md 13.1."""
+    return (times - times.astype("datetime64[D]")).astype("timedelta64[s]").astype(np.float64) < step_s
+
+
+def _check_steps(step_s: float, forcing_step_s: float, steps: int | None) -> None:
+    for name, value in (("step_s", step_s), ("forcing_step_s", forcing_step_s)):
+        if not 1.0 <= value <= 86400.0:
+            raise LandModelError(f"{name}: expected 1 to 86400 s, got {value!r}")
+    if steps is not None and steps != int(steps):
+        raise LandModelError(f"steps: expected a whole number, got {steps!r}")
+
+
+def _check_snow_layers(state: State, options: Options) -> None:
+    beyond = np.asarray(state.snow_water_equivalent)[..., options.snow_layers :] > 0.0
+    if beyond.any():
+        where = tuple(int(i) for i in np.argwhere(beyond)[0])
+        raise LandModelError(
+            f"state: column {where[0]} has snow in layer {where[-1] + options.snow_layers + 1}, but "
+            f"snow_layers={options.snow_layers}: the state is of a run with more layers; use its options"
+        )
 
 
 def _option_record(options: Options, step_s: float, schedule: _Schedule) -> NDArray[Any]:

@@ -41,6 +41,8 @@ class Options:
             "drip": ("DEF", "SGH"),
             "snow_layers": (3, 12),
             "soil_respiration": ("DEF", "PRM"),
+            "horton": (False, True),
+            "conserve_heat": (False, True),
         }
         for name, allowed in choices.items():
             value = getattr(self, name)

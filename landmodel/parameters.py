@@ -8,6 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from landmodel.checks import (
+    CO2_RATIO_RANGE,
+    DEPTH_RANGES,
+    PARAMETER_RANGES,
+    Range,
+    check_fractions,
+    numbers,
+    per_column,
+    whole_per_column,
+)
 from landmodel.constants import CO2_MOLAR_MASS, DRY_AIR_MOLAR_MASS, SOIL_LAYERS
 from landmodel.errors import LandModelError
 from landmodel.layout import COLUMN_PARAMETERS, LAYER_PARAMETERS, PARAMETER_ROWS, PARAMETER_SIZE
@@ -152,6 +162,8 @@ def columns(
     """
     options = options or Options()
     count = len(vegetation)
+    if count == 0:
+        raise LandModelError("columns: expected at least one column, got none")
     given = _given_overrides(overrides or {}, count)
     table = vegetation_table()
     for code in vegetation:
@@ -167,32 +179,37 @@ def columns(
 
     clay_layers, sand_layers = _by_layer(clay, count, "clay"), _by_layer(sand, count, "sand")
     check_texture(clay_layers, sand_layers)
-    cells = _integers(cell, count)
-    shares = np.broadcast_to(np.asarray(fraction, dtype=np.float64), (count,)).copy()
+    cells = whole_per_column(cell, count, "cell", 0, 10**8)
+    shares = per_column(fraction, count, "fraction")
+    check_fractions(cells, shares)
     vegetated = (~np.isin(np.asarray(vegetation), ("NO", "ROCK", "SNOW"))).astype(np.float64)
     layers = hydraulic_properties(clay_layers, sand_layers, options.pedotransfer)
     for name, target in _SOIL_OVERRIDES.items():
         if name in given:
             layers[target] = given[name].reshape(count, -1)
+    for name, allowed in DEPTH_RANGES.items():
+        _check_range(name, allowed, entry(name))
     layers.update(_vertical_structure(entry, given, vegetated, count))
-    latitudes = np.broadcast_to(np.asarray(latitude, dtype=np.float64), (count,))
-    longitudes = np.broadcast_to(np.asarray(longitude, dtype=np.float64), (count,))
-    _check_places(latitudes, longitudes)
+    latitudes, longitudes = per_column(latitude, count, "latitude"), per_column(longitude, count, "longitude")
+    _check_range("latitude", Range(-90.0, 90.0, "degrees"), latitudes)
+    _check_range("longitude", Range(-180.0, 360.0, "degrees"), longitudes)
     values = _column_values(vegetation, entry, vegetated, latitudes, longitudes, sand_layers, cells, shares, options)
     values["moist_layers"] = layers.pop("moist_layers")[:, 0]
     values["runoff_depth"] = layers.pop("runoff_depth")[:, 0]
     for name, height in (("air_height", air_height), ("wind_height", wind_height), ("cell_size", cell_size_km)):
-        values[name] = np.broadcast_to(np.asarray(height, dtype=np.float64), (count,)).copy()
+        values[name] = per_column(height, count, name)
     for name, target in _SCALAR_OVERRIDES.items():
         if name in given:
             values[target] = given[name].copy()
     layers["runoff_weight"] = _runoff_weight(layers["layer_bottom"], values["runoff_depth"])
     if "ANMAX" not in given:
-        values["optimal_assimilation"] = optimal_assimilation(values, entry("TOPT"), reference_co2)
+        co2 = per_column(reference_co2, count, "reference_co2")
+        _check_range("reference_co2", CO2_RATIO_RANGE, co2)
+        values["optimal_assimilation"] = optimal_assimilation(values, entry("TOPT"), co2)
     values["senescence_time"] = given["SEFOLD"].copy() if "SEFOLD" in given else entry("SEFOLD") * 86400.0
     parameters = Parameters(
         cells,
-        _integers(patch, count),
+        whole_per_column(patch, count, "patch", 1, 12),
         shares,
         clay_layers[:, 0].copy(),
         {name: layers[name] for name in LAYER_PARAMETERS},
@@ -218,7 +235,7 @@ def columns_from_fractions(
 
     Args:
         patch_fraction: (cell, 12), each row adding to 1.
-        clay, sand: (cell,) or (cell, 14) fractions; latitude, longitude: (cell,) degrees.
+        clay, sand: scalar, (cell,) or (cell, 14) fractions; latitude, longitude: scalar or (cell,) degrees.
         vegetation_of_patch: type that stands for each patch.
         minimum_fraction: smaller patches are left out and the others scaled up (OWN).
         overrides: SURFEX name -> scalar, or (patch,) one value for each of the 12 patches.
@@ -226,7 +243,9 @@ def columns_from_fractions(
 
     Raises `LandModelError` where fractions do not add to 1 or are negative.
     """
-    fractions = np.asarray(patch_fraction, dtype=np.float64)
+    fractions = numbers(patch_fraction, "patch_fraction")
+    if len(vegetation_of_patch) != 12:
+        raise LandModelError(f"vegetation_of_patch: expected 12 types, got {len(vegetation_of_patch)}")
     if fractions.ndim != 2 or fractions.shape[1] != 12:
         raise LandModelError(f"patch_fraction: expected shape (cell, 12), got {fractions.shape}")
     bad = ~(np.abs(fractions.sum(axis=1) - 1.0) < 1.0e-6) | (fractions < 0.0).any(axis=1)
@@ -242,21 +261,22 @@ def columns_from_fractions(
         raise LandModelError(f"cell {where}: no patch is larger than minimum_fraction={minimum_fraction}")
     fractions = fractions / fractions.sum(axis=1, keepdims=True)
     cell, patch = np.nonzero(fractions)
-    per_column = {}
+    given: dict[str, Any] = {}
     for name, value in (overrides or {}).items():
-        array = np.asarray(value, dtype=np.float64)
-        per_column[name] = array[patch] if array.shape == (12,) else array
+        array = None if value is None else numbers(value, f"parameter override {name}")
+        given[name] = array[patch] if array is not None and array.shape == (12,) else array
+    count = len(fractions)
     return columns(
         [vegetation_of_patch[int(p)] for p in patch],
         cell,
         patch + 1,
         fractions[cell, patch],
-        np.asarray(clay, dtype=np.float64)[cell],
-        np.asarray(sand, dtype=np.float64)[cell],
-        np.asarray(latitude, dtype=np.float64)[cell],
-        np.asarray(longitude, dtype=np.float64)[cell],
+        _texture_of_columns(clay, cell, count, "clay"),
+        _texture_of_columns(sand, cell, count, "sand"),
+        per_column(latitude, count, "latitude")[cell],
+        per_column(longitude, count, "longitude")[cell],
         options,
-        per_column,
+        given,
         **heights,
     )
 
@@ -291,8 +311,15 @@ def aggregate(values: Array, parameters: Parameters, cells: int) -> Array:
         cells: number of cells.
 
     Returns (..., cell): the sum of fraction times value; undefined (NaN) values count 0, as in SURFEX.
+
+    Raises `LandModelError` where the last axis is not that of the columns, or a column lies in no cell.
     """
     array = np.asarray(values, dtype=np.float64)
+    if array.ndim == 0 or array.shape[-1] != parameters.columns or int(parameters.cell.max()) >= cells:
+        raise LandModelError(
+            f"aggregate: expected (..., {parameters.columns}) values and at least {int(parameters.cell.max()) + 1} "
+            f"cells, got {array.shape} and {cells}"
+        )
     result = np.zeros((*array.shape[:-1], cells))
     weighted = np.nan_to_num(array, nan=0.0) * parameters.fraction
     for columns_of_rank in _columns_by_rank(parameters.cell):
@@ -320,28 +347,29 @@ def _given_overrides(overrides: Mapping[str, Any], count: int) -> dict[str, Arra
             raise LandModelError(f"parameter override {name!r} is not a parameter that can be given{hint}")
         if value is None:
             continue
-        array = np.asarray(value, dtype=np.float64)
+        array = numbers(value, f"parameter override {name}")
         if array.ndim == 0:
             array = np.full(count, float(array))
-        if array.shape[0] != count or array.shape[1:] not in ((), (SOIL_LAYERS,)):
-            raise LandModelError(
-                f"parameter override {name}: expected a number, ({count},) or ({count}, 14), got {array.shape}"
-            )
+        shapes = [(count,), (count, SOIL_LAYERS)] if name in _SOIL_OVERRIDES else [(count,)]
+        if array.shape not in shapes:
+            allowed = " or ".join(map(str, shapes))
+            raise LandModelError(f"parameter override {name}: expected a number or shape {allowed}, got {array.shape}")
         given[name] = array
     return given
 
 
 def _by_layer(values: ArrayLike, count: int, name: str) -> Array:
-    array = np.asarray(values, dtype=np.float64)
+    array = numbers(values, name)
     if array.ndim < 2:
-        return np.broadcast_to(array.reshape(-1, 1), (count, 1)).copy()
+        return per_column(array, count, name)[:, None]
     if array.shape != (count, SOIL_LAYERS):
         raise LandModelError(f"{name}: expected ({count},) or ({count}, {SOIL_LAYERS}), got {array.shape}")
     return array
 
 
-def _integers(values: ArrayLike, count: int) -> NDArray[np.int64]:
-    return np.broadcast_to(np.asarray(values, dtype=np.int64), (count,)).copy()
+def _texture_of_columns(values: ArrayLike, cell: NDArray[np.int64], count: int, name: str) -> Array:
+    layers = _by_layer(values, count, name)[cell]
+    return layers[:, 0] if layers.shape[1] == 1 else layers
 
 
 def _vertical_structure(entry: Any, given: Mapping[str, Array], vegetated: Array, count: int) -> dict[str, Array]:
@@ -377,7 +405,8 @@ def _column_values(
     woody = entry("WOODY")
     tropical = (np.asarray(vegetation) == "TRBE").astype(np.float64)
     gmes = entry("GMES")
-    ratio = np.where(woody > 0.5, (4.7 - np.log(1000.0 * gmes)) / 7.0, entry("FZERO"))
+    with np.errstate(divide="ignore", invalid="ignore"):  # a conductance that is not positive is refused by its range
+        ratio = np.where(woody > 0.5, (4.7 - np.log(1000.0 * gmes)) / 7.0, entry("FZERO"))
     shadow = np.maximum(5.76 - 0.64 * np.arctan(np.abs(np.radians(latitude))), 3.8)
     share = np.zeros(int(cell.max()) + 1)
     np.add.at(share, cell, fraction * vegetated)
@@ -425,46 +454,26 @@ def _column_values(
     }
 
 
-def _check_places(latitude: Array, longitude: Array) -> None:
-    for name, values, low, high in (("latitude", latitude, -90.0, 90.0), ("longitude", longitude, -180.0, 360.0)):
-        bad = ~((values >= low) & (values <= high))
-        if bad.any():
-            where = int(np.flatnonzero(bad)[0])
-            raise LandModelError(
-                f"{name} of column {where}: expected {low} to {high} degrees, got {float(values[where])!r}"
-            )
-
-
-_RANGES = {
-    "minimum_lai": (0.0, 10.0, "m2 m-2"),
-    "mesophyll_conductance": (1.0e-6, 0.1, "m s-1"),
-    "vegetation_inertia_coefficient": (1.0e-6, 1.0e-3, "K m2 J-1"),
-    "albedo_soil_near_infrared": (0.0, 1.0, "1"),
-    "albedo_soil_visible": (0.0, 1.0, "1"),
-    "albedo_vegetation_near_infrared": (0.0, 1.0, "1"),
-    "albedo_vegetation_visible": (0.0, 1.0, "1"),
-    "leaf_biomass_ratio": (0.0, 10.0, "kg m-2"),
-    "senescence_time": (86400.0, 1.0e10, "s"),
-    "plant_height": (0.0, 100.0, "m"),
-    "air_height": (0.1, 200.0, "m"),
-    "wind_height": (0.1, 200.0, "m"),
-    "porosity": (0.05, 0.95, "m3 m-3"),
-    "retention_exponent": (1.0, 30.0, "1"),
-    "entry_potential": (-100.0, -1.0e-6, "m"),
-    "hydraulic_conductivity": (1.0e-12, 1.0e-1, "m s-1"),
-    "critical_stress": (0.01, 0.99, "1"),
-}
+def _check_range(name: str, allowed: Range, values: Array) -> None:
+    where = allowed.first_outside(values)
+    if where is not None:
+        raise LandModelError(f"{name} of column {where[0]}: {allowed.message(values[where])}")
 
 
 def _check_ranges(parameters: Parameters) -> None:
-    for name, (low, high, unit) in _RANGES.items():
+    known_as = {target: name for name, target in (_SCALAR_OVERRIDES | _SOIL_OVERRIDES).items()} | {
+        "senescence_time": "SEFOLD",
+        "plant_height": "H_TREE",
+    }
+    for name, allowed in PARAMETER_RANGES.items():
         values = np.atleast_2d(getattr(parameters, name).T).T
-        bad = ~((values >= low) & (values <= high))
-        if bad.any():
-            where = tuple(int(i) for i in np.argwhere(bad)[0])
+        outside = allowed.first_outside(values)
+        if outside is not None:
+            surfex = f" ({known_as[name]})" if name in known_as else ""
+            in_layer = f", layer {outside[1] + 1}" if name in LAYER_PARAMETERS else ""
+            place = f"(cell {int(parameters.cell[outside[0]])}, patch {int(parameters.patch[outside[0]])})"
             raise LandModelError(
-                f"parameter {name} of column {where[0]} (cell {int(parameters.cell[where[0]])}, patch "
-                f"{int(parameters.patch[where[0]])}): expected {low} to {high} {unit}, got {float(values[where])!r}"
+                f"parameter {name}{surfex} of column {outside[0]}{in_layer} {place}: {allowed.message(values[outside])}"
             )
     order = (parameters.soil("wilting_point") < parameters.soil("field_capacity")) & (
         parameters.soil("field_capacity") < parameters.soil("porosity")

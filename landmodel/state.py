@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from landmodel.constants import FREEZING_POINT
+from landmodel.checks import STATE_RANGES, per_column
+from landmodel.constants import SOIL_LAYERS
 from landmodel.errors import LandModelError
 from landmodel.layout import STATE_FIELDS, STATE_ROWS, STATE_SIZE
 from landmodel.parameters import Parameters
@@ -13,6 +14,9 @@ from landmodel.snow_layers import MINIMUM_DENSITY
 from landmodel.vegetation import total_from_leaf
 
 Array = NDArray[np.float64]
+
+_DRIEST = 1.0e-4  # m3 m-3: below the 1e-3 that a step leaves, so that perturbed states pass
+_SURPLUS = 0.05  # m3 m-3 above the porosity that hoar on a full layer, or an analysis, may leave
 
 
 class State(NamedTuple):
@@ -123,9 +127,10 @@ def cold_start(
     wilting = parameters.soil("wilting_point")
     water = np.where(moist, wilting + relative_moisture * (parameters.soil("field_capacity") - wilting), 0.0)
     vegetated = parameters.vegetated > 0.5
-    lai = parameters.minimum_lai if leaf_area_index is None else np.broadcast_to(leaf_area_index, (columns,))
-    lai = np.where(vegetated, np.maximum(lai, parameters.minimum_lai), 0.0)
-    return initial_state(parameters, np.broadcast_to(np.reshape(air_temperature, (-1, 1)), (columns, 14)), water, lai)
+    given = parameters.minimum_lai if leaf_area_index is None else leaf_area_index
+    lai = np.where(vegetated, np.maximum(per_column(given, columns, "leaf_area_index"), parameters.minimum_lai), 0.0)
+    temperature = per_column(air_temperature, columns, "air_temperature")
+    return initial_state(parameters, np.repeat(temperature[:, None], SOIL_LAYERS, axis=1), water, lai)
 
 
 def initial_state(parameters: Parameters, soil_temperature: Array, soil_water: Array, leaf_area_index: Array) -> State:
@@ -167,22 +172,35 @@ def validate_state(state: State, parameters: Parameters) -> None:
     Raises `LandModelError` naming variable, column, cell and value.
     """
     leading = check_state(state, parameters.columns)
-    ranges = {
-        "soil_temperature": (150.0, 360.0, "K"),
-        "soil_water": (0.0, 1.0, "m3 m-3"),
-        "soil_ice": (0.0, 1.0, "m3 m-3"),
-        "intercepted_water": (0.0, 100.0, "kg m-2"),
-        "leaf_area_index": (0.0, 20.0, "m2 m-2"),
-        "snow_water_equivalent": (0.0, 1.0e5, "kg m-2"),
-    }
     for name, values in zip(state._fields, state, strict=True):
-        low, high, unit = ranges.get(name, (-np.inf, np.inf, ""))
-        bad = ~(np.isfinite(values) & (values >= low) & (values <= high))
-        if bad.any():
-            where = tuple(int(i) for i in np.argwhere(bad)[0])
-            hint = f" (is it in deg C? 0 deg C is {FREEZING_POINT} K here)" if name == "soil_temperature" else ""
+        where = STATE_RANGES[name].first_outside(values)
+        if where is not None:
             raise LandModelError(
-                f"state: {name} of column {where[0]} (cell {int(parameters.cell[where[0]])}, patch "
-                f"{int(parameters.patch[where[0]])}), element {where[1:]}: expected {low} to {high} {unit}, got "
-                f"{float(np.asarray(values)[where])!r}{hint}; leading axes {leading}"
+                f"state: {name} of {_place(parameters, where)}: {STATE_RANGES[name].message(np.asarray(values)[where])}"
             )
+    per_member = (slice(None),) + (None,) * (len(leading) - 1)
+    moist = (np.arange(SOIL_LAYERS)[None, :] < parameters.moist_layers[:, None])[per_member]
+    dry = np.argwhere(moist & ~(np.asarray(state.soil_water) >= _DRIEST))
+    if len(dry):
+        where = tuple(int(i) for i in dry[0])
+        raise LandModelError(
+            f"state: soil_water of {_place(parameters, where)}: expected at least {_DRIEST} m3 m-3 in the "
+            f"{int(parameters.moist_layers[where[0]])} moist layers of this column, got "
+            f"{float(np.asarray(state.soil_water)[where])!r} (is the state of another soil depth?)"
+        )
+    content = np.asarray(state.soil_water) + np.asarray(state.soil_ice)
+    full = np.argwhere(moist & (content > parameters.soil("porosity")[per_member] + _SURPLUS))
+    if len(full):
+        where = tuple(int(i) for i in full[0])
+        porosity = float(parameters.soil("porosity")[where[0], where[-1]])
+        raise LandModelError(
+            f"state: soil_water + soil_ice of {_place(parameters, where)}: expected at most the porosity {porosity!r} "
+            f"m3 m-3, got {float(content[where])!r} (is the state of another soil?)"
+        )
+
+
+def _place(parameters: Parameters, where: tuple[int, ...]) -> str:
+    return (
+        f"column {where[0]} (cell {int(parameters.cell[where[0]])}, patch {int(parameters.patch[where[0]])}), element "
+        f"{where[1:]}"
+    )
