@@ -77,7 +77,12 @@ def snow_step(column, parameters, air, work, options):
     put(work.snow_latent_heat, 0, latent)
     put(work.snow_net_radiation, 0, net)
     put(work.snow_sensible_heat, 0, sensible)
-    put(work.snow_surface_temperature, 0, where(called, get(work.snow_surface_temperature), FREEZING_POINT))
+    # SURFEX puts out the temperature of the first layer at the end of the step
+    put(
+        work.snow_surface_temperature,
+        0,
+        where(called & ~removed, get(work.snow_temperature, 0), FREEZING_POINT),
+    )
     store_pack(column, work, options, called, removed)
     share_ground_flux(work, options, cover, ground, residual)
 

@@ -177,4 +177,3 @@ def snow_energy_budget(column, parameters, air, work, options):
     put(work.snow_surface_flux, 0, surface)
     put(work.snow_ground_flux, 0, ground)
     put(work.snow_ground_flux_limited, 0, ground_limited)
-    put(work.snow_surface_temperature, 0, new)

@@ -152,9 +152,11 @@ def spread_lower_layers(work, layers, lost):
     mass = depth
     for layer in range(1, layers):
         thickness = get(work.snow_thickness, layer)
-        depth = depth + maximum(0.5 * MINIMUM_DEPTH, thickness)
-        heat = heat + get(work.snow_heat, layer)
-        mass = mass + get(work.snow_density, layer) * thickness
+        density = get(work.snow_density, layer)
+        depth = depth + thickness
+        heat = heat + layer_heat(get(work.snow_temperature, layer), get(work.snow_liquid, layer), density, thickness)
+        mass = mass + density * thickness
+    depth = maximum(0.5 * MINIMUM_DEPTH, depth)
     for layer in range(layers):
         density = mass / where(lost, depth, 1.0)
         thickness = depth / layers
