@@ -146,7 +146,9 @@ def read_champaign(path: Path) -> xr.Dataset:
 def champaign_forcing(path: Path) -> xr.Dataset:
     """Forcing of Champaign 1998 with ALMA names, UTC; rain and snow together (`Rainf`), the file has no CO2.
 
-    Two half hours of sunshine are missing and are interpolated; two wind speeds are just below 0 and are set to it.
+    The record holds means over the half hour before its time; at the time itself the model is given the mean of the
+    half hours before and after it, rain apart, which it takes as such. Two half hours of sunshine are missing and are
+    interpolated; two wind speeds are just below 0 and are set to it.
     """
     names = ["Tair", "Qair", "Wind", "Psurf", "SWdown", "LWdown", "Rainf"]
     with xr.open_dataset(path) as opened:
@@ -157,7 +159,14 @@ def champaign_forcing(path: Path) -> xr.Dataset:
     sun, there = forcing["SWdown"], np.isfinite(forcing["SWdown"].values)
     place = np.arange(len(there))
     filled = np.interp(place, place[there], sun.values[there]).astype(sun.dtype)
-    return forcing.assign(SWdown=sun.copy(data=filled), Wind=forcing["Wind"].clip(min=0.0, keep_attrs=True))
+    whole = forcing.assign(SWdown=sun.copy(data=filled), Wind=forcing["Wind"].clip(min=0.0, keep_attrs=True))
+    return whole.assign({str(name): _at_times(item) for name, item in whole.items() if name != "Rainf"})
+
+
+def _at_times(means: xr.DataArray) -> xr.DataArray:
+    """Values at the times from means over the steps that end at them; the last one stays."""
+    values = means.values
+    return means.copy(data=np.append(0.5 * (values[:-1] + values[1:]), values[-1]).astype(values.dtype))
 
 
 def read_col_de_porte(path: Path) -> xr.Dataset:

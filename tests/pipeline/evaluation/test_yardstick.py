@@ -88,8 +88,8 @@ def test_fluxes_of_champaign(tmp_path: Path) -> None:
     pairs = {name: (modelled[name], measured[name]) for name in ("RN", "LE", "H", "GFLUX")}
     table = yardstick.pair_table(pairs).set_index("what")
     print(table)
-    assert table.loc["RN", "R"] > 0.95
-    assert table.loc["LE", "R"] > 0.6
+    assert table.loc["RN", "R"] > 0.97
+    assert table.loc["LE", "R"] > 0.85
     cycle = yardstick.mean_daily_cycle(modelled["LE"])
     assert 16 * 2 <= int(np.argmax(cycle)) <= 21 * 2  # noon there is 18 UTC
 
