@@ -18,7 +18,8 @@ from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
 from pipeline.location import Location
 
-DEFAULT_URL = "gs://gcp-public-data-arco-era5/ar/full_37-1h-0p25deg-chunk-1.zarr-v3"
+# The public bucket's own address: plain HTTPS needs neither credentials nor gcsfs (gs://gcp-public-data-arco-era5/ar/...).
+DEFAULT_URL = "https://storage.googleapis.com/gcp-public-data-arco-era5/ar/full_37-1h-0p25deg-chunk-1.zarr-v3"
 
 NAMES: Mapping[str, tuple[tuple[str, ...], Mapping[str, tuple[float, float]]]] = {
     "temperature": (("2m_temperature",), era5.KELVIN),
@@ -37,7 +38,9 @@ class ArcoConfig(era5.GriddedForcingConfig):
     """`ldas ingest arco`. The period is required: the archive holds the whole globe since 1940."""
 
     url: str = Field(default=DEFAULT_URL, description="fsspec URL of the Zarr archive")
-    url_options: dict[str, Any] = Field(default={"token": "anon"}, description="fsspec options; never credentials")
+    url_options: dict[str, Any] = Field(
+        default_factory=dict, description="fsspec options, such as token: anon for gs://; never credentials"
+    )
     timeout_s: float = Field(default=120.0, gt=0, description="how long the archive may take to answer")
 
 

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import zarr
@@ -46,42 +45,49 @@ def check_space(folder: Path, needed_bytes: int) -> None:
 
 
 def rechunk(
-    sources: Mapping[str, Path],
-    target: Path,
-    chunks: tuple[int, ...],
-    folder: Path,
-    memory_mb: int,
-) -> dict[str, Path]:
+    sources: Mapping[str, Path], chunks: tuple[int, ...], folder: Path, memory_mb: int
+) -> dict[str, zarr.Array]:
     """Rechunks Zarr arrays on disk within `memory_mb` of data in memory.
 
-    :param sources: name -> folder of a Zarr array; all of one shape
-    :param target: folder that gets one array a name
+    :param sources: name -> folder of a Zarr array
     :param chunks: chunk shape of the results
-    :param folder: scratch folder for cubed's intermediate arrays
-    :returns: name -> folder of the rechunked array
+    :param folder: scratch folder, which holds the results too
+    :returns: name -> the rechunked array, open for reading and writing
     :raises IngestError: chunks that cannot be made within the memory
     """
     cubed = files.library("cubed")
-    settings: dict[str, Any] = {
-        "work_dir": str(folder / "cubed"),
-        "allowed_mem": (memory_mb + RESERVED_MB) * 1_000_000,
-        "reserved_mem": RESERVED_MB * 1_000_000,
-    }
     made = {}
     for name, path in sources.items():
-        # One array at a time: the intermediate data of one are gone before the next begins.
-        array = cubed.from_zarr(str(path), spec=cubed.Spec(**settings))
+        # One after the other, so that each is within the memory; a folder each, so that what is in between can go.
+        work = folder / f"cubed-{name}"
+        spec = cubed.Spec(
+            work_dir=str(work),
+            allowed_mem=(memory_mb + RESERVED_MB) * 1_000_000,
+            reserved_mem=RESERVED_MB * 1_000_000,
+            executor_name="single-threaded",
+        )
+        array = cubed.from_zarr(str(path), spec=spec)
         shape = tuple(min(size, chunk) for size, chunk in zip(array.shape, chunks, strict=True))
         try:
-            cubed.to_zarr(cubed.rechunk(array, shape), str(target / name))
+            result = cubed.rechunk(array, shape)
+            # `cubed.to_zarr` would copy the finished array once more, chunk by chunk: three times the work in all.
+            # This is how it computes an array without reading it back, and where the array then lies.
+            result.compute(_return_in_memory_array=False)
+            made[name] = result._zarray.open()
         except ValueError as error:
             raise IngestError(
                 f"{name}: chunks {shape} cannot be made with memory_mb {memory_mb}: {error}; raise memory_mb or choose "
                 "smaller shards"
             ) from error
-        shutil.rmtree(folder / "cubed", ignore_errors=True)
-        made[name] = target / name
+        _remove_others(work, made[name])
     return made
+
+
+def _remove_others(work: Path, kept: zarr.Array) -> None:
+    """Removes the intermediate arrays beside a result."""
+    for array in work.glob("*/array-*"):
+        if array.name != kept.path:
+            shutil.rmtree(array, ignore_errors=True)
 
 
 def create_time_major(folder: Path, name: str, shape: tuple[int, int], block: int) -> zarr.Array:

@@ -248,8 +248,7 @@ def write_forcing(
         if not in_memory:
             shard = (FORCING_SHARDS | config.shards)["time"], (FORCING_SHARDS | config.shards)["cell"]
             sources = {name: folder / "time" / name for name in names}
-            made = rechunk.rechunk(sources, folder / "cell", shard, folder, config.memory_mb)
-            arrays = {name: zarr.open_array(str(path), mode="r+") for name, path in made.items()}
+            arrays = dict(rechunk.rechunk(sources, shard, folder, config.memory_mb))
         if config.gaps.action == "fill":
             for name, missing in zip(names, found, strict=True):
                 _fill(arrays[name], missing.longest > 0)

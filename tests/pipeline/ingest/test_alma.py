@@ -1,5 +1,8 @@
 """ALMA forcing: names and units of sites, half hours to hours, SURFEX tables; an ERA5 archive mimic for ARCO."""
 
+import functools
+import http.server
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +213,35 @@ def test_the_archive_that_does_not_answer_or_lacks_something_is_named(tmp_path):
     )
     with pytest.raises(IngestError, match=r"no variable surface_pressure; the archive has: 10m_u"):
         arco.read(CELLS, arco_config(str(tmp_path / "less.zarr")))
+
+
+def test_the_archive_over_http(tmp_path):
+    """The default URL is HTTPS: the same way, from a server of this test."""
+    from pipeline.ingest import era5
+    from tests.pipeline.ingest.test_era5 import CELLS
+
+    path = arco_mimic(tmp_path, 2)
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings = arco_config(f"http://127.0.0.1:{server.server_port}/{path.name}")
+        result = arco.read(CELLS, settings)[["Tair"]].compute(scheduler="synchronous")
+        server.shutdown()
+    fields = {"temperature": era5.read_fields([write_fields(tmp_path)])["temperature"]}
+    reference = era5.at_cells(fields, CELLS, settings, "files").compute(scheduler="synchronous")
+    xr.testing.assert_allclose(result["Tair"], reference["Tair"])
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a line for each."""
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+def write_fields(folder: Path) -> Path:
+    path = folder / "fields.nc"
+    samples.era5_dataset(("t2m",)).to_netcdf(path)
+    return path
 
 
 def test_an_archive_that_is_silent_is_given_up():

@@ -266,7 +266,7 @@ def test_rechunk_needs_room_and_memory(tmp_path):
     array = rechunk.create_time_major(tmp_path, "Tair", (40, 1_000_000), 20)
     array[:1] = 1.0
     with pytest.raises(IngestError, match=r"Tair: chunks .* cannot be made with memory_mb 64"):
-        rechunk.rechunk({"Tair": tmp_path / "Tair"}, tmp_path / "out", (40, 1_000_000), tmp_path, 64)
+        rechunk.rechunk({"Tair": tmp_path / "Tair"}, (40, 1_000_000), tmp_path, 64)
 
 
 def test_the_scratch_folder_goes_even_when_the_work_fails(tmp_path):
