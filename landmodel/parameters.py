@@ -18,6 +18,7 @@ from landmodel.checks import (
     per_column,
     whole_per_column,
 )
+from landmodel.compile import cached_entry
 from landmodel.constants import CO2_MOLAR_MASS, DRY_AIR_MOLAR_MASS, SOIL_LAYERS
 from landmodel.errors import LandModelError
 from landmodel.layout import COLUMN_PARAMETERS, LAYER_PARAMETERS, PARAMETER_ROWS, PARAMETER_SIZE
@@ -283,24 +284,33 @@ def columns_from_fractions(
 
 def optimal_assimilation(values: Mapping[str, Array], optimum: Array, co2: ArrayLike) -> Array:
     """ANMAX (kg kg-1 m s-1): net assimilation of an unstressed leaf at its optimal temperature (isba.md 8.3)."""
-    density, light = 1.2, 500.0
+    names = (
+        "mesophyll_conductance", "mesophyll_low", "mesophyll_high", "assimilation_capacity", "capacity_low",
+        "capacity_high", "compensation_point", "cuticular_conductance", "quantum_efficiency", "ci_ratio",
+    )  # fmt: skip
     ratios = np.broadcast_to(np.asarray(co2, dtype=np.float64), optimum.shape)
-    result = np.empty_like(optimum)
-    for i, temperature in enumerate(optimum):
+    leaves = np.ascontiguousarray(np.stack([optimum, ratios, *(values[name] for name in names)], axis=-1))
+    result = np.empty(len(optimum))
+    _assimilate_at_optimum(leaves, result)
+    return np.where(values["vegetated"] > 0.5, result, 1.0)
+
+
+@cached_entry
+def _assimilate_at_optimum(leaves, result):
+    density, light = 1.2, 500.0
+    for i in range(len(leaves)):
+        temperature, co2, conductance, conductance_low = leaves[i, 0], leaves[i, 1], leaves[i, 2], leaves[i, 3]
+        conductance_high, capacity, capacity_low, capacity_high = leaves[i, 4], leaves[i, 5], leaves[i, 6], leaves[i, 7]
+        compensation, cuticular, efficiency, ratio = leaves[i, 8], leaves[i, 9], leaves[i, 10], leaves[i, 11]
         q10 = 2.0 ** ((temperature - 25.0) / 10.0)
-        mesophyll = values["mesophyll_conductance"][i] * temperature_response(
-            temperature, q10, values["mesophyll_low"][i], values["mesophyll_high"][i]
-        )
-        capacity = values["assimilation_capacity"][i] * temperature_response(
-            temperature, q10, values["capacity_low"][i], values["capacity_high"][i]
-        )
-        compensation = values["compensation_point"][i] * PPM_CO2 * 1.5 ** ((temperature - 25.0) / 10.0)
+        mesophyll = conductance * temperature_response(temperature, q10, conductance_low, conductance_high)
+        saturated = capacity * temperature_response(temperature, q10, capacity_low, capacity_high)
+        point = compensation * PPM_CO2 * 1.5 ** ((temperature - 25.0) / 10.0)
         # leaf of LAI 1 under a tenth of it: the respiration profile gives exp(-0.2 x 0.1)
         result[i] = leaf(
-            light, ratios[i], 0.0, mesophyll, values["cuticular_conductance"][i], capacity / density, compensation,
-            values["quantum_efficiency"][i] / density, values["ci_ratio"][i], 1.0, 1.0, math.exp(-0.02),
+            light, co2, 0.0, mesophyll, cuticular, saturated / density, point, efficiency / density, ratio, 1.0, 1.0,
+            math.exp(-0.02),
         )[0]  # fmt: skip
-    return np.where(values["vegetated"] > 0.5, result, 1.0)
 
 
 def aggregate(values: Array, parameters: Parameters, cells: int) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landmodel.checks import STATE_RANGES, per_column
+from landmodel.compile import cached_entry
 from landmodel.constants import SOIL_LAYERS
 from landmodel.errors import LandModelError
 from landmodel.layout import STATE_FIELDS, STATE_ROWS, STATE_SIZE
@@ -142,7 +143,7 @@ def initial_state(parameters: Parameters, soil_temperature: Array, soil_water: A
     columns = parameters.columns
     vegetated = parameters.vegetated > 0.5
     leaf = np.where(vegetated, leaf_area_index * parameters.leaf_biomass_ratio, 0.0)
-    active = np.array([max(0.0, total_from_leaf(float(value)) - float(value)) for value in leaf])
+    active = np.maximum(0.0, _allometric_total(leaf) - leaf)
     zero = np.zeros(columns)
     snow = np.zeros((columns, STATE_FIELDS["snow_density"]))
     return State(
@@ -164,6 +165,18 @@ def initial_state(parameters: Parameters, soil_temperature: Array, soil_water: A
         latent_heat_flux=zero.copy(),
         aerodynamic_resistance=zero + 100.0,
     )
+
+
+def _allometric_total(leaf: Array) -> Array:
+    total = np.empty(len(leaf))
+    _fill_allometric_total(np.ascontiguousarray(leaf), total)
+    return total
+
+
+@cached_entry
+def _fill_allometric_total(leaf, total):
+    for i in range(len(leaf)):
+        total[i] = total_from_leaf(leaf[i])
 
 
 def validate_state(state: State, parameters: Parameters) -> None:
