@@ -118,6 +118,8 @@ class AssimilatedConfig(StrictModel):
                 registry.variable(self.name)
             except LdasError as error:
                 raise ValueError(f"{self.name} has no valid range in the registry: give one") from error
+        if self.rescale != "none" and self.operator is not None:
+            raise ValueError(f"{self.name} is predicted by an operator: only observed model variables are rescaled")
         if self.rescale_months % 2 == 0 or not 1 <= self.rescale_months <= 11:
             raise ValueError(f"rescale_months must be an odd number from 1 to 11, got {self.rescale_months}")
         return self

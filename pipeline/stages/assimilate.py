@@ -26,6 +26,7 @@ from operators.direct import DirectOperator
 from operators.protocol import ObservationOperator
 from pipeline import ledger, registry
 from pipeline.assimilation_config import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig
+from pipeline.errors import ConfigurationError
 from pipeline.ledger import Block, Period
 from pipeline.operator_store import read_operator
 from pipeline.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
@@ -38,7 +39,16 @@ from pipeline.stages.land import (
     number_of_patches,
 )
 from pipeline.stages.observations import WindowSeries, days_of, window_ends
-from pipeline.store import ArraySpec, create_template, existing_group, has_group, read_region, write_region
+from pipeline.stages.open_loop import OpenLoop
+from pipeline.store import (
+    ArraySpec,
+    create_template,
+    existing_group,
+    extend_template,
+    has_group,
+    read_region,
+    write_region,
+)
 
 _CHUNK_CELLS = 16
 _FLAGS = {
@@ -53,7 +63,7 @@ class Assimilate(LandStage):
 
     columns_per_cell: int
     settings: AssimilationConfig
-    growing_keys: ClassVar[tuple[str, ...]] = ()
+    growing_keys: ClassVar[tuple[str, ...]] = ("period.end", "assimilation.end")
 
     @property
     def group(self) -> str:
@@ -69,7 +79,13 @@ class Assimilate(LandStage):
         """Ends of all windows."""
         first = self.settings.start or self.config.period.start
         last = self.settings.end or self.config.period.end
-        return window_ends(first, last, self.hour)
+        ends = window_ends(first, last, self.hour)
+        if not len(ends):
+            raise ConfigurationError(
+                f"assimilation {self.name}: there is no 24 h window between {first} and {last}: its end must be at "
+                "least a day after its start"
+            )
+        return ends
 
     def periods(self) -> Sequence[Period]:
         """See `Stage.periods`; they begin and end at the analysis hour."""
@@ -100,8 +116,11 @@ class Assimilate(LandStage):
             for entry in self.settings.observations
             if entry.operator is not None and has_group(root, f"operators/{entry.operator}")
         }
+        # The open loop's climatology changes with its end, and the rescaled observations with it.
+        rescaling = any(entry.rescale != "none" for entry in self.settings.observations)
         return {
             **identity_sections(self.config, ("period", "spin_up", "output")),
+            **({"rescaled_to_open_loop_until": str(self.config.period.end)} if rescaling else {}),
             "assimilation": self.settings.model_dump(mode="json"),
             "operators": operators,
             "model": self.config.model.model_dump(),
@@ -155,8 +174,12 @@ class Assimilate(LandStage):
                 "controls": list(self._filter_settings().controls),
             },
         )
+        self._create_restarts(root, self.periods())
+
+    def _create_restarts(self, root: zarr.Group, periods: Sequence[Period]) -> None:
         example = landmodel.cold_start(self.parameters(root, Block(0, 0, 1)), air_temperature=285.0)
-        for period in self.periods():
+        patches, attributes = number_of_patches(root), self.group_attributes(root)
+        for period in periods:
             for run in self._restart_names():
                 create_restart(
                     root,
@@ -167,8 +190,20 @@ class Assimilate(LandStage):
                     patches=patches,
                     cells_per_block=self.cells_per_block,
                     model=self.model_identity(),
-                    attributes=self.group_attributes(root),
+                    attributes=attributes,
                 )
+
+    def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
+        """See `Stage.extend`: a last period that was shorter than it is now is run again, its restarts go."""
+        old_stops = {np.datetime64(stop, "s") for _, stop in old_periods}
+        stops = {period.stop for period in self.periods()}
+        for run in self._restart_names():
+            for stale in old_stops - stops:
+                if has_group(root, restart_path(run, stale)):
+                    del root[restart_path(run, stale)]
+        extend_template(root, self.group, "time", days_of(self.ends()))
+        # Those of new periods are empty, also when an interrupted extension has made some of them.
+        self._create_restarts(root, [period for period in self.periods() if period.stop not in old_stops])
 
     def _forecasts(self) -> tuple[str, ...]:
         """Stored states that the analysis changes."""
@@ -243,7 +278,8 @@ class Assimilate(LandStage):
                 set_aside=lost,
             )
             state, lost = result.state, result.set_aside
-            writer.add(number, result, method)
+            codes = [values.explained(number, result.quality[:, row]) for row, values in enumerate(series.values())]
+            writer.add(number, result._replace(quality=np.stack(codes, axis=1)), method)
         write_region(root, self.group, writer.values(), {"time": period.days, "cell": block.region})
         for number, run in enumerate(self._restart_names()):
             member = state if self.settings.filter == "sekf" else state.member(number)
@@ -280,15 +316,22 @@ class Assimilate(LandStage):
             return State(*(np.stack(values, axis=1) for values in zip(*parts, strict=True)))
         return method.initial_state(parameters, self._open_loop_state(root, block, period.start, parameters, columns))
 
+    def _open_loop(self) -> OpenLoop:
+        """The stage whose states the assimilation starts from."""
+        return OpenLoop(
+            self.config.open_loop.name,
+            self.location,
+            self.cells,
+            self.cells_per_block,
+            self.config,
+            self.columns_per_cell,
+        )
+
     def _open_loop_state(
         self, root: zarr.Group, block: Block, instant: np.datetime64, parameters: Parameters, columns: Columns
     ) -> State:
         """State of the open loop at an instant: its restart, or the nearest one before and the model from there."""
-        from pipeline.stages.open_loop import OpenLoop
-
-        open_loop = OpenLoop(
-            self.config.open_loop.name, self.location, self.cells, self.cells_per_block, self.config, 0
-        )
+        open_loop = self._open_loop()
         begin = np.datetime64(self.config.period.start, "s")
         exact = restart_path(open_loop.name, instant)
         earlier = [period.stop for period in open_loop.periods() if period.stop <= instant]
@@ -306,18 +349,17 @@ class Assimilate(LandStage):
             state = read_restart(root, path, State, State._fields, columns, block, model=self.model_identity())
         if from_when < instant:
             state, _ = self.run_model(
-                parameters, state, self._whole_hours(root, block, from_when, instant), from_when, instant
+                parameters, state, self.forcing(root, block, from_when, instant), from_when, instant
             )
         return state
 
-    def _whole_hours(self, root: zarr.Group, block: Block, start: np.datetime64, stop: np.datetime64) -> Any:
-        return self.forcing(root, block, start, stop)
-
     def _lost_before(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
-        """Cells that were set aside in an earlier period, or by the open loop before the start."""
-        run = self.name if period.index else self.config.open_loop.name
-        before = ledger.block_status(root, run, block)
-        return np.asarray(before[period.index - 1 if period.index else 0] == ledger.SET_ASIDE)
+        """Cells that were set aside in an earlier period, or by the open loop in its period that holds the start."""
+        if period.index:
+            return np.asarray(ledger.block_status(root, self.name, block)[period.index - 1] == ledger.SET_ASIDE)
+        earlier = [other.index for other in self._open_loop().periods() if other.start < period.start]
+        before = ledger.block_status(root, self.config.open_loop.name, block)
+        return np.asarray(before[earlier[-1] if earlier else 0] == ledger.SET_ASIDE)
 
     def memory_bytes(self, cells: int) -> int:
         """Forcing of a period; states of all members; the stored series."""
@@ -357,12 +399,15 @@ class _Writer:
         )
         after = predicted_by(controls, result.analysis, method.observation_types)
         for row, entry in enumerate(self.stage.settings.observations):
+            compared = {
+                f"innovation_{entry.name}": result.innovation,
+                f"residual_{entry.name}": result.residual,
+                f"dfs_{entry.name}": result.degrees_of_freedom,
+            }
             if entry.operator is not None:
-                self._cells(number, entry.name, after[:, row])
-                self._cells(number, f"{entry.name}_forecast", result.predicted[:, row])
-            self._cells(number, f"innovation_{entry.name}", result.innovation[:, row])
-            self._cells(number, f"residual_{entry.name}", result.residual[:, row])
-            self._cells(number, f"dfs_{entry.name}", result.degrees_of_freedom[:, row])
+                compared |= {entry.name: after, f"{entry.name}_forecast": result.predicted}
+            for name, values in compared.items():  # parts of a state that is lost may still look like numbers
+                self._cells(number, name, np.where(result.set_aside, np.nan, values[:, row]))
             self._cells(number, f"quality_{entry.name}", result.quality[:, row])
         for index, control in enumerate(method.control_names):
             self._columns(number, f"increment_{control}", result.increment[:, index], result.set_aside)

@@ -1,11 +1,12 @@
 """Observations of a block as the filter and the training take them: one value per window, rescaled where asked."""
 
+from collections.abc import Mapping
 from datetime import date
 
 import numpy as np
 import zarr
 
-from assim import WindowObservations
+from assim import Quality, WindowObservations
 from assim.preparation import DAY, window_end, window_means
 from assim.rescaling import cdf_matched, linearly_rescaled, seasonal_moments, seasonal_quantiles
 from pipeline.assimilation_config import MODEL_VARIABLE, AssimilatedConfig
@@ -58,17 +59,18 @@ def values_of_windows(times: np.ndarray, values: np.ndarray, ends: np.ndarray, a
 
 
 def codes_of_windows(times: np.ndarray, codes: np.ndarray, ends: np.ndarray, analysis_hour: int) -> np.ndarray:
-    """The preparation's code of each window (window, cell): 0 where one of its observations is good, else the first."""
-    result = np.zeros((len(ends), codes.shape[1]), dtype=np.int8)
+    """The preparation's code of each window (window, cell): 0 where one of its observations is good, else the first
+    reason to leave one out, MISSING where there is none.
+    """
+    result = np.full((len(ends), codes.shape[1]), Quality.MISSING, dtype=np.int8)
     place = {int(end.astype(np.int64)): index for index, end in enumerate(ends)}
-    seen = np.zeros(result.shape, dtype=bool)
     for row, end in enumerate(window_end(times, analysis_hour)):
         index = place.get(int(end.astype("datetime64[s]").astype(np.int64)))
         if index is None:
             continue
-        better = ~seen[index] | (codes[row] == 0)
+        better = (codes[row] == Quality.USED) | (result[index] == Quality.MISSING)
+        better &= result[index] != Quality.USED
         result[index, better] = codes[row, better]
-        seen[index] = True
     return result
 
 
@@ -79,14 +81,14 @@ class WindowSeries:
         self, root: zarr.Group, settings: AssimilatedConfig, block: Block, ends: np.ndarray, hour: int, open_loop: str
     ) -> None:
         times, arrays = read_observations(root, settings.name, block)
-        values = np.asarray(arrays["value"], dtype=np.float64)
-        if "quality" in arrays:
-            values = np.where(arrays["quality"] == 0, values, np.nan)
+        values = good_values(arrays)
         if settings.rescale != "none":
             values = rescaled(root, settings, times, values, block, hour, open_loop)
         self.value = values_of_windows(times, values, ends, hour)
         self.uncertainty = (
-            values_of_windows(times, arrays["uncertainty"], ends, hour) if "uncertainty" in arrays else None
+            values_of_windows(times, good_values(arrays, "uncertainty"), ends, hour)
+            if "uncertainty" in arrays
+            else None
         )
         self.quality = codes_of_windows(times, arrays["quality"], ends, hour) if "quality" in arrays else None
 
@@ -97,6 +99,19 @@ class WindowSeries:
             None if self.uncertainty is None else self.uncertainty[number],
             None if self.quality is None else self.quality[number],
         )
+
+    def explained(self, number: int, codes: np.ndarray) -> np.ndarray:
+        """The filter's codes of a window (cell,); where it found no value, the preparation's reason for that."""
+        if self.quality is None:
+            return codes
+        left_out = (codes == Quality.MISSING) & (self.quality[number] != Quality.USED)
+        return np.where(left_out, self.quality[number], codes)
+
+
+def good_values(arrays: Mapping[str, np.ndarray], name: str = "value") -> np.ndarray:
+    """An array of an observation group (time, cell), NaN where its quality code says that it is of no use."""
+    values = np.asarray(arrays[name], dtype=np.float64)
+    return np.where(arrays["quality"] == Quality.USED, values, np.nan) if "quality" in arrays else values
 
 
 def rescaled(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -21,8 +21,8 @@ from pipeline.groups import write_group
 from pipeline.ledger import Block, Period
 from pipeline.operator_store import write_operator
 from pipeline.stages.base import Stage
-from pipeline.stages.observations import interpolated_in_time, read_observations, values_of_windows
-from pipeline.store import read_region
+from pipeline.stages.observations import good_values, interpolated_in_time, read_observations, values_of_windows
+from pipeline.store import existing_group, has_group, read_region
 
 PREDICTORS = ("WG2", "TG2", "LAI")
 
@@ -40,6 +40,7 @@ class Train(Stage):
 
     config: ExperimentConfig
     settings: OperatorConfig
+    growing_keys: ClassVar[tuple[str, ...]] = ("open_loop.period.end",)
 
     def periods(self) -> Sequence[Period]:
         """One: the training window."""
@@ -59,6 +60,9 @@ class Train(Stage):
 
     def create(self, root: zarr.Group) -> None:
         """Nothing: the operator's group is written when it is trained."""
+
+    def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
+        """Nothing: an open loop that goes on does not change the training window."""
 
     def samples(self, root: zarr.Group, window: WindowConfig) -> Samples:
         """Pairs of a window: open-loop soil moisture and temperature at the analysis hour, LAI, and the observation of
@@ -81,16 +85,12 @@ class Train(Stage):
         block = Block(0, 0, self.cells)
         if self.settings.lai is not None:
             times, arrays = read_observations(root, self.settings.lai, block)
-            model["LAI"] = interpolated_in_time(times, arrays["value"], end_of_window.astype("datetime64[s]"))
+            model["LAI"] = interpolated_in_time(times, good_values(arrays), end_of_window.astype("datetime64[s]"))
         times, arrays = read_observations(root, self.settings.observation, block)
-        values = np.asarray(arrays["value"], dtype=np.float64)
-        if "quality" in arrays:
-            values = np.where(arrays["quality"] == 0, values, np.nan)
-        target = values_of_windows(times, values, end_of_window.astype("datetime64[s]"), hour)
+        target = values_of_windows(times, good_values(arrays), end_of_window.astype("datetime64[s]"), hour)
         predictors = np.stack([model[name] for name in PREDICTORS], axis=-1)
         target[~np.isfinite(predictors).all(axis=-1)] = np.nan
-        filled = np.where(np.isfinite(predictors), predictors, np.nan)
-        return Samples(np.swapaxes(filled, 0, 1), target.T)
+        return Samples(np.swapaxes(predictors, 0, 1), target.T)
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
         """See `Stage.compute`."""
@@ -105,6 +105,11 @@ class Train(Stage):
             output_unit=registry.variable(self.settings.observation).unit,
             options=self.settings.neural,
         ).fit(training.predictors, training.target, cell_ids=cell_ids)
+        if not operator.usable.any():
+            raise ConfigurationError(
+                f"operator {self.settings.name}: no cell could be trained: {outcome_counts(operator.outcome)}; "
+                f"first reason: {next(iter(operator.reasons.values()))}"
+            )
         parts = {"training": training}
         if self.settings.test is not None:
             parts["test"] = self.samples(root, self.settings.test)
@@ -123,11 +128,6 @@ class Train(Stage):
         )
         if self.settings.search_architectures:
             self._search(root, operator, parts, cell_ids)
-        usable = int(operator.usable.sum())
-        if usable == 0:
-            raise ConfigurationError(
-                f"operator {self.settings.name}: no cell could be trained: {outcome_counts(operator.outcome)}"
-            )
         return np.full(block.cells, ledger.DONE, dtype="int8")
 
     def _search(
@@ -148,9 +148,10 @@ class Train(Stage):
         if test is not None:
             dataset["test_rmsd"] = (("architecture", "cell"), np.stack([np.asarray(r.test_rmsd) for r in results]))
         dataset["training_rmsd"].attrs["unit"] = operator.output_unit
-        write_group(
-            root, f"scores/architectures_{self.settings.name}", dataset, attributes={"labels": labels, "chosen": "40"}
-        )
+        path = f"scores/architectures_{self.settings.name}"
+        if has_group(root, path):  # of a run that was killed before the ledger had this task as done
+            existing_group(root, path).attrs["complete"] = False
+        write_group(root, path, dataset, attributes={"labels": labels, "chosen": "40"})
 
     def memory_bytes(self, cells: int) -> int:
         """Samples of both windows, a few times over."""
