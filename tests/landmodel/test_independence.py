@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from landmodel import Forcing, Isba, Options, OutputRequest, Parameters, State, cold_start, columns
+from landmodel.driver import run_blocks
 from landmodel.lanes import WIDTH
 from tests.landmodel.support import FLUX_OUTPUTS, STATE_OUTPUTS, Array, random_forcing, random_state, with_snow
 
@@ -187,6 +188,29 @@ def test_columns_of_one_cell_share_its_forcing() -> None:
     separate = Forcing(*(np.asarray(values)[:, cell] for values in forcing))
     got = run(options, shared, state, forcing)
     same(run(options, parameters, state, separate), got, slice(None))
+
+
+def test_arrays_of_any_memory_order_reach_the_one_compiled_kernel() -> None:
+    """Forcing in Fortran order and read-only, every other column of a selection: same bytes, nothing compiled anew."""
+    options = Options()
+    parameters, state, forcing = adversarial(options, 2 * WIDTH)
+    chosen = slice(None, None, 2)
+    expected = run(options, parameters, state, forcing)
+    compiled = len(run_blocks.signatures)
+    turned = Forcing(*(np.asfortranarray(values) for values in forcing))
+    for values in turned:
+        np.asarray(values).setflags(write=False)
+    single = Forcing(*(np.asarray(values, dtype=np.float64)[:, :, None][..., 0] for values in turned))
+    same(expected, run(options, parameters.take(chosen), state.take(chosen), single), chosen)
+    assert len(run_blocks.signatures) == compiled
+
+
+def test_final_state_in_place(mixed: tuple[Any, ...]) -> None:
+    options, parameters, state, forcing, whole = mixed
+    given = state.take(slice(None))
+    result = run(options, parameters, given, forcing, overwrite_state=True)
+    assert all(a is b for a, b in zip(result[0], given, strict=True))
+    same(whole, result, slice(None))
 
 
 def test_cold_start_runs_alike_everywhere() -> None:
