@@ -143,12 +143,10 @@ class _Block:
         observed = xr.DataArray(reference, dims=("time", "cell"), coords={"time": self.time})
         unit = comparison.unit if comparison.same_unit else "1"
         model.attrs["units"] = observed.attrs["units"] = unit
-        everything = metrics.scores(model, observed)
-        parts = [
-            everything,
-            _renamed(metrics.scores_by_month(model, observed, names=GROUPED_SCORES), "month"),
-            _renamed(metrics.scores_by_season(model, observed, names=GROUPED_SCORES), "season"),
-        ]
+        parts = [metrics.scores(model, observed)]
+        if comparison.observation is not None:  # a twin has many variables, and their years are no question
+            parts.append(_renamed(metrics.scores_by_month(model, observed, names=GROUPED_SCORES), "month"))
+            parts.append(_renamed(metrics.scores_by_season(model, observed, names=GROUPED_SCORES), "season"))
         result = xr.merge(parts, combine_attrs="drop_conflicts")
         if not comparison.same_unit:
             meaningless = [n for n in result if str(n).split("_")[0] in ("bias", "rmsd", "ubrmsd", "kge")]

@@ -137,7 +137,7 @@ def _frame(latitude: FloatArray, longitude: FloatArray, spacing: float) -> tuple
     stretch = 1.0 / max(float(np.cos(np.deg2rad(latitude.mean()))), 0.1)
     across = np.ptp(longitude) + 2 * margin
     tall = float(np.clip(_MAP_WIDTH * stretch * (np.ptp(latitude) + 2 * margin) / across, 1.4, 4.6))
-    width, height = _MAP_WIDTH + 1.45, tall + 0.85
+    width, height = _MAP_WIDTH + 1.65, tall + 0.85
     figure = new_figure(width, height)
     axes = figure.add_axes((0.62 / width, 0.5 / height, _MAP_WIDTH / width, tall / height))
     bar = figure.add_axes(((0.72 + _MAP_WIDTH) / width, 0.5 / height, 0.13 / width, tall / height))
