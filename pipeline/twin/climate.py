@@ -44,13 +44,19 @@ def persistence(name: str) -> tuple[float, ...]:
     """Correlation from day to day of the normal variable behind a quantity, (12,).
 
     Rain has one for each month; the other quantities one for all, because a single year says too little about months.
-    Both records count by their days.
+    Both records count by their days. Of temperature and humidity, which are made of that of clearness and one of their
+    own, it is the correlation of their own.
     """
     days = np.stack([by_month(site, "days") for site in SITE_ELEVATION])
     values = np.stack([np.maximum(by_month(site, f"{name}_persistence"), 0.0) for site in SITE_ELEVATION])
     if name == "wet":
         return tuple((values * days).sum(axis=0) / days.sum(axis=0))
-    return (float((values * days).sum() / days.sum()),) * 12
+    whole = float((values * days).sum() / days.sum())
+    if name in ("temperature", "humidity"):
+        correlation = np.stack([by_month(site, f"correlation_{name}_clearness") for site in SITE_ELEVATION])
+        shared = float((correlation**2 * days).sum() / days.sum())
+        whole = (whole - shared * persistence("clearness")[0]) / (1.0 - shared)
+    return (whole,) * 12
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,9 @@ class RegionConfig(StrictModel):
     def _not_empty(self) -> Self:
         if self.north - self.south < self.step or self.east - self.west < self.step:
             raise ValueError("the region is smaller than one step: north above south, east of west")
+        for low, high in ((self.south, self.north), (self.west, self.east)):
+            if abs((high - low) / self.step - round((high - low) / self.step)) > 1e-9:
+                raise ValueError(f"{low} to {high} degrees is not a whole number of cells of {self.step} degrees")
         return self
 
 
