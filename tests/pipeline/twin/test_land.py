@@ -110,5 +110,5 @@ def test_bad_requests_are_refused() -> None:
         make_land(TwinConfig(region=RegionConfig(west=-2.0, east=-1.5, south=44.5, north=45.0)))
     with pytest.raises(ValueError, match="smaller than one step"):
         RegionConfig(west=4.0, east=-2.0)
-    with pytest.raises(ValueError, match="not a whole number of cells of 0.7"):
+    with pytest.raises(ValueError, match=r"not a whole number of cells of 0.7"):
         RegionConfig(step=0.7)
