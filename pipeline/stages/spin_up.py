@@ -108,7 +108,9 @@ class SpinUp(LandStage):
         parameters = self.parameters(root, block)
         columns = columns_of(parameters)
         forcing = self.forcing(root, block, period.start, period.stop)
-        mean_temperature = np.mean(np.asarray(forcing.forcing.Tair), axis=0)
+        # each cell by itself: a sum over (time, cell) depends in its last bit on the number of cells
+        series = np.ascontiguousarray(np.asarray(forcing.forcing.Tair).T)
+        mean_temperature = np.array([values.mean() for values in series])
         state = landmodel.cold_start(parameters, air_temperature=mean_temperature[columns.cell])
         water = np.full((self.settings.repetitions, block.cells), np.nan)
         biomass = np.full_like(water, np.nan)
