@@ -58,8 +58,7 @@ def soil_freezing(column, parameters, work, substep, sublimation):
         thickness = get(work.thickness, layer)
         temperature = get(column.soil_temperature, layer)
         water = get(column.soil_water, layer)
-        ice = get(column.soil_ice, layer) + pushed / thickness
-        pushed = leaving * 0.0
+        ice = get(column.soil_ice, layer)
         active = inside & ((temperature < FREEZING_POINT) | (ice > 0.0))
         work.phase_change[layer] = 0
         if any_lane(active):
@@ -87,6 +86,9 @@ def soil_freezing(column, parameters, work, substep, sublimation):
             ice = ice - sublimation * substep / thickness
             water = water + minimum(ice, 0.0)
             ice = maximum(ice, 0.0)
+        # ice from above arrives after the phase change of all layers: it melts from the next sub-step on
+        ice = ice + pushed / thickness
+        pushed = leaving * 0.0
         if any_lane(ice > 0.0):
             limit = get(parameters.porosity, layer) - MINIMUM_WATER
             excess = where(inside, maximum(0.0, ice - limit), 0.0)

@@ -1,0 +1,238 @@
+"""The real land model, training and filter: the same bytes however the work is cut, spread, killed and resumed."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from distributed import Client
+
+from assim import Quality
+from pipeline import ledger
+from pipeline.cluster import connected
+from pipeline.config import ClusterConfig, ExperimentConfig
+from pipeline.errors import PipelineError
+from pipeline.execution import Outcome, run_stage
+from pipeline.stages.base import prepare
+from pipeline.stages.build import build_stages
+from pipeline.store import array_hashes, existing_group, open_store, read_region, write_region
+from tests.pipeline.assimilation_run import CELLS, DAYS, EKF, whole
+from tests.pipeline.synthetic_store import make_store
+from tests.pipeline.toy import Silence
+from tests.support import REPOSITORY
+
+MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "3"))
+RESULTS = ("spin_up/", "runs/", "operators/", "restarts/")
+CUT = (7, 5)  # cells and days of a task where runs are killed: two blocks of four periods
+TASKS = 8
+
+
+def run(config: ExperimentConfig, client: Client, last: str = "ekf", listener: Silence | None = None) -> Outcome:
+    """Runs what is not done, up to a stage."""
+    outcome = Outcome()
+    for stage in build_stages(config):
+        prepare(stage)
+        outcome = run_stage(stage, client, window=4, retries=2, listener=listener or Silence())
+        assert outcome.complete, outcome
+        if stage.name == last:
+            return outcome
+    raise AssertionError(f"no stage {last}")
+
+
+def results(path: Path) -> dict[str, str]:
+    """Hashes of everything that stages have computed."""
+    return {name: value for name, value in array_hashes(str(path)).items() if name.startswith(RESULTS)}
+
+
+def operator_hash(path: Path) -> str:
+    """Content hash of the operator."""
+    return str(existing_group(open_store(str(path)), "operators/neural").attrs["content_hash"])
+
+
+@pytest.fixture(scope="module")
+def threads() -> Iterator[Client]:
+    """A cluster of two threads."""
+    with connected(ClusterConfig(workers=2)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Client]:
+    """A cluster of two processes."""
+    with connected(ClusterConfig(workers=2, processes=True)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a year of weather and three weeks of observations, to be copied."""
+    path = tmp_path_factory.mktemp("inputs") / "store"
+    make_store(path, cells=CELLS, days=366, observed_days=DAYS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def truth(inputs: Path, threads: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run in two threads, cell by cell, five days at a time."""
+    path = tmp_path_factory.mktemp("truth") / "store"
+    shutil.copytree(inputs, path)
+    run(whole(path, 1, 5), threads)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(inputs: Path, processes: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run up to the training, in two processes, to be copied and gone on with."""
+    path = tmp_path_factory.mktemp("trained") / "store"
+    shutil.copytree(inputs, path)
+    run(whole(path, *CUT), processes, "train-neural")
+    return path
+
+
+def test_the_run_does_something(truth: Path) -> None:
+    """All observation types are used and change the states."""
+    root = open_store(str(truth))
+    for name in ("sigma40", "swi", "lai"):
+        code = read_region(root, "runs/ekf", f"quality_{name}")
+        assert (code == Quality.USED).sum() > (10 if name == "lai" else 60)
+        assert (code == Quality.MASKED_FROZEN).any()
+    for name in ("LAI", "WG2", "WG8"):
+        assert (np.abs(read_region(root, "runs/ekf", f"increment_{name}")) > 0.0).mean() > 0.3
+    assert {name.split("/")[0] + "/" for name in results(truth)} == set(RESULTS)
+    for name in ("spin_up", "open_loop", "train-neural", "ekf"):
+        assert (ledger.statuses(root, name) == ledger.DONE).all()
+
+
+def test_bit_identical_one_process_blocks_of_64(truth: Path, inputs: Path, tmp_path: Path) -> None:
+    """One thread, all cells in one task, 20 days at a time. From the spin-up, without a say, it is the open loop."""
+    path = tmp_path / "store"
+    shutil.copytree(inputs, path)
+    observations = [{**entry, "error": {"kind": "absolute", "size": 1e9}} for entry in EKF["observations"]]
+    with connected(ClusterConfig(workers=1)) as one:
+        run(whole(path, 64, 20, {"name": "huge", "observations": observations}), one, "huge")
+    expected, found = results(truth), results(path)
+    common = set(expected) & set(found)
+    assert {name: found[name] for name in common} == {name: expected[name] for name in common}
+    # Only the restarts at the ends of shorter periods are not in both, and the second run.
+    assert {name.split("/")[0] for name in set(expected) ^ set(found)} == {"restarts", "runs"}
+    assert any(name.startswith("restarts/ekf/20070421T09") for name in common)
+    assert operator_hash(path) == operator_hash(truth)
+    for variable in ("LAI", "WG1", "WG2", "WG8", "TG1", "TG2"):
+        expected_values = read_region(open_store(str(path)), "runs/open_loop", variable)[1:]
+        np.testing.assert_array_equal(read_region(open_store(str(path)), "runs/huge", variable), expected_values)
+    free, huge = (array_hashes(str(path), f"restarts/{run}/20070421T09") for run in ("open_loop", "huge"))
+    assert list(huge.values()) == list(free.values())
+    assert list(huge.values()) != list(array_hashes(str(path), "restarts/ekf/20070421T09").values())
+
+
+def test_bit_identical_two_processes_blocks_of_7(truth: Path, trained: Path, processes: Client, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    shutil.copytree(trained, path)
+    run(whole(path, *CUT), processes)
+    assert results(path) == results(truth)
+    assert operator_hash(path) == operator_hash(truth)
+
+
+def test_one_changed_value_changes_its_hash_and_no_other(truth: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    shutil.copytree(truth, path)
+    root = open_store(str(path), "a")
+    values = read_region(root, "runs/ekf", "LAI")
+    values[13, 5] = np.nextafter(values[13, 5], np.float32(9.0))
+    write_region(root, "runs/ekf", {"LAI": values}, {})
+    before, after = results(truth), results(path)
+    assert {name for name in before if before[name] != after[name]} == {"runs/ekf/LAI"}
+
+
+def moment_of(number: int) -> random.Random:
+    """Random numbers of a moment; the seed is printed."""
+    seed = int.from_bytes(os.urandom(4), "little")
+    print(f"moment {number}: seed {seed}")
+    return random.Random(seed)
+
+
+def tasks_done(path: Path) -> int:
+    """Tasks of the assimilation that the ledger has as done; 0 before there is one."""
+    try:
+        status = ledger.statuses(open_store(str(path)), "ekf")
+    except (PipelineError, OSError, KeyError):
+        return 0
+    return int((status[:, [0, 7]] == ledger.DONE).sum())
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_bit_identical_after_the_assimilation_was_killed(
+    truth: Path, trained: Path, threads: Client, tmp_path: Path, moment: int
+) -> None:
+    """The whole run is killed with kill -9 after a random number of tasks and a random time more, and started again."""
+    chosen = moment_of(moment)
+    path = tmp_path / "store"
+    shutil.copytree(trained, path)
+    after, wait = chosen.randrange(TASKS - 1), chosen.uniform(0.0, 0.5)
+    script = [sys.executable, "-m", "tests.pipeline.assimilation_run", str(path), *(str(size) for size in CUT)]
+    process = subprocess.Popen(script, cwd=REPOSITORY, start_new_session=True)
+    while process.poll() is None and ("ekf" not in open_store(str(path))["ledger"] or tasks_done(path) < after):
+        time.sleep(0.01)
+    time.sleep(wait)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    print(f"killed after {tasks_done(path)} of {TASKS} tasks")
+    listener = Silence()
+    run(whole(path, *CUT), threads, listener=listener)
+    assert results(path) == results(truth)
+    assert array_hashes(str(path), "ledger/ekf") == array_hashes(str(truth), "ledger/ekf")
+
+
+class Killer(Silence):
+    """Kills a worker after a random number of tasks and a random time more."""
+
+    def __init__(self, client: Client, chosen: random.Random) -> None:
+        super().__init__()
+        self.processes = sorted(client.run(os.getpid).values())
+        self.chosen, self.after = chosen, chosen.randrange(TASKS - 1)
+        self.timer = threading.Timer(chosen.uniform(0.0, 0.3), self.kill)
+        self.killed = 0
+
+    def kill(self) -> None:
+        """Ends one of the workers."""
+        self.killed = self.chosen.choice(self.processes)
+        os.kill(self.killed, signal.SIGKILL)
+
+    def stage_started(self, name: str, tasks: int, done: int) -> None:
+        """See Listener."""
+        super().stage_started(name, tasks, done)
+        if name == "ekf" and self.after == 0:
+            self.timer.start()
+
+    def task_done(self, result: Any) -> None:
+        """See Listener."""
+        super().task_done(result)
+        if self.after and len(self.results) == self.after:
+            self.timer.start()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("moment", range(MOMENTS))
+def test_bit_identical_after_a_worker_of_the_assimilation_was_killed(
+    truth: Path, trained: Path, processes: Client, tmp_path: Path, moment: int
+) -> None:
+    path = tmp_path / "store"
+    shutil.copytree(trained, path)
+    processes.wait_for_workers(2, timeout=120)
+    killer = Killer(processes, moment_of(moment))
+    run(whole(path, *CUT), processes, listener=killer)
+    killer.timer.join()
+    assert killer.killed
+    print(f"killed process {killer.killed} after {killer.after} of {TASKS} tasks")
+    assert len(killer.results) == TASKS
+    assert results(path) == results(truth)

@@ -1,0 +1,68 @@
+"""The example of Puechabon, two months of it, from its files to results."""
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+
+from assim import Quality
+from pipeline.config import load_experiment
+from pipeline.engine import check_experiment, run_experiment
+from pipeline.store import open_run
+from tests.pipeline.toy import Silence
+from tests.support import REPOSITORY, shared
+
+RECORD = "data/site_flux/FLX_FR-Pue_FLUXDATAKIT_FULLSET_DD_2000_2014_2-3.csv"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> xr.DataTree:
+    """The example with its period cut to May and June 2001, after two years of spin-up instead of twenty."""
+    record, folder = shared(RECORD), tmp_path_factory.mktemp("puechabon")
+    (folder / "puechabon").mkdir()
+    for source in (REPOSITORY / "examples" / "puechabon").glob("*.yaml"):
+        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+        if "files" in content:
+            content["files"] = [str(record)]
+        if source.stem == "forcing":
+            content["period"] = {"start": "2001-04-30", "end": "2002-05-02"}
+        (folder / "puechabon" / source.name).write_text(yaml.safe_dump(content), encoding="utf-8")
+    content = yaml.safe_load((REPOSITORY / "examples" / "puechabon.yaml").read_text(encoding="utf-8"))
+    content["store"]["url"] = "store.zarr"
+    content["period"] = {"start": "2001-05-01", "end": "2001-06-30"}
+    content["spin_up"]["repetitions"] = 2
+    content["report"] = False
+    content["execution"]["cluster"] = {"workers": 1}
+    (folder / "puechabon.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    config = load_experiment(folder / "puechabon.yaml")
+    assert {row.state for row in check_experiment(config)} == {"ok"}
+    result = run_experiment(config, Silence())
+    assert result.complete
+    assert list(result.outcomes) == ["spin_up", "open_loop", "lai"]
+    return open_run(config.location)
+
+
+def test_the_assimilation_follows_the_observed_leaf_area(tree: xr.DataTree) -> None:
+    free, run = tree["runs/open_loop"].to_dataset(), tree["runs/lai"].to_dataset()
+    free = free.sel(time=run["time"])
+    observed = tree["observations/lai"]["value"].sel(time=run["time"])[:, 0].values
+    assert np.isfinite(observed).all()
+    assert (run["quality_lai"] == Quality.USED).mean() > 0.95
+    np.testing.assert_allclose(run["innovation_lai"][:, 0], observed - run["LAI_forecast"][:, 0], atol=1e-5)
+
+    def rmsd(values: xr.DataArray) -> float:
+        return float(np.sqrt(np.mean((values.values[:, 0] - observed) ** 2)))
+
+    assert rmsd(run["LAI"]) < rmsd(run["LAI_forecast"]) < 0.5 * rmsd(free["LAI"])
+    assert float(np.abs(run["increment_WG4"]).max()) > 0.0
+
+
+def test_fluxes_are_those_of_a_mediterranean_forest(tree: xr.DataTree) -> None:
+    run, tower = tree["runs/lai"].to_dataset(), tree["insitu/tower"].to_dataset()
+    tower = tower.sel(time=run["time"])
+    for name, low, high in (("LE", 20.0, 160.0), ("RN", 80.0, 250.0), ("GPP", 5e-8, 6e-7)):
+        for found in (run[name][:, 0], tower[name][0]):
+            assert low < float(found.mean()) < high, name
+    together = np.isfinite(tower["LE"][0].values)
+    assert np.corrcoef(run["LE"].values[together, 0], tower["LE"].values[0, together])[0, 1] > 0.4
+    assert np.isnan(run["LAI"]).sum() == 0
