@@ -136,7 +136,7 @@ class Train(Stage):
         """The architectures of the paper, into `scores/architectures_<operator>`."""
         test = (parts["test"].predictors, parts["test"].target) if "test" in parts else None
         results = search_architectures(*parts["training"], operator=operator, test=test, cell_ids=cell_ids)
-        labels = ["x".join(str(neurons) for neurons in result.hidden) for result in results]
+        labels = [_label(result.hidden) for result in results]
         dataset = xr.Dataset(
             {
                 "training_rmsd": (("architecture", "cell"), np.stack([result.training_rmsd for result in results])),
@@ -151,7 +151,7 @@ class Train(Stage):
         path = f"scores/architectures_{self.settings.name}"
         if has_group(root, path):  # of a run that was killed before the ledger had this task as done
             existing_group(root, path).attrs["complete"] = False
-        write_group(root, path, dataset, attributes={"labels": labels, "chosen": "40"})
+        write_group(root, path, dataset, attributes={"labels": labels, "chosen": _label(self.settings.neural.hidden)})
 
     def memory_bytes(self, cells: int) -> int:
         """Samples of both windows, a few times over."""
@@ -159,6 +159,11 @@ class Train(Stage):
         if self.settings.test is not None:
             days += (self.settings.test.end - self.settings.test.start).days + 1
         return cells * days * (len(PREDICTORS) + 1) * 8 * 6
+
+
+def _label(hidden: Sequence[int]) -> str:
+    """A shape in short, such as 40 or 20x20."""
+    return "x".join(str(neurons) for neurons in hidden)
 
 
 def _days(window: WindowConfig) -> tuple[str, str]:
