@@ -22,7 +22,7 @@ from tests.landmodel.support import Array, simple_columns
 
 
 @njit
-def _stressed(stress, parameters, work, out):  # noqa: ANN001, ANN202
+def _stressed(stress, parameters, work, out):
     conductance, deficit, ratio = stressed_leaf(get(stress), parameters[0], work[0])
     put(out, 0, conductance)
     put(out, 1, deficit)
@@ -142,7 +142,7 @@ def test_light_of_the_gauss_levels() -> None:
 
 
 @njit
-def _exchange(parameters, air, work, surface, humidity, out):  # noqa: ANN001, ANN202
+def _exchange(parameters, air, work, surface, humidity, out):
     exchange_coefficients(parameters[0], air[0], work[0])
     number = richardson_number(get(surface), get(humidity), work[0])
     put(out, 0, number)
@@ -204,7 +204,7 @@ def test_roughness_is_limited_by_the_heights() -> None:
 
 
 @njit
-def _biomass(column, parameters, leaf_area, out):  # noqa: ANN001, ANN202
+def _biomass(column, parameters, leaf_area, out):
     result = daily_biomass(column[0], parameters[0], get(leaf_area))
     for row in range(5):
         put(out, row, result[row])
@@ -262,7 +262,7 @@ def test_allometry() -> None:
 
 
 @njit
-def _surface(column, parameters, work):  # noqa: ANN001, ANN202
+def _surface(column, parameters, work):
     set_surface_from_leaf_area(column[0], parameters[0], work[0])
 
 

@@ -1,5 +1,5 @@
-"""Branches that no reference run takes (isba.md section 16), each against its equations: layers below the minimum of water,
-ice above the pore space, the snow grid of 3 layers, snow lightened to 50 kg m-3 by sublimation, layers that vanish."""
+"""Branches that no reference run takes (isba.md section 16), each against its equations: layers below the minimum of
+water, ice above the pore space, the snow grid of 3 layers, snow lightened to 50 kg m-3 by sublimation, layers that vanish."""
 
 import math
 from typing import Any
@@ -23,7 +23,7 @@ FUSION, TRIPLE = 3.337e5, 273.16
 
 
 @njit
-def _limit(column, parameters, work, out):  # noqa: ANN001, ANN202
+def _limit(column, parameters, work, out):
     put(out, 0, limit_water(column[0], parameters[0], work[0], 900.0))
 
 
@@ -78,11 +78,13 @@ def test_supersaturation_is_handed_down_and_leaves_at_the_bottom() -> None:
 
 
 @njit
-def _freeze(column, parameters, work, sublimation, out):  # noqa: ANN001, ANN202
+def _freeze(column, parameters, work, sublimation, out):
     put(out, 0, soil_freezing(column[0], parameters[0], work[0], 900.0, get(sublimation)))
 
 
-def frozen(temperature: Array, water: Array, ice: Array, sublimation: float = 0.0, layers: int = 4) -> tuple[Any, float]:
+def frozen(
+    temperature: Array, water: Array, ice: Array, sublimation: float = 0.0, layers: int = 4
+) -> tuple[Any, float]:
     """State after the phase change of 900 s and what is pushed out at the bottom (m s-1)."""
     state = empty_state(soil_temperature=temperature, soil_water=water, soil_ice=ice)
     parameters = empty_parameters(
@@ -164,7 +166,7 @@ def test_a_trace_of_ice_melts_at_once() -> None:
 
 
 @njit
-def _regrid(work, options, active):  # noqa: ANN001, ANN202
+def _regrid(work, options, active):
     regrid_snow(work[0], options[0], get(active) > 0.5)
 
 
@@ -258,7 +260,7 @@ def test_twelve_layers_keep_their_grid_until_an_edge_leaves_its_range() -> None:
 
 
 @njit
-def _sublimate(air, work, options, cover, out):  # noqa: ANN001, ANN202
+def _sublimate(air, work, options, cover, out):
     put(out, 0, sublimate(air[0], work[0], options[0], get(cover)))
 
 
@@ -278,7 +280,7 @@ def sublimated(
 
 
 def test_snow_lighter_than_50_is_made_denser_from_the_soil() -> None:
-    """rho_1 is raised to 50 kg m-3 at its thickness; the mass comes from the soil (soilcor), then the layer sublimates."""
+    """rho_1 is raised to 50 kg m-3 at its thickness; the mass comes from the soil (soilcor); then it sublimates."""
     work, lacking = sublimated([0.01, 0.02, 0.01], [42.0, 150.0, 200.0], 265.0, 100.0)
     assert lacking == pytest.approx((50.0 - 42.0) * 0.01 / 1800.0, rel=1e-11)
     assert work["snow_density"][0][0, 0] == 50.0
@@ -327,7 +329,7 @@ def test_snow_lightened_by_sublimation_in_a_run_closes_the_water_budget() -> Non
 
 
 @njit
-def _share(work, options, cover, ground, residual):  # noqa: ANN001, ANN202
+def _share(work, options, cover, ground, residual):
     share_ground_flux(work[0], options[0], get(cover), get(ground), get(residual))
 
 
