@@ -1,5 +1,7 @@
 """Branches that no reference run takes (isba.md section 16), each against its equations: layers below the minimum of
-water, ice above the pore space, the snow grid of 3 layers, snow lightened to 50 kg m-3 by sublimation, layers that vanish."""
+water, ice above the pore space, the snow grid of 3 layers, snow lightened to 50 kg m-3 by sublimation, layers
+that vanish.
+"""
 
 import math
 from typing import Any
