@@ -54,9 +54,9 @@ faults: env
 lock: env
 	$(VENV)/bin/python -m pip install --quiet uv
 	$(VENV)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header \
-		--extra test --extra docs --extra cluster --extra ingest pyproject.toml --output-file requirements/test.txt
+		--extra test --extra docs --extra cluster --extra ingest --extra icechunk pyproject.toml --output-file requirements/test.txt
 	$(VENV)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header \
-		--extra cluster --extra ingest --constraint requirements/test.txt pyproject.toml --output-file requirements/run.txt
+		--extra cluster --extra ingest --extra icechunk --constraint requirements/test.txt pyproject.toml --output-file requirements/run.txt
 
 clean:
 	rm -rf site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
