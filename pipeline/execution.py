@@ -1,6 +1,7 @@
 """Runs the tasks of a stage on Dask: a chain per block, a window of tasks in flight, retries, resuming."""
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -70,6 +71,7 @@ def run_stage(stage: Stage, client: "Client", *, window: int, retries: int, list
     blocks = ledger.blocks_of(stage.cells, stage.cells_per_block)
     statuses = ledger.statuses(root, stage.name)
     outcome = Outcome()
+    began = time.monotonic()
     done = sum(is_done(statuses[period.index, block.region]) for block in blocks for period in periods)
     listener.stage_started(stage.name, len(blocks) * len(periods), done)
     chains = _unfinished(blocks, periods, statuses)
@@ -91,6 +93,8 @@ def run_stage(stage: Stage, client: "Client", *, window: int, retries: int, list
     outcome.cells_set_aside = int(np.count_nonzero(np.asarray(last) == ledger.SET_ASIDE))
     if not outcome.failures:
         stage.finish(root)
+    if done < len(blocks) * len(periods):
+        ledger.add_seconds(root, stage.name, time.monotonic() - began)
     listener.stage_finished(stage.name)
     return outcome
 

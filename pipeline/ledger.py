@@ -182,6 +182,13 @@ def set_failures(root: zarr.Group, experiment: str, failures: Mapping[int, str])
     existing_group(root, path_of(experiment)).attrs["failures"] = {str(index): text for index, text in failures.items()}
 
 
+def add_seconds(root: zarr.Group, experiment: str, seconds: float) -> None:
+    """Adds to the wall-clock time that a stage has taken, over all its resumptions; written by the driver only."""
+    attributes = existing_group(root, path_of(experiment)).attrs
+    before: Any = attributes.get("seconds", 0.0)
+    attributes["seconds"] = round(float(before) + seconds, 3)
+
+
 def failures(root: zarr.Group, experiment: str) -> dict[int, str]:
     """Messages of the blocks that failed."""
     stored: Any = existing_group(root, path_of(experiment)).attrs.get("failures", {})
