@@ -107,7 +107,8 @@ class LandStage(Stage):
         names = [name for name in ("land", "forcing") if has_group(root, name)]
         inputs = {name: group_checksum(existing_group(root, name)) for name in names}
         attributes = provenance(self.config.model_dump(mode="json"), inputs)
-        return {**attributes, "experiment": self.config.name, "synthetic": self.config.synthetic}
+        made_up = {"synthetic": "true"} if self.config.synthetic else {}
+        return {**attributes, "experiment": self.config.name, **made_up}
 
 
 def forcing_times(root: zarr.Group) -> np.ndarray:

@@ -1,0 +1,101 @@
+"""The main job, as a user starts it: `ldas demo`, from an empty folder to the report, and once more."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from pipeline import open_run
+from pipeline.config import load_experiment
+from pipeline.store import array_hashes
+from tests.support import REPOSITORY
+
+JUDGED = ("sigma40_rmsd", "lai_rmsd", "ssm_r")
+
+
+def ldas(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a process of its own."""
+    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder of a finished demo, and what it printed."""
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    return folder, ldas("demo", "--out", str(folder), "--json", str(folder.with_suffix(".json")))
+
+
+@pytest.fixture(scope="module")
+def summary(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> dict[str, Any]:
+    """The scores of `ldas report --json`."""
+    out = demo[0].parent / "scores.json"
+    done = ldas("report", str(demo[0] / "store.zarr"), "--out", str(demo[0] / "again"), "--json", str(out))
+    assert done.returncode == 0, done.stderr[-2000:]
+    return dict(json.loads(out.read_text(encoding="utf-8"))["summary"])
+
+
+def test_the_demo_runs_and_says_that_it_is_synthetic(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = demo
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "SYNTHETIC" in done.stderr
+    page = (folder / "store_report" / "index.html").read_text(encoding="utf-8")
+    assert "synthetic" in page.lower()
+    tree = open_run(str(folder / "store.zarr"))
+    for group in ("land", "forcing", "truth", "observations/sigma40", "runs/open_loop", "runs/EKF"):
+        assert tree[group].attrs["synthetic"] == "true", group
+    outcomes = json.loads(folder.with_suffix(".json").read_text(encoding="utf-8"))
+    assert {"spin_up", "open_loop", "train-neural", "EKF", "EKF_SWI_LAI"} <= set(outcomes)
+    assert all(not outcome["failures"] for outcome in outcomes.values())
+
+
+@pytest.mark.parametrize("key", JUDGED)
+def test_assimilation_of_backscatter_improves_most_cells(summary: dict[str, Any], key: str) -> None:
+    """Of four cells, on the 24 h forecast; the figures of the whole region are in docs/twin.md."""
+    assert summary["EKF"][f"{key}_improved_fraction"] >= 0.75
+
+
+def test_a_finished_demo_is_not_run_again(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    store = str(demo[0] / "store.zarr")
+    before, began = array_hashes(store), time.monotonic()
+    assert ldas("demo", "--out", str(demo[0])).returncode == 0
+    after = {name: value for name, value in array_hashes(store).items() if not name.startswith("scores/")}
+    assert after == {name: value for name, value in before.items() if not name.startswith("scores/")}
+    assert time.monotonic() - began < 60.0
+
+
+def test_the_benchmark_of_the_experiment_counts_what_was_run(
+    demo: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    module = benchmark()
+    config = load_experiment(demo[0] / "experiment.yaml")
+    found = module.cost(config, rate=1e6)
+    columns = found["column_steps"] / 48 / (731 + 3 * 365 + (731 + 2 * 365) + 2 * 365 * 9)
+    assert columns == int(columns)
+    assert 3 * found["cells"] < columns < 12 * found["cells"]
+    assert found["land_model_seconds"] == pytest.approx(found["column_steps"] / 1e6)
+    assert set(found["assimilation_day_to_open_loop_day"]) == {"EKF", "EKF_SWI_LAI"}
+    assert all(ratio > 1.0 for ratio in found["assimilation_day_to_open_loop_day"].values())
+    assert found["stage_seconds"]["spin_up"] > 0.0
+
+
+def benchmark() -> ModuleType:
+    """benchmarks/twin_experiment.py as a module."""
+    spec = importlib.util.spec_from_file_location("twin_experiment", REPOSITORY / "benchmarks" / "twin_experiment.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    path = list(sys.path)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path[:] = path
+    return module
