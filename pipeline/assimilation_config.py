@@ -48,10 +48,16 @@ class EnSRFSettings(EnSRFConfiguration):
 
 
 class WindowConfig(StrictModel):
-    """First and last day of a training or test window."""
+    """First and last day of a window of training, test or statistics."""
 
     start: date
     end: date
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.end < self.start:
+            raise ValueError(f"end {self.end} is before start {self.start}")
+        return self
 
 
 class OperatorConfig(StrictModel):
@@ -98,6 +104,9 @@ class AssimilatedConfig(StrictModel):
         "none", description="To the open loop's climatology, month by month: mean and deviation, or the distribution"
     )
     rescale_months: int = Field(3, description="Months of the moving window of the rescaling (odd)")
+    rescale_period: WindowConfig | None = Field(
+        None, description="Days whose statistics the rescaling uses (default: all that observation and open loop have)"
+    )
     assimilate: bool = Field(True, description="False: compared with the forecast only")
     reject_frozen: bool = True
     reject_snow: bool = True
@@ -122,6 +131,8 @@ class AssimilatedConfig(StrictModel):
             raise ValueError(f"{self.name} is predicted by an operator: only observed model variables are rescaled")
         if self.rescale_months % 2 == 0 or not 1 <= self.rescale_months <= 11:
             raise ValueError(f"rescale_months must be an odd number from 1 to 11, got {self.rescale_months}")
+        if self.rescale_period is not None and self.rescale == "none":
+            raise ValueError(f"{self.name} is not rescaled: rescale_period has no meaning")
         return self
 
 

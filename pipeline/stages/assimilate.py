@@ -116,11 +116,16 @@ class Assimilate(LandStage):
             for entry in self.settings.observations
             if entry.operator is not None and has_group(root, f"operators/{entry.operator}")
         }
-        # The open loop's climatology changes with its end, and the rescaled observations with it.
-        rescaling = any(entry.rescale != "none" for entry in self.settings.observations)
+        # The open loop's climatology changes with its end, and the rescaled observations with it, unless the period of
+        # the statistics is over by then.
+        end = self.config.period.end
+        rescaling = any(
+            entry.rescale != "none" and (entry.rescale_period is None or entry.rescale_period.end > end)
+            for entry in self.settings.observations
+        )
         return {
             **identity_sections(self.config, ("period", "spin_up", "output")),
-            **({"rescaled_to_open_loop_until": str(self.config.period.end)} if rescaling else {}),
+            **({"rescaled_to_open_loop_until": str(end)} if rescaling else {}),
             "assimilation": self.settings.model_dump(mode="json"),
             "operators": operators,
             "model": self.config.model.model_dump(),

@@ -123,12 +123,14 @@ def rescaled(
     hour: int,
     open_loop: str,
 ) -> np.ndarray:
-    """Observations moved to the climatology of the open loop, over the period that both have."""
+    """Observations moved to the climatology of the open loop, over the days that both have or a part of them."""
     path, variable = f"runs/{open_loop}", MODEL_VARIABLE[settings.name]
     days = read_region(root, path, "time").astype("datetime64[D]")
     model = np.asarray(read_region(root, path, variable, {"cell": block.region}), dtype=np.float64)
     place = (days_of(window_end(times, hour)).astype("datetime64[D]") - days[0]).astype(np.int64)
     inside = (place >= 0) & (place < len(days))
+    if (period := settings.rescale_period) is not None:
+        inside &= (days[0] + place >= np.datetime64(period.start)) & (days[0] + place <= np.datetime64(period.end))
     paired = np.full(values.shape, np.nan)
     paired[inside] = model[place[inside]]
     months = times.astype("datetime64[M]").astype(np.int64) % 12 + 1

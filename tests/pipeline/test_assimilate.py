@@ -348,21 +348,29 @@ def test_interpolation_in_time_stays_between_observations() -> None:
     assert np.isnan(found[:, 1]).all()
 
 
-@pytest.mark.parametrize("method", ["linear", "cdf"])
-def test_rescaled_observations_are_compared_with_the_model(store: Path, client: Client, method: str) -> None:
-    """Soil water index moved to the open loop's climatology, together with LAI."""
+@pytest.mark.parametrize(
+    ("method", "days"), [("linear", None), ("cdf", None), ("linear", ("2007-04-05", "2007-04-16"))]
+)
+def test_rescaled_observations_are_compared_with_the_model(
+    store: Path, client: Client, method: str, days: tuple[str, str] | None
+) -> None:
+    """Soil water index moved to the open loop's climatology, or that of a part of its days, together with LAI."""
     hours = np.arange(1, 24, 4)
     times = (daily(0.0)[:, None] + hours * np.timedelta64(3600, "s")).ravel()
     random = np.random.default_rng(5)
     value = np.clip(0.5 + 0.2 * random.standard_normal((len(times), CELLS)), 0.0, 1.0)
     write_observations(store, "swi", times, {"value": value})
-    both = {"name": "both", "observations": [{"name": "swi", "rescale": method}, {"name": "lai"}]}
+    period = None if days is None else {"start": days[0], "end": days[1]}
+    swi = {"name": "swi", "rescale": method, "rescale_period": period}
+    both = {"name": "both", "observations": [swi, {"name": "lai"}]}
     assert run(small(store, both), client).complete
 
     label = (times - np.timedelta64(9 * 3600 + 1, "s")).astype("datetime64[D]") + 1  # 09 UTC ends a window
     place = (label - FIRST_DAY.astype("datetime64[D]")).astype(int)
     model = np.full(value.shape, np.nan)
     inside = place < DAYS
+    if days is not None:
+        inside &= (label >= np.datetime64(days[0])) & (label <= np.datetime64(days[1]))
     model[inside] = read(store, "open_loop", "WG2")[place[inside]]
     months = np.full(len(times), 4)
     if method == "linear":
@@ -640,10 +648,27 @@ def test_a_run_on_rescaled_observations_is_not_extended(inputs: Path, client: Cl
     path = tmp_path / "store"
     shutil.copytree(inputs, path)
     early = {"period": {"start": "2007-04-01", "end": "2007-04-16"}, "open_loop": {}}
-    runs = [{"name": "scaled", "end": "2007-04-10", "observations": [{"name": "swi", "rescale": "linear"}]}]
-    assert run(small(path, *runs, **early), client).complete
+    swi = {"name": "swi", "rescale": "linear"}
+    to_all = {"name": "scaled", "end": "2007-04-10", "observations": [swi]}
+    period = {"start": "2007-04-01", "end": "2007-04-15"}
+    to_part = {"name": "part", "end": "2007-04-10", "observations": [{**swi, "rescale_period": period}]}
+    assert run(small(path, to_part, to_all, **early), client).complete
+    before = array_hashes(str(path))
     with pytest.raises(ConfigurationError, match="rescaled_to_open_loop_until"):
-        run(small(path, *runs, open_loop={}), client)
+        run(small(path, to_part, to_all, open_loop={}), client)  # after the one with a period of its own
+    after = array_hashes(str(path))
+    assert {name: after[name] for name in before if "/part/" in name} == {
+        name: before[name] for name in before if "/part/" in name
+    }
+
+
+def test_a_period_of_statistics_belongs_to_a_rescaling(tmp_path: Path) -> None:
+    period = {"start": "2007-04-05", "end": "2007-04-01"}
+    with pytest.raises(ValidationError, match=r"2007-04-01 is before start 2007-04-05"):
+        small(tmp_path, {"name": "w", "observations": [{"name": "swi", "rescale": "cdf", "rescale_period": period}]})
+    period["end"] = "2007-04-09"
+    with pytest.raises(ValidationError, match="not rescaled"):
+        small(tmp_path, {"name": "wrong", "observations": [{"name": "swi", "rescale_period": period}]})
 
 
 def test_other_settings_are_refused_with_their_names(good: Path) -> None:
