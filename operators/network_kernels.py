@@ -5,6 +5,7 @@ y = target_mean + target_std (a W + b) for the linear output (Corchia et al. 202
 All weights of a cell are one row: W_1 (in, out row by row), b_1, W_2, b_2, ...
 """
 
+import math
 from collections.abc import Sequence
 
 import numba
@@ -21,7 +22,8 @@ _TILE = 16
 def pack_weights(kernels: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> tuple[FloatArray, IntArray]:
     """Kernels (cell, in, out) and biases (cell, out) as (cell, weight) rows and the layer sizes (layer + 1,)."""
     cells = kernels[0].shape[0]
-    rows = [part.reshape(cells, -1) for kernel, bias in zip(kernels, biases, strict=True) for part in (kernel, bias)]
+    parts = [part for kernel, bias in zip(kernels, biases, strict=True) for part in (kernel, bias)]
+    rows = [part.reshape(cells, math.prod(part.shape[1:])) for part in parts]
     sizes = np.array([kernels[0].shape[1], *(kernel.shape[2] for kernel in kernels)], dtype=np.int64)
     return np.ascontiguousarray(np.concatenate(rows, axis=1), dtype=np.float64), sizes
 

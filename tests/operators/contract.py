@@ -82,6 +82,11 @@ class ObservationOperatorContract:
         mask = np.arange(len(operator.cell_ids)) == 1
         assert operator.select(mask).cell_ids.tolist() == [operator.cell_ids[1]]
 
+    def test_no_cell_at_all_is_no_mistake(self, operator, predictors):
+        nothing = operator.select(np.zeros(len(operator.cell_ids), dtype=bool))
+        assert nothing.predict(predictors[:0]).shape == predictors[:0].shape[:-1]
+        assert nothing.jacobian(predictors[:0]).shape == predictors[:0].shape
+
     def test_input_is_left_as_it_was(self, operator, predictors):
         before = predictors.copy()
         operator.predict(predictors)
