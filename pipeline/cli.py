@@ -296,6 +296,35 @@ def train(
 
 
 @app.command()
+def analyse(
+    table: Annotated[list[Path], typer.Option(help="NetCDF table of one cell; give it again for more cells")],
+    train_window: Annotated[str, typer.Option("--train", help="Years of training")] = "2007-2013",
+    test_window: Annotated[str, typer.Option("--test", help="Years that are analysed")] = "2014-2016",
+    clay: Annotated[float, typer.Option(help="Clay fraction (0-1): scales the background error of WG2")] = 0.32,
+    error: Annotated[float, typer.Option(help="Observation error (dB)")] = 0.33,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the training")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs")] = 250,
+    json_file: JsonFile = None,
+    figure: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw innovations and derivatives")] = None,
+) -> None:
+    """The filter's analysis step on real backscatter, with stored model states as background and no model between."""
+    from operators.options import NeuralOptions
+    from pipeline.analysis_step import run_analysis_command
+
+    found = run_analysis_command(
+        table,
+        train=train_window,
+        test=test_window,
+        clay=clay,
+        observation_error=error,
+        options=NeuralOptions(epochs=epochs, seed=seed),
+        json_file=json_file,
+        figure_file=figure,
+    )
+    print(found.to_text())
+
+
+@app.command()
 def twin(
     experiment: Experiment,
     url: Annotated[str | None, typer.Option(help="Another store than the experiment's")] = None,

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from assim.preparation import window_means
 from operators.base import Names
 from operators.errors import DuplicateTimesError
 from operators.protocol import BoolArray, FloatArray
@@ -83,13 +84,16 @@ class TrainingTable:
 
     def daily_means(self) -> "TrainingTable":
         """One sample a day: means of target and predictors over the day's overpasses."""
-        days, day_of = np.unique(self.times.astype("datetime64[D]"), return_inverse=True)
-        count = np.bincount(day_of, minlength=days.size)
-        predictors = np.stack(
-            [np.bincount(day_of, column, minlength=days.size) / count for column in self.predictors.T], axis=-1
+        # A date without an hour is midnight, which would end the window before: noon lies in the window of its day.
+        noon = np.asarray(self.times.astype("datetime64[D]") + np.timedelta64(12, "h"), dtype="datetime64[s]")
+        days = window_means(noon, np.column_stack([self.target, self.predictors]), analysis_hour_utc=0)
+        seen = days.number[:, 0] > 0
+        return replace(
+            self,
+            times=(days.end[seen] - _DAY).astype("datetime64[s]"),
+            predictors=days.mean[seen, 1:],
+            target=days.mean[seen, 0],
         )
-        target = np.bincount(day_of, self.target, minlength=days.size) / count
-        return replace(self, times=days.astype("datetime64[s]"), predictors=predictors, target=target)
 
 
 def read_training_table(path: Path | str, names: Names) -> TrainingTable:
