@@ -4,8 +4,8 @@ A problem is a sentence that names variable, place, time, value, the expected ra
 likely mistake. All problems of a dataset are collected, so that one run of the check shows everything to put right.
 """
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.ingest import physics
 
 Array = npt.NDArray[np.float64]
+Times = npt.NDArray[np.datetime64]
 
 FORCING_NAMES = registry.names("forcing")
 
@@ -41,12 +42,30 @@ class ForcingError(PipelineError):
 
 
 @dataclass(frozen=True)
+class Problem:
+    """One problem of a forcing.
+
+    `name` is the variable (or `time`), `kind` one of missing, time, unit, gap, range, night, humidity; `count` values
+    have the problem, and `text` is the sentence for the first of them.
+    """
+
+    name: str
+    kind: str
+    text: str
+    count: int = 1
+
+
+@dataclass(frozen=True)
 class Places:
     """Latitude and longitude (degrees, one per cell) of the forcing, and how to name a cell in a message."""
 
     latitude: Array
     longitude: Array
     cells: npt.NDArray[np.generic]
+
+    def part(self, chosen: slice) -> "Places":
+        """Some of the cells."""
+        return Places(self.latitude[chosen], self.longitude[chosen], self.cells[chosen])
 
     def name(self, index: int) -> str:
         """`cell 17 (43.625N 0.875E)`."""
@@ -74,30 +93,61 @@ def check_forcing(
     """
     problems = forcing_problems(dataset, latitude, longitude)
     if problems:
-        listed = "\n".join(f"  - {problem}" for problem in problems)
+        listed = "\n".join(f"  - {problem.text}" for problem in problems)
         raise ForcingError(f"{source}: {len(problems)} problem(s), nothing was computed\n{listed}")
 
 
 def forcing_problems(
-    dataset: xr.Dataset, latitude: npt.ArrayLike | None = None, longitude: npt.ArrayLike | None = None
-) -> list[str]:
-    """The problems that `check_forcing` reports, one sentence each; empty for good forcing."""
+    dataset: xr.Dataset,
+    latitude: npt.ArrayLike | None = None,
+    longitude: npt.ArrayLike | None = None,
+    block: tuple[int, int] | None = None,
+) -> list[Problem]:
+    """The problems that `check_forcing` reports, the first of each kind and variable; empty for good forcing.
+
+    :param block: records and cells that are loaded at a time, for a lazy dataset; None: all at once
+    """
     problems = _missing_variables(dataset)
     if "time" not in dataset.coords:
-        return [*problems, "there is no time coordinate; expected UTC instants along the dimension 'time'"]
+        text = "there is no time coordinate; expected UTC instants along the dimension 'time'"
+        return [*problems, Problem("time", "missing", text)]
     times = dataset["time"].values
     if not np.issubdtype(times.dtype, np.datetime64):
-        return [*problems, f"time is {times.dtype}, expected instants that CF decoding turns into datetime64 (UTC)"]
+        text = f"time is {times.dtype}, expected instants that CF decoding turns into datetime64 (UTC)"
+        return [*problems, Problem("time", "time", text)]
     problems += _time_problems(times)
     if np.isnat(times).any():
         return problems
-    places = _places(dataset, latitude, longitude)
-    values: dict[str, Array] = {}
-    for name in FORCING_NAMES:
-        if name not in dataset:
-            continue
+    names = [name for name in FORCING_NAMES if name in dataset]
+    for name in names:
         problems += _unit_problems(name, dataset[name])
-        values[name] = _two_dimensional(dataset[name])
+    places = _places(dataset, latitude, longitude)
+    found: dict[tuple[str, str], Problem] = {}
+    for records, cells in _blocks(len(times), len(places.cells), block):
+        indexers = {"time": records, "cell": cells} if "cell" in dataset.dims else {"time": records}
+        part = dataset[names].isel(indexers)
+        for problem in _value_problems(part, times, records, places.part(cells)):
+            key = (problem.name, problem.kind)
+            known = found.get(key)
+            found[key] = problem if known is None else replace(known, count=known.count + problem.count)
+    return problems + list(found.values())
+
+
+def _blocks(records: int, cells: int, block: tuple[int, int] | None) -> Iterator[tuple[slice, slice]]:
+    """Slices of records and cells that cover everything once; the records of one lot of cells after each other."""
+    height, width = block or (records, cells)
+    for cell in range(0, cells, max(width, 1)):
+        for record in range(0, records, max(height, 1)):
+            yield slice(record, min(record + height, records)), slice(cell, min(cell + width, cells))
+
+
+def _value_problems(part: xr.Dataset, every_time: Times, records: slice, places: Places) -> list[Problem]:
+    """Problems of the values of one block; `every_time` is the axis that the block is cut from."""
+    times = every_time[records]
+    problems = []
+    values: dict[str, Array] = {}
+    for name in map(str, part.data_vars):
+        values[name] = _two_dimensional(part[name])
         gaps = _gap_problems(name, values[name], times, places)
         if gaps:
             # Undefined values of any kind are passed over by the comparisons below.
@@ -107,27 +157,31 @@ def forcing_problems(
         if outside:
             # The checks of several variables together would only repeat the same mistake in other words.
             del values[name]
-    if len(times) > 1 and "SWdown" in values:
-        problems += _night_problems(values["SWdown"], times, places)
+    if len(every_time) > 1 and "SWdown" in values:
+        hours = float(np.median(np.diff(every_time).astype("timedelta64[s]").astype(np.float64))) / 3600.0
+        problems += _night_problems(values["SWdown"], times, hours, places)
     if {"Tair", "Qair", "PSurf"} <= values.keys():
         problems += _humidity_problems(values, times, places)
     return problems
 
 
-def _missing_variables(dataset: xr.Dataset) -> list[str]:
+def _missing_variables(dataset: xr.Dataset) -> list[Problem]:
     missing = [name for name in FORCING_NAMES if name not in dataset]
     if not missing:
         return []
     there = ", ".join(sorted(str(name) for name in dataset.data_vars)) or "none"
-    return [f"missing {', '.join(missing)}; expected the ALMA names {', '.join(FORCING_NAMES)}, found {there}"]
+    text = f"missing {', '.join(missing)}; expected the ALMA names {', '.join(FORCING_NAMES)}, found {there}"
+    return [Problem(missing[0], "missing", text, len(missing))]
 
 
-def _time_problems(times: npt.NDArray[np.datetime64]) -> list[str]:
+def _time_problems(times: Times) -> list[Problem]:
     if len(times) < 2:
-        return [f"{len(times)} record(s) in time; at least two are needed, a model step lies between two records"]
+        text = f"{len(times)} record(s) in time; at least two are needed, a model step lies between two records"
+        return [Problem("time", "time", text)]
     undefined = np.isnat(times)
     if undefined.any():
-        return [f"time is undefined (NaT) at record {int(np.argmax(undefined))}"]
+        text = f"time is undefined (NaT) at record {int(np.argmax(undefined))}"
+        return [Problem("time", "time", text, int(undefined.sum()))]
     steps = np.diff(times.astype("datetime64[ns]").astype(np.int64)) / 1e9
     usual = float(np.median(steps))
     wrong = np.flatnonzero(steps != usual) if usual > 0 else np.flatnonzero(steps <= 0)
@@ -143,10 +197,11 @@ def _time_problems(times: npt.NDArray[np.datetime64]) -> list[str]:
         mistake = f"a gap of {round(step / usual) - 1} record(s): fill it before the run"
     else:
         mistake = "times are not equally spaced: interpolate them to regular steps"
-    return [
+    text = (
         f"time is not regular: from {_instant(times[first])} to {_instant(times[first + 1])} are {step:g} s, "
         f"expected {usual:g} s ({wrong.size} of {steps.size} intervals); {mistake}"
-    ]
+    )
+    return [Problem("time", "time", text, wrong.size)]
 
 
 def _places(dataset: xr.Dataset, latitude: npt.ArrayLike | None, longitude: npt.ArrayLike | None) -> Places:
@@ -169,26 +224,29 @@ def _two_dimensional(array: xr.DataArray) -> Array:
     return np.asarray(array.values, dtype=np.float64).reshape(array.sizes["time"], 1)
 
 
-def _unit_problems(name: Hashable, array: xr.DataArray) -> list[str]:
-    expected = registry.variable(str(name)).unit
+def _unit_problems(name: str, array: xr.DataArray) -> list[Problem]:
+    expected = registry.variable(name).unit
     unit = str(array.attrs.get("units", expected)).strip()
     if unit == expected or unit.lower() in _SAME_UNIT[expected] | {expected.lower()}:
         return []
-    return [f"{name} has the unit '{unit}', expected '{expected}'; convert it and correct the attribute"]
+    text = f"{name} has the unit '{unit}', expected '{expected}'; convert it and correct the attribute"
+    return [Problem(name, "unit", text)]
 
 
-def _gap_problems(name: str, values: Array, times: npt.NDArray[np.datetime64], places: Places) -> list[str]:
+def _gap_problems(name: str, values: Array, times: Times, places: Places) -> list[Problem]:
     undefined = ~np.isfinite(values)
     if not undefined.any():
         return []
     first = np.unravel_index(int(np.argmax(undefined)), values.shape)
-    return [
+    count = int(undefined.sum())
+    text = (
         f"{name} is {values[first]:g} {_where(times, places, first)}, expected {_expected(name)} "
-        f"({int(undefined.sum())} of {values.size} values); a gap in the record: fill it before the run"
-    ]
+        f"({count} of {values.size} values); a gap in the record: fill it before the run"
+    )
+    return [Problem(name, "gap", text, count)]
 
 
-def _range_problems(name: str, values: Array, times: npt.NDArray[np.datetime64], places: Places) -> list[str]:
+def _range_problems(name: str, values: Array, times: Times, places: Places) -> list[Problem]:
     low, high = registry.variable(name).valid_range or (-np.inf, np.inf)
     outside = (values < low) | (values > high)
     if not outside.any():
@@ -196,10 +254,12 @@ def _range_problems(name: str, values: Array, times: npt.NDArray[np.datetime64],
     first = np.unravel_index(int(np.argmax(outside)), values.shape)
     value = float(values[first])
     mistake = _likely_mistake(name, value)
-    return [
+    count = int(outside.sum())
+    text = (
         f"{name} is {value:g} {_where(times, places, first)}, expected {_expected(name)} "
-        f"({int(outside.sum())} of {values.size} values){'; ' + mistake if mistake else ''}"
-    ]
+        f"({count} of {values.size} values){'; ' + mistake if mistake else ''}"
+    )
+    return [Problem(name, "range", text, count)]
 
 
 def _expected(name: str) -> str:
@@ -220,10 +280,9 @@ def _likely_mistake(name: str, value: float) -> str:
     return registry.likely_mistake(name, value)
 
 
-def _night_problems(shortwave: Array, times: npt.NDArray[np.datetime64], places: Places) -> list[str]:
-    """Shortwave at instants when the sun stays below the horizon one whole interval before and after."""
+def _night_problems(shortwave: Array, times: Times, hours: float, places: Places) -> list[Problem]:
+    """Shortwave at instants when the sun stays below the horizon one whole interval (`hours`) before and after."""
     declination, hour_angle = physics.solar_angles(times, 0.0)
-    hours = float(np.median(np.diff(times).astype("timedelta64[s]").astype(np.float64))) / 3600.0
     hour = hour_angle[:, None] + np.deg2rad(places.longitude)[None, :]
     from_noon = np.abs((hour + np.pi) % (2.0 * np.pi) - np.pi)
     # Highest sun of the two intervals: the hour angle nearest to noon that they reach.
@@ -236,30 +295,34 @@ def _night_problems(shortwave: Array, times: npt.NDArray[np.datetime64], places:
         return []
     first = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
     depression = np.rad2deg(np.arcsin(-cosine[first]))
-    return [
+    count = int(wrong.sum())
+    text = (
         f"SWdown is {shortwave[first]:g} W m-2 {_where(times, places, first)}, where the sun is at least "
         f"{depression:.1f} degrees below the horizon; expected 0 to {HIGHEST_NIGHT_SHORTWAVE:g} W m-2 at night "
-        f"({int(wrong.sum())} of {wrong.size} values); likely the times are local instead of UTC, or the longitude has "
+        f"({count} of {wrong.size} values); likely the times are local instead of UTC, or the longitude has "
         "the wrong sign"
-    ]
+    )
+    return [Problem("SWdown", "night", text, count)]
 
 
-def _humidity_problems(values: dict[str, Array], times: npt.NDArray[np.datetime64], places: Places) -> list[str]:
+def _humidity_problems(values: dict[str, Array], times: Times, places: Places) -> list[Problem]:
     vapour = physics.vapour_pressure(values["Qair"], values["PSurf"])
     relative = vapour / physics.saturation_vapour_pressure(values["Tair"])
     wrong = relative > HIGHEST_RELATIVE_HUMIDITY
     if not wrong.any():
         return []
     first = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-    return [
+    count = int(wrong.sum())
+    text = (
         f"Qair is {values['Qair'][first]:g} kg kg-1 {_where(times, places, first)}, a relative humidity of "
         f"{100 * relative[first]:.1f} % at {values['Tair'][first]:.2f} K and {values['PSurf'][first]:.0f} Pa; expected "
-        f"at most {100 * HIGHEST_RELATIVE_HUMIDITY:g} % ({int(wrong.sum())} of {wrong.size} values); likely the dew "
+        f"at most {100 * HIGHEST_RELATIVE_HUMIDITY:g} % ({count} of {wrong.size} values); likely the dew "
         "point is above the temperature, or temperature, pressure and humidity are of different times or heights"
-    ]
+    )
+    return [Problem("Qair", "humidity", text, count)]
 
 
-def _where(times: npt.NDArray[np.datetime64], places: Places, index: tuple[np.intp, ...]) -> str:
+def _where(times: Times, places: Places, index: tuple[np.intp, ...]) -> str:
     return f"at {_instant(times[index[0]])}, {places.name(int(index[1]))}"
 
 

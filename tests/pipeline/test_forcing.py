@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.analytic_forcing import LATITUDE, LONGITUDE, START, STEP_S, analytic_forcing
 from pipeline.forcing import ForcingError, check_forcing, land_forcing, read_forcing
-from pipeline.forcing_check import FORCING_NAMES, forcing_problems
+from pipeline.forcing_check import FORCING_NAMES, Problem, forcing_problems
 from tests.support import shared
 
 DAYS = 10
@@ -96,12 +96,33 @@ def test_one_bad_value_anywhere_is_found_with_its_time_and_place(
 ) -> None:
     dataset = good_forcing()
     dataset[name].values[record, cell] = value
-    problems = forcing_problems(dataset)
+    (found,) = forcing_problems(dataset)
     time = np.datetime_as_string(dataset["time"].values[record], unit="m")
-    assert len(problems) == 1
-    assert f"{name} is " in problems[0]
-    assert f"at {time} UTC, cell {100 + cell} (43.6N 1.4E)" in problems[0]
-    assert "(1 of 1443 values)" in problems[0]
+    assert found.name == name
+    assert found.kind == ("range" if np.isfinite(value) else "gap")
+    assert f"{name} is " in found.text
+    assert f"at {time} UTC, cell {100 + cell} (43.6N 1.4E)" in found.text
+    assert "(1 of 1443 values)" in found.text
+
+
+@pytest.mark.parametrize("block", [(48, 1), (100, 2), (481, 3)])
+def test_blocks_find_the_same_problems(block: tuple[int, int]) -> None:
+    dataset = good_forcing()
+    assert forcing_problems(dataset, block=block) == []
+    dataset["Tair"].values[[3, 200, 300], [0, 1, 2]] = np.nan
+    dataset["PSurf"].values[250:, 1] = 980.0
+    dataset["SWdown"].values[:] = np.roll(dataset["SWdown"].values, 24, axis=0)
+    dataset["Wind"].attrs["units"] = "knots"
+
+    def summary(problems: list[Problem]) -> dict[tuple[str, str], int]:
+        return {(problem.name, problem.kind): problem.count for problem in problems}
+
+    whole = summary(forcing_problems(dataset))
+    assert whole[("Tair", "gap")] == 3
+    assert whole[("PSurf", "range")] == 231
+    assert whole[("Wind", "unit")] == 1
+    assert ("SWdown", "night") in whole
+    assert summary(forcing_problems(dataset, block=block)) == whole
 
 
 def test_missing_value_codes_are_recognised() -> None:
