@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -102,14 +103,18 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Show the v
 
 
 @app.command()
-def check(experiment: Experiment, json_file: JsonFile = None) -> None:
-    """Everything but the compute: configuration, inputs, their span, an earlier run with other settings."""
+def check(
+    experiment: Experiment,
+    values: Annotated[bool, typer.Option(help="Read all forcing and observations: gaps, ranges, units")] = True,
+    json_file: JsonFile = None,
+) -> None:
+    """Everything but the compute: configuration, inputs, their span and values, an earlier run of other settings."""
     from pipeline.engine import check_experiment
 
-    rows = check_experiment(_load(experiment))
+    rows = check_experiment(_load(experiment), values=values)
     table = Table("what", "state", "detail")
     for row in rows:
-        table.add_row(row.what, f"[{_STATES[row.state]}]{row.state}[/]", row.detail)
+        table.add_row(escape(row.what), f"[{_STATES[row.state]}]{row.state}[/]", escape(row.detail))
     Console().print(table)
     _write_json(json_file, [vars(row) for row in rows])
     if any(row.state != "ok" for row in rows):

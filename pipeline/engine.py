@@ -3,23 +3,28 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
-from pipeline import cluster, ledger
-from pipeline.config import ExperimentConfig
-from pipeline.errors import ConfigurationError, StoreError
+from assim import Quality
+from pipeline import cluster, ledger, registry
+from pipeline.config import ExperimentConfig, IngestStep
+from pipeline.errors import ConfigurationError, PipelineError, RegistryError, StoreError
 from pipeline.execution import Listener, Outcome, check_memory, run_stage
+from pipeline.forcing_check import forcing_problems
+from pipeline.groups import shard_regions
 from pipeline.ledger import FAILED, SET_ASIDE, STARTED
 from pipeline.stages.base import Stage, is_done, prepare
 from pipeline.stages.build import build_stages
 from pipeline.stages.land import FORCING_NAMES, LAND_NAMES, forcing_times
-from pipeline.store import existing_group, has_group, open_store
+from pipeline.store import existing_array, existing_group, has_group, open_dataset, open_store, read_region
 
 StageBuilder = Callable[[ExperimentConfig], Iterator[Stage]]
+_CHECK_BLOCK = (8784, 64)  # records and cells of the forcing that `ldas check` holds at a time: a shard of ingestion
 _TASKS_PER_THREAD = 3  # enough that a thread never waits for the scheduler, few enough to keep it small
 
 
@@ -94,12 +99,13 @@ class CheckRow:
     detail: str
 
 
-def check_experiment(config: ExperimentConfig) -> list[CheckRow]:
-    """Everything that can be known before computing: inputs, their span, an earlier run with other settings."""
+def check_experiment(config: ExperimentConfig, *, values: bool = True) -> list[CheckRow]:
+    """Everything that can be known before computing: inputs, their span and values, an earlier run of other settings.
+
+    :param values: read the whole forcing and all observations of the experiment for gaps, ranges and units
+    """
     rows = [CheckRow("configuration", "ok", f"{config.name}: {config.period.start} to {config.period.end}")]
-    for step in config.ingest:
-        there = step.config.exists()
-        rows.append(CheckRow(f"ingest {step.source}", "ok" if there else "missing", str(step.config)))
+    rows += [_check_ingest(step) for step in config.ingest]
     if not config.location.exists():
         state = "ok" if config.ingest else "missing"
         rows.append(CheckRow("store", state, f"{config.location.url} is not there yet"))
@@ -112,8 +118,25 @@ def check_experiment(config: ExperimentConfig) -> list[CheckRow]:
     if all(row.state == "ok" and row.detail != "made by ingestion" for row in rows):
         rows += _check_land(root)
         rows += _check_forcing_span(root, config)
+        if values:
+            rows += _check_forcing_values(config)
+            rows += _check_observations(root, config, made)
         rows += _check_earlier_run(root, config)
     return rows
+
+
+def _check_ingest(step: IngestStep) -> CheckRow:
+    """Whether the configuration of an ingestion is valid and its files are there."""
+    from pipeline.ingest import check_ingest
+
+    what = f"ingest {step.source}"
+    if not step.config.exists():
+        return CheckRow(what, "missing", str(step.config))
+    try:
+        number = check_ingest(step.source, step.config)
+    except PipelineError as error:
+        return CheckRow(what, "wrong", str(error))
+    return CheckRow(what, "ok", f"{step.config}, {number} files")
 
 
 def _check_group(root: zarr.Group, group: str, names: tuple[str, ...], made: set[str]) -> CheckRow:
@@ -124,10 +147,6 @@ def _check_group(root: zarr.Group, group: str, names: tuple[str, ...], made: set
 
 
 def _check_land(root: zarr.Group) -> Iterator[CheckRow]:
-    from pipeline import registry
-    from pipeline.errors import RegistryError
-    from pipeline.store import read_region
-
     for name in LAND_NAMES:
         try:
             registry.check_range(name, read_region(root, "land", name), where="land")
@@ -135,16 +154,77 @@ def _check_land(root: zarr.Group) -> Iterator[CheckRow]:
             yield CheckRow(f"land {name}", "wrong", str(error))
 
 
-def _check_forcing_span(root: zarr.Group, config: ExperimentConfig) -> Iterator[CheckRow]:
-    times = forcing_times(root)
+def _needed_spans(config: ExperimentConfig) -> list[tuple[date, date]]:
+    """From when to when the forcing is needed: the period, and the year of the spin-up."""
     start = config.period.start
     needed = [(start, config.period.stop)]
     if config.spin_up:
         needed.append((start.replace(year=config.spin_up.year), start.replace(year=config.spin_up.year + 1)))
-    for begin, end in needed:
+    return needed
+
+
+def _check_forcing_span(root: zarr.Group, config: ExperimentConfig) -> Iterator[CheckRow]:
+    times = forcing_times(root)
+    for begin, end in _needed_spans(config):
         inside = times[0] <= np.datetime64(begin) and np.datetime64(end) <= times[-1]
         detail = f"{begin} 00 UTC to {end} 00 UTC needed, {times[0]} to {times[-1]} there"
         yield CheckRow("forcing span", "ok" if inside else "wrong", detail)
+
+
+def _check_forcing_values(config: ExperimentConfig) -> Iterator[CheckRow]:
+    """Gaps, ranges, units, night and humidity of the forcing that the experiment needs, read shard by shard."""
+    forcing = open_dataset(config.location, "forcing")
+    land = open_dataset(config.location, "land")
+    spans = _needed_spans(config)
+    first, last = (np.datetime64(day, "ns") for day in (min(span[0] for span in spans), max(span[1] for span in spans)))
+    part = forcing[list(FORCING_NAMES)].sel(time=slice(first, last))
+    part = part.assign_coords(cell=np.arange(part.sizes["cell"]))
+    if not part.sizes["time"]:
+        return  # the span says so
+    problems = forcing_problems(part, land["latitude"].values, land["longitude"].values, block=_CHECK_BLOCK)
+    for problem in problems:
+        more = f"; {problem.count} values in all" if problem.count > 1 else ""
+        yield CheckRow(f"forcing {problem.name}: {problem.kind}", "wrong", problem.text + more)
+    if not problems:
+        detail = f"{part.sizes['cell']} cells, {part.sizes['time']} records: no gap, ranges and units as expected"
+        yield CheckRow("forcing values", "ok", detail)
+
+
+def _check_observations(root: zarr.Group, config: ExperimentConfig, made: set[str]) -> Iterator[CheckRow]:
+    """Presence, unit and range of the observations to be assimilated or trained on."""
+    names = [item.name for run in config.assimilation for item in run.observations]
+    names += [name for item in config.operators for name in (item.observation, item.lai) if name is not None]
+    for name in dict.fromkeys(names):
+        group = f"observations/{name}"
+        if has_group(root, group):
+            yield _check_observed(root, group, name)
+        else:
+            by_run = group in made or config.twin is not None
+            yield CheckRow(group, *(("ok", "made by the run") if by_run else ("missing", "not in the store")))
+
+
+def _check_observed(root: zarr.Group, group: str, name: str) -> CheckRow:
+    array = existing_array(root, group, "value")
+    try:
+        entry = registry.variable(name)
+    except RegistryError:  # a group with a name of its own: nothing is known of its values
+        return CheckRow(group, "ok", f"{int(np.prod(array.shape))} values")
+    unit = str(array.attrs.get("units", entry.unit))
+    if unit != entry.unit and (unit, entry.unit) != ("1", "m3 m-3"):  # degree of saturation, rescaled in the run
+        return CheckRow(group, "wrong", f"value has the unit '{unit}', expected '{entry.unit}'")
+    low, high = entry.valid_range or (-np.inf, np.inf)
+    usable = outside = 0
+    for region in shard_regions(array):
+        values = read_region(root, group, "value", region)
+        used = np.isfinite(values)
+        if "quality" in existing_group(root, group):
+            used &= read_region(root, group, "quality", region) == Quality.USED
+        usable += int(used.sum())
+        outside += int((used & ((values < low) | (values > high))).sum())
+    detail = f"{usable} of {int(np.prod(array.shape))} values usable"
+    if outside:
+        return CheckRow(group, "wrong", f"{detail}, {outside} of them outside {low:g} to {high:g} {entry.unit}")
+    return CheckRow(group, "ok" if usable else "wrong", detail)
 
 
 def _check_earlier_run(root: zarr.Group, config: ExperimentConfig) -> Iterator[CheckRow]:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pipeline.ingest.write import Ingested
     from pipeline.location import Location
 
-__all__ = ["inspect_file", "run_ingest", "source_names"]
+__all__ = ["check_ingest", "inspect_file", "run_ingest", "source_names"]
 
 
 def run_ingest(source: str, config_path: Path, store: "Location | None" = None) -> "tuple[Ingested, ...]":
@@ -16,6 +16,13 @@ def run_ingest(source: str, config_path: Path, store: "Location | None" = None) 
     from pipeline.ingest import run  # the readers import much; `ldas --help` must not
 
     return run.run_ingest(source, config_path, store)
+
+
+def check_ingest(source: str, config_path: Path) -> int:
+    """Whether an ingest could begin; see `pipeline.ingest.run.check_ingest`."""
+    from pipeline.ingest import run
+
+    return run.check_ingest(source, config_path)
 
 
 def inspect_file(path: Path) -> "Report":

@@ -194,6 +194,27 @@ SOURCES: dict[str, Source] = {
 }
 
 
+def _configured(source: str, config_path: Path) -> tuple[Source, IngestConfig]:
+    """The source of that name and its configuration."""
+    if source not in SOURCES:
+        near = difflib.get_close_matches(source, SOURCES, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise IngestError(f"unknown source {source!r}{hint} Known: {', '.join(SOURCES)}")
+    return SOURCES[source], load_model(config_path, SOURCES[source].config)
+
+
+def check_ingest(source: str, config_path: Path) -> int:
+    """How many files an ingest would read, once its configuration is valid and they are there; nothing is read.
+
+    :raises IngestError, ConfigurationError: as `run_ingest`
+    """
+    _, config = _configured(source, config_path)
+    folder = config_path.resolve().parent
+    if isinstance(config, land.LandConfig):
+        return len(land.input_files(config, folder))
+    return len(files.expand(config.files, folder)) if isinstance(config, FilesConfig) else 0
+
+
 def run_ingest(source: str, config_path: Path, store: Location | None = None) -> tuple[Ingested, ...]:
     """Runs one ingest and says what it wrote.
 
@@ -203,13 +224,7 @@ def run_ingest(source: str, config_path: Path, store: Location | None = None) ->
     :raises ConfigurationError: a configuration that is not valid
     :raises StoreError: a group that is there already, or times that overlap
     """
-    if source not in SOURCES:
-        near = difflib.get_close_matches(source, SOURCES, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise IngestError(f"unknown source {source!r}{hint} Known: {', '.join(SOURCES)}")
-    entry = SOURCES[source]
-    config_path = Path(config_path)
-    config = load_model(config_path, entry.config)
+    entry, config = _configured(source, config_path)
     if store is None:
         if config.store is None:
             raise IngestError(f"{config_path}: no `store` is given: where should the data go?")
