@@ -196,8 +196,10 @@ def failures(root: zarr.Group, experiment: str) -> dict[int, str]:
 
 
 def experiments(root: zarr.Group) -> list[str]:
-    """Names of the experiments that have a ledger."""
-    return sorted(existing_group(root, "ledger").group_keys()) if has_group(root, "ledger") else []
+    """Names of the experiments that have a ledger; one that was killed while its ledger was made has none."""
+    if not has_group(root, "ledger"):
+        return []
+    return sorted(name for name, group in existing_group(root, "ledger").groups() if "status" in group)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,12 +2,6 @@
 
 import dataclasses
 import errno
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,9 +19,6 @@ from pipeline.stages.base import Stage, prepare, run_task
 from pipeline.store import array_hashes, open_store, read_region, write_region
 from tests.pipeline.failing import FailingFileSystem, register
 from tests.pipeline.toy import Silence, ToyStage
-from tests.support import REPOSITORY
-
-MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "3"))
 
 
 @pytest.fixture(scope="module")
@@ -112,25 +103,18 @@ def test_bit_identical_after_a_killed_worker(truth: dict[str, str], tmp_path: Pa
     assert array_hashes(str(tmp_path / "store")) == truth
 
 
-@pytest.mark.faults
-@pytest.mark.parametrize("moment", range(MOMENTS))
-def test_bit_identical_after_a_killed_run(truth: dict[str, str], tmp_path: Path, moment: int) -> None:
-    """The whole run is killed with kill -9 at a random moment, and started again."""
-    seed = int.from_bytes(os.urandom(4), "little")
-    wait = random.Random(seed).uniform(0.0, 1.2)
-    print(f"moment {moment}: seed {seed}, {wait:.3f} s after the store appears")
-    url = str(tmp_path / "store")
-    script = [sys.executable, "-m", "tests.pipeline.toy_run", url]
-    process = subprocess.Popen([*script, "0.15", "threads"], cwd=REPOSITORY, start_new_session=True)
-    while not Path(url).exists() and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(wait)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    with connected(ClusterConfig(workers=2)) as client:
-        outcome, _ = run(toy(Path(url)), client)
+def test_bit_identical_after_a_preparation_was_cut_short(
+    truth: dict[str, str], threads: Client, tmp_path: Path
+) -> None:
+    """Killed between the ledger's group and its array: the templates are made anew."""
+    stage = toy(tmp_path / "store")
+    root = open_store(stage.location, "a")
+    stage.create(root)
+    root.create_group("ledger/toy", attributes={"identity": ledger.flatten(stage.identity())})
+    assert ledger.experiments(root) == []
+    outcome, _ = run(stage, threads)
     assert outcome.complete
-    assert array_hashes(url) == truth
+    assert array_hashes(str(tmp_path / "store")) == truth
 
 
 def test_a_finished_run_is_not_run_again(threads: Client, tmp_path: Path) -> None:

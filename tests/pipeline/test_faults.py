@@ -1,0 +1,94 @@
+"""A worker, the scheduler or the whole run is killed with kill -9 at random moments: no day is lost, none is doubled.
+
+Three moments each; `make faults` takes twenty. The same with the real model and filter is in `test_bit_identical`.
+"""
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from distributed import Client
+
+from pipeline import ledger
+from pipeline.cluster import connected
+from pipeline.config import ClusterConfig
+from pipeline.execution import run_stage
+from pipeline.ledger import day_axis
+from pipeline.location import Location
+from pipeline.stages.base import prepare
+from pipeline.store import array_hashes, open_store, read_region
+from tests.pipeline.toy import START, Silence, ToyStage
+from tests.pipeline.toy_cluster import SCHEDULER_LOST, ToyCluster
+
+MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "3"))
+RUN_S = 1.5  # about what the run takes once its store is there: moments lie between the beginning and the end
+
+
+def toy(path: Path, seconds: float = 0.0) -> ToyStage:
+    """Twelve tasks: four blocks of three periods."""
+    return ToyStage("toy", Location(str(path)), cells=12, cells_per_block=3, seconds=seconds)
+
+
+@pytest.fixture(scope="module")
+def threads() -> Iterator[Client]:
+    """A cluster of two threads."""
+    with connected(ClusterConfig(workers=2)) as client:
+        yield client
+
+
+def go_on(path: Path, client: Client) -> Silence:
+    """Runs what is not done."""
+    listener = Silence()
+    prepare(toy(path))
+    assert run_stage(toy(path), client, window=4, retries=2, listener=listener).complete
+    return listener
+
+
+@pytest.fixture(scope="module")
+def truth(threads: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Hashes of every array of the uninterrupted run, ledger and restarts too."""
+    path = tmp_path_factory.mktemp("truth") / "store"
+    go_on(path, threads)
+    return array_hashes(str(path))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("moment", range(MOMENTS))
+@pytest.mark.parametrize("killed", ["worker", "scheduler", "run"])
+def test_bit_identical_after_kill_9(
+    truth: dict[str, str], threads: Client, tmp_path: Path, killed: str, moment: int
+) -> None:
+    seed = int.from_bytes(os.urandom(4), "little")
+    chosen = random.Random(seed)
+    wait = chosen.uniform(0.0, RUN_S)
+    path = tmp_path / "store"
+    with ToyCluster(toy(path, seconds=0.15), tmp_path / "log") as cluster:
+        while not path.exists() and cluster.run.is_alive():
+            time.sleep(0.005)
+        time.sleep(wait)
+        if killed == "worker":
+            cluster.kill(chosen.choice(cluster.workers))
+            cluster.run.join(timeout=60)
+            assert cluster.run.exitcode == 0, (tmp_path / "log").read_text()
+        elif killed == "scheduler":
+            was_running = cluster.run.is_alive()
+            cluster.kill(cluster.scheduler)
+            cluster.run.join(timeout=60)
+            # The last task may have come back between the look and the kill.
+            assert cluster.run.exitcode in ((SCHEDULER_LOST, 0) if was_running else (0,))
+            if cluster.run.exitcode:
+                assert "the connection to the Dask scheduler is lost" in (tmp_path / "log").read_text()
+        else:
+            cluster.kill(cluster.run, cluster.scheduler, *cluster.workers)
+        # Workers whose scheduler is gone may still be busy: what they write must not hurt the run that goes on.
+        listener = go_on(path, threads)
+    print(f"{killed} {moment}: seed {seed}, killed after {wait:.3f} s, {listener.done_before} of 12 tasks done before")
+    assert listener.done_before + len(listener.results) == 12
+    root = open_store(str(path))
+    assert (ledger.statuses(root, "toy") == ledger.DONE).all()
+    np.testing.assert_array_equal(read_region(root, "runs/toy", "time"), day_axis(START, 20))
+    assert array_hashes(str(path)) == truth
