@@ -77,11 +77,19 @@ class OperatorConfig(StrictModel):
 class ObservationErrorConfig(StrictModel):
     """Standard deviation of an observation."""
 
-    kind: Literal["absolute", "relative", "dynamic_range", "given"] = Field(
+    kind: Literal["absolute", "relative", "dynamic_range", "given", "estimated"] = Field(
         description="absolute: size in the observation's unit; relative: times the value; dynamic_range: times COFSWI; "
-        "given: times the stored uncertainty"
+        "given: times the stored uncertainty; estimated: one of each cell from `from_run` (Desroziers et al. 2005), "
+        "within half and twice the size, and the size itself where there are fewer than 100 values"
     )
     size: float = Field(1.0, gt=0)
+    from_run: Name | None = Field(None, description="Earlier assimilation that an estimated error follows from")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.kind == "estimated") != (self.from_run is not None):
+            raise ValueError("from_run belongs to kind: estimated, and is needed there")
+        return self
 
 
 DEFAULT_ERRORS = {

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from landmodel.errors import LdasError
 from landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
 from pipeline import registry
-from pipeline.assimilation_config import MODEL_VARIABLE, AssimilationConfig, Name, OperatorConfig
+from pipeline.assimilation_config import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig, Name, OperatorConfig
 from pipeline.location import Location
 from pipeline.twin.config import TwinConfig
 from pipeline.yaml_file import StrictModel, load_model
@@ -256,6 +256,7 @@ class ExperimentConfig(StrictModel):
                 if day is not None and not self.period.start <= day <= self.period.end:
                     raise ValueError(f"assimilation {run.name}: {day} is outside the period")
             for entry in run.observations:
+                self._check_error_source(run, entry)
                 if entry.operator is not None and trained and entry.operator not in trained:
                     raise ValueError(
                         f"assimilation {run.name}: operator {entry.operator} is not among those trained: "
@@ -266,6 +267,18 @@ class ExperimentConfig(StrictModel):
                     raise ValueError(
                         f"assimilation {run.name}: add {variable} to output.instant to rescale {entry.name}"
                     )
+
+    def _check_error_source(self, run: AssimilationConfig, entry: AssimilatedConfig) -> None:
+        source = entry.error_model.from_run
+        earlier = self.assimilation[: self.assimilation.index(run)]
+        if source and not any(
+            other.name == source and entry.name in [observation.name for observation in other.observations]
+            for other in earlier
+        ):
+            raise ValueError(
+                f"assimilation {run.name}: the error of {entry.name} follows from {source}, which must be an "
+                f"assimilation of {entry.name} before it in the list"
+            )
 
     @property
     def location(self) -> Location:

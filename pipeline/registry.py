@@ -72,9 +72,9 @@ def variable(name: str) -> Variable:
     variables, families = _tables()
     if name in variables:
         return variables[name]
-    prefix, _, rest = name.partition("_")
-    if prefix in families and rest:
-        base, family = variable(rest), families[prefix]
+    prefix = next((family for family in families if name.startswith(f"{family}_")), None)
+    if prefix is not None and name != f"{prefix}_":
+        base, family = variable(name.removeprefix(f"{prefix}_")), families[prefix]
         return Variable(
             name=name,
             unit=family.get("unit", base.unit),

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from assim.diagnostics import innovation_statistics
+from assim.diagnostics import chi_square_ratio, desroziers, innovation_statistics
 from assim.quality import Quality
 from operators.protocol import ObservationOperator
 from operators.scores import predict_where_observed
@@ -155,6 +155,7 @@ class _Block:
 
     def diagnose(self, experiment: Experiment, result: BlockResult) -> None:
         """Innovations and increments of an experiment: daily sums, statistics per cell, quality codes."""
+        used = np.zeros((len(self.plan.days), self.places.stop - self.places.start), dtype=np.int64)
         for observation in experiment.assimilated:
             name = f"innovation_{observation}"
             innovation = self.run(experiment.name, name)
@@ -163,6 +164,14 @@ class _Block:
             result.scores[f"innovations_{experiment.name}_{observation}"] = xr.Dataset(
                 {part: ("cell", np.asarray(getattr(found, part), dtype=np.float64)) for part in INNOVATION_STATISTICS}
             )
+            linear = f"linear_residual_{observation}"
+            if linear in experiment.variables:
+                residual = self.run(experiment.name, linear)
+                used += np.isfinite(residual)
+                estimate = desroziers(innovation, residual)
+                statistics = result.scores[f"innovations_{experiment.name}_{observation}"]
+                statistics["observation_variance"] = ("cell", estimate.observation)
+                statistics["background_variance"] = ("cell", estimate.background)
             code = f"quality_{observation}"
             if code in experiment.variables:
                 codes = self.run(experiment.name, code)
@@ -170,6 +179,9 @@ class _Block:
                 written = np.isfinite(codes) & ((codes != int(Quality.USED)) | np.isfinite(innovation))
                 known = codes[written].astype(np.int64)
                 result.quality[experiment.name, observation] = np.bincount(known, minlength=len(Quality))
+        if "chi_square" in experiment.variables:
+            ratio = chi_square_ratio(self.run(experiment.name, "chi_square"), used)
+            result.scores[f"consistency_{experiment.name}"] = xr.Dataset({"chi_square": ("cell", ratio)})
         for control in experiment.controls:
             name = f"increment_{control}"
             result.daily[experiment.name, name] = DailySum.of(self.run(experiment.name, name))

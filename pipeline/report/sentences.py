@@ -124,6 +124,28 @@ def innovations(experiment: str, observation: str, unit: str, mean: float, devia
     )
 
 
+def estimated_errors(observation: str, unit: str, observed: float, forecast: float) -> str:
+    """What innovations and residuals say about the errors (Desroziers et al. 2005), from two variances."""
+    unit_text = f" {unit}" if unit not in ("", "1") else ""
+    if not (observed > 0.0 and forecast > 0.0):
+        return f"From innovations and residuals of {observation} no errors can be estimated."
+    return (
+        f"Innovations and residuals of {observation} are consistent with an observation error of "
+        f"{number(observed**0.5)}{unit_text} and a forecast error of {number(forecast**0.5)}{unit_text} "
+        "(Desroziers et al. 2005)."
+    )
+
+
+def chi_square(experiment: str, ratio: float) -> str:
+    """Whether the errors that a filter was given are as large as its innovations."""
+    if not np.isfinite(ratio):
+        return f"{named(experiment)} used no observation."
+    return (
+        f"Squared innovations of {named(experiment)} are {number(ratio, 2)} times what its errors let expect (1 is "
+        "consistent, more means errors that are too small)."
+    )
+
+
 def quality(experiment: str, observation: str, counts: Mapping[str, int]) -> str:
     """How many observations were used, and why most of the others were not."""
     present = {code: value for code, value in counts.items() if code != "missing"}

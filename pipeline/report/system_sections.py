@@ -152,7 +152,14 @@ def analysis(sources: Sources) -> Section:
                 found = sources.evaluation.dataset(name)
                 mean, deviation = (median(found[part].values) for part in ("mean", "standard_deviation"))
                 section.sentences.append(sentences.innovations(experiment.name, observation, unit, mean, deviation))
+                if "observation_variance" in found:
+                    kinds = ("observation_variance", "background_variance")
+                    variances = [median(found[kind].values) for kind in kinds]
+                    section.sentences.append(sentences.estimated_errors(observation, unit, *variances))
             section.pictures += _daily(sources, daily, experiment.name, f"innovation_{observation}", unit)
+        if sources.evaluation.has(f"consistency_{experiment.name}"):
+            ratio = median(sources.evaluation.dataset(f"consistency_{experiment.name}")["chi_square"].values)
+            section.sentences.append(sentences.chi_square(experiment.name, ratio))
         for control in experiment.controls:
             if control in ("WG2", "LAI") or len(experiment.controls) <= 3:
                 unit = words(control)[1]

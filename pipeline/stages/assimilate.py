@@ -20,6 +20,7 @@ from assim import (
 )
 from assim.comparison import predicted_by
 from assim.controls import control_vector, read_variable
+from assim.diagnostics import desroziers, estimated_error
 from landmodel import OutputRequest, Parameters, State
 from operators.cells import cell_ids_from_coordinates
 from operators.direct import DirectOperator
@@ -123,9 +124,11 @@ class Assimilate(LandStage):
             entry.rescale != "none" and (entry.rescale_period is None or entry.rescale_period.end > end)
             for entry in self.settings.observations
         )
+        sources = self._error_sources(root)
         return {
             **identity_sections(self.config, ("period", "spin_up", "output")),
             **({"rescaled_to_open_loop_until": str(end)} if rescaling else {}),
+            **({"errors_from": sources} if sources else {}),
             "assimilation": self.settings.model_dump(mode="json"),
             "operators": operators,
             "model": self.config.model.model_dump(),
@@ -135,6 +138,11 @@ class Assimilate(LandStage):
             },
             "land": land_checksum(root),
         }
+
+    def _error_sources(self, root: zarr.Group) -> dict[str, Any]:
+        """What made the runs that observation errors are estimated from, as far as they are there."""
+        runs = {entry.error_model.from_run for entry in self.settings.observations if entry.error_model.from_run}
+        return {run: ledger.stored_identity(root, run) for run in sorted(runs) if run in ledger.experiments(root)}
 
     def create(self, root: zarr.Group) -> None:
         """See `Stage.create`."""
@@ -151,10 +159,11 @@ class Assimilate(LandStage):
             if entry.operator is not None:
                 specs[entry.name] = ArraySpec(("time", "cell"), "float32", None, {"comment": "of the analysis"})
                 specs[f"{entry.name}_forecast"] = ArraySpec(("time", "cell"), "float32", None, {"comment": "forecast"})
-            for family in ("innovation", "residual"):
+            for family in ("innovation", "residual", "linear_residual"):
                 specs[f"{family}_{entry.name}"] = ArraySpec(("time", "cell"), "float32")
             specs[f"dfs_{entry.name}"] = ArraySpec(("time", "cell"), "float32")
             specs[f"quality_{entry.name}"] = ArraySpec(("time", "cell"), "int8", 1, _FLAGS)
+        specs["chi_square"] = ArraySpec(("time", "cell"), "float32")
         for control in self._filter_settings().controls:
             specs[f"increment_{control}"] = ArraySpec(("time", "cell"), "float32")
         for name in output.per_patch:
@@ -227,12 +236,14 @@ class Assimilate(LandStage):
         """The filter of a block's cells."""
         latitude, longitude = (read_region(root, "land", n, {"cell": block.region}) for n in ("latitude", "longitude"))
         cell_ids = cell_ids_from_coordinates(latitude, longitude)
-        types = [self._observation_type(root, entry, cell_ids) for entry in self.settings.observations]
+        types = [self._observation_type(root, entry, cell_ids, block) for entry in self.settings.observations]
         if self.settings.filter == "sekf":
             return SimplifiedEKF(replace(self.settings.sekf, analysis_hour_utc=self.hour), types, cell_ids)
         return EnsembleSquareRootFilter(replace(self.settings.ensrf, analysis_hour_utc=self.hour), types, cell_ids)
 
-    def _observation_type(self, root: zarr.Group, entry: AssimilatedConfig, cell_ids: np.ndarray) -> ObservationType:
+    def _observation_type(
+        self, root: zarr.Group, entry: AssimilatedConfig, cell_ids: np.ndarray, block: Block
+    ) -> ObservationType:
         operator: ObservationOperator
         if entry.operator is not None:
             operator = read_operator(root, entry.operator, cell_ids=cell_ids, output_name=entry.name)
@@ -246,7 +257,7 @@ class Assimilate(LandStage):
         return ObservationType(
             name=entry.name,
             operator=operator,
-            error=ObservationError(entry.error_model.kind, entry.error_model.size),
+            error=_error_of(root, entry, block),
             valid_range=(low, high),
             innovation_limit=entry.innovation_limit or np.inf,
             assimilate=entry.assimilate,
@@ -377,6 +388,20 @@ class Assimilate(LandStage):
         return cells * (FORCING_BYTES * (24 * days + 1) + states + 8 * days * names)
 
 
+def _error_of(root: zarr.Group, entry: AssimilatedConfig, block: Block) -> ObservationError:
+    """The error of an observation type; where it is estimated, one of each cell from an earlier assimilation."""
+    model = entry.error_model
+    if model.kind != "estimated":
+        return ObservationError(model.kind, model.size)
+    innovation, residual = (
+        np.asarray(
+            read_region(root, f"runs/{model.from_run}", f"{family}_{entry.name}", {"cell": block.region}), dtype=float
+        )
+        for family in ("innovation", "linear_residual")
+    )
+    return ObservationError("absolute", estimated_error(desroziers(innovation, residual), model.size))
+
+
 class _Writer:
     """Collects what the cycles of a period leave in the store."""
 
@@ -407,6 +432,7 @@ class _Writer:
             compared = {
                 f"innovation_{entry.name}": result.innovation,
                 f"residual_{entry.name}": result.residual,
+                f"linear_residual_{entry.name}": result.linear_residual,
                 f"dfs_{entry.name}": result.degrees_of_freedom,
             }
             if entry.operator is not None:
@@ -414,6 +440,7 @@ class _Writer:
             for name, values in compared.items():  # parts of a state that is lost may still look like numbers
                 self._cells(number, name, np.where(result.set_aside, np.nan, values[:, row]))
             self._cells(number, f"quality_{entry.name}", result.quality[:, row])
+        self._cells(number, "chi_square", np.where(result.used_count > 0, result.chi_square, np.nan))
         for index, control in enumerate(method.control_names):
             self._columns(number, f"increment_{control}", result.increment[:, index], result.set_aside)
 

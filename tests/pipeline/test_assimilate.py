@@ -7,21 +7,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 from distributed import Client
 from pydantic import ValidationError
 
 import landmodel
 from assim import Quality
+from assim.diagnostics import desroziers, estimated_error
 from assim.rescaling import cdf_matched, linearly_rescaled, seasonal_moments, seasonal_quantiles
 from landmodel import OutputRequest, State
 from operators.cells import cell_ids_from_coordinates
 from operators.direct import DirectOperator
 from pipeline import ledger
+from pipeline.assimilation_config import AssimilatedConfig
 from pipeline.cluster import connected
 from pipeline.config import ClusterConfig, ExperimentConfig
 from pipeline.errors import ConfigurationError
 from pipeline.execution import Outcome, run_stage
+from pipeline.groups import write_group
 from pipeline.ledger import Block, Period
 from pipeline.operator_store import write_operator
 from pipeline.stages import assimilate
@@ -424,6 +428,38 @@ def test_missing_observation_group(store: Path, client: Client) -> None:
     assert "no observations 'observations/ssm' in the store: ingest them" in outcome.failures[0]
 
 
+# --- observation errors from an earlier run -----------------------------------------------------------------------
+
+
+def test_stored_diagnostics_and_an_error_estimated_from_them(store: Path, client: Client) -> None:
+    estimated = {"kind": "estimated", "size": 0.05, "from_run": "swi"}
+    config = small(store, swi_run(), swi_run("second", error=estimated))
+    assert run(config, client).complete
+    used = read(store, "swi", "quality_swi") == Quality.USED
+    innovation, residual = read(store, "swi", "innovation_swi"), read(store, "swi", "linear_residual_swi")
+    freedom, chi_square = read(store, "swi", "dfs_swi"), read(store, "swi", "chi_square")
+    np.testing.assert_array_equal(np.isfinite(residual), used)
+    np.testing.assert_array_equal(np.isfinite(chi_square), used)
+    assert ((freedom > 0.0) == used).all()
+    # One observation: H K = 1 - R / S and d^2 / S, here with R = 0.05^2.
+    np.testing.assert_allclose(chi_square[used], (innovation**2 * (1.0 - freedom) / 0.05**2)[used], rtol=1e-4)
+    # Too few days for an estimate: the size itself, and so the same run.
+    for name in ("LAI", "WG2", "increment_WG2"):
+        np.testing.assert_array_equal(read(store, "second", name), read(store, "swi", name))
+    assert "swi" in stage_of(config).identity()["errors_from"]
+
+    days, random = 300, np.random.default_rng(1)
+    d = random.normal(0.0, 0.1, (days, CELLS)) * [1.0, 0.7, 1.5, 20.0]
+    made = {"innovation_swi": (("time", "cell"), d), "linear_residual_swi": (("time", "cell"), 0.5 * d)}
+    root = open_store(str(store), "a")
+    write_group(root, "runs/made", xr.Dataset(made))
+    entry = AssimilatedConfig.model_validate({"name": "swi", "error": {**estimated, "from_run": "made"}})
+    error = assimilate._error_of(root, entry, Block(1, 2, 4))
+    expected = estimated_error(desroziers(d[:, 2:], 0.5 * d[:, 2:]), 0.05)
+    assert (error.kind, expected[1]) == ("absolute", 0.1)
+    np.testing.assert_array_equal(error.size, expected)
+
+
 # --- dates --------------------------------------------------------------------------------------------------------
 
 
@@ -465,6 +501,16 @@ def test_a_missing_restart_of_the_open_loop(store: Path, client: Client) -> None
 def test_settings_that_cannot_be_meant(tmp_path: Path, wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         small(tmp_path, {"name": "wrong", "observations": [wrong]})
+
+
+def test_where_an_estimated_error_may_come_from(tmp_path: Path) -> None:
+    estimated = {"kind": "estimated", "size": 0.3, "from_run": "swi"}
+    for wrong in ({"kind": "estimated"}, {"kind": "absolute", "from_run": "swi"}):
+        with pytest.raises(ValidationError, match="from_run belongs to kind: estimated"):
+            small(tmp_path, swi_run(), swi_run("second", error=wrong))
+    for earlier in ([], [lai_run("swi")]):
+        with pytest.raises(ValidationError, match="must be an assimilation of swi before it in the list"):
+            small(tmp_path, *earlier, swi_run("second", error=estimated), swi_run("third"))
 
 
 def test_more_settings_that_cannot_be_meant(tmp_path: Path) -> None:

@@ -248,6 +248,8 @@ class _Maker:
                 quality[np.arange(len(quality)) % 10 != 0] = Quality.MISSING
             innovation[quality != 0] = np.nan
             values[f"innovation_{kind}"] = innovation
+            values[f"linear_residual_{kind}"] = 0.25 * innovation
+            values["chi_square"] = 2.0 * np.isfinite(innovation)
             values[f"quality_{kind}"] = quality
         for control, scale in (("WG2", 0.002), ("LAI", 0.02)):
             values[f"increment_{control}"] = scale * np.random.default_rng(4).normal(size=values["LAI"].shape)

@@ -102,6 +102,11 @@ def test_innovations_and_quality_codes(evaluation: Evaluation) -> None:
     assert np.allclose(daily.innovation_sigma40_mean[20:], innovation[20:].mean(axis=1), atol=1e-6)
     assert np.allclose(daily.innovation_sigma40_spread[20:], innovation[20:].std(axis=1), atol=1e-5)
     assert np.isnan(daily.innovation_sigma40_mean[:20]).all()
+    statistics = evaluation.dataset("innovations_ekf_sigma40")
+    variance = (innovation[20:].astype(float) ** 2).mean(axis=0)
+    assert np.allclose(statistics.observation_variance, 0.25 * variance, rtol=1e-5)
+    assert np.allclose(statistics.background_variance, 0.75 * variance, rtol=1e-5)
+    assert np.allclose(evaluation.dataset("consistency_ekf").chi_square, 2.0)
     counts = evaluation.dataset("quality_ekf").sigma40.values
     assert counts[Quality.MASKED_FROZEN] == 20 * innovation.shape[1]
     assert counts.sum() == innovation.size

@@ -127,3 +127,11 @@ def test_towers_and_predictors() -> None:
     assert "the same in all experiments" in sentences.tower("LE", "FR-Pue", "ekf", same, "W m-2")
     assert "costs most for WG2" in sentences.predictors(["LAI", "WG2"], [0.1, 0.5], "dB")
     assert "not known" in sentences.predictors(["LAI"], [np.nan], "dB")
+
+
+def test_errors_that_innovations_tell() -> None:
+    text = sentences.estimated_errors("sigma40", "dB", 0.16, 0.09)
+    assert "an observation error of 0.400 dB and a forecast error of 0.300 dB" in text
+    assert "no errors can be estimated" in sentences.estimated_errors("sigma40", "dB", -0.1, 0.3)
+    assert "1.9 times what its errors let expect" in sentences.chi_square("EKF", 1.93)
+    assert sentences.chi_square("EKF", float("nan")) == "“EKF” used no observation."
