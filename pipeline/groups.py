@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ def write_group(
 ) -> None:
     """Writes a dataset as a new group, one shard in memory at a time, marked complete at the very end.
 
-    An unfinished group of that name is replaced; a complete one is refused (StoreError): see `append_group`.
+    An unfinished group of that name is replaced; a complete one is refused (StoreError): see `append_group`. After an
+    error the group is removed again; what a killed program leaves is never complete, and readers refuse it.
     """
     if has_group(root, path) and existing_group(root, path).attrs.get("complete", True):
         raise StoreError(f"group '{path}' is there already: append to it, or choose another store or name")
@@ -48,22 +50,42 @@ def write_group(
         name: ArraySpec(dims_of(item), str(item.dtype), item.attrs.get("_FillValue"), _without_fill(item.attrs))
         for name, item in encoded.items()
     }
-    group = create_template(
-        root,
-        path,
-        specs,
-        coordinates=coordinates,
-        chunks=chunks or {},
-        shards=shards,
-        attributes={**dataset.attrs, **(attributes or {}), "complete": False},
-    )
-    for name in names:
-        _write_variable(existing_array(root, path, name), encoded[name], {})
-    group.attrs.update({"complete": True, "committed": {str(dim): size for dim, size in dataset.sizes.items()}})
+    try:
+        group = create_template(
+            root,
+            path,
+            specs,
+            coordinates=coordinates,
+            chunks=chunks or {},
+            shards=shards,
+            attributes={**dataset.attrs, **(attributes or {}), "complete": False},
+        )
+        for name in names:
+            _write_variable(existing_array(root, path, name), encoded[name], {})
+        group.attrs.update({"complete": True, "committed": {str(dim): size for dim, size in dataset.sizes.items()}})
+    except BaseException:
+        remove_group(root, path)
+        raise
 
 
-def append_group(root: zarr.Group, path: str, dataset: xr.Dataset, *, dim: str = "time") -> None:
+def remove_group(root: zarr.Group, path: str) -> None:
+    """Removes a group, where it is there, as well as that can be done."""
+    with suppress(Exception):  # it follows an error, which the user must see instead of another one of the same disk
+        if has_group(root, path):
+            del root[path]
+
+
+def append_group(
+    root: zarr.Group,
+    path: str,
+    dataset: xr.Dataset,
+    *,
+    dim: str = "time",
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
     """Appends later times (another growing `dim`) to a complete group; all its variables must be there.
+
+    attributes: of the group, changed in the moment in which the new times become part of it.
 
     Refuses (StoreError) times that are not after the last one stored, other variables or other coordinates. Until the
     last byte is written, readers see the group as it was.
@@ -97,7 +119,7 @@ def append_group(root: zarr.Group, path: str, dataset: xr.Dataset, *, dim: str =
     extend_template(root, path, dim, np.concatenate([stored, new.astype(stored.dtype)]))
     for name in sorted(given):
         _write_variable(existing_array(root, path, name), encode_variable(dataset[name]), {dim: old_size})
-    group.attrs["committed"] = {**committed, dim: old_size + len(new)}
+    group.attrs.update({**(attributes or {}), "committed": {**committed, dim: old_size + len(new)}})
 
 
 def _write_variable(array: zarr.Array, item: xr.DataArray, offset: Mapping[str, int]) -> None:

@@ -177,11 +177,13 @@ def needed_cell_files(paths: list[Path], grid_path: Path, cells: Cells, radius_k
     latitude, longitude, number = latitude[land], longitude[land], number[land]
     index, _ = grid.neighbours(latitude, longitude, cells, 16, radius_km)
     needed = set(number[index[index >= 0]].tolist())
-    by_number = {}
+    by_number: dict[int, Path] = {}
     for path in paths:
         digits = "".join(c if c.isdigit() else " " for c in path.stem).split()
-        if digits:
-            by_number[int(digits[-1])] = path
+        if digits and by_number.setdefault(int(digits[-1]), path) != path:
+            raise IngestError(
+                f"{path} and {by_number[int(digits[-1])]} are both of cell {digits[-1]}: give files of one product"
+            )
     missing = sorted(needed - by_number.keys())
     if missing:
         raise IngestError(
@@ -211,8 +213,14 @@ def _chosen(measurements: Measurements, quantity: str, place: Indices, where: ob
 
 def _from_cell_files(paths: list[Path], cells: Cells, config: AscatConfig) -> Daily:
     parts, latitudes, longitudes, offset = [], [], [], 0
+    owner: dict[int, Path] = {}
     for path in paths:
         content = read_cell_file(path)
+        for number in content.location_id.tolist():
+            if owner.setdefault(number, path) != path:
+                raise IngestError(
+                    f"{path}: location {number} is also in {owner[number]}; give one file of each cell, of one product"
+                )
         parts.append(_chosen(content.measurements, config.quantity, content.location + offset, path))
         latitudes.append(content.latitude)
         longitudes.append(content.longitude)
@@ -231,7 +239,7 @@ def _from_cell_files(paths: list[Path], cells: Cells, config: AscatConfig) -> Da
 def _from_swaths(paths: list[Path], cells: Cells, config: AscatConfig) -> Daily:
     if config.method == "bilinear":
         raise IngestError("swaths have no fixed grid: use method nearest or inverse_distance")
-    parts = []
+    parts: list[tuple[Path, Overpasses]] = []
     for path in paths:
         swath = ascat_swath.read_swath(path, config.limits)
         measurements = swath.measurements
@@ -242,15 +250,28 @@ def _from_swaths(paths: list[Path], cells: Cells, config: AscatConfig) -> Daily:
         index, weight = point_weights(
             swath.latitude[there], swath.longitude[there], cells, config.method, config.radius_km
         )
-        parts.append(_at_cells(nodes, index, weight))
-    if not any(len(part.time) for part in parts):
+        parts.append((path, _at_cells(nodes, index, weight)))
+    if not any(len(part.time) for _, part in parts):
         raise IngestError(f"no node of the {len(paths)} swaths lies within {config.radius_km} km of a target cell")
-    passes = Overpasses.joined(parts)
+    _check_once(parts)
+    passes = Overpasses.joined([part for _, part in parts])
     passes = passes.only(np.argsort(passes.time, kind="stable"))
     if config.quantity == "swi":
         passes = soil_water_index_series(passes, config.swi_days)
     days = day_axis(passes.time, config.period.start, config.period.end)
     return daily_means(passes, len(cells), days)
+
+
+def _check_once(parts: list[tuple[Path, Overpasses]]) -> None:
+    """IngestError where two swaths have one overpass of a cell: they would count twice in the mean of the day."""
+    seen: dict[tuple[int, int], Path] = {}
+    for path, passes in parts:
+        for key, time in zip(
+            zip(passes.place.tolist(), passes.time.astype(np.int64).tolist(), strict=True), passes.time, strict=True
+        ):
+            if key in seen:
+                raise IngestError(f"{path}: the overpass of {files.instant(time)} is also in {seen[key]}")
+            seen[key] = path
 
 
 def _at_cells(nodes: Overpasses, index: Indices, weight: Array) -> Overpasses:

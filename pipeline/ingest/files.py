@@ -3,6 +3,8 @@
 import glob
 import hashlib
 import importlib
+import os
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,17 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def distinct_names(paths: Sequence[Path]) -> dict[str, Path]:
+    """A name for each file: its own, or with the folders that tell it from others of the same name."""
+    counts = Counter(path.name for path in paths)
+    named = {}
+    for path in paths:
+        alike = [str(other.resolve()) for other in paths if other.name == path.name]
+        base = os.path.commonpath(alike) if counts[path.name] > 1 else str(path.resolve().parent)
+        named[Path(os.path.relpath(path.resolve(), base)).as_posix()] = path
+    return named
 
 
 def magic(path: Path) -> bytes:

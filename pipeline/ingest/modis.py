@@ -52,6 +52,12 @@ def _rows_of(dataset: xr.Dataset, path: Path, cells: Cells, config: ModisConfig)
     array = files.variable(dataset, config.variable, path)
     if array.dims[0] != "time" or array.ndim != 3:
         raise IngestError(f"{path}: {config.variable} has dimensions {array.dims}, expected time and two of the grid")
+    scale = float(array.attrs.get("scale_factor", SCALE))
+    if array.dtype.kind not in "iu" or abs(scale - SCALE) > 1e-6:
+        raise IngestError(
+            f"{path}: {config.variable} is {array.dtype} with scale factor {scale:g}, expected the product's packed "
+            f"integers with {SCALE:g}"
+        )
     latitude, longitude = pixel_places(dataset, path)
     average = grid.area_average(latitude, longitude, cells, config.cell_size)
     if not average.pixels.size:

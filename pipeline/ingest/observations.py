@@ -178,6 +178,10 @@ def observation_dataset(
         coords={"time": daily.days, **cells.coordinates()},
         attrs=attributes,
     )
+    empty = np.flatnonzero((daily.quality == Quality.MISSING).all(axis=0))
+    if empty.size:
+        named = ", ".join(cells.name(int(index)) for index in empty[:5])
+        dataset.attrs["notes"] = [f"{empty.size} of {len(cells)} cells have no observation in the files: {named}"]
     if np.isfinite(daily.hour).any():
         hour_attributes = {"units": "h", "long_name": "mean hour of the observations (UTC)"}
         dataset["overpass_hour"] = (dims, daily.hour.astype(np.float32), hour_attributes)

@@ -27,7 +27,7 @@ from pipeline.ingest import (
 from pipeline.ingest.config import CellsConfig, FilesConfig, IngestConfig
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
-from pipeline.ingest.write import Ingested, Origin, check_writable, write, write_forcing
+from pipeline.ingest.write import Ingested, Origin, write, write_all, write_forcing
 from pipeline.location import Location
 from pipeline.store import has_group, open_dataset, open_store
 from pipeline.yaml_file import load_model
@@ -63,14 +63,11 @@ class Job:
 
     def put(self, dataset: xr.Dataset, group: str, config: IngestConfig, paths: list[Path]) -> Ingested:
         """Writes a small dataset."""
-        return self.put_all({group: dataset}, config, paths)[0]
+        return write(dataset, group, self.location, config, self.origin(config, paths))
 
     def put_all(self, datasets: Mapping[str, xr.Dataset], config: IngestConfig, paths: list[Path]) -> list[Ingested]:
-        """Writes several groups: all are checked before the first is written."""
-        for group, dataset in datasets.items():
-            check_writable(dataset, group, self.location, config)
-        origin = self.origin(config, paths)
-        return [write(dataset, group, self.location, config, origin) for group, dataset in datasets.items()]
+        """Writes several small datasets, all or none."""
+        return write_all(datasets, self.location, config, self.origin(config, paths))
 
 
 def _era5(job: Job, config: era5.Era5Config) -> list[Ingested]:

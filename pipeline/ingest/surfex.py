@@ -221,7 +221,9 @@ def daily_run(series: xr.Dataset, hour: int, period: Period, where: object) -> x
             values = series[name].assign_coords(time=days).groupby("time").mean()
         else:
             values = series[name].isel(time=chosen).assign_coords(time=frame_days)
-        result[name] = values.transpose("time", "cell").astype(np.float32).assign_attrs(entry.attributes())
+        values = values.transpose("time", "cell").astype(np.float32)
+        registry.check_range(str(name), values.to_numpy(), where=str(where), allow_missing=True)
+        result[name] = values.assign_attrs(entry.attributes())
     return xr.Dataset(result).assign_coords(time=frame_days.to_numpy().astype("datetime64[ns]"))
 
 

@@ -21,13 +21,19 @@ from pipeline.ingest.files import Times
 from pipeline.ingest.gaps import HOUR, MissingValues
 from pipeline.ingest.grid import Cells
 from pipeline.location import Location
-from pipeline.provenance import provenance
+from pipeline.provenance import code_version, provenance
 from pipeline.store import existing_group, has_group, open_dataset, open_store
 
 FORCING_CHUNKS = {"time": 8784, "cell": 16}
 FORCING_SHARDS = {"time": 8784, "cell": 64}
 OBSERVATION_CHUNKS = {"time": 366, "cell": 64}
 SAME_PLACE_DEGREES = 1e-4
+# Settings that an appended ingest may have otherwise: they say where data are and how they are written, or what is done
+# about data that are missing, but not what the values mean.
+FREE_TO_CHANGE = {
+    *("store", "append", "chunks", "shards", "memory_mb", "scratch", "files", "cells", "period"),
+    *("gaps", "out_of_range", "max_gap_days", "grid", "url", "url_options", "timeout_s"),
+}
 READERS = ("netcdf4", "h5netcdf", "pandas", "cfgrib", "eccodes", "ismn", "ascat", "cubed")
 SMALL_FRACTION = 0.25  # of the memory: data that are larger go through the scratch folder
 
@@ -47,7 +53,7 @@ class Origin:
         return Origin(
             source,
             f"ldas ingest {source} --config {config_path.name}",
-            {path.name: f"sha256:{files.checksum(path)}" for path in paths},
+            {name: f"sha256:{files.checksum(path)}" for name, path in files.distinct_names(paths).items()},
             config.model_dump(mode="json"),
         )
 
@@ -60,7 +66,9 @@ class Origin:
         return {
             "source": self.source,
             "command": self.command,
+            "configuration": dict(self.configuration),
             "inputs": dict(self.inputs),
+            "ldas": code_version(),
             "readers": _reader_versions(),
             **span,
         }
@@ -96,25 +104,20 @@ def write(dataset: xr.Dataset, group: str, location: Location, config: IngestCon
     :raises IngestError: a group that is there already, times that overlap, other cells than the store has
     :raises StoreError: other variables or coordinates than the group to append to
     """
-    check_writable(dataset, group, location, config)
+    check_writable(dataset, group, location, config, origin)
     root = open_store(location, "a")
     record = origin.record(dataset)
     appended = config.append and _is_complete(root, group) and "time" in dataset.dims
-    if appended:
-        groups.append_group(root, group, dataset)
-        stored = existing_group(root, group)
-        stored.attrs["ingests"] = [*_list(stored.attrs.get("ingests")), record]
-    else:
-        attributes = {**provenance(origin.configuration, origin.inputs), "ingests": [record]}
-        shards = {**_default_shards(dataset), **config.shards} or None
-        groups.write_group(
-            root,
-            group,
-            dataset,
-            chunks={**_default_chunks(dataset), **config.chunks},
-            shards=shards,
-            attributes=attributes,
-        )
+    try:
+        if appended:
+            earlier = _list(existing_group(root, group).attrs.get("ingests"))
+            groups.append_group(root, group, dataset, attributes={"ingests": [*earlier, record]})
+        else:
+            attributes = {**provenance(origin.configuration, origin.inputs), "ingests": [record]}
+            chunks, shards = _layout(dataset, config)
+            groups.write_group(root, group, dataset, chunks=chunks, shards=shards or None, attributes=attributes)
+    except OSError as error:
+        raise IngestError(f"{group} cannot be written to {location.url}: {error}") from error
     return Ingested(
         group=group,
         store=location.url,
@@ -127,11 +130,31 @@ def write(dataset: xr.Dataset, group: str, location: Location, config: IngestCon
     )
 
 
-def check_writable(dataset: xr.Dataset, group: str, location: Location, config: IngestConfig) -> None:
-    """Refuses a dataset whose group is there already, that overlaps what is stored, or that has other cells.
+def write_all(
+    datasets: Mapping[str, xr.Dataset], location: Location, config: IngestConfig, origin: Origin
+) -> list[Ingested]:
+    """Writes several groups: all are checked before the first is written, and after an error no new one is left."""
+    for group, dataset in datasets.items():
+        check_writable(dataset, group, location, config, origin)
+    done: list[Ingested] = []
+    try:
+        for group, dataset in datasets.items():
+            done.append(write(dataset, group, location, config, origin))
+    except BaseException:
+        for item in done:
+            if not item.appended:
+                groups.remove_group(open_store(location, "a"), item.group)
+        raise
+    return done
+
+
+def check_writable(dataset: xr.Dataset, group: str, location: Location, config: IngestConfig, origin: Origin) -> None:
+    """Refuses a dataset whose group is there already, that overlaps or does not match what is stored, or has other
+    cells.
 
     An ingest of several groups checks all of them before it writes the first.
     """
+    _layout(dataset, config)
     if not location.exists():
         return
     root = open_store(location)
@@ -143,12 +166,34 @@ def check_writable(dataset: xr.Dataset, group: str, location: Location, config: 
             f"group '{group}' of {location.url} is there already; `append: true` adds later times, anything else needs "
             "another store or name"
         )
+    _check_same_making(root, group, location, origin)
     last = open_dataset(location, group)["time"].to_numpy()[-1]
     first = dataset["time"].to_numpy()[0]
     if first <= last:
         raise IngestError(
             f"{group} of {location.url} ends at {files.instant(last)}, the new data begin at {files.instant(first)}: "
             "only later times can be appended; set period.start"
+        )
+
+
+def _check_same_making(root: zarr.Group, group: str, location: Location, origin: Origin) -> None:
+    """Times that are appended must be made as the stored ones: of the same source, with the same settings."""
+    ingests = _list(existing_group(root, group).attrs.get("ingests"))
+    if not ingests:
+        return
+    last = ingests[-1]
+    before, now = last.get("configuration", {}), dict(origin.configuration)
+    different = [
+        f"{key} {before.get(key)!r} there, {now.get(key)!r} now"
+        for key in sorted((before.keys() | now.keys()) - FREE_TO_CHANGE)
+        if before.get(key) != now.get(key)
+    ]
+    if last["source"] != origin.source:
+        different.insert(0, f"source {last['source']!r} there, {origin.source!r} now")
+    if different:
+        raise IngestError(
+            f"{group} of {location.url} was made in another way ({'; '.join(different)}): append with the same "
+            "settings, or ingest into another store or name"
         )
 
 
@@ -172,14 +217,21 @@ def _list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else []
 
 
-def _default_chunks(dataset: xr.Dataset) -> dict[str, int]:
+def _layout(dataset: xr.Dataset, config: IngestConfig) -> tuple[dict[str, int], dict[str, int]]:
+    """Chunks and shards per dimension; IngestError for shards that are no whole number of chunks."""
+    chunks, shards = {}, {}
     if "Tair" in dataset:
-        return dict(FORCING_CHUNKS)
-    return dict(OBSERVATION_CHUNKS) if {"time", "cell"} <= set(dataset.dims) else {}
-
-
-def _default_shards(dataset: xr.Dataset) -> dict[str, int]:
-    return dict(FORCING_SHARDS) if "Tair" in dataset else {}
+        chunks, shards = FORCING_CHUNKS, FORCING_SHARDS
+    elif {"time", "cell"} <= set(dataset.dims):
+        chunks = OBSERVATION_CHUNKS
+    chunks, shards = {**chunks, **config.chunks}, {**shards, **config.shards}
+    for name, shard in shards.items():
+        if shard % min(chunks.get(name, shard), shard):
+            raise IngestError(
+                f"shards of {shard} along {name} are no multiple of chunks of {chunks[name]}: set both, `chunks` and "
+                "`shards`"
+            )
+    return chunks, shards
 
 
 def _check_cells(root: zarr.Group, location: Location, group: str, dataset: xr.Dataset) -> None:
@@ -221,7 +273,7 @@ def write_forcing(
     :raises IngestError: values out of range or missing against the gap policy; nothing is written then
     """
     check_appendable(location, group, dataset["time"].to_numpy(), config)
-    check_writable(dataset, group, location, config)
+    check_writable(dataset, group, location, config, origin)
     cells = Cells(dataset["latitude"].to_numpy(), dataset["longitude"].to_numpy())
     names = registry.names("forcing")
     shape = (dataset.sizes["time"], dataset.sizes["cell"])

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.ingest import alma, arco, physics
+from pipeline.ingest import alma, arco, forcing_fields, physics
+from pipeline.ingest import write as write_module
 from pipeline.ingest.config import CellsConfig, GapPolicy, Period
 from pipeline.ingest.errors import IngestError
 from tests.pipeline.ingest import samples
@@ -129,7 +130,12 @@ def test_the_year_of_champaign_with_its_gaps():
     result = alma.read([path], config(stamp="end", utc_offset_h=-6, gaps=GapPolicy(action="fill", hours=6)))
     with xr.open_dataset(path) as raw:
         total = float(raw["Rainf"].sum()) * 1800.0
+        air, ends = raw["Tair"].to_numpy().reshape(-1), raw["time"].to_numpy()
     assert total == pytest.approx(927.0, abs=2.0)
+    # A state at a full hour is the mean of the two half hours that end and begin there.
+    place = np.flatnonzero(ends == np.datetime64("1998-07-01T14:00"))[0]
+    at = result["Tair"].sel(time="1998-07-01T20:00")[0]
+    np.testing.assert_allclose(at, 0.5 * (air[place] + air[place + 1]), rtol=1e-6)
     assert float((result["Rainf"] + result["Snowf"]).sum()) * 3600.0 == pytest.approx(total, rel=3e-3)
 
 
@@ -215,7 +221,7 @@ def test_the_archive_that_does_not_answer_or_lacks_something_is_named(tmp_path):
         arco.read(CELLS, arco_config(str(tmp_path / "less.zarr")))
 
 
-def test_the_archive_over_http(tmp_path):
+def test_the_archive_over_http(tmp_path, monkeypatch):
     """The default URL is HTTPS: the same way, from a server of this test."""
     from pipeline.ingest import era5
     from tests.pipeline.ingest.test_era5 import CELLS
@@ -226,7 +232,11 @@ def test_the_archive_over_http(tmp_path):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         settings = arco_config(f"http://127.0.0.1:{server.server_port}/{path.name}")
         result = arco.read(CELLS, settings)[["Tair"]].compute(scheduler="synchronous")
+        monkeypatch.setattr(forcing_fields, "block_records", lambda cells, memory: 1)
+        lazy = arco.read(CELLS, settings)[["Tair"]]
         server.shutdown()
+    with pytest.raises(IngestError, match=r"arco: the files cannot be read between 2015-03-01T00:00 UTC and"):
+        write_module._computed(lazy.isel(time=[0]), "arco")
     fields = {"temperature": era5.read_fields([write_fields(tmp_path)])["temperature"]}
     reference = era5.at_cells(fields, CELLS, settings, "files").compute(scheduler="synchronous")
     xr.testing.assert_allclose(result["Tair"], reference["Tair"])

@@ -128,6 +128,29 @@ def test_the_grid_file_names_the_cell_files_that_are_needed(tmp_path):
         ascat.needed_cell_files([paths[0], paths[2]], grid_path, MIDDLE, 25.0)
 
 
+def test_an_observation_that_is_given_twice_is_refused(tmp_path):
+    one, two = (samples.write_cell_file(tmp_path / name) for name in ("H113_0001.nc", "H119_0001.nc"))
+    with pytest.raises(IngestError, match=r"H119_0001\.nc: location 11 is also in .*H113_0001\.nc"):
+        ascat.read([one, two], MIDDLE, config(), tmp_path)
+    grid_path = tmp_path / "grid.nc"
+    places = {"lat": ("p", [44.05]), "lon": ("p", [0.1]), "cell": ("p", [1])}
+    xr.Dataset(places).to_netcdf(grid_path)
+    with pytest.raises(IngestError, match=r"H119_0001\.nc and .*H113_0001\.nc are both of cell 0001"):
+        ascat.needed_cell_files([one, two], grid_path, MIDDLE, 25.0)
+    swaths = [write_swath(tmp_path / name) for name in ("a.nc", "b.nc")]
+    cells = Cells(np.array([44.21]), np.array([-0.01]))
+    with pytest.raises(IngestError, match=r"b\.nc: the overpass of 2017-02-18T02:26 UTC is also in .*a\.nc"):
+        ascat.read(swaths, cells, config(), tmp_path)
+
+
+def test_cells_without_any_observation_are_said(tmp_path):
+    path = samples.write_cell_file(tmp_path / "0001.nc")
+    cells = Cells(np.array([44.05, 50.0]), np.array([0.1, 0.1]))
+    result = ascat.read([path], cells, config(), tmp_path)
+    assert (result["quality"][:, 1] == Quality.MISSING).all()
+    assert result.attrs["notes"] == ["1 of 2 cells have no observation in the files: cell 1 (50N 0.1E)"]
+
+
 def test_bad_cell_files_are_named(tmp_path):
     path = samples.write_cell_file(tmp_path / "0001.nc")
     with xr.open_dataset(path, decode_cf=False) as raw:
@@ -266,6 +289,23 @@ def test_a_real_cell_file_into_a_store(tmp_path):
         if today.any():
             assert float(result["value"][index, 0]) == pytest.approx(value[today].mean(), abs=1e-4)
             assert int(result["count"][index, 0]) == today.sum()
+
+
+def test_the_real_grid_file_against_the_netcdf_library():
+    path = shared("data/ascat/TUW_WARP5_grid_info_2_3.nc")
+    cells = Cells(np.array([43.625, 44.875]), np.array([0.875, -0.375]))
+    with netCDF4.Dataset(path) as raw:
+        raw.set_auto_maskandscale(False)
+        latitude, longitude, number = (np.asarray(raw[name][:]) for name in ("lat", "lon", "cell"))
+        land = np.asarray(raw["land_flag"][:]) == 1
+    needed = set()
+    for row, column in zip(cells.latitude, cells.longitude, strict=True):
+        distance = 111.2 * np.hypot(latitude - row, (longitude - column) * np.cos(np.deg2rad(row)))
+        needed |= set(number[land & (distance < 20.0)].tolist())
+    paths = [Path(f"{item:04d}.nc") for item in range(2600)]
+    found = {int(item.stem) for item in ascat.needed_cell_files(paths, path, cells, 20.0)}
+    assert found == needed
+    assert needed
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,9 @@ def test_modis_mimic_on_sinusoidal_axes(tmp_path):
     np.testing.assert_array_equal(result["quality"][1], [0, 0, Quality.MISSING, Quality.MISSING])
     with pytest.raises(IngestError, match="no variable Lai"):
         modis.read([path], CELLS, modis_config(variable="Lai"))
+    dataset.assign(Lai_500m=0.1 * dataset["Lai_500m"]).to_netcdf(tmp_path / "scaled.nc")
+    with pytest.raises(IngestError, match=r"scaled\.nc: Lai_500m is float64 .* expected the product's packed integers"):
+        modis.read([tmp_path / "scaled.nc"], CELLS, modis_config())
 
 
 def test_sinusoidal_coordinates_invert():

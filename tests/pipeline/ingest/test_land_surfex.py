@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
 from assim.quality import Quality
+from pipeline.errors import RegistryError
 from pipeline.ingest import collocated, covers, grid, land, run_ingest, surfex
 from pipeline.ingest.config import CellsConfig, Region
 from pipeline.ingest.errors import IngestError
@@ -198,6 +200,19 @@ def test_the_real_landes_with_the_real_land_mask():
     inside = (np.abs(latitude - 44.625) < 0.125) & (np.abs(longitude + 1.125) < 0.125)
     assert float(result["water_fraction"][0]) == pytest.approx((classes[inside] == 17).mean())
     assert float(result["urban_fraction"][0]) == pytest.approx((classes[inside] == 13).mean())
+    assert chosen.land_mask is not None
+    cells = grid.target_cells(CellsConfig(region=Region(south=43.0, north=45.0, west=-2.0, east=0.0)))
+    path = folder / "era5/era5_landmask_0.25.nc"
+    values, latitude, longitude = land.read_raster(chosen.land_mask, land.FRACTION, cells, 0.25, path)
+    with netCDF4.Dataset(path) as raw:
+        axes = np.asarray(raw["latitude"][:]), np.asarray(raw["longitude"][:])
+        mask = np.asarray(raw["land"][:])
+    rows, columns = (
+        (np.abs(axes[0][None] - latitude[:, None])).argmin(1),
+        (axes[1][None] == longitude[:, None]).argmax(1),
+    )
+    np.testing.assert_array_equal(values, mask[rows, columns])
+    assert 0.2 < values.mean() < 0.9
     sea = LandConfig(**{**chosen.model_dump(), "cells": {"points": [[44.6, -5.0]]}})
     with pytest.raises(IngestError, match="no target cell has enough land"):
         land.read(grid.target_cells(sea.cells), sea, folder)
@@ -308,6 +323,11 @@ def test_outputs_that_lack_something_are_named(tmp_path):
         run(hour=12)
     with pytest.raises(IngestError, match="give `pgd`"):
         run(pgd=None)
+    with xr.open_dataset(path) as raw:
+        spoiled = raw.load()
+    (spoiled.assign(LAI_ISBA=spoiled["LAI_ISBA"] * 1000.0)).to_netcdf(path)
+    with pytest.raises(RegistryError, match=r"ISBA\.nc: LAI = .* is outside"):
+        run()
     assert surfex.output_names("WG2") == ("WG2", "WG2_ISBA")
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline import registry
+from pipeline import groups, registry
 from pipeline.errors import ConfigurationError, StoreError
 from pipeline.ingest import era5, forcing_fields, rechunk, run_ingest, source_names, write
 from pipeline.ingest.config import CellsConfig, GapPolicy, Period
@@ -81,6 +82,89 @@ def test_a_second_ingest_appends_or_is_refused(tmp_path):
     whole = open_dataset(tmp_path / "whole.zarr", "forcing").load()
     for name in registry.names("forcing"):
         np.testing.assert_array_equal(joined[name], whole[name])
+
+
+def test_an_append_must_be_made_as_what_is_stored(tmp_path):
+    era5_files(tmp_path, 60)
+    run_ingest("era5", era5_config(tmp_path, period={"end": "2015-03-01T23:00"}))
+    later = {"append": True, "period": {"start": "2015-03-02T00:00"}}
+    with pytest.raises(
+        IngestError, match=r"forcing of .* was made in another way \(interpolation 'bilinear' there, 'nearest' now\)"
+    ):
+        run_ingest("era5", era5_config(tmp_path, **later, interpolation="nearest"))
+    (done,) = run_ingest("era5", era5_config(tmp_path, **later, gaps={"action": "fill", "hours": 2}))
+    assert done.appended
+    first, second = open_dataset(tmp_path / "store.zarr", "forcing").attrs["ingests"]
+    assert second["configuration"]["gaps"] == {"action": "fill", "hours": 2}
+    assert second["ldas"] == first["ldas"]
+
+
+def test_files_of_one_name_in_several_folders_are_all_recorded(tmp_path):
+    whole = samples.era5_dataset()
+    for name, hours in (("first", slice(0, 10)), ("second", slice(10, None))):
+        (tmp_path / name).mkdir()
+        whole.isel(time=hours).to_netcdf(tmp_path / name / "era5.nc")
+    run_ingest("era5", era5_config(tmp_path, files=["*/era5.nc"]))
+    (record,) = open_dataset(tmp_path / "store.zarr", "forcing").attrs["ingests"]
+    assert set(record["inputs"]) == {"first/era5.nc", "second/era5.nc"}
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    dataset, config = lazy_forcing(cells=2)
+    location = Location(str(tmp_path / "store.zarr"))
+    original, written = groups._write_variable, []
+
+    def full(array: Any, *rest: Any) -> None:
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        written.append(array.name)
+        original(array, *rest)
+
+    monkeypatch.setattr(groups, "_write_variable", full)
+    with pytest.raises(IngestError, match=r"forcing cannot be written to .*store\.zarr: .*No space left"):
+        write.write_forcing(dataset, "forcing", location, config, ORIGIN)
+    assert not has_group(open_store(location), "forcing")
+    written.clear()
+    small = xr.Dataset({"value": ("time", np.arange(3.0))}, coords={"time": samples.hours("2010-01-01", 3)})
+    with pytest.raises(IngestError, match="No space left"):
+        write.write_all({f"insitu/n{i}": small for i in range(4)}, location, config, ORIGIN)
+    assert not any(has_group(open_store(location), f"insitu/n{i}") for i in range(4))
+    monkeypatch.undo()
+    write.write_forcing(dataset, "forcing", location, config, ORIGIN)
+    assert open_dataset(location, "forcing").sizes["time"] == 130
+
+
+def test_many_files_are_read_block_by_block(tmp_path, monkeypatch):
+    """Five files of two days in blocks of a day: what is in memory after a block does not grow from block to block."""
+    axis = {"latitude": 46.0 - 0.25 * np.arange(60), "longitude": -2.0 + 0.25 * np.arange(60)}
+    every_hour = samples.hours("2015-03-01T00:00", 240)
+    for start in range(0, 240, 48):
+        part = samples.era5_dataset(times=every_hour[start : start + 48], **axis).astype("float32")
+        part.to_netcdf(tmp_path / f"from_{start:03d}.nc")
+    cells = Cells(np.repeat(axis["latitude"], 60), np.tile(axis["longitude"], 60))
+    config = era5.Era5Config(files=("unused",), cells=POINTS)
+    monkeypatch.setattr(forcing_fields, "block_records", lambda cells, memory: 24)
+    hours, held = [], []
+    computed = write._computed
+
+    def watched(part: xr.Dataset, source: str) -> xr.Dataset:
+        if len(hours) == 2:
+            tracemalloc.start()
+        hours.append(part.sizes["time"])
+        held.append(tracemalloc.get_traced_memory()[0])
+        return computed(part, source)
+
+    monkeypatch.setattr(write, "_computed", watched)
+    dataset = era5.read(sorted(tmp_path.glob("from_*.nc")), cells, config)
+    write.write_forcing(dataset, "forcing", Location(str(tmp_path / "store.zarr")), config, ORIGIN)
+    tracemalloc.stop()
+    assert hours == [24] * 10
+    of_a_block = 8 * 9 * 24 * len(cells)
+    assert held[4] > 0.5 * of_a_block  # the values of the block before
+    assert max(held[5:]) - held[4] < 0.5 * of_a_block
+    result = open_dataset(tmp_path / "store.zarr", "forcing")
+    expected = samples.era5_values("t2m", every_hour, cells.latitude[77:78], cells.longitude[77:78])
+    np.testing.assert_allclose(result["Tair"][:, 77], expected[:, 0, 0], rtol=1e-6)
 
 
 def lazy_forcing(times: int = 130, cells: int = 12) -> tuple[xr.Dataset, era5.Era5Config]:
@@ -219,6 +303,13 @@ def test_cells_with_gaps_can_be_left_out(tmp_path):
     done = write.write_forcing(dataset, "forcing", location, chosen, ORIGIN)
     np.testing.assert_allclose(open_dataset(location, "forcing")["latitude"], [40.0, 40.2])
     assert "1 cells excluded for missing values: cell 1 (40.1N 0E)" in str(done)
+
+
+def test_shards_that_are_no_multiples_of_chunks_are_refused(tmp_path):
+    dataset, config = lazy_forcing(cells=3)
+    odd = config.model_copy(update={"shards": {"time": 100}, "chunks": {"time": 30}})
+    with pytest.raises(IngestError, match="shards of 100 along time are no multiple of chunks of 30"):
+        write.write_forcing(dataset, "forcing", Location(str(tmp_path / "store.zarr")), odd, ORIGIN)
 
 
 def test_forcing_must_have_the_cells_of_land(tmp_path):
