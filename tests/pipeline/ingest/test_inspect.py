@@ -126,3 +126,19 @@ def test_absent_files_gaps_and_foreign_variables(tmp_path):
     other = tmp_path / "other.nc"
     xr.Dataset({"salinity": ("x", np.ones(3))}).to_netcdf(other)
     assert "no product that ldas reads" in (inspect_file(other).problem or "")
+
+
+def test_inspect_on_the_command_line(tmp_path):
+    from typer.testing import CliRunner
+
+    from pipeline.cli import WRONG_INPUT, app
+
+    path, report = samples.write_cgls(tmp_path / "swi.nc"), tmp_path / "report.json"
+    done = CliRunner().invoke(app, ["ingest", "inspect", str(path), "--json", str(report)])
+    assert done.exit_code == 0
+    assert "read by: ldas ingest cgls" in done.stdout
+    assert json.loads(report.read_text())["source"] == "cgls"
+    path.write_text("no product")
+    done = CliRunner().invoke(app, ["ingest", "inspect", str(path), "--json", str(report)])
+    assert done.exit_code == WRONG_INPUT
+    assert "no format that ldas reads" in json.loads(report.read_text())["problem"]
