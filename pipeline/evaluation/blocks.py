@@ -3,6 +3,7 @@
 Nothing here depends on other cells, so blocks can be done in any order and number; memory is that of one block.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,7 @@ from operators.protocol import ObservationOperator
 from operators.scores import predict_where_observed
 from pipeline.evaluation import balance, metrics
 from pipeline.evaluation.operator_scores import operator_scores
-from pipeline.evaluation.plan import Comparison, Experiment, Kind, Plan
+from pipeline.evaluation.plan import Comparison, Experiment, Kind, Plan, Series
 from pipeline.evaluation.reading import FloatArray, Reader, read_operator_part
 
 #: Codes of a day on which the observation is not to be believed, whatever the model says: no run is scored on it.
@@ -151,6 +152,9 @@ class _Block:
         if not comparison.same_unit:
             meaningless = [n for n in result if str(n).split("_")[0] in ("bias", "rmsd", "ubrmsd", "kge")]
             result = result.drop_vars(meaningless)
+        place = place_of(self.plan.open_loop, comparison.series)
+        if place is not None:
+            result = result.merge(metrics.information_contributions(result, place))
         return result.transpose("series", ..., "cell")
 
     def diagnose(self, experiment: Experiment, result: BlockResult) -> None:
@@ -185,6 +189,11 @@ class _Block:
         for control in experiment.controls:
             name = f"increment_{control}"
             result.daily[experiment.name, name] = DailySum.of(self.run(experiment.name, name))
+
+
+def place_of(experiment: str | None, series: Sequence[Series]) -> int | None:
+    """Place of an experiment's first series among others; None where it has none."""
+    return next((place for place, one in enumerate(series) if one.experiment == experiment), None)
 
 
 def common_days(values: FloatArray, reference: FloatArray) -> np.ndarray:

@@ -410,6 +410,25 @@ def normalised_information_contribution(
     return ((score - open_loop) / distance.where(distance != 0.0)).rename("nic").assign_attrs(units="1")
 
 
+PERFECT = {"r": 1.0, "rmsd": 0.0}
+
+
+def information_contributions(found: xr.Dataset, open_loop: int) -> xr.Dataset:
+    """`nic_r` and `nic_rmsd` of every series of scores, as far as `r` and `rmsd` are there.
+
+    open_loop: place of the open loop along `series`.
+    """
+    return xr.Dataset(
+        {
+            f"nic_{name}": normalised_information_contribution(
+                found[name], found[name].isel(series=open_loop), perfect=perfect
+            )
+            for name, perfect in PERFECT.items()
+            if name in found
+        }
+    )
+
+
 def by_dominant_patch(score: xr.DataArray, patch_fraction: xr.DataArray) -> xr.Dataset:
     """Number of cells, median and quartiles of a per-cell score over the cells of each dominant patch.
 

@@ -11,7 +11,7 @@ import zarr
 from pipeline import registry
 from pipeline.errors import RegistryError
 from pipeline.evaluation import metrics
-from pipeline.evaluation.blocks import common_days
+from pipeline.evaluation.blocks import common_days, place_of
 from pipeline.evaluation.plan import Plan, Series, series_with
 from pipeline.evaluation.reading import Days, FloatArray, Reader, attributes, cell_centres, group_names, variable_names
 from pipeline.store import existing_array, existing_group, has_group, read_region
@@ -138,6 +138,9 @@ def _evaluate_variable(
     result = metrics.scores(model, reference)
     if variable == "soil_moisture":
         result["r_by_month"] = r_by_station_month(model, reference)
+    place = place_of(plan.open_loop, series)
+    if place is not None:
+        result = result.merge(metrics.information_contributions(result, place))
     result.attrs.update(network=network, variable=variable, model=model_name)
     return result.transpose("series", ..., "station").assign_coords(
         series=np.array([one.label for one in series], dtype=object),

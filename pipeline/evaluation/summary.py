@@ -27,7 +27,8 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
     """Per experiment: median scores, and the part of the cells in which it is better than the open loop.
 
     `<what>_improved_fraction` counts the cells that have both scores; it is None where there is nothing to compare.
-    `<what>_reference` says against what, `<what>_cells` in how many cells. An experiment's forecasts are what is
+    `<what>_nic_median` is the median normalised information contribution. `<what>_reference` says against what,
+    `<what>_cells` in how many cells. An experiment's forecasts are what is
     compared (24 h before the analysis); `_analysis_` keys have the same for its analyses.
     """
     return {experiment.name: _of_experiment(evaluation, experiment.name) for experiment in evaluation.plan.experiments}
@@ -73,6 +74,7 @@ def judged(
         if reference is not None and reference.experiment != experiment:
             before = scores[score].sel(series=reference.label).values
             found |= improvement(before, values, what, less_is_better)
+            found[f"{what}_nic_median"] = median(scores[f"nic_{score}"].sel(series=one.label).values)
     return found
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.report.sentences import number
+from pipeline.report.sentences import number, percent, shown_unit
 from pipeline.report.style import as_data_uri, as_svg
 
 NO_VALUE = "–"
+PARTS = ("cells improved", "part")  # columns of fractions, shown as percent
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,12 @@ class Table:
 
 
 def format_cell(column: str, value: object) -> str:
-    """A value as text: correlations with two decimals, other numbers with three digits, differences with their sign."""
+    """A value as text: correlations with two decimals (three for their differences), other numbers with three digits.
+
+    Differences have their sign.
+    """
+    if column == "unit":
+        return shown_unit(str(value))
     if isinstance(value, bool | str):
         return str(value)
     if isinstance(value, int):
@@ -69,11 +75,14 @@ def format_cell(column: str, value: object) -> str:
         return NO_VALUE if value is None else str(value)
     if value != value:
         return NO_VALUE
+    if column in PARTS:
+        return percent(value)
     name = column.split(" ")[-1]
-    correlation = name in ("R", "dR", "KGE") or column.startswith("R ")
-    text = f"{value:.2f}".replace("-", "−") if correlation else number(value)
-    if text in ("−0.00", "0.00", "−0"):
-        text = text.lstrip("−")
+    correlation = name in ("R", "dR", "KGE", "NIC") or column.startswith("R ")
+    digits = 3 if name == "dR" else 2
+    text = f"{value:.{digits}f}".replace("-", "−") if correlation else number(value)
+    if not text.strip("−0."):  # rounded to nothing: no sign
+        return text.lstrip("−")
     return f"+{text}" if name.startswith("d") and value > 0 else text
 
 

@@ -7,6 +7,7 @@ import matplotlib as mpl
 import matplotlib.patheffects
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -19,6 +20,15 @@ _MAP_WIDTH = 3.35  # inches
 MOST_VECTOR_CELLS = 2000  # beyond, the squares are drawn as an image inside the figure: a page must stay small
 MOST_MARKED_CELLS = 600
 MOST_GRID_POINTS = 4_000_000  # of the rectangle around the cells; sparser cells are drawn as points
+_LABEL_SIZE = 6.5  # points, of station codes
+_LABEL_LETTER = (0.68 * _LABEL_SIZE, 1.15 * _LABEL_SIZE)  # width and height of a capital with the space around it
+# Where a station's code may stand (points from the station's centre, alignment), the first that is free is taken.
+_LABEL_PLACES: tuple[tuple[float, float, Literal["center", "left", "right"]], ...] = (
+    (0.0, 4.0, "center"),
+    (0.0, -4.0 - _LABEL_LETTER[1], "center"),
+    (5.0, -0.4 * _LABEL_LETTER[1], "left"),
+    (-5.0, -0.4 * _LABEL_LETTER[1], "right"),
+)
 
 
 def cell_map(
@@ -47,7 +57,7 @@ def cell_map(
         norm = Normalize(low, high)
         drawn = _draw(axes, latitude, longitude, values, spacing, norm, _colours(diverging, better))
         _mark(axes, latitude, longitude, worse)
-        _stations(axes, stations, spacing)
+        _stations(axes, stations)
         axes.set_title(title)
         finite = values[np.isfinite(values)]
         below, above = bool((finite < low).any()), bool((finite > high).any())
@@ -100,6 +110,9 @@ def _draw(
     grid[rows, columns], member[rows, columns] = values, 1.0
     x = east + (np.arange(shape[1] + 1) - 0.5) * spacing
     y = north + (np.arange(shape[0] + 1) - 0.5) * spacing
+    axes.add_collection(
+        LineCollection(list(_outline(np.isfinite(member), x, y)), colors="#555555", linewidths=0.6, zorder=2)
+    )
     missing = np.isfinite(member) & ~np.isfinite(grid)
     if missing.any() and len(values) <= MOST_VECTOR_CELLS:
         hatched = np.ma.masked_where(~missing, np.ones(shape))
@@ -111,9 +124,21 @@ def _draw(
         norm=norm,
         cmap=colours,
         edgecolors="face",  # without, the page shows through between neighbours
-        linewidth=0.2,
+        linewidth=0.5,
         rasterized=len(values) > MOST_VECTOR_CELLS,
     )
+
+
+def _outline(member: NDArray[np.bool_], x: FloatArray, y: FloatArray) -> NDArray[np.float64]:
+    """Edges (edge, end, x or y) between cells and what is no cell: they show the coast and the gaps of a domain."""
+    padded = np.pad(member, 1)
+    upright = np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])  # (row, place of the edge in x)
+    level = np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1])  # (place of the edge in y, column)
+    row, column = upright.T
+    sides = np.stack([np.stack([x[column], y[row]], -1), np.stack([x[column], y[row + 1]], -1)], axis=1)
+    row, column = level.T
+    caps = np.stack([np.stack([x[column], y[row]], -1), np.stack([x[column + 1], y[row]], -1)], axis=1)
+    return np.concatenate([sides, caps])
 
 
 def _mark(axes: Axes, latitude: FloatArray, longitude: FloatArray, worse: NDArray[np.bool_] | None) -> None:
@@ -121,13 +146,40 @@ def _mark(axes: Axes, latitude: FloatArray, longitude: FloatArray, worse: NDArra
         axes.plot(longitude[worse], latitude[worse], "x", color="black", markersize=3.0, markeredgewidth=0.7)
 
 
-def _stations(axes: Axes, stations: Sequence[tuple[str, float, float]], spacing: float) -> None:
-    for code, latitude, longitude in stations:
+def _stations(axes: Axes, stations: Sequence[tuple[str, float, float]]) -> None:
+    """Stations as dots, with their codes where they cover neither each other nor another station."""
+    inch = axes.get_window_extent().width / axes.figure.dpi
+    points = 72.0 * inch / np.ptp(axes.get_xlim()), 72.0 * inch * _aspect(axes) / np.ptp(axes.get_xlim())
+    centres = [(east * points[0], north * points[1]) for _, north, east in stations]
+    taken = [(x - 2.0, y - 2.0, x + 2.0, y + 2.0) for x, y in centres]
+    for (code, latitude, longitude), (x, y) in zip(stations, centres, strict=True):
         axes.plot(longitude, latitude, "o", color="white", markeredgecolor="black", markersize=3.5, markeredgewidth=0.8)
+        width, height = len(code) * _LABEL_LETTER[0], _LABEL_LETTER[1]
+        boxes = []
+        for right, up, side in _LABEL_PLACES:
+            left = x + right - {"center": width / 2.0, "left": 0.0, "right": width}[side]
+            boxes.append((left, y + up, left + width, y + up + height))
+        covered = [sum(_overlap(box, other) for other in taken) for box in boxes]
+        best = int(np.argmin(covered))
+        taken.append(boxes[best])
+        right, up, side = _LABEL_PLACES[best]
         text = axes.annotate(
-            code, (longitude, latitude), xytext=(0, 4), textcoords="offset points", fontsize=6.5, ha="center"
+            code, (longitude, latitude), xytext=(right, up), textcoords="offset points", fontsize=_LABEL_SIZE, ha=side
         )
         text.set_path_effects([mpl.patheffects.withStroke(linewidth=1.6, foreground="white")])
+
+
+def _aspect(axes: Axes) -> float:
+    """Length of a degree of latitude on the page over that of a degree of longitude."""
+    aspect = axes.get_aspect()
+    return 1.0 if isinstance(aspect, str) else float(aspect)
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+    """Area that two boxes (left, bottom, right, top) share."""
+    across = min(one[2], other[2]) - max(one[0], other[0])
+    up = min(one[3], other[3]) - max(one[1], other[1])
+    return across * up if across > 0.0 and up > 0.0 else 0.0
 
 
 def _frame(latitude: FloatArray, longitude: FloatArray, spacing: float) -> tuple[Figure, Axes, Axes]:
@@ -144,7 +196,7 @@ def _frame(latitude: FloatArray, longitude: FloatArray, spacing: float) -> tuple
     axes.set_xlim(longitude.min() - margin, longitude.max() + margin)
     axes.set_ylim(latitude.min() - margin, latitude.max() + margin)
     axes.set_aspect(stretch, anchor="W")
-    axes.set_facecolor("#f4f4f4")
+    axes.set_facecolor("#d3d7db")  # darker than the middle of the differences: no cell is told from no change
     axes.set_xlabel("longitude (degrees east)")
     axes.set_ylabel("latitude (degrees north)")
     axes.locator_params(nbins=5)

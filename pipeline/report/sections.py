@@ -21,13 +21,14 @@ from pipeline.evaluation.tables import (
 )
 from pipeline.report import sentences
 from pipeline.report.document import Picture, Section, Table, picture
-from pipeline.report.maps import cell_map
+from pipeline.report.maps import cell_map, colour_limits
 from pipeline.report.series import Line, boxes_by_month, monthly_means, time_series
 from pipeline.report.sources import Sources, axis_label, running_mean, shown_flux, words
 
 LONGEST_DAILY = 1500  # days of fluxes that can still be told apart in a figure; longer series are smoothed
 SMOOTHED_DAYS = 30
-MOST_SERIES = 4  # stations whose series are drawn: those with most observations
+MOST_SERIES = 4  # stations whose series are drawn: those where the open loop is furthest from the observations
+Mapped = tuple[np.ndarray, tuple[float, float] | None]  #: values (cell,) and the limits of their colours
 REFERENCES = {
     "observations/sigma40": "the observed backscatter",
     "observations/lai": "the observed leaf area index",
@@ -57,17 +58,23 @@ def overview(sources: Sources) -> Section:
             improved = facts.get(f"{key}_improved_fraction")
             rows.append(
                 {
-                    "score": f"{'R' if key.endswith('_r') else 'RMSD'} of {what}" + (f" ({unit})" if unit else ""),
+                    "score": f"{'R' if key.endswith('_r') else 'RMSD'} of {what}",
+                    "unit": unit or "1",
                     "reference": comparison.reference_path,
                     "experiment": name,
                     "median": facts[f"{key}_median"],
                     "median of the analyses": facts.get(f"{key}_analysis_median"),
-                    "cells improved": "" if improved is None else sentences.percent(improved),
+                    "cells improved": improved,
+                    "NIC": facts.get(f"{key}_nic_median"),
                 }
             )
     if rows:
-        frame = pd.DataFrame(rows).astype({"median": float, "median of the analyses": float})
-        caption = "Median scores over the cells: of the 24 h forecasts before each analysis, and of the analyses"
+        numbers = ("median", "median of the analyses", "cells improved", "NIC")
+        frame = pd.DataFrame(rows).astype(dict.fromkeys(numbers, float))
+        caption = (
+            "Median scores over the cells: of the 24 h forecasts before each analysis, and of the analyses. NIC: "
+            "normalised information contribution of the forecasts, 1 all and 0 nothing of what the open loop lacks"
+        )
         section.tables.append(Table(caption, frame, "overview"))
     return section
 
@@ -138,7 +145,7 @@ def _observed(
     reference = REFERENCES.get(comparison.reference_path, comparison.reference_path)
     table = score_table(sources.evaluation, comparison)
     if file and not table.empty:
-        rmsd = f"RMSD in {comparison.unit}; " if comparison.same_unit else ""
+        rmsd = f"RMSD in {sentences.shown_unit(comparison.unit)}; " if comparison.same_unit else ""
         caption = (
             f"Scores against {reference} at the stations ({rmsd}d: experiment minus open loop; all on the same days)"
         )
@@ -196,25 +203,36 @@ def _sentences(sources: Sources, comparison: Comparison, key: str, what: str) ->
 def _maps(sources: Sources, comparison: Comparison, key: str, reference: str, figure: str) -> list[Picture]:
     """The score of each experiment (where it has a figure number), and its difference from the open loop."""
     open_loop, others = sources.analysed(comparison)
+    shown = others or ([open_loop] if open_loop else [])
+    score = _mapped(comparison, key)[0]
+    levels = {series.label: sources.score(comparison, score, series) for series in shown}
+    before = None if open_loop is None else sources.score(comparison, score, open_loop)
+    changes = {} if before is None else {name: values - before for name, values in levels.items()}
+    # One scale for all experiments, so that their maps can be compared.
+    of_levels = colour_limits(np.concatenate(list(levels.values())), diverging=False) if levels else None
+    of_changes = colour_limits(np.concatenate(list(changes.values())), diverging=True) if changes else None
     pictures = []
-    for series in others or ([open_loop] if open_loop else []):
+    for series in shown:
         if figure or not others:
-            pictures.append(_score_map(sources, comparison, key, series, f"against {reference}", figure))
+            drawn = (levels[series.label], of_levels)
+            pictures.append(_score_map(sources, comparison, key, series, drawn, f"against {reference}", figure))
         if open_loop is not None and series != open_loop:
-            pictures.append(_change_map(sources, comparison, key, (series, open_loop), f"against {reference}", figure))
+            drawn, pair = (changes[series.label], of_changes), (series, open_loop)
+            pictures.append(_change_map(sources, comparison, key, pair, drawn, f"against {reference}", figure))
     return pictures
 
 
 def _score_map(
-    sources: Sources, comparison: Comparison, key: str, series: Series, against: str, figure: str
+    sources: Sources, comparison: Comparison, key: str, series: Series, mapped: Mapped, against: str, figure: str
 ) -> Picture:
-    score, title, unit = _mapped(comparison, key)
-    values = sources.score(comparison, score, series)
+    _, title, unit = _mapped(comparison, key)
+    values, limits = mapped
     drawn = cell_map(
         *sources.centres,
         values,
         title=f"{series.label}: {title}",
         label=axis_label(title, unit),
+        limits=limits,
         stations=sources.station_marks,
     )
     caption = f"{_figure(figure, 'a')}{title} of {series.label} {against}. Hatched: no score."
@@ -222,17 +240,24 @@ def _score_map(
 
 
 def _change_map(
-    sources: Sources, comparison: Comparison, key: str, pair: tuple[Series, Series], against: str, figure: str
+    sources: Sources,
+    comparison: Comparison,
+    key: str,
+    pair: tuple[Series, Series],
+    mapped: Mapped,
+    against: str,
+    figure: str,
 ) -> Picture:
     score, title, unit = _mapped(comparison, key)
     after, before = pair
-    change = sources.score(comparison, score, after) - sources.score(comparison, score, before)
+    change, limits = mapped
     drawn = cell_map(
         *sources.centres,
         change,
         title=f"{after.label} minus {before.label}: {title}",
         label=axis_label(f"difference of {title}", unit),
         diverging=True,
+        limits=limits,
         better="less" if score == "rmsd" else "more",
         worse=change > 0 if score == "rmsd" else change < 0,
         stations=sources.station_marks,
@@ -254,11 +279,16 @@ def _figure(number: str, letter: str) -> str:
 def _series_pictures(sources: Sources, variable: str, observation: str, figure: str) -> list[Picture]:
     """Series of all experiments with the observations, at the stations' cells (or the first cell)."""
     path = f"observations/{observation}"
-    chosen = places(sources.evaluation)[:MOST_SERIES] or [("cell 0", 0)]
-    if not any(c.reference_path == path for c in sources.plan.comparisons):
+    comparison = next((c for c in sources.plan.comparisons if c.reference_path == path), None)
+    if comparison is None:
         return []
+    known = places(sources.evaluation)
+    some = len(known) > MOST_SERIES
+    which = (
+        f" (one of the {MOST_SERIES} of {len(known)} places with the largest RMSD before assimilation)" if some else ""
+    )
     pictures = []
-    for name, cell in chosen:
+    for name, cell in _furthest(sources, comparison, known) or [("cell 0", 0)]:
         place = slice(cell, cell + 1)
         lines = []
         for experiment in sources.plan.experiments:
@@ -273,13 +303,20 @@ def _series_pictures(sources: Sources, variable: str, observation: str, figure: 
                 time_series(
                     sources.plan.days, lines, observed, title=f"{long_name} at {name}", label=axis_label(variable, unit)
                 ),
-                f"Figure {figure}. {long_name.capitalize()} at {name}: observations and 24 h forecasts.",
+                f"Figure {figure}. {long_name.capitalize()} at {name}{which}: observations and 24 h forecasts.",
                 f"Time series of {long_name} at {name}: {len(lines)} experiments and "
                 f"{int(np.isfinite(observed).sum())} observations",
                 wide=True,
             )
         )
     return pictures
+
+
+def _furthest(sources: Sources, comparison: Comparison, known: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """The places (name, cell) where the run that is shown first has the largest RMSD, in their old order."""
+    rmsd = sources.score(comparison, "rmsd", comparison.series[0])
+    order = sorted(known, key=lambda place: -np.nan_to_num(rmsd[place[1]]))[:MOST_SERIES]
+    return [place for place in known if place in order]
 
 
 def _monthly_boxes(sources: Sources, scores: xr.Dataset) -> list[Picture]:
@@ -309,7 +346,7 @@ def _shown(sources: Sources, scores: xr.Dataset) -> list[Series]:
 
 
 def towers(sources: Sources) -> Section:
-    """What stations measure beside soil moisture: fluxes and leaf area."""
+    """What stations measure: soil moisture, fluxes and leaf area."""
     section = Section("stations", "Stations")
     table = station_table(sources.evaluation)
     if table.empty:
@@ -321,6 +358,7 @@ def towers(sources: Sources) -> Section:
         scores = sources.evaluation.dataset(name)
         variable = str(scores.attrs["variable"])
         if variable == "soil_moisture":
+            section.sentences.append(_in_situ_sentence(sources, scores))
             continue
         for place in range(min(scores.sizes["station"], MOST_SERIES)):
             section.sentences.append(_tower_sentence(sources, scores.isel(station=place), variable))
@@ -332,6 +370,19 @@ def towers(sources: Sources) -> Section:
             "assimilation runs the 24 h from analysis to analysis that lie mostly in that day."
         )
     return section
+
+
+def _in_situ_sentence(sources: Sources, scores: xr.Dataset) -> str:
+    shown = _shown(sources, scores)
+    r = {series.experiment: scores["r"].sel(series=series.label).values for series in shown}
+    before = r.get(str(sources.plan.open_loop))
+    others = {} if before is None else {name: values for name, values in r.items() if name != sources.plan.open_loop}
+    return sentences.in_situ(
+        str(scores.attrs["network"]),
+        {name: median(values) for name, values in r.items()},
+        {name: int((values > before).sum()) for name, values in others.items()},
+        int(np.isfinite(np.stack(list(r.values()))).any(axis=0).sum()),
+    )
 
 
 def _in_shown_units(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,11 +1,13 @@
 """Plain sentences about numbers: what is better, equal or worse, and by how much."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 MOST = 0.75  # from this part of the cells on it is "most"
 HALF = 0.55
+AMOUNT = "kg m-2"  # of water
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -21,14 +23,30 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits - 1}e}".replace("-", "−")
 
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def shown_unit(unit: str) -> str:
+    """A unit as it is printed: `m2 m-2` with raised exponents and spaces at which no line breaks; nothing for `1`."""
+    if unit in ("", "1"):
+        return ""
+    raised = re.sub(r"(?<=[A-Za-z])-?\d+\b", lambda found: found[0].translate(_RAISED), unit.replace("CO2", "CO₂"))
+    return raised.replace(" ", "\u00a0")
+
+
+def with_unit(value: float | None, unit: str) -> str:
+    """A number with its unit, on one line."""
+    return f"{number(value)}\u00a0{shown_unit(unit)}".rstrip("\u00a0")
+
+
 def percent(fraction: float) -> str:
     """A part as whole percent; never 0 or 100 for what is not exactly none or all."""
     value = round(100.0 * fraction)
     if value == 0 and fraction > 0.0:
-        return "less than 1 %"
+        return "less than 1\u00a0%"
     if value == 100 and fraction < 1.0:
-        return "more than 99 %"
-    return f"{value} %"
+        return "more than 99\u00a0%"
+    return f"{value}\u00a0%"
 
 
 def named(experiment: str) -> str:
@@ -60,9 +78,8 @@ def against_open_loop(
     cells, median = int(facts.get(f"{key}_cells") or 0), facts.get(f"{key}_median")
     if improved is None or worsened is None or not cells:
         return f"The {what} of {named(experiment)} cannot be compared with the open loop: no cell has both scores."
-    unit_text = f" {unit}" if unit not in ("", "1") else ""
     at = "" if cells == 1 else "median "
-    values = f"{at}{score} {number(median)}{unit_text} instead of {number(open_loop)}{unit_text}"
+    values = f"{at}{score} {with_unit(median, unit)} instead of {with_unit(open_loop, unit)}"
     better, worse, equal = _VERDICTS[score == "R"]
     subject = f"The {what} of {named(experiment)}"
 
@@ -71,7 +88,7 @@ def against_open_loop(
         return f"{subject} {verdict} {reference} {link} the open loop's{place}"
 
     if not improved and not worsened:
-        return f"{said(equal, 'as', 1.0)} ({at}{score} {number(median)}{unit_text})."
+        return f"{said(equal, 'as', 1.0)} ({at}{score} {with_unit(median, unit)})."
     if improved >= HALF:
         return f"{said(better, 'than', improved)} ({values})."
     if worsened >= HALF:
@@ -99,16 +116,14 @@ def alone(
     experiment: str, *, what: str, reference: str, score: str, unit: str, median: float | None, cells: int
 ) -> str:
     """The level of a single run."""
-    unit_text = f" {unit}" if unit not in ("", "1") else ""
     if median is None or not np.isfinite(median):
         return f"The {what} of {named(experiment)} has no common day with {reference}."
     place = "" if cells == 1 else f" at the median of {count(cells, 'cell')}"
-    return f"The {what} of {named(experiment)} differs from {reference} by {score} {number(median)}{unit_text}{place}."
+    return f"The {what} of {named(experiment)} differs from {reference} by {score} {with_unit(median, unit)}{place}."
 
 
 def innovations(experiment: str, observation: str, unit: str, mean: float, deviation: float) -> str:
     """Whether the forecast is biased against the observations."""
-    unit_text = f" {unit}" if unit not in ("", "1") else ""
     if not np.isfinite(mean) or not np.isfinite(deviation):
         return f"{named(experiment)} has no innovation of {observation}."
     size = abs(mean) / deviation if deviation > 0.0 else np.inf
@@ -119,8 +134,8 @@ def innovations(experiment: str, observation: str, unit: str, mean: float, devia
         strong = "clearly " if size > 0.5 else "slightly "
         verdict = f"the forecast lies {strong}{side} the observations"
     return (
-        f"Innovations of {observation} in {named(experiment)}: mean {number(mean)}{unit_text}, standard deviation "
-        f"{number(deviation)}{unit_text}; {verdict}."
+        f"Innovations of {observation} in {named(experiment)}: mean {with_unit(mean, unit)}, standard deviation "
+        f"{with_unit(deviation, unit)}; {verdict}."
     )
 
 
@@ -162,6 +177,37 @@ def quality(experiment: str, observation: str, counts: Mapping[str, int]) -> str
     return text + "."
 
 
+def in_situ(network: str, medians: Mapping[str, float], improved: Mapping[str, int], stations: int) -> str:
+    """Soil moisture at the stations of a network: median R of every experiment, and where it is above the open loop's.
+
+    improved: experiment -> number of stations at which its R is higher than the open loop's.
+    """
+    listed = ", ".join(f"{named(name)} {number(value)}" for name, value in medians.items())
+    at = "R" if stations == 1 else f"median R over {count(stations, 'station')}"
+    text = f"Surface soil moisture against the sensors of {network}: {at}: {listed}"
+    for name, better in improved.items():
+        text += f"; {named(name)} correlates better than the open loop at {better} of {stations}"
+    return text + "."
+
+
+def span(south: float, north: float, west: float, east: float) -> str:
+    """Where a domain lies, with the side of the equator and of Greenwich in words."""
+
+    def side(value: float, positive: str, negative: str) -> str:
+        return f"{abs(value):.2f} degrees {negative if value < 0.0 else positive}"
+
+    return (
+        f"from {side(south, 'north', 'south')} to {side(north, 'north', 'south')}, "
+        f"{side(west, 'east', 'west')} to {side(east, 'east', 'west')}"
+    )
+
+
+def place(latitude: float, longitude: float) -> str:
+    """A point in words."""
+    north, east = "south" if latitude < 0.0 else "north", "west" if longitude < 0.0 else "east"
+    return f"{abs(latitude):.2f} degrees {north}, {abs(longitude):.2f} degrees {east}"
+
+
 def water(experiment: str, terms: Mapping[str, float]) -> str:
     """Where the water went."""
     rain = terms.get("precipitation", float("nan"))
@@ -170,14 +216,14 @@ def water(experiment: str, terms: Mapping[str, float]) -> str:
         return f"{named(experiment)} stores no term of the water balance."
     if np.isfinite(rain) and rain > 0.0:
         shares = ", ".join(f"{percent(value / rain)} {name}" for name, value in parts.items())
-        text = f"Of {number(rain)} kg m-2 of rain and snow a year, {named(experiment)} turns into: {shares}"
+        text = f"Of {with_unit(rain, AMOUNT)} of rain and snow a year, {named(experiment)} turns into: {shares}"
     else:
-        amounts = ", ".join(f"{number(value)} kg m-2 {name}" for name, value in parts.items())
+        amounts = ", ".join(f"{with_unit(value, AMOUNT)} {name}" for name, value in parts.items())
         text = f"Per year {named(experiment)} has {amounts}"
     added = terms.get("added_by_analysis")
     if added is not None and np.isfinite(added):
         verb = "adds" if added >= 0.0 else "takes away"
-        text += f"; the analysis {verb} {number(abs(added))} kg m-2 a year"
+        text += f"; the analysis {verb} {with_unit(abs(added), AMOUNT)} a year"
         if np.isfinite(rain) and rain > 0.0:
             text += f" ({percent(abs(added) / rain)} of the rain)"
     return text + "."
@@ -189,13 +235,13 @@ def predictors(names: Sequence[str], losses: Sequence[float], unit: str) -> str:
     if not known:
         return "The worth of the predictors is not known."
     ordered = sorted(known, key=lambda item: -item[1])
-    listed = ", ".join(f"{name} {number(loss)} {unit}" for name, loss in ordered)
+    listed = ", ".join(f"{name} {with_unit(loss, unit)}" for name, loss in ordered)
     return f"Holding a predictor at its mean costs most for {ordered[0][0]} (median rise of RMSD: {listed})."
 
 
 def tower(variable: str, site: str, best: str, rows: Mapping[str, tuple[float, float]], unit: str) -> str:
     """A variable at a tower: RMSD and R of every experiment; `best` has the smallest RMSD."""
-    parts = [f"{named(name)} RMSD {number(rmsd)} {unit}, R {number(r, 2)}" for name, (rmsd, r) in rows.items()]
+    parts = [f"{named(name)} RMSD {with_unit(rmsd, unit)}, R {number(r, 2)}" for name, (rmsd, r) in rows.items()]
     listed = ", ".join(parts)
     if len(rows) == 1:
         return f"{variable} at {site}: {listed}."

@@ -16,6 +16,7 @@ FloatArray = NDArray[np.float64]
 Days = NDArray[np.datetime64]
 MONTHS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D")
 _WIDE = 9.0
+_NUMBERS_MARGIN = 0.92  # inches left of an axis whose numbers may have three decimals and a sign
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def time_series(
 ) -> Figure:
     """Lines (day,) and observations as points; label: quantity and unit."""
     with styled():
-        figure = new_figure(_WIDE, 3.2)
+        figure = new_figure(_WIDE, 3.2, left=_NUMBERS_MARGIN)
         axes = figure.subplots()
         for one in lines:
             axes.plot(days, one.values, color=colour(one.index), linestyle=line(one.index), label=one.label)
@@ -71,7 +72,7 @@ def _legend_above(axes: Axes) -> None:
 def mean_and_spread(days: Days, mean: FloatArray, spread: FloatArray, *, title: str, label: str) -> Figure:
     """Mean over the domain per day, with a band of one standard deviation to each side."""
     with styled():
-        figure = new_figure(_WIDE, 2.6)
+        figure = new_figure(_WIDE, 2.6, left=_NUMBERS_MARGIN)
         axes = figure.subplots()
         there = np.isfinite(mean)
         axes.axhline(0.0, color="black", linewidth=0.8)
@@ -88,7 +89,8 @@ def _time_axis(axes: Axes, days: Days) -> None:
     locator = mdates.AutoDateLocator(minticks=4, maxticks=10)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
-    axes.set_xlim(days[0], days[-1] + np.timedelta64(1, "D"))
+    # Up to the last day and not to the midnight after it: a mark of the next year alone would hide which year it is.
+    axes.set_xlim(days[0], max(days[-1], days[0] + np.timedelta64(1, "D")))
     axes.set_xlabel("date (UTC)")
 
 

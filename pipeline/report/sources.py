@@ -16,6 +16,7 @@ from pipeline.evaluation.reading import FloatArray, Reader, cell_centres
 from pipeline.evaluation.stations import Station, find_stations
 from pipeline.evaluation.summary import JUDGED, summary
 from pipeline.evaluation.tables import baseline, comparison_named, primary
+from pipeline.report.sentences import shown_unit
 from pipeline.store import existing_group, has_group, open_store, read_region
 
 MOST_STATION_LABELS = 40
@@ -96,8 +97,9 @@ def words(variable: str) -> tuple[str, str]:
 
 
 def axis_label(name: str, unit: str) -> str:
-    """Quantity and unit for an axis."""
-    return f"{name} ({unit})" if unit not in ("", "1") else name
+    """Quantity and unit for an axis or a caption."""
+    shown = shown_unit(unit)
+    return f"{name} ({shown})" if shown else name
 
 
 def shown_flux(variable: str, values: FloatArray) -> tuple[FloatArray, str]:

@@ -85,11 +85,14 @@ def _srgb(lightness: np.ndarray, chroma: np.ndarray, hue: float) -> np.ndarray:
 DIVERGING: Colormap = _diverging()
 
 
-def new_figure(width: float = 4.6, height: float = 3.7) -> Figure:
-    """An empty figure of that size in inches, without any window behind it, to be made and drawn on inside `styled`."""
+def new_figure(width: float = 4.6, height: float = 3.7, left: float = 0.72) -> Figure:
+    """An empty figure of that size in inches, without any window behind it, to be made and drawn on inside `styled`.
+
+    left: margin in inches.
+    """
     figure = Figure(figsize=(width, height))
     # Margins of fixed size: working them out from the text takes as long as all the rest of the drawing.
-    figure.subplots_adjust(left=0.72 / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - 0.32 / height)
+    figure.subplots_adjust(left=left / width, right=1 - 0.15 / width, bottom=0.5 / height, top=1 - 0.32 / height)
     return figure
 
 

@@ -25,10 +25,9 @@ def domain(sources: Sources) -> Section:
     elevation = sources.land("elevation")
     text = f"{sentences.count(sources.plan.cells, 'cell')}"
     if sources.plan.cells == 1:
-        text = f"One cell at {latitude[0]:.2f} degrees north, {longitude[0]:.2f} degrees east"
+        text = f"One cell at {sentences.place(latitude[0], longitude[0])}"
     elif sources.has_map:
-        text += f" between {latitude.min():.2f} and {latitude.max():.2f} degrees north, "
-        text += f"{longitude.min():.2f} and {longitude.max():.2f} degrees east"
+        text += f" {sentences.span(latitude.min(), latitude.max(), longitude.min(), longitude.max())}"
     if fractions is not None:
         shares = np.nan_to_num(fractions).mean(axis=0)
         largest = int(shares.argmax())
@@ -99,10 +98,10 @@ def _window_sentence(window: str, rmsd: np.ndarray, r: np.ndarray, unit: str) ->
         return f"The operator has no score in the {window} period."
     text = (
         f"With observed leaf area index, the operator predicts the backscatter of the {window} period with a median "
-        f"RMSD of {sentences.number(median(finite))} {unit} (R {sentences.number(median(r), 2)})"
+        f"RMSD of {sentences.with_unit(median(finite), unit)} (R {sentences.number(median(r), 2)})"
     )
     if finite.size > 1:
-        text += f"; it is below 0.4 {unit} in {sentences.percent(float((finite < 0.4).mean()))} of the cells"
+        text += f"; it is below 0.4\u00a0{unit} in {sentences.percent(float((finite < 0.4).mean()))} of the cells"
     return text + "."
 
 
@@ -179,7 +178,7 @@ def _daily(sources: Sources, daily: xr.Dataset, experiment: str, name: str, unit
         title=f"{experiment}: {kind} of {what}",
         label=axis_label(kind, unit),
     )
-    caption = f"{kind.capitalize()} of {what} in {experiment}: mean over the cells per day, one standard deviation."
+    caption = f"{kind.capitalize()} of {what} in {experiment}: daily mean over the cells and one standard deviation."
     return [picture(figure, caption, f"Time series of the {kind} of {what}", wide=True)]
 
 
@@ -199,7 +198,7 @@ def _quality(sources: Sources, section: Section) -> None:
                     "observation": str(name),
                     "quality": code.replace("_", " "),
                     "cell-days": value,
-                    "part": sentences.percent(value / sum(by_code.values())),
+                    "part": value / sum(by_code.values()),
                 }
                 for code, value in by_code.items()
             ]
@@ -225,10 +224,18 @@ def water(sources: Sources) -> Section:
     if terms:
         order = ("precipitation", "added_by_analysis", "evapotranspiration", "drainage", "runoff", "storage_change")
         terms = {term: terms[term] for term in (*order, *terms) if term in terms}
-        figure = bars(terms, title="Water balance", label="kg m-2 per year, mean over the cells")
+        figure = bars(
+            terms,
+            title="Water balance",
+            label=f"{sentences.shown_unit(sentences.AMOUNT)} per year, mean over the cells",
+        )
         section.pictures.append(picture(figure, "Terms of the water balance.", "Bars of the water balance terms"))
         rows = [{"term": term.replace("_", " "), **values} for term, values in terms.items()]
-        section.tables.append(Table("Water balance, kg m-2 per year", pd.DataFrame(rows), "water_balance"))
+        section.tables.append(
+            Table(
+                f"Water balance, {sentences.shown_unit(sentences.AMOUNT)} per year", pd.DataFrame(rows), "water_balance"
+            )
+        )
     return section
 
 

@@ -150,6 +150,19 @@ def test_tables_three_and_four(evaluation: Evaluation) -> None:
     assert table["ekf R"][1] == pytest.approx(float(scores.r.sel(series="ekf")[cell]))
 
 
+def test_information_contributions_are_in_the_scores(evaluation: Evaluation) -> None:
+    scores = evaluation.dataset("LAI_truth")
+    rmsd = scores.rmsd
+    expected = 1.0 - rmsd.sel(series="ekf") / rmsd.sel(series="open_loop")
+    assert np.allclose(scores.nic_rmsd.sel(series="ekf"), expected, rtol=1e-5)
+    assert (scores.nic_rmsd.sel(series="open_loop") == 0.0).all()
+    assert "nic_rmsd" not in evaluation.dataset("swi_observations")  # other units
+    assert (evaluation.dataset("swi_observations").nic_r.sel(series="ekf") > 0.0).all()
+    assert (evaluation.dataset("station_SYNTHETIC_soil_moisture").nic_r.sel(series="ekf") > 0.0).any()
+    facts = report_numbers(evaluation)["summary"]["ekf"]
+    assert facts["lai_rmsd_nic_median"] == pytest.approx(float(scores.nic_rmsd.sel(series="ekf").median()))
+
+
 def test_dominant_patches(evaluation: Evaluation) -> None:
     import xarray as xr
 

@@ -69,6 +69,26 @@ def test_a_map_has_units_stations_and_hatched_gaps() -> None:
     assert low == -high
 
 
+def test_the_outline_follows_the_cells_and_their_gaps() -> None:
+    member = np.ones((3, 3), dtype=bool)
+    member[1, 1] = False
+    edges = maps._outline(member, np.arange(4.0), np.arange(4.0))
+    assert edges.shape == (16, 2, 2)  # twelve around, four around the gap
+    assert np.allclose(np.abs(np.diff(edges, axis=1)).sum(axis=(1, 2)), 1.0)
+    inner = edges[np.all((edges >= 1.0) & (edges <= 2.0), axis=(1, 2))]
+    assert len(inner) == 4
+
+
+def test_codes_of_neighbouring_stations_do_not_cover_each_other() -> None:
+    latitude, longitude = _grid()
+    stations = [("CRD", 42.5, -1.5), ("CDM", 42.5, -1.45), ("XYZ", 42.53, -1.47)]
+    figure = maps.cell_map(latitude, longitude, latitude, title="t", label="l", stations=stations)
+    style.as_svg(figure)
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 3
+    assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+
+
 @pytest.mark.parametrize("cells", [1, 2])
 def test_maps_of_hardly_any_cells(cells: int) -> None:
     latitude, longitude = np.full(cells, 43.6), 0.875 + 0.25 * np.arange(cells)
@@ -97,6 +117,17 @@ def test_the_same_figure_has_the_same_bytes() -> None:
         return style.as_svg(series.time_series(days, [line], None, title="t", label="LAI (m2 m-2)"))
 
     assert drawn() == drawn()
+
+
+def test_a_year_of_days_says_which_year_it_is() -> None:
+    days = np.arange("2008-01-02", "2009-01-01", dtype="datetime64[D]")
+    line = series.Line("a", np.ones(len(days)), 0)
+    figure = series.time_series(days, [line], None, title="t", label="l")
+    style.as_svg(figure)
+    axis = figure.axes[0].xaxis
+    texts = [axis.get_offset_text().get_text(), *(label.get_text() for label in axis.get_ticklabels())]
+    assert any("2008" in text for text in texts)
+    assert not any("2009" in text for text in texts)
 
 
 def test_lines_and_boxes_differ_in_more_than_colour() -> None:
@@ -138,12 +169,14 @@ def test_monthly_cycle_and_running_mean() -> None:
     ("column", "value", "text"),
     [
         ("ekf R", 0.8567, "0.86"),
-        ("ekf dR", 0.05, "+0.05"),
+        ("ekf dR", 0.05, "+0.050"),
         ("ekf dRMSD", -0.0912, "−0.0912"),
         ("N", 1296, "1\u202f296"),
         ("ekf RMSD", float("nan"), "–"),
-        ("cells improved", "97 %", "97 %"),
-        ("ekf dR", -0.001, "0.00"),
+        ("cells improved", 0.97, "97\u00a0%"),
+        ("ekf dR", -0.0001, "0.000"),
+        ("ekf dR", 0.0001, "0.000"),
+        ("unit", "kg CO2 m-2 s-1", "kg\u00a0CO₂\u00a0m⁻²\u00a0s⁻¹"),
     ],
 )
 def test_cells_of_tables(column: str, value: object, text: str) -> None:

@@ -6,6 +6,11 @@ import pytest
 from pipeline.report import sentences
 
 
+def _plain(text: str) -> str:
+    """With plain spaces where the sentence has those at which no line breaks."""
+    return text.replace("\u00a0", " ")
+
+
 def _facts(improved: float | None, worsened: float | None, cells: int = 247, median: float = 0.34) -> dict:
     return {
         "x_improved_fraction": improved,
@@ -16,8 +21,10 @@ def _facts(improved: float | None, worsened: float | None, cells: int = 247, med
 
 
 def _said(facts: dict, score: str = "RMSD") -> str:
-    return sentences.against_open_loop(
-        "ekf", facts, "x", what="forecast", reference="the truth", score=score, unit="dB", open_loop=0.62
+    return _plain(
+        sentences.against_open_loop(
+            "ekf", facts, "x", what="forecast", reference="the truth", score=score, unit="dB", open_loop=0.62
+        )
     )
 
 
@@ -83,10 +90,10 @@ def test_numbers(value: float | None, text: str) -> None:
 
 
 def test_percentages_never_round_to_none_or_all() -> None:
-    assert sentences.percent(0.001) == "less than 1 %"
-    assert sentences.percent(0.999) == "more than 99 %"
-    assert sentences.percent(0.0) == "0 %"
-    assert sentences.percent(1.0) == "100 %"
+    assert _plain(sentences.percent(0.001)) == "less than 1 %"
+    assert _plain(sentences.percent(0.999)) == "more than 99 %"
+    assert _plain(sentences.percent(0.0)) == "0 %"
+    assert _plain(sentences.percent(1.0)) == "100 %"
 
 
 @pytest.mark.parametrize(
@@ -102,21 +109,22 @@ def test_innovations_that_are_missing() -> None:
 
 
 def test_quality() -> None:
-    text = sentences.quality("ekf", "sigma40", {"used": 80, "masked_snow": 15, "masked_frozen": 5, "missing": 900})
+    counts = {"used": 80, "masked_snow": 15, "masked_frozen": 5, "missing": 900}
+    text = _plain(sentences.quality("ekf", "sigma40", counts))
     assert "80 % of 100 observations" in text
     assert "masked snow" in text
     assert "75 %" in text
     assert "met no observation" in sentences.quality("ekf", "lai", {"missing": 10})
-    assert sentences.quality("ekf", "lai", {"used": 3}).endswith("100 % of 3 observations of lai.")
+    assert _plain(sentences.quality("ekf", "lai", {"used": 3})).endswith("100 % of 3 observations of lai.")
 
 
 def test_water() -> None:
     terms = {"precipitation": 900.0, "evapotranspiration": 540.0, "runoff": 90.0, "added_by_analysis": -9.0}
-    text = sentences.water("ekf", terms)
+    text = _plain(sentences.water("ekf", terms))
     assert "60 % evapotranspiration" in text
-    assert "takes away 9.00 kg m-2" in text
+    assert "takes away 9.00 kg m⁻²" in text
     assert "(1 % of the rain)" in text
-    assert "540 kg m-2 evapotranspiration" in sentences.water("ekf", {"evapotranspiration": 540.0})
+    assert "540 kg m⁻² evapotranspiration" in _plain(sentences.water("ekf", {"evapotranspiration": 540.0}))
     assert "no term" in sentences.water("ekf", {})
 
 
@@ -135,3 +143,37 @@ def test_errors_that_innovations_tell() -> None:
     assert "no errors can be estimated" in sentences.estimated_errors("sigma40", "dB", -0.1, 0.3)
     assert "1.9 times what its errors let expect" in sentences.chi_square("EKF", 1.93)
     assert sentences.chi_square("EKF", float("nan")) == "“EKF” used no observation."
+
+
+@pytest.mark.parametrize(
+    ("unit", "shown"),
+    [
+        ("m2 m-2", "m² m⁻²"),
+        ("kg m-2 yr-1", "kg m⁻² yr⁻¹"),
+        ("kg CO2 m-2 s-1", "kg CO₂ m⁻² s⁻¹"),
+        ("dB", "dB"),
+        ("1", ""),
+        ("", ""),
+    ],
+)
+def test_units_have_raised_exponents(unit: str, shown: str) -> None:
+    assert _plain(sentences.shown_unit(unit)) == shown
+
+
+def test_soil_moisture_at_stations_better_equal_worse() -> None:
+    def said(better: int) -> str:
+        return sentences.in_situ("NET", {"open_loop": 0.8, "ekf": 0.85}, {"ekf": better}, 12)
+
+    assert said(9) == (
+        "Surface soil moisture against the sensors of NET: median R over 12 stations: “open_loop” 0.800, “ekf” 0.850; "
+        "“ekf” correlates better than the open loop at 9 of 12."
+    )
+    assert "better than the open loop at 0 of 12" in said(0)
+    assert "median" not in sentences.in_situ("NET", {"open_loop": 0.8}, {}, 1)
+
+
+def test_places_name_their_sides() -> None:
+    assert sentences.place(-3.5, -60.25) == "3.50 degrees south, 60.25 degrees west"
+    assert sentences.span(42.0, 46.0, -2.0, 4.0) == (
+        "from 42.00 degrees north to 46.00 degrees north, 2.00 degrees west to 4.00 degrees east"
+    )
