@@ -21,7 +21,7 @@ MOST_VECTOR_CELLS = 2000  # beyond, the squares are drawn as an image inside the
 MOST_MARKED_CELLS = 600
 MOST_GRID_POINTS = 4_000_000  # of the rectangle around the cells; sparser cells are drawn as points
 _LABEL_SIZE = 6.5  # points, of station codes
-_LABEL_LETTER = (0.68 * _LABEL_SIZE, 1.15 * _LABEL_SIZE)  # width and height of a capital with the space around it
+_LABEL_LETTER = (0.8 * _LABEL_SIZE, 1.15 * _LABEL_SIZE)  # width and height of a wide capital, with space around it
 # Where a station's code may stand (points from the station's centre, alignment), the first that is free is taken.
 _LABEL_PLACES: tuple[tuple[float, float, Literal["center", "left", "right"]], ...] = (
     (0.0, 4.0, "center"),

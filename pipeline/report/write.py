@@ -16,6 +16,7 @@ from pipeline.provenance import code_version
 from pipeline.report import sections, system_sections
 from pipeline.report.document import Document, Section
 from pipeline.report.page import as_html, as_markdown, write_tables
+from pipeline.report.run_facts import run_numbers
 from pipeline.report.sources import Sources, listed
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def write_report(
     with tempfile.TemporaryDirectory(prefix="ldas-scores-") as spare:
         evaluation = _evaluated(location, Path(spare) / "scores.zarr", client)
         document = make_document(evaluation)
-        numbers = report_numbers(evaluation)
+        numbers = report_numbers(evaluation) | run_numbers(location)
     text = as_markdown(document)
     try:
         folder.mkdir(parents=True, exist_ok=True)

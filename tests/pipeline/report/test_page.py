@@ -55,6 +55,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = make_store(tmp_path_factory.mktemp("page"), replace(SMALL, truth=True))
     root = open_store(path, "a")
     architectures = xr.Dataset({"training_rmsd": (("architecture", "cell"), np.full((2, 8), [[0.4], [0.3]]))})
+    root["ledger/ekf"].attrs["seconds"] = 90.5
     labels = {"labels": ["5", "40"], "chosen": "40"}
     write_group(root, "scores/architectures_sigma40", architectures, attributes=labels)
     root["insitu/SYNTHETIC/code"].attrs["labels"] = [HOSTILE, "BBB", "CCC", "FAR"]
@@ -123,7 +124,12 @@ def test_the_sections_of_the_paper_are_there_with_their_anchors(report: Report, 
     text = report.page.read_text(encoding="utf-8")
     for number in ("1", "2", "3", "4", "5a", "5b", "6a", "6b", "7", "8a", "8b", "9"):
         assert f"Figure {number}." in text, number
-    for words in ("cell-days by quality code", "Data volumes", "Configuration and provenance of ekf"):
+    for words in (
+        "cell-days by quality code",
+        "Data volumes",
+        "The stages took 90.5\u00a0s",
+        "Configuration and provenance of ekf",
+    ):
         assert words in text
     for section in re.split(r"<section ", text)[1:]:
         assert 'class="sentence"' in section, section[:80]  # every section says in words what its numbers say
@@ -155,6 +161,9 @@ def test_json_has_the_keys_that_the_demo_is_judged_by(store: Path, report: Repor
     for key in ("sigma40_rmsd_improved_fraction", "lai_rmsd_improved_fraction", "ssm_r_improved_fraction"):
         assert 0.0 <= numbers["summary"]["ekf"][key] <= 1.0
     assert len(numbers["tables"]["sigma40"]) == 4
+    assert numbers["run_time_s"] == {"ekf": 90.5}
+    assert numbers["status"]["ekf"]["done"] == 2 * 8
+    assert numbers["stored_mb"]["runs"] > 0.0
     assert numbers["quality"]["ekf"]["sigma40"]["masked_frozen"] == 20 * 8
 
 
