@@ -5,7 +5,6 @@ cells were set aside; 130 interrupted.
 """
 
 import json
-import os
 import sys
 import tempfile
 import traceback
@@ -16,6 +15,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from pipeline.threads import limit_threads
 
 if TYPE_CHECKING:
     from pipeline.config import ExperimentConfig
@@ -29,6 +30,7 @@ app = typer.Typer(
     add_completion=False,
 )
 Experiment = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="Experiment file")]
+ClusterKind = Literal["local", "address", "slurm", "kubernetes", "gateway"]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON too")]
 WRONG_INPUT, INCOMPLETE, INTERRUPTED = 2, 3, 130
 _STATES = {"ok": "green", "missing": "yellow", "wrong": "red"}
@@ -36,9 +38,7 @@ _STATES = {"ok": "green", "missing": "yellow", "wrong": "red"}
 
 def main() -> None:
     """Entry point: errors of the user's input become one message and exit status 2, never a traceback."""
-    # Before numpy and numba are imported: a task is one thread, several tasks run side by side.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    limit_threads()
     try:
         app()
     except KeyboardInterrupt:
@@ -88,6 +88,8 @@ def _load(path: Path, cluster: "dict[str, Any] | None" = None) -> "ExperimentCon
     if not given:
         return config
     stored = config.execution.cluster.model_dump()
+    if given.get("kind", stored["kind"]) != stored["kind"]:  # another kind has other options
+        stored |= {"address": None, "options": {}}
     chosen: ClusterConfig = validate({**stored, **given}, ClusterConfig, source="command line")
     execution = config.execution.model_copy(update={"cluster": chosen})
     return config.model_copy(update={"execution": execution})
@@ -124,17 +126,27 @@ def check(
 @app.command()
 def run(
     experiment: Experiment,
+    cluster: Annotated[ClusterKind | None, typer.Option(help="Kind of cluster to use instead")] = None,
     address: Annotated[str | None, typer.Option(help="Scheduler to use instead, such as tcp://host:8786")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Number of workers")] = None,
     processes: Annotated[bool | None, typer.Option(help="Local workers as processes or as threads")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each worker")] = None,
+    memory_limit: Annotated[str | None, typer.Option(help="Memory of each worker, such as 4GiB")] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Run an experiment, or go on where it stopped."""
     from pipeline.engine import run_experiment
     from pipeline.progress import ProgressDisplay
 
-    kind = "address" if address else None
-    config = _load(experiment, {"kind": kind, "address": address, "workers": workers, "processes": processes})
+    chosen = {
+        "kind": cluster or ("address" if address else None),
+        "address": address,
+        "workers": workers,
+        "processes": processes,
+        "threads_per_worker": threads,
+        "memory_limit": memory_limit,
+    }
+    config = _load(experiment, chosen)
     with ProgressDisplay() as display:
         result = run_experiment(config, display, message=display.message)
     _write_json(json_file, {name: vars(outcome) for name, outcome in result.outcomes.items()})

@@ -1,31 +1,28 @@
 """Dask clusters: this machine by default, a scheduler's address, Slurm, Kubernetes or Gateway by configuration."""
 
+import importlib.util
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import ClusterConfig
 from pipeline.errors import ExecutionError
+from pipeline.threads import ONE_THREAD
 
 if TYPE_CHECKING:
     from distributed import Client
 
-# One task is one thread: libraries that start threads of their own would fight over the cores with the other tasks.
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-    "MALLOC_TRIM_THRESHOLD_": "65536",  # as Dask has it: freed memory goes back to the system
-    "TF_NUM_INTRAOP_THREADS": "1",
-    "TF_NUM_INTEROP_THREADS": "1",
-}
+# Of local worker processes. The threshold is Dask's own: freed memory goes back to the system.
+WORKER_ENVIRONMENT = {**ONE_THREAD, "MALLOC_TRIM_THRESHOLD_": "65536"}
 CONNECT_TIMEOUT_S = 15
+WORKERS_TIMEOUT_S = 300
+SCHEDULER_VARIABLE = "DASK_SCHEDULER_ADDRESS"  # Dask's own name for it
 _EXTRAS = {
     "slurm": ("dask_jobqueue", "SLURMCluster", "pip install 'ldas[cluster]'"),
-    "kubernetes": ("dask_kubernetes.operator", "KubeCluster", "pip install dask-kubernetes"),
+    "kubernetes": ("dask_kubernetes.operator", "KubeCluster", "pip install 'ldas[cluster]'"),
     "gateway": ("dask_gateway", "GatewayCluster", "pip install dask-gateway"),
 }
 
@@ -54,19 +51,37 @@ def connected(config: ClusterConfig) -> Iterator["Client"]:
             )
         )
         try:
-            if config.kind == "address":
-                target: Any = config.address
-            else:
-                target = stack.enter_context(_cluster(config))
+            target = scheduler_address(config) if config.kind == "address" else stack.enter_context(_cluster(config))
             client = stack.enter_context(Client(target, timeout=CONNECT_TIMEOUT_S, set_as_default=False))
             if config.kind != "local":
-                client.wait_for_workers(1, timeout=300)
+                from pipeline.worker_plugin import OneThread
+
+                client.register_plugin(OneThread())  # workers that others started, and those that come later
+                client.wait_for_workers(1, timeout=WORKERS_TIMEOUT_S)
         except (OSError, TimeoutError) as error:
             raise ExecutionError(
                 f"no Dask scheduler with workers at {config.address or config.kind}: {error}; check the address and "
                 "that workers are running"
             ) from error
         yield client
+
+
+def scheduler_address(config: ClusterConfig) -> str:
+    """Address of a running scheduler: of the configuration, or of the environment."""
+    address = config.address or os.environ.get(SCHEDULER_VARIABLE)
+    if not address:
+        raise ExecutionError(
+            f"kind: address, but no address is given: use --address tcp://host:8786, or set {SCHEDULER_VARIABLE}"
+        )
+    return address
+
+
+def dashboard(client: "Client", config: ClusterConfig) -> str | None:
+    """Link of the scheduler's dashboard; none where this process serves it and Bokeh, which draws it, is missing."""
+    served_here = config.kind in ("local", "slurm")
+    if served_here and importlib.util.find_spec("bokeh") is None:
+        return None
+    return client.dashboard_link or None
 
 
 def _cluster(config: ClusterConfig) -> Any:
@@ -81,7 +96,6 @@ def _cluster(config: ClusterConfig) -> Any:
             memory_limit=config.memory_limit or "auto",
             silence_logs=logging.CRITICAL,  # failed tasks are reported by the run itself, once
             dashboard_address="127.0.0.1:0",  # any free port, of this machine only
-            **config.options,
         )
     module, name, command = _EXTRAS[config.kind]
     try:
@@ -90,9 +104,37 @@ def _cluster(config: ClusterConfig) -> Any:
         raise ExecutionError(
             f"a cluster of kind {config.kind} needs the package {module.split('.')[0]}: {command}"
         ) from error
-    cluster = found(**config.options)
-    cluster.scale(config.workers or 1)
+    if config.kind == "slurm" and shutil.which("sbatch") is None:
+        raise ExecutionError(
+            "kind: slurm, but there is no command `sbatch` here: start the run on a node of a Slurm machine"
+        )
+    try:
+        cluster = found(**cluster_arguments(config))
+        cluster.scale(config.workers or 1)
+    except Exception as error:  # each kind has errors of its own; all of them mean this
+        raise ExecutionError(
+            f"a cluster of kind {config.kind} could not be started: {error}; check execution.cluster and Dask's own "
+            "configuration for it"
+        ) from error
     return cluster
+
+
+def cluster_arguments(config: ClusterConfig) -> dict[str, Any]:
+    """Arguments of the class of a cluster of jobs or pods: the options, completed from the other keys."""
+    given = dict(config.options)
+    if config.kind == "slurm":
+        given.setdefault("cores", config.threads_per_worker)
+        given.setdefault("processes", 1)
+        if config.memory_limit is not None:
+            given.setdefault("memory", config.memory_limit)
+    elif config.kind == "kubernetes":
+        each = {"cpu": str(config.threads_per_worker)}
+        if config.memory_limit is not None:
+            from dask.utils import parse_bytes
+
+            each["memory"] = str(parse_bytes(config.memory_limit))
+        given.setdefault("resources", {"requests": each, "limits": each})
+    return given
 
 
 def local_shape(config: ClusterConfig) -> tuple[int, int]:
@@ -112,9 +154,10 @@ def worker_memory(client: "Client") -> tuple[int, int]:
     return int(smallest["memory_limit"] or _machine_memory()), int(smallest["nthreads"])
 
 
-def threads(client: "Client") -> int:
-    """Threads of all workers together."""
-    return sum(int(worker["nthreads"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+def threads(client: "Client", workers: int | None = None) -> int:
+    """Threads of all workers together; of the workers that were asked for, as long as not all of them are there."""
+    there = [int(worker["nthreads"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+    return max(sum(there), (workers or 0) * min(there, default=1))
 
 
 def _machine_memory() -> int:

@@ -1,9 +1,12 @@
 """The experiment file: one strict model, every key with its meaning, unit and default."""
 
 import json
+import re
 from datetime import date, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -11,7 +14,8 @@ from landmodel.errors import LdasError
 from landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
 from pipeline import registry
 from pipeline.assimilation_config import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig, Name, OperatorConfig
-from pipeline.location import Location
+from pipeline.errors import ConfigurationError
+from pipeline.location import Location, public_url
 from pipeline.twin.config import TwinConfig
 from pipeline.yaml_file import StrictModel, load_model
 
@@ -182,6 +186,24 @@ class OpenLoopConfig(StrictModel):
     restart_on: tuple[date, ...] = Field((), description="Further days at whose analysis hour a restart is stored")
 
 
+# What a file may ask of a cluster: resources. What decides whose code runs, or where files go (images, gateways, lines
+# and folders of job scripts), is for Dask's own configuration, which a file from a stranger does not reach.
+CLUSTER_OPTIONS: dict[str, frozenset[str]] = {
+    "local": frozenset(),
+    "address": frozenset(),
+    "slurm": frozenset({"queue", "account", "cores", "processes", "memory", "walltime", "interface"}),
+    "kubernetes": frozenset({"name", "namespace", "resources"}),
+    "gateway": frozenset({"worker_cores", "worker_memory"}),
+}
+_PLAIN_OPTION = re.compile(r"[A-Za-z0-9_.:%@+\-]+")  # they become part of job scripts and command lines
+
+
+def _plain_option(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_plain_option(item) for pair in value.items() for item in pair)
+    return isinstance(value, int | float) or (isinstance(value, str) and _PLAIN_OPTION.fullmatch(value) is not None)
+
+
 class ClusterConfig(StrictModel):
     """Where tasks run."""
 
@@ -190,16 +212,45 @@ class ClusterConfig(StrictModel):
     threads_per_worker: int = Field(1, ge=1, description="Threads, and so tasks at a time, of each worker")
     processes: bool = Field(False, description="Local workers as processes instead of threads of this process")
     memory_limit: str | None = Field(None, description="Memory of each worker, such as 4GiB (local: an equal share)")
-    address: str | None = Field(None, description="Scheduler address for kind address, such as tcp://host:8786")
+    address: str | None = Field(
+        None,
+        description="Scheduler of kind address: in a file, of this machine only; others by --address or "
+        "DASK_SCHEDULER_ADDRESS",
+    )
     options: dict[str, Any] = Field(
-        default_factory=dict, description="Passed to the cluster class (queue, image, ...); no credentials"
+        default_factory=dict,
+        description="Resources: of slurm queue, account, cores, processes, memory, walltime, interface; of kubernetes "
+        "name, namespace, resources; of gateway worker_cores, worker_memory; all else is for Dask's configuration",
     )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if (self.kind == "address") != (self.address is not None):
-            raise ValueError("address belongs to kind: address, and is needed there")
+        if self.kind != "address" and self.address is not None:
+            raise ValueError(f"address belongs to kind: address, the kind is {self.kind}")
+        known = CLUSTER_OPTIONS[self.kind]
+        other = sorted(set(self.options) - known)
+        if other:
+            raise ValueError(
+                f"cluster options {', '.join(other)} are not taken from an experiment file (kind {self.kind} has "
+                f"{', '.join(sorted(known)) or 'none'}): what can run code or name folders is set in Dask's own "
+                "configuration (~/.config/dask/*.yaml or DASK_... variables)"
+            )
+        strange = sorted(name for name, value in self.options.items() if not _plain_option(value))
+        if strange:
+            raise ValueError(
+                f"cluster options {', '.join(strange)}: letters, digits and . : % @ + - _ only, they become part of "
+                "a job"
+            )
         return self
+
+    @property
+    def address_is_of_this_machine(self) -> bool:
+        """Whether the address is a loopback one."""
+        host = urlsplit(self.address or "").hostname or ""
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
 
 
 class ExecutionConfig(StrictModel):
@@ -289,6 +340,13 @@ class ExperimentConfig(StrictModel):
 def load_experiment(path: Path) -> ExperimentConfig:
     """Reads and checks an experiment file; relative paths in it are made relative to its folder."""
     config = load_model(path, ExperimentConfig)
+    cluster = config.execution.cluster
+    if cluster.address is not None and not cluster.address_is_of_this_machine:
+        raise ConfigurationError(
+            f"{path}: execution.cluster.address: a scheduler can run code on the machines that connect to it, so the "
+            f"address of another machine is not taken from a file: ldas run {path.name} --address "
+            f"{public_url(cluster.address)}, or set DASK_SCHEDULER_ADDRESS and leave the key out"
+        )
     folder = path.resolve().parent
     url = config.store.url
     if "://" not in url and not Path(url).expanduser().is_absolute():

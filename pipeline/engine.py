@@ -58,12 +58,11 @@ def run_experiment(
     settings = config.execution
     with ExitStack() as stack:
         client = stack.enter_context(cluster.connected(settings.cluster))
-        if client.dashboard_link and config.execution.cluster.kind != "local":
-            message(f"dashboard: {client.dashboard_link}")
-        window = settings.window or _TASKS_PER_THREAD * cluster.threads(client)
-        memory, threads = cluster.worker_memory(client)
+        if link := cluster.dashboard(client, settings.cluster):
+            message(f"dashboard: {link}")
         for stage in stages(config):
-            check_memory(stage, memory, threads)
+            window = settings.window or _TASKS_PER_THREAD * cluster.threads(client, settings.cluster.workers)
+            check_memory(stage, *cluster.worker_memory(client))
             prepare(stage)
             outcome = run_stage(stage, client, window=window, retries=settings.retries, listener=listener)
             result.outcomes[stage.name] = outcome

@@ -68,7 +68,7 @@ def test_urls_and_absolute_paths_stay_as_they_are(tmp_path: Path) -> None:
             "one process only",
         ),
         (GOOD.replace("url: store.zarr", "url: s3://a/b\n  options: {secret: x}"), 2, "credentials"),
-        (GOOD + "execution:\n  cluster: {kind: address}\n", 8, "address belongs to kind: address"),
+        (GOOD + "execution:\n  cluster: {address: 'tcp://127.0.0.1:1'}\n", 8, "address belongs to kind: address"),
         (GOOD + "name: again\n", 7, "'name' is given twice"),
         (GOOD + "model: {runoff: WSAT\n", 8, "not valid YAML"),
         (GOOD + "model: !!python/object/apply:os.system ['false']\n", 7, "not valid YAML"),
