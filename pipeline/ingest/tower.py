@@ -45,9 +45,9 @@ def site_land(config: SiteConfig) -> xr.Dataset:
     """
     unknown = sorted(set(config.patch_fraction) - set(range(1, len(PATCH_NAMES) + 1)))
     total = sum(config.patch_fraction.values())
-    if unknown or abs(total - 1.0) > 1e-6:
+    if unknown or abs(total - 1.0) > 1e-6 or min(config.patch_fraction.values()) < 0.0:
         raise IngestError(
-            f"patch_fraction: expected fractions of patches 1 to 12 that add to 1, got {config.patch_fraction} (sum "
+            f"patch_fraction: expected fractions of patches 1 to 12, none negative, that add to 1, got {config.patch_fraction} (sum "
             f"{total:g})"
         )
     fractions = np.zeros((1, len(PATCH_NAMES)))
