@@ -47,8 +47,8 @@ def site_land(config: SiteConfig) -> xr.Dataset:
     total = sum(config.patch_fraction.values())
     if unknown or abs(total - 1.0) > 1e-6 or min(config.patch_fraction.values()) < 0.0:
         raise IngestError(
-            f"patch_fraction: expected fractions of patches 1 to 12, none negative, that add to 1, got {config.patch_fraction} (sum "
-            f"{total:g})"
+            "patch_fraction: expected fractions of patches 1 to 12, none negative, that add to 1, got "
+            f"{config.patch_fraction} (sum {total:g})"
         )
     fractions = np.zeros((1, len(PATCH_NAMES)))
     for patch, fraction in config.patch_fraction.items():
