@@ -72,7 +72,8 @@ def test_clusters_of_pods_and_of_a_gateway(
 
 SBATCH = """\
 #!/bin/bash
-setsid bash "$1" >"{folder}/job.log" 2>&1 &
+cp "$1" "{folder}/job.sh"
+setsid bash "{folder}/job.sh" >"{folder}/job.log" 2>&1 &
 echo "Submitted batch job $!"
 """
 SCANCEL = '#!/bin/bash\nkill -TERM -- "-$1" 2>/dev/null || true\n'
@@ -83,6 +84,7 @@ def test_slurm_with_stand_ins_of_its_commands(tmp_path: Path, monkeypatch: pytes
     for name, text in (("sbatch", SBATCH.format(folder=tmp_path)), ("scancel", SCANCEL)):
         (tmp_path / name).write_text(text, encoding="utf-8")
         (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(cluster, "WORKERS_TIMEOUT_S", 60)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     for name in ("NUMBA_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
