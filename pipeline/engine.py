@@ -14,7 +14,7 @@ from assim import Quality
 from pipeline import cluster, ledger, registry
 from pipeline.config import ExperimentConfig, IngestStep
 from pipeline.errors import ConfigurationError, PipelineError, RegistryError, StoreError
-from pipeline.execution import Listener, Outcome, check_memory, run_stage
+from pipeline.execution import Listener, Outcome, check_memory, run_stage, stop_if_hopeless
 from pipeline.forcing_check import forcing_problems
 from pipeline.groups import shard_regions
 from pipeline.ledger import FAILED, SET_ASIDE, STARTED
@@ -53,6 +53,16 @@ def run_experiment(
     A stage with failed blocks ends the run after it: later stages need all of it. Started again, the run goes on where
     it stopped.
     """
+    try:
+        return _run_experiment(config, listener, message, stages)
+    except OSError as error:  # of the driver itself: templates, ledgers, ingestion
+        stop_if_hopeless(config.location, error)
+        raise
+
+
+def _run_experiment(
+    config: ExperimentConfig, listener: Listener, message: Callable[[str], None], stages: StageBuilder
+) -> RunResult:
     ingest(config, message)
     result = RunResult()
     settings = config.execution

@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,7 +14,8 @@ from landmodel.errors import LdasError
 from pipeline import ledger
 from pipeline.errors import ExecutionError
 from pipeline.ledger import Block, Period
-from pipeline.retry import HOPELESS
+from pipeline.location import Location
+from pipeline.retry import is_hopeless
 from pipeline.stages.base import Stage, TaskResult, is_done, run_task
 from pipeline.store import open_store
 
@@ -81,7 +83,7 @@ def run_stage(stage: Stage, client: "Client", *, window: int, retries: int, list
             continue
         period = chain.periods[0]
         assert error is not None
-        _stop_if_hopeless(stage, error)
+        stop_if_hopeless(stage.location, error)
         if isinstance(error, LdasError) or chain.attempts > retries:
             message = f"{period}: {type(error).__name__}: {error}"
             outcome.failures[chain.block.index] = message
@@ -171,12 +173,16 @@ def _outcome_of(future: "Future") -> tuple[BaseException | None, TaskResult | No
         ) from lost
 
 
-def _stop_if_hopeless(stage: Stage, error: BaseException) -> None:
-    number = getattr(error, "errno", None)
-    if isinstance(error, OSError) and number in HOPELESS:
+def stop_if_hopeless(location: Location, error: BaseException) -> None:
+    """ExecutionError for a store that is full or may not be written: trying again, or another block, is useless."""
+    file = getattr(error, "filename", None)
+    root = Path(location.url.split("://", 1)[-1]).expanduser().resolve()
+    elsewhere = location.protocol == "file" and file is not None and not Path(file).resolve().is_relative_to(root)
+    if is_hopeless(error) and not elsewhere:
+        reason = getattr(error, "strerror", None) or error
         raise ExecutionError(
-            f"{stage.location.url} cannot be written ({error.strerror or error}); what was complete stays readable: "
-            "make room or give permission, then start the same command again"
+            f"{location.url} cannot be written ({reason}); what was complete stays readable: make room or give "
+            "permission, then start the same command again"
         ) from error
 
 

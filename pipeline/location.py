@@ -1,6 +1,8 @@
 """Where a store is: its URL and fsspec options, checked before anything is opened, and never with a secret in them."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +13,7 @@ from fsspec.registry import known_implementations, registry
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore
 
+from landmodel.errors import LdasError
 from pipeline.errors import StoreError
 from pipeline.retry import RetryingStore
 
@@ -92,14 +95,23 @@ class Location:
         if self.protocol in ("file", "local"):
             path = self.url.split("://", 1)[-1]
             return LocalStore(Path(path).expanduser(), read_only=read_only)
-        return RetryingStore(FsspecStore.from_url(self.url, storage_options=dict(self.options), read_only=read_only))
+        try:
+            files = FsspecStore.from_url(self.url, storage_options=dict(self.options), read_only=read_only)
+        except ImportError as error:
+            package = known_implementations[self.protocol]["class"].split(".")[0]
+            raise StoreError(
+                f"{self.url} is reached through the package {package}, which is not here: pip install {package}, for "
+                "the run and its workers"
+            ) from error
+        return RetryingStore(files)
 
     def exists(self) -> bool:
-        """Whether a Zarr group is at the root."""
-        try:
-            zarr.open_group(self.zarr_store(read_only=True), mode="r", zarr_format=3, use_consolidated=False)
-        except FileNotFoundError:
-            return False
+        """Whether a Zarr group is at the root; StoreError where that cannot be found out."""
+        with _opening(self):
+            try:
+                zarr.open_group(self.zarr_store(read_only=True), mode="r", zarr_format=3, use_consolidated=False)
+            except FileNotFoundError:
+                return False
         return True
 
 
@@ -111,12 +123,24 @@ def as_location(where: "str | Path | Location") -> Location:
 AccessMode = Literal["r", "a"]
 
 
+@contextmanager
+def _opening(location: Location) -> Iterator[None]:
+    """Whatever a file system says when it is first asked: each has error classes of its own."""
+    try:
+        yield
+    except LdasError:
+        raise
+    except Exception as error:
+        raise StoreError(
+            f"the store at {location.url} cannot be opened: {error}; check the URL, store.options, and that the "
+            "credentials in the environment may read it (and write it, for a run)"
+        ) from error
+
+
 def open_root(location: Location, mode: AccessMode) -> zarr.Group:
     """The root group; `a` creates it, `r` raises StoreError where there is none."""
     if mode == "r" and not location.exists():
         raise StoreError(f"no store at {location.url}: expected a folder or URL with a Zarr v3 group at its root")
     store = location.zarr_store(read_only=mode == "r")
-    try:
+    with _opening(location):
         return zarr.open_group(store, mode=mode, zarr_format=3, use_consolidated=False)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"the store at {location.url} cannot be opened: {error}") from error

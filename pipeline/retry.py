@@ -17,10 +17,21 @@ ATTEMPTS = 6
 FIRST_WAIT_S = 0.1
 
 
+def is_hopeless(error: BaseException) -> bool:
+    """Whether the store is full or may not be written."""
+    return isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno in HOPELESS)
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether an error may be gone at the next attempt: timeouts, lost connections, 500 and 503 of object stores."""
-    final = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
-    return isinstance(error, OSError) and not isinstance(error, final) and error.errno not in HOPELESS
+    # Connections lost below S3 and Google's protocol are no OSError; imported here, since most runs need neither.
+    from aiohttp import ClientError
+    from botocore.exceptions import HTTPClientError
+
+    if isinstance(error, HTTPClientError | ClientError):
+        return True
+    final = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
+    return isinstance(error, OSError) and not isinstance(error, final) and not is_hopeless(error)
 
 
 class RetryingStore(WrapperStore[Store]):
@@ -78,7 +89,7 @@ async def _tried(request: Callable[[], Awaitable[Result]]) -> Result:
     for _ in range(ATTEMPTS - 1):
         try:
             return await request()
-        except OSError as error:
+        except Exception as error:
             if not is_transient(error):
                 raise
         await asyncio.sleep(wait * random.uniform(0.5, 1.0))  # workers that failed together must not return together

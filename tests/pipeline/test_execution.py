@@ -2,6 +2,8 @@
 
 import dataclasses
 import errno
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from pipeline.stages.base import Stage, prepare, run_task
 from pipeline.store import array_hashes, open_store, read_region, write_region
 from tests.pipeline.failing import FailingFileSystem, register
 from tests.pipeline.toy import Silence, ToyStage
+from tests.support import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -257,3 +260,19 @@ def test_a_full_store_stops_the_run_and_what_was_complete_stays(
         assert array_hashes("failing://full") == before
     run(stage, threads)
     assert array_hashes("failing://full") == truth
+
+
+def test_bit_identical_after_a_real_disk_was_full_and_read_only(tmp_path: Path) -> None:
+    """On a file system of its own, in a namespace where this user may mount one."""
+    alone = ["unshare", "--map-root-user", "--mount"]
+    try:
+        subprocess.run([*alone, "mount", "-t", "tmpfs", "none", str(tmp_path)], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this machine lets no user mount a file system in a namespace")
+    script = [*alone, sys.executable, "-m", "tests.pipeline.full_disk_run", str(tmp_path)]
+    done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    full, read_only, same = done.stdout.splitlines()
+    assert "cannot be written (No space left on device); what was complete stays readable" in full
+    assert "cannot be written (Read-only file system)" in read_only
+    assert same == "the same bytes"

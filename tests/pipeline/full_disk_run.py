@@ -1,0 +1,60 @@
+"""The toy on a disk of 192 KiB that fills up, and one that becomes read-only: full_disk_run.py FOLDER; it may mount."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline import ledger
+from pipeline.cluster import connected
+from pipeline.config import ClusterConfig
+from pipeline.errors import ExecutionError
+from pipeline.execution import run_stage
+from pipeline.location import Location
+from pipeline.stages.base import prepare
+from pipeline.store import array_hashes, open_store, read_region
+from tests.pipeline.toy import Silence, ToyStage
+
+
+def mount(folder: Path, options: str) -> None:
+    """A file system in memory, or other options of the one that is there."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], check=True)
+
+
+def main() -> None:
+    """Prints what the runs say and the hash of x at the end."""
+    disk, reference = Path(sys.argv[1]) / "disk", Path(sys.argv[1]) / "reference"
+    disk.mkdir()
+    mount(disk, "size=192k")
+    with connected(ClusterConfig(workers=2)) as client:
+
+        def run(path: Path) -> bool:
+            stage = ToyStage("toy", Location(str(path)), cells=12, cells_per_block=3)
+            prepare(stage)
+            return run_stage(stage, client, window=4, retries=2, listener=Silence()).complete
+
+        def fails() -> None:
+            try:
+                run(disk / "store")
+            except ExecutionError as error:
+                print(error)
+            else:
+                sys.exit("the run went through")
+
+        assert run(reference)
+        fails()
+        root = open_store(str(disk / "store"))
+        done = ledger.statuses(root, "toy") == ledger.DONE
+        assert 0 < done.sum() < done.size, done
+        x, expected = (read_region(open_store(str(path)), "runs/toy", "x") for path in (disk / "store", reference))
+        for number, period in enumerate(ToyStage("toy", Location("memory://x"), 12, 3).periods()):
+            assert (x[period.days, done[number]] == expected[period.days, done[number]]).all()
+        mount(disk, "remount,size=8m,ro")
+        fails()
+        mount(disk, "remount,size=8m,rw")
+        assert run(disk / "store")
+    assert array_hashes(str(disk / "store")) == array_hashes(str(reference))
+    print("the same bytes")
+
+
+if __name__ == "__main__":
+    main()
