@@ -90,6 +90,10 @@ def _whole_seconds(run: xr.Dataset) -> xr.Dataset:
     return run.assign_coords(time=run["time"].values.astype("datetime64[s]").astype("datetime64[ns]"))
 
 
+def _four_digits(value: float) -> str:
+    return f"{value:.4g}"
+
+
 def main() -> None:
     """Prints the tables; `--json FILE` writes them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -118,7 +122,7 @@ def main() -> None:
     row = {name: float(found[name]) for name in ("n", "bias", "rmsd", "r")}
     tables["Fraye against another cell: a check of the plumbing, no result"] = pd.DataFrame([row])
     for title, table in tables.items():
-        print(f"{title}\n{table.round(3).to_string(index=False)}\n")
+        print(f"{title}\n{table.to_string(index=False, float_format=_four_digits)}\n")
     if arguments.json is not None:
         content = {title: json.loads(table.to_json(orient="records")) for title, table in tables.items()}
         arguments.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

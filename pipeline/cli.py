@@ -187,6 +187,9 @@ def status(experiment: Experiment, json_file: JsonFile = None) -> None:
 def report(
     run_url: Annotated[str, typer.Argument(metavar="RUN", help="Store of the run (folder or URL), or experiment file")],
     out: Annotated[Path | None, typer.Option(help="Folder (default: beside a local store)")] = None,
+    experiment: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Run to compare, may be repeated (default: all)")
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Write report.md too, and print it")] = False,
     json_file: JsonFile = None,
 ) -> None:
@@ -196,7 +199,7 @@ def report(
 
     is_experiment = run_url.endswith((".yaml", ".yml"))
     location = _load(Path(run_url)).location if is_experiment else Location(run_url)
-    written = write_report(location, out, json_file, markdown)
+    written = write_report(location, out, json_file, markdown, experiments=experiment or None)
     if markdown:
         print(written.markdown)
     print(written.page)

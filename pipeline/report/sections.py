@@ -363,11 +363,13 @@ def towers(sources: Sources) -> Section:
         for place in range(min(scores.sizes["station"], MOST_SERIES)):
             section.sentences.append(_tower_sentence(sources, scores.isel(station=place), variable))
             section.pictures += _tower_pictures(sources, scores.isel(station=place), variable)
+    section.pictures.sort(key=lambda drawn: not drawn.wide)  # series first, then the mean years side by side
     if any(table["variable"].isin(["LE", "H"])):
         section.sentences.append(
             "Measured turbulent fluxes rarely close the energy balance: where LE and H are measured, part of a model's "
-            "bias against them is theirs. Days are those of the station's record; model days are UTC, and those of "
-            "assimilation runs the 24 h from analysis to analysis that lie mostly in that day."
+            "bias against them is theirs (names with CORR are corrected for it). Days are those of the station's "
+            "record; model days are UTC, and those of assimilation runs the 24 h from analysis to analysis that lie "
+            "mostly in that day."
         )
     return section
 

@@ -241,7 +241,7 @@ def predictors(names: Sequence[str], losses: Sequence[float], unit: str) -> str:
 
 def tower(variable: str, site: str, best: str, rows: Mapping[str, tuple[float, float]], unit: str) -> str:
     """A variable at a tower: RMSD and R of every experiment; `best` has the smallest RMSD."""
-    parts = [f"{named(name)} RMSD {with_unit(rmsd, unit)}, R {number(r, 2)}" for name, (rmsd, r) in rows.items()]
+    parts = [f"{named(name)} RMSD {with_unit(rmsd, unit)}, R\u00a0{number(r, 2)}" for name, (rmsd, r) in rows.items()]
     listed = ", ".join(parts)
     if len(rows) == 1:
         return f"{variable} at {site}: {listed}."

@@ -45,15 +45,15 @@ def time_series(
             axes.plot(days, one.values, color=colour(one.index), linestyle=line(one.index), label=one.label)
         if observed is not None:
             there = np.isfinite(observed)
-            size = 3.5 if there.sum() < 400 else 1.8
+            few = there.sum() < 400  # many lie so close that their rims would hide them
             axes.plot(
                 days[there],
                 observed[there],
                 "o",
                 color=OBSERVED,
                 markeredgecolor="black",
-                markeredgewidth=0.4,
-                markersize=size,
+                markeredgewidth=0.4 if few else 0.0,
+                markersize=3.5 if few else 1.8,
                 label=observed_label,
                 zorder=1.5,
             )
@@ -66,7 +66,8 @@ def time_series(
 
 def _legend_above(axes: Axes) -> None:
     """Beside the title, where it covers no data."""
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, borderaxespad=0.1, columnspacing=1.4)
+    entries = {"ncols": 4, "columnspacing": 1.4, "markerscale": 1.5}
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, **entries)
 
 
 def mean_and_spread(days: Days, mean: FloatArray, spread: FloatArray, *, title: str, label: str) -> Figure:

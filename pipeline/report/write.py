@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,20 +43,22 @@ def write_report(
     json_path: Path | None = None,
     markdown: bool = False,
     *,
+    experiments: Sequence[str] | None = None,
     client: "Client | None" = None,
 ) -> Report:
     """Evaluates a run and writes `index.html`, `tables/*.csv` and, if asked, `report.md` and the numbers as JSON.
 
-    out: folder (default: `<store>_report` beside a local store, in the working folder for a remote one). The scores go
-    to the group `scores` of the store, or are thrown away after the report where the store may not be written. client:
-    Dask client to evaluate with; without one the blocks are done here one after the other.
+    experiments: runs to compare (default: all of the store). out: folder (default: `<store>_report` beside a local
+    store, in the working folder for a remote one). The scores go to the group `scores` of the store, or are thrown away
+    after the report where the store may not be written. client: Dask client to evaluate with; without one the blocks
+    are done here one after the other.
     Raises EvaluationError when there is no run, StoreError when there is no store, PipelineError when the folder cannot
     be written.
     """
     location = as_location(url)
     folder = out if out is not None else default_folder(location)
     with tempfile.TemporaryDirectory(prefix="ldas-scores-") as spare:
-        evaluation = _evaluated(location, Path(spare) / "scores.zarr", client)
+        evaluation = _evaluated(location, Path(spare) / "scores.zarr", experiments, client)
         document = make_document(evaluation)
         numbers = report_numbers(evaluation) | run_numbers(location)
     text = as_markdown(document)
@@ -80,13 +83,15 @@ def default_folder(location: Location) -> Path:
     return (parent if location.protocol in ("file", "local") else Path()) / f"{name}_report"
 
 
-def _evaluated(location: Location, spare: Path, client: "Client | None") -> Evaluation:
+def _evaluated(
+    location: Location, spare: Path, experiments: Sequence[str] | None, client: "Client | None"
+) -> Evaluation:
     try:
-        return evaluate(location, client=client)
+        return evaluate(location, experiments=experiments, client=client)
     except (PermissionError, StoreError) as error:
         if isinstance(error, StoreError) and not _is_read_only(error):
             raise
-        return evaluate(location, scores=spare, client=client)
+        return evaluate(location, experiments=experiments, scores=spare, client=client)
 
 
 def _is_read_only(error: StoreError) -> bool:

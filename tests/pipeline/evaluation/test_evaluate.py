@@ -290,6 +290,17 @@ def test_the_raw_scores_are_in_the_tree(evaluation: Evaluation) -> None:
     assert tree["scores/lai_observations"]["rmsd"].attrs["units"] == "m2 m-2"
 
 
+def test_the_tree_of_a_run_has_cf_attributes(evaluation: Evaluation) -> None:
+    tree = open_run(evaluation.location)
+    latent_heat = tree["runs/open_loop"]["LE"].attrs
+    assert latent_heat["standard_name"] == "surface_upward_latent_heat_flux"
+    assert latent_heat["units"] == "W m-2"
+    assert latent_heat["cell_methods"] == "time: mean"
+    assert tree["runs/open_loop"]["LAI"].attrs["long_name"] == "leaf area index"
+    assert tree["runs/open_loop"]["time"].dtype.kind == "M"
+    assert tree["runs/open_loop"]["LE"].chunks is not None  # nothing is read before it is asked for
+
+
 def test_fluxes_of_an_assimilation_run_belong_to_the_day_before(evaluation: Evaluation) -> None:
     """Means up to 09 UTC: most of them lies in the day before the label; in the store they are one day late."""
     cell = int(evaluation.dataset("station_TOWER_H")["cell"][0])

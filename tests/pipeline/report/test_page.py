@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from pipeline import ledger
 from pipeline.errors import PipelineError, StoreError
 from pipeline.evaluation.errors import EvaluationError
 from pipeline.groups import write_group
@@ -188,11 +189,17 @@ def test_a_run_without_anything_around_it(tmp_path: Path) -> None:
         second_experiment=False,
         incomplete=True,
     )
-    report = write_report(make_store(tmp_path, bare), out=tmp_path / "here")
+    path = make_store(tmp_path, bare)
+    ledger.set_failures(open_store(path, "a"), "ekf", {0: "the disk is full"})
+    report = write_report(path, out=tmp_path / "here")
     assert report.page == tmp_path / "here" / "index.html"
     text = report.page.read_text(encoding="utf-8")
     assert "One cell at 42.12 degrees north" in text
     assert "incomplete" in text
+    assert "ekf, block 0: the disk is full" in text
+    alone = write_report(path, out=tmp_path / "alone", experiments=["open_loop"])
+    assert list(alone.numbers["experiments"]) == ["open_loop"]
+    assert "ekf" not in alone.markdown.split("## The run")[0]
     _Page(text)
 
 
