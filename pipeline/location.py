@@ -1,7 +1,8 @@
 """Where a store is: its URL and fsspec options, checked before anything is opened, and never with a secret in them."""
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import zarr
 from fsspec.registry import known_implementations, registry
 from zarr.abc.store import Store
+from zarr.core.buffer import Buffer
 from zarr.storage import FsspecStore, LocalStore
 
 from landmodel.errors import LdasError
@@ -19,13 +21,16 @@ from pipeline.retry import RetryingStore
 
 # File systems of fsspec that follow instructions found in data, or start programs: never reached from a URL in a file.
 REFUSED_PROTOCOLS = frozenset({"reference", "dask", "jupyter", "jlab", "git", "ssh", "sftp", "generic"})
-_SECRET_WORD = re.compile(r"(^|_)(key|secret|token|password|passwd|credentials?|sas|signature)($|_)", re.IGNORECASE)
-_SEGMENT = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$")
+_SECRET_WORD = re.compile(
+    r"(^|_)(key|secret|token|password|passwd|passphrase|credentials?|sas|signature|authorization|connection_string|cookies?)($|_)"
+)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|-")  # accountKey and account-key are account_key
+_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
 
 def check_name(name: str, what: str = "name") -> str:
     """A name that becomes part of a path in a store: letters, digits, `_`, `-`, `.`; it cannot lead out of it."""
-    if not _SEGMENT.match(name) or ".." in name:
+    if not _SEGMENT.fullmatch(name) or ".." in name:
         raise StoreError(
             f"{what} '{name}' cannot be used in a store: letters, digits, '_', '-' and '.' only, and no '..'"
         )
@@ -46,6 +51,58 @@ def public_url(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
+
+
+def secret_options(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Names of options, nested ones too, that hold credentials: by their name, or a URL with a user or a query."""
+    for name, value in options.items():
+        inner: dict[str, Any] = {}
+        if isinstance(value, Mapping):
+            inner = dict(value)
+        elif isinstance(value, list | tuple):
+            inner = {str(index): item for index, item in enumerate(value)}
+        named_so = _SECRET_WORD.search(_CAMEL.sub("_", str(name)).lower()) and value not in (None, "anon")
+        if named_so or (isinstance(value, str) and public_url(value) != value):
+            yield f"{prefix}{name}"
+        else:
+            yield from secret_options(inner, f"{prefix}{name}.")
+
+
+class FolderStore(LocalStore):
+    """A folder whose content may come from a stranger: no link in it leads a write or a deletion out of it."""
+
+    def _check_inside(self, key: str) -> None:
+        root, folder = os.path.realpath(self.root), os.path.realpath((self.root / key).parent)
+        if os.path.commonpath([root, folder]) != root:
+            raise StoreError(
+                f"'{key}' of the store {self.root} leads to {folder}, outside the store: a link in a store is not "
+                "followed for writing; remove the link, or copy what it points to into the store"
+            )
+
+    async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
+        self._check_inside(key)
+        await super()._set(key, value, exclusive)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        """See `zarr.storage.LocalStore`."""
+        self._check_inside(key)
+        super().set_sync(key, value)
+
+    async def delete(self, key: str) -> None:
+        """See `zarr.storage.LocalStore`."""
+        self._check_inside(key)
+        await super().delete(key)
+
+    def delete_sync(self, key: str) -> None:
+        """See `zarr.storage.LocalStore`."""
+        self._check_inside(key)
+        super().delete_sync(key)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """See `zarr.storage.LocalStore`."""
+        if prefix.strip("/"):
+            self._check_inside(prefix.rstrip("/"))
+        await super().delete_dir(prefix)
 
 
 @dataclass(frozen=True)
@@ -69,7 +126,7 @@ class Location:
                 f"stores cannot be opened through '{protocol}://' ({self.url}): use a folder, memory://, s3://, gs:// "
                 "or abfs://"
             )
-        secret = [name for name in self.options if _SECRET_WORD.search(name)]
+        secret = list(secret_options(self.options))
         if secret:
             raise StoreError(
                 f"store options {', '.join(sorted(secret))} are credentials: they belong in the environment of the run "
@@ -94,7 +151,7 @@ class Location:
         """The Zarr store behind the URL: local folders directly, everything else through fsspec."""
         if self.protocol in ("file", "local"):
             path = self.url.split("://", 1)[-1]
-            return LocalStore(Path(path).expanduser(), read_only=read_only)
+            return FolderStore(Path(path).expanduser(), read_only=read_only)
         try:
             files = FsspecStore.from_url(self.url, storage_options=dict(self.options), read_only=read_only)
         except ImportError as error:
