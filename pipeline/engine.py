@@ -21,7 +21,15 @@ from pipeline.ledger import FAILED, SET_ASIDE, STARTED
 from pipeline.stages.base import Stage, is_done, prepare
 from pipeline.stages.build import build_stages
 from pipeline.stages.land import FORCING_NAMES, LAND_NAMES, forcing_times
-from pipeline.store import existing_array, existing_group, has_group, open_dataset, open_store, read_region
+from pipeline.store import (
+    committed_sizes,
+    existing_array,
+    existing_group,
+    has_group,
+    open_dataset,
+    open_store,
+    read_region,
+)
 
 StageBuilder = Callable[[ExperimentConfig], Iterator[Stage]]
 _CHECK_BLOCK = (8784, 64)  # records and cells of the forcing that `ldas check` holds at a time: a shard of ingestion
@@ -64,6 +72,8 @@ def _run_experiment(
     config: ExperimentConfig, listener: Listener, message: Callable[[str], None], stages: StageBuilder
 ) -> RunResult:
     ingest(config, message)
+    if config.twin is None and stages is build_stages:
+        _require_forcing(config)
     result = RunResult()
     settings = config.execution
     with ExitStack() as stack:
@@ -87,16 +97,39 @@ def _run_experiment(
 
 
 def ingest(config: ExperimentConfig, message: Callable[[str], None]) -> None:
-    """The ingestion steps whose group is not complete in the store."""
+    """The ingestion steps whose group is not complete in the store, or ends before the experiment and may grow."""
+    from pipeline.ingest import appends, run_ingest
+
     for step in config.ingest:
+        continued = False
         if config.location.exists():
             root = open_store(config.location)
             if has_group(root, step.makes) and existing_group(root, step.makes).attrs.get("complete", True):
-                continue
-        from pipeline.ingest import run_ingest
-
-        for written in run_ingest(step.source, step.config, config.location):
+                if not (_ends_early(root, step.makes, config) and appends(step.source, step.config)):
+                    continue
+                continued = True
+        for written in run_ingest(step.source, step.config, config.location, continued=continued):
             message(str(written))
+
+
+def _ends_early(root: zarr.Group, group: str, config: ExperimentConfig) -> bool:
+    """Whether a group with a time axis ends before the experiment; a forcing has a record at the very end."""
+    if "time" not in existing_group(root, group):
+        return False
+    size = committed_sizes(existing_group(root, group)).get("time")
+    times = read_region(root, group, "time", {"time": slice(0, size)})
+    return bool(times[-1] < np.datetime64(config.period.stop if group == "forcing" else config.period.end))
+
+
+def _require_forcing(config: ExperimentConfig) -> None:
+    """ConfigurationError where the forcing does not cover the period, before anything is made for it."""
+    times, period = forcing_times(open_store(config.location)), config.period
+    if not (times[0] <= np.datetime64(period.start) and np.datetime64(period.stop) <= times[-1]):
+        raise ConfigurationError(
+            f"the forcing of {config.location.url} runs from {times[0]} to {times[-1]}; the period needs "
+            f"{period.start}T00 to {period.stop}T00: ingest what is missing (`append: true` in the configuration of "
+            "the ingestion), or change the period"
+        )
 
 
 @dataclass(frozen=True)
@@ -173,11 +206,16 @@ def _needed_spans(config: ExperimentConfig) -> list[tuple[date, date]]:
 
 
 def _check_forcing_span(root: zarr.Group, config: ExperimentConfig) -> Iterator[CheckRow]:
+    from pipeline.ingest import appends
+
     times = forcing_times(root)
+    grows = any(step.makes == "forcing" and appends(step.source, step.config) for step in config.ingest)
     for begin, end in _needed_spans(config):
         inside = times[0] <= np.datetime64(begin) and np.datetime64(end) <= times[-1]
+        to_come = not inside and grows and times[0] <= np.datetime64(begin)
         detail = f"{begin} 00 UTC to {end} 00 UTC needed, {times[0]} to {times[-1]} there"
-        yield CheckRow("forcing span", "ok" if inside else "wrong", detail)
+        more = "; ingestion will append" if to_come else ""
+        yield CheckRow("forcing span", "ok" if inside or to_come else "wrong", f"{detail}{more}")
 
 
 def _check_forcing_values(config: ExperimentConfig) -> Iterator[CheckRow]:

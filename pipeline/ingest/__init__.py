@@ -8,14 +8,16 @@ if TYPE_CHECKING:
     from pipeline.ingest.write import Ingested
     from pipeline.location import Location
 
-__all__ = ["check_ingest", "inspect_file", "run_ingest", "source_names"]
+__all__ = ["appends", "check_ingest", "inspect_file", "run_ingest", "source_names"]
 
 
-def run_ingest(source: str, config_path: Path, store: "Location | None" = None) -> "tuple[Ingested, ...]":
+def run_ingest(
+    source: str, config_path: Path, store: "Location | None" = None, *, continued: bool = False
+) -> "tuple[Ingested, ...]":
     """Runs `ldas ingest SOURCE --config FILE`; see `pipeline.ingest.run.run_ingest`."""
     from pipeline.ingest import run  # the readers import much; `ldas --help` must not
 
-    return run.run_ingest(source, config_path, store)
+    return run.run_ingest(source, config_path, store, continued=continued)
 
 
 def check_ingest(source: str, config_path: Path) -> int:
@@ -37,3 +39,10 @@ def source_names() -> dict[str, str]:
     from pipeline.ingest import run
 
     return {name: source.text for name, source in run.SOURCES.items()}
+
+
+def appends(source: str, config_path: Path) -> bool:
+    """Whether an ingest may append; see `pipeline.ingest.run.appends`."""
+    from pipeline.ingest import run
+
+    return run.appends(source, config_path)

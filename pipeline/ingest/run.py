@@ -24,10 +24,10 @@ from pipeline.ingest import (
     surfex,
     tower,
 )
-from pipeline.ingest.config import CellsConfig, FilesConfig, IngestConfig
+from pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, IngestConfig
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
-from pipeline.ingest.write import Ingested, Origin, write, write_all, write_forcing
+from pipeline.ingest.write import Ingested, Origin, write_all, write_forcing
 from pipeline.location import Location
 from pipeline.store import has_group, open_dataset, open_store
 from pipeline.yaml_file import load_model
@@ -40,6 +40,7 @@ class Job:
     source: str
     config_path: Path
     location: Location
+    continued: bool = False  #: write only what comes after the times that the store has
 
     @property
     def folder(self) -> Path:
@@ -61,20 +62,34 @@ class Job:
             return grid.target_cells(config)
         return grid.target_cells(config, open_dataset(self.location, group))
 
-    def put(self, dataset: xr.Dataset, group: str, config: IngestConfig, paths: list[Path]) -> Ingested:
+    def put(self, dataset: xr.Dataset, group: str, config: IngestConfig, paths: list[Path]) -> list[Ingested]:
         """Writes a small dataset."""
-        return write(dataset, group, self.location, config, self.origin(config, paths))
+        return self.put_all({group: dataset}, config, paths)
 
     def put_all(self, datasets: Mapping[str, xr.Dataset], config: IngestConfig, paths: list[Path]) -> list[Ingested]:
         """Writes several small datasets, all or none."""
-        return write_all(datasets, self.location, config, self.origin(config, paths))
+        parts = {group: self._unwritten(dataset, group) for group, dataset in datasets.items()}
+        new = {group: dataset for group, dataset in parts.items() if dataset is not None}
+        return write_all(new, self.location, config, self.origin(config, paths))
+
+    def put_forcing(self, dataset: xr.Dataset, config: ForcingConfig, origin: Origin) -> list[Ingested]:
+        """Writes the forcing."""
+        new = self._unwritten(dataset, "forcing")
+        return [] if new is None else [write_forcing(new, "forcing", self.location, config, origin)]
+
+    def _unwritten(self, dataset: xr.Dataset, group: str) -> xr.Dataset | None:
+        """The times that the store does not have yet, None where there is none: all of it unless `continued`."""
+        if not self.continued or "time" not in dataset.dims or not has_group(open_store(self.location), group):
+            return dataset
+        later = dataset["time"].to_numpy() > open_dataset(self.location, group)["time"].to_numpy()[-1]
+        return dataset.isel(time=later) if later.any() else None
 
 
 def _era5(job: Job, config: era5.Era5Config) -> list[Ingested]:
     paths = job.paths(config)
     dataset = era5.read(paths, job.cells(config.cells), config, config.accumulation)
     forcing_fields.require_complete(dataset, "era5")
-    return [write_forcing(dataset, "forcing", job.location, config, job.origin(config, paths))]
+    return job.put_forcing(dataset, config, job.origin(config, paths))
 
 
 def _arco(job: Job, config: arco.ArcoConfig) -> list[Ingested]:
@@ -85,62 +100,62 @@ def _arco(job: Job, config: arco.ArcoConfig) -> list[Ingested]:
         {config.url: "archive: not checksummed"},
         config.model_dump(mode="json"),
     )
-    return [write_forcing(dataset, "forcing", job.location, config, origin)]
+    return job.put_forcing(dataset, config, origin)
 
 
 def _alma(job: Job, config: alma.AlmaConfig) -> list[Ingested]:
     paths = job.paths(config)
     dataset = alma.read(paths, config)
-    return [write_forcing(dataset, "forcing", job.location, config, job.origin(config, paths))]
+    return job.put_forcing(dataset, config, job.origin(config, paths))
 
 
 def _daily(job: Job, config: daily.DailyConfig) -> list[Ingested]:
     paths = job.paths(config)
     dataset = daily.read(paths, config)
-    return [write_forcing(dataset, "forcing", job.location, config, job.origin(config, paths))]
+    return job.put_forcing(dataset, config, job.origin(config, paths))
 
 
 def _ascat(job: Job, config: ascat.AscatConfig) -> list[Ingested]:
     paths = job.paths(config)
     dataset = ascat.read(paths, job.cells(config.cells), config, job.folder)
-    return [job.put(dataset, f"observations/{config.group or config.quantity}", config, paths)]
+    return job.put(dataset, f"observations/{config.group or config.quantity}", config, paths)
 
 
 def _cgls(job: Job, config: cgls.CglsConfig) -> list[Ingested]:
     paths = job.paths(config)
     dataset = cgls.read(paths, job.cells(config.cells), config)
     name = config.group or cgls.product_of(config.variable).observation
-    return [job.put(dataset, f"observations/{name}", config, paths)]
+    return job.put(dataset, f"observations/{name}", config, paths)
 
 
 def _modis(job: Job, config: modis.ModisConfig) -> list[Ingested]:
     paths = job.paths(config)
     dataset = modis.read(paths, job.cells(config.cells), config)
-    return [job.put(dataset, f"observations/{config.group}", config, paths)]
+    return job.put(dataset, f"observations/{config.group}", config, paths)
 
 
 def _ismn(job: Job, config: ismn.IsmnConfig) -> list[Ingested]:
     paths = job.paths(config)
     dataset = ismn.read(paths, config)
-    return [job.put(dataset, f"insitu/{dataset.attrs['network']}", config, paths)]
+    return job.put(dataset, f"insitu/{dataset.attrs['network']}", config, paths)
 
 
 def _land(job: Job, config: land.LandConfig) -> list[Ingested]:
     paths = land.input_files(config, job.folder)
     dataset = land.read(job.cells(config.cells), config, job.folder)
-    return [job.put(dataset, "land", config, paths)]
+    return job.put(dataset, "land", config, paths)
 
 
 def _surfex_land(job: Job, config: surfex.SurfexLandConfig) -> list[Ingested]:
     paths = job.paths(config)
     if len(paths) != 1:
         raise IngestError(f"surfex-land reads one PGD file, {len(paths)} were given")
-    return [job.put(surfex.read_land(paths[0], config, job.folder), "land", config, paths)]
+    return job.put(surfex.read_land(paths[0], config, job.folder), "land", config, paths)
 
 
 def _surfex_run(job: Job, config: surfex.SurfexRunConfig) -> list[Ingested]:
     paths = job.paths(config)
-    return [job.put(surfex.read_run(paths, config, job.folder), f"runs/{config.run}", config, paths)]
+    return job.put(surfex.read_run(paths, config, job.folder), f"runs/{config.run}", config, paths)
 
 
 def _collocated(job: Job, config: collocated.CollocatedConfig) -> list[Ingested]:
@@ -151,7 +166,7 @@ def _collocated(job: Job, config: collocated.CollocatedConfig) -> list[Ingested]
 
 
 def _site(job: Job, config: tower.SiteConfig) -> list[Ingested]:
-    return [job.put(tower.site_land(config), "land", config, [])]
+    return job.put(tower.site_land(config), "land", config, [])
 
 
 def _tower(job: Job, config: tower.TowerConfig) -> list[Ingested]:
@@ -212,11 +227,19 @@ def check_ingest(source: str, config_path: Path) -> int:
     return len(files.expand(config.files, folder)) if isinstance(config, FilesConfig) else 0
 
 
-def run_ingest(source: str, config_path: Path, store: Location | None = None) -> tuple[Ingested, ...]:
+def appends(source: str, config_path: Path) -> bool:
+    """Whether an ingest may add later times to a group that is there: its configuration says `append: true`."""
+    return _configured(source, config_path)[1].append
+
+
+def run_ingest(
+    source: str, config_path: Path, store: Location | None = None, *, continued: bool = False
+) -> tuple[Ingested, ...]:
     """Runs one ingest and says what it wrote.
 
     :param source: a name of `SOURCES`
     :param store: instead of the configuration's `store`, as an experiment gives its own
+    :param continued: append the times after those that the store has; there may be none
     :raises IngestError: unknown source, no store, or anything in the files that cannot be used
     :raises ConfigurationError: a configuration that is not valid
     :raises StoreError: a group that is there already, or times that overlap
@@ -229,4 +252,4 @@ def run_ingest(source: str, config_path: Path, store: Location | None = None) ->
         if "://" not in url and not Path(url).expanduser().is_absolute():
             url = str(config_path.resolve().parent / url)
         store = Location(url, dict(config.store.options))
-    return tuple(entry.run(Job(source, config_path, store), config))
+    return tuple(entry.run(Job(source, config_path, store, continued), config))

@@ -215,6 +215,7 @@ class Assimilate(LandStage):
             for stale in old_stops - stops:
                 if has_group(root, restart_path(run, stale)):
                     del root[restart_path(run, stale)]
+        existing_group(root, self.group).attrs.update(self.group_attributes(root))  # of the longer period
         extend_template(root, self.group, "time", days_of(self.ends()))
         # Those of new periods are empty, also when an interrupted extension has made some of them.
         self._create_restarts(root, [period for period in self.periods() if period.stop not in old_stops])

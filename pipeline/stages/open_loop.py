@@ -25,7 +25,7 @@ from pipeline.stages.land import (
     merged,
     number_of_patches,
 )
-from pipeline.store import ArraySpec, create_template, extend_template, has_group, write_region
+from pipeline.store import ArraySpec, create_template, existing_group, extend_template, has_group, write_region
 
 _CHUNK_CELLS = 16  # cells of one chunk inside a shard: a time series of one cell reads little else
 
@@ -123,6 +123,7 @@ class OpenLoop(LandStage):
         stale = restart_path(self.name, np.datetime64(old_end, "s"))
         if np.datetime64(old_end, "s") != now and has_group(root, stale):
             del root[stale]
+        existing_group(root, self.group).attrs.update(self.group_attributes(root))  # of the longer period
         extend_template(root, self.group, "time", self._days())
         self._create_restarts(root)
 
