@@ -20,7 +20,7 @@ from pipeline.threads import limit_threads
 
 if TYPE_CHECKING:
     from pipeline.config import ExperimentConfig
-    from pipeline.engine import RunResult
+    from pipeline.engine import RunResult, StageStatus
 
 app = typer.Typer(
     name="ldas",
@@ -167,7 +167,11 @@ def _finish(result: "RunResult", experiment: Path) -> None:
 
 
 @app.command()
-def status(experiment: Experiment, json_file: JsonFile = None) -> None:
+def status(
+    experiment: Experiment,
+    blocks: Annotated[bool, typer.Option("--blocks", help="A line for each block that is not done")] = False,
+    json_file: JsonFile = None,
+) -> None:
     """What is done, running, failed and set aside."""
     from pipeline.engine import experiment_status
 
@@ -177,10 +181,23 @@ def status(experiment: Experiment, json_file: JsonFile = None) -> None:
         numbers = (row.tasks, row.done, row.started, row.failed, row.cells_set_aside)
         table.add_row(row.name, *(str(number) for number in numbers))
     Console().print(table)
+    if blocks:
+        Console().print(_block_table(rows))
     for row in rows:
         for block, message in row.failures.items():
             Console().print(f"{row.name}, block {block}: {message}", markup=False, highlight=False, soft_wrap=True)
     _write_json(json_file, [row.as_dict() for row in rows])
+
+
+def _block_table(rows: "list[StageStatus]") -> Table:
+    """The blocks that are not done."""
+    table = Table("run", "block", "cells", "periods done", "state")
+    for row in rows:
+        for block in row.blocks:
+            if block.state != "done":
+                cells = f"{block.first_cell} to {block.last_cell}"
+                table.add_row(row.name, str(block.index), cells, str(block.periods_done), block.state)
+    return table
 
 
 @app.command()

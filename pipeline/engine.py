@@ -18,7 +18,7 @@ from pipeline.execution import Listener, Outcome, check_memory, run_stage, stop_
 from pipeline.forcing_check import forcing_problems
 from pipeline.groups import shard_regions
 from pipeline.ledger import FAILED, SET_ASIDE, STARTED
-from pipeline.stages.base import Stage, is_done, prepare
+from pipeline.stages.base import Stage, prepare
 from pipeline.stages.build import build_stages
 from pipeline.stages.land import FORCING_NAMES, LAND_NAMES, forcing_times
 from pipeline.store import (
@@ -290,6 +290,17 @@ def _check_earlier_run(root: zarr.Group, config: ExperimentConfig) -> Iterator[C
 
 
 @dataclass(frozen=True)
+class BlockStatus:
+    """What the ledger says of one block: its cells, its periods done, and what goes on in it."""
+
+    index: int
+    first_cell: int
+    last_cell: int
+    periods_done: int
+    state: str  #: done, started (running, or cut off in a run that was stopped), failed or waiting
+
+
+@dataclass(frozen=True)
 class StageStatus:
     """What the ledger says of one experiment of a store."""
 
@@ -300,31 +311,42 @@ class StageStatus:
     failed: int
     cells_set_aside: int
     failures: dict[int, str]
+    blocks: tuple[BlockStatus, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
-        return {**vars(self), "failures": {str(index): text for index, text in self.failures.items()}}
+        failures = {str(index): text for index, text in self.failures.items()}
+        return {**vars(self), "failures": failures, "blocks": [vars(block) for block in self.blocks]}
 
 
 def experiment_status(config: ExperimentConfig) -> list[StageStatus]:
-    """Tasks done, started and failed of every experiment in the store."""
+    """Tasks done, started and failed of every experiment in the store, in all and block by block."""
     if not config.location.exists():
         raise StoreError(f"{config.location.url} is not there: nothing has been run yet")
     root = open_store(config.location)
-    found = []
-    for name in ledger.experiments(root):
-        statuses = ledger.statuses(root, name)
-        blocks = ledger.blocks_of(statuses.shape[1], ledger.block_size(root, name))
-        parts = [row[block.region] for row in statuses for block in blocks]
-        found.append(
-            StageStatus(
-                name=name,
-                tasks=len(parts),
-                done=sum(is_done(part) for part in parts),
-                started=sum(bool((part == STARTED).any()) for part in parts),
-                failed=sum(bool((part == FAILED).any()) for part in parts),
-                cells_set_aside=int((statuses[-1] == SET_ASIDE).sum()),
-                failures=ledger.failures(root, name),
+    return [_stage_status(root, name) for name in ledger.experiments(root)]
+
+
+def _stage_status(root: zarr.Group, name: str) -> StageStatus:
+    statuses, size = ledger.statuses(root, name), ledger.block_size(root, name)
+    done = ledger.done_tasks(statuses, size)
+    started, failed = (ledger.tasks_with(statuses, size, status) for status in (STARTED, FAILED))
+    state = np.select(
+        [done.all(axis=0), failed.any(axis=0), started.any(axis=0)], ["done", "failed", "started"], "waiting"
+    )
+    blocks = ledger.blocks_of(statuses.shape[1], size)
+    return StageStatus(
+        name=name,
+        tasks=done.size,
+        done=int(done.sum()),
+        started=int(started.sum()),
+        failed=int(failed.sum()),
+        cells_set_aside=int((statuses[-1] == SET_ASIDE).sum()),
+        failures=ledger.failures(root, name),
+        blocks=tuple(
+            BlockStatus(
+                block.index, block.start, block.stop - 1, int(done[:, block.index].sum()), str(state[block.index])
             )
-        )
-    return found
+            for block in blocks
+        ),
+    )

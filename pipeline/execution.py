@@ -16,7 +16,7 @@ from pipeline.errors import ExecutionError
 from pipeline.ledger import Block, Period
 from pipeline.location import Location
 from pipeline.retry import is_hopeless
-from pipeline.stages.base import Stage, TaskResult, is_done, run_task
+from pipeline.stages.base import Stage, TaskResult, run_task
 from pipeline.store import open_store
 
 if TYPE_CHECKING:
@@ -72,14 +72,18 @@ def run_stage(stage: Stage, client: "Client", *, window: int, retries: int, list
     periods = list(stage.periods())
     blocks = ledger.blocks_of(stage.cells, stage.cells_per_block)
     statuses = ledger.statuses(root, stage.name)
-    outcome = Outcome()
+    done = ledger.done_tasks(statuses, stage.cells_per_block)
+    # Cells set aside in blocks that are done already; of the others, the results tell.
+    last_done = np.repeat(done[-1:], stage.cells_per_block, axis=1)[:, : stage.cells]
+    outcome = Outcome(int(np.count_nonzero((statuses[-1:] == ledger.SET_ASIDE) & last_done)))
     began = time.monotonic()
-    done = sum(is_done(statuses[period.index, block.region]) for block in blocks for period in periods)
-    listener.stage_started(stage.name, len(blocks) * len(periods), done)
-    chains = _unfinished(blocks, periods, statuses)
+    listener.stage_started(stage.name, done.size, int(done.sum()))
+    chains = _unfinished(blocks, periods, done)
     for chain, error, result in _results(stage, client, chains, window=window):
         if result is not None:
             listener.task_done(result)
+            if result.period == len(periods) - 1:
+                outcome.cells_set_aside += result.set_aside
             continue
         period = chain.periods[0]
         assert error is not None
@@ -91,19 +95,17 @@ def run_stage(stage: Stage, client: "Client", *, window: int, retries: int, list
             listener.block_failed(chain.block, period, str(error))
             chain.periods.clear()
     ledger.set_failures(root, stage.name, outcome.failures)
-    last = ledger.statuses(root, stage.name)[-1] if periods else []
-    outcome.cells_set_aside = int(np.count_nonzero(np.asarray(last) == ledger.SET_ASIDE))
     if not outcome.failures:
         stage.finish(root)
-    if done < len(blocks) * len(periods):
+    if not done.all():
         ledger.add_seconds(root, stage.name, time.monotonic() - began)
     listener.stage_finished(stage.name)
     return outcome
 
 
-def _unfinished(blocks: list[Block], periods: list[Period], statuses: np.ndarray) -> Iterator[_Chain]:
+def _unfinished(blocks: list[Block], periods: list[Period], done: np.ndarray) -> Iterator[_Chain]:
     for block in blocks:
-        left = deque(period for period in periods if not is_done(statuses[period.index, block.region]))
+        left = deque(period for period in periods if not done[period.index, block.index])
         if left:
             yield _Chain(block, left)
 

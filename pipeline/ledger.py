@@ -165,6 +165,17 @@ def statuses(root: zarr.Group, experiment: str) -> np.ndarray:
     return read_region(root, path_of(experiment), "status")
 
 
+def done_tasks(statuses: np.ndarray, cells_per_block: int) -> np.ndarray:
+    """Whether each task (period, block) is done: all its cells are done or set aside."""
+    finished = np.isin(statuses, (DONE, SET_ASIDE))
+    return np.logical_and.reduceat(finished, np.arange(0, statuses.shape[1], cells_per_block), axis=1)
+
+
+def tasks_with(statuses: np.ndarray, cells_per_block: int, status: int) -> np.ndarray:
+    """Whether each task (period, block) has cells of a status."""
+    return np.logical_or.reduceat(statuses == status, np.arange(0, statuses.shape[1], cells_per_block), axis=1)
+
+
 def block_status(root: zarr.Group, experiment: str, block: Block) -> np.ndarray:
     """Status of every period and cell of a block."""
     return read_region(root, path_of(experiment), "status", {"cell": block.region})

@@ -338,6 +338,8 @@ def write_region(root: zarr.Group, path: str, values: Mapping[str, np.ndarray], 
 
 def _at_once(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """The function of every item, several at a time: on an object store, waiting is most of the work."""
+    if len(items) == 1:
+        return [function(items[0])]
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
         return list(pool.map(function, items))
 

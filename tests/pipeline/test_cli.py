@@ -1,6 +1,7 @@
 """The command line: results and exit status; wrong input is one message, never a traceback."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pipeline.cli
 from pipeline.config import load_experiment
 from pipeline.errors import PipelineError
 from pipeline.location import Location
+from pipeline.store import existing_array, open_store
 from tests.pipeline.small_store import make_synthetic_store
 from tests.support import REPOSITORY
 
@@ -78,19 +80,32 @@ def test_check_run_status_and_run_again(ldas: Ldas, experiment: Path) -> None:
     assert "model.runoff: 'WSAT' in the store, 'DT92' now" in err
 
 
-def test_blocks_set_aside_show_in_the_exit_status(ldas: Ldas, experiment: Path) -> None:
+def test_a_forcing_that_is_too_short_is_refused_before_the_run(ldas: Ldas, experiment: Path) -> None:
     long = EXPERIMENT.replace("2007-01-04", "2007-01-09")  # the forcing ends on the 5th
     experiment.write_text(long, encoding="utf-8")
     status, out, _ = ldas("check", str(experiment))
     assert status == 2
     assert "2007-01-01 00 UTC to 2007-01-10 00 UTC needed" in out
     status, _, err = ldas("run", str(experiment))
+    assert status == 2
+    assert "the period needs 2007-01-01T00 to 2007-01-10T00" in err
+    assert sorted(open_store(load_experiment(experiment).location)) == ["forcing", "land"]
+
+
+def test_blocks_set_aside_show_in_the_exit_status(ldas: Ldas, experiment: Path) -> None:
+    location = load_experiment(experiment).location
+    tair = existing_array(open_store(location, "a"), "forcing", "Tair")
+    tair[7, 0] = 1000.0
+    status, _, err = ldas("run", str(experiment))
     assert status == 3
     assert "set aside" in err
-    status, out, _ = ldas("status", str(experiment))
+    status, out, _ = ldas("status", str(experiment), "--blocks", "--json", str(experiment.parent / "status.json"))
     assert status == 0
     assert "open_loop, block 0" in out
-    assert "the forcing of the store runs from" in out
+    assert "Tair" in out
+    (row,) = json.loads((experiment.parent / "status.json").read_text())
+    assert [block["state"] for block in row["blocks"]] == ["failed", "done"]
+    assert re.search(r"open_loop\W+0\W+0 to 0\W+0\W+failed", out)
 
 
 @pytest.mark.parametrize(
