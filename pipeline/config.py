@@ -34,7 +34,9 @@ VariableName = Annotated[str, AfterValidator(_variable)]
 class StoreConfig(StrictModel):
     """Where everything is read from and written to."""
 
-    url: str = Field(description="Folder (relative to the experiment file) or fsspec URL of the store")
+    url: str = Field(
+        description="Folder (relative to the experiment file), fsspec URL, or icechunk+file://, icechunk+s3://"
+    )
     options: dict[str, Any] = Field(
         default_factory=dict, description="fsspec options such as endpoint_url; credentials come from the environment"
     )
@@ -349,8 +351,11 @@ def load_experiment(path: Path) -> ExperimentConfig:
         )
     folder = path.resolve().parent
     url = config.store.url
-    if "://" not in url and not Path(url).expanduser().is_absolute():
-        config = config.model_copy(update={"store": config.store.model_copy(update={"url": str(folder / url)})})
+    prefix = "icechunk+file://" if url.startswith("icechunk+file://") else ""
+    relative = url.removeprefix(prefix)
+    if "://" not in relative and not Path(relative).expanduser().is_absolute():
+        absolute = {"url": f"{prefix}{folder / relative}"}
+        config = config.model_copy(update={"store": config.store.model_copy(update=absolute)})
     if config.twin is not None and config.twin.nature is not None:
         twin = config.twin.model_copy(update={"nature": folder / config.twin.nature})
         config = config.model_copy(update={"twin": twin})

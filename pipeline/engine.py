@@ -30,6 +30,7 @@ from pipeline.store import (
     open_store,
     read_region,
 )
+from pipeline.versioned import unfinished
 
 StageBuilder = Callable[[ExperimentConfig], Iterator[Stage]]
 _CHECK_BLOCK = (8784, 64)  # records and cells of the forcing that `ldas check` holds at a time: a shard of ingestion
@@ -62,7 +63,8 @@ def run_experiment(
     it stopped.
     """
     try:
-        return _run_experiment(config, listener, message, stages)
+        with unfinished(config.location):
+            return _run_experiment(config, listener, message, stages)
     except OSError as error:  # of the driver itself: templates, ledgers, ingestion
         stop_if_hopeless(config.location, error)
         raise
@@ -146,6 +148,11 @@ def check_experiment(config: ExperimentConfig, *, values: bool = True) -> list[C
 
     :param values: read the whole forcing and all observations of the experiment for gaps, ranges and units
     """
+    with unfinished(config.location):
+        return _check_experiment(config, values)
+
+
+def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
     rows = [CheckRow("configuration", "ok", f"{config.name}: {config.period.start} to {config.period.end}")]
     rows += [_check_ingest(step) for step in config.ingest]
     if not config.location.exists():
@@ -321,9 +328,10 @@ class StageStatus:
 
 def experiment_status(config: ExperimentConfig) -> list[StageStatus]:
     """Tasks done, started and failed of every experiment in the store, in all and block by block."""
-    if not config.location.exists():
-        raise StoreError(f"{config.location.url} is not there: nothing has been run yet")
-    root = open_store(config.location)
+    with unfinished(config.location):
+        if not config.location.exists():
+            raise StoreError(f"{config.location.url} is not there: nothing has been run yet")
+        root = open_store(config.location)
     return [_stage_status(root, name) for name in ledger.experiments(root)]
 
 

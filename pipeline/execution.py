@@ -18,6 +18,7 @@ from pipeline.location import Location
 from pipeline.retry import is_hopeless
 from pipeline.stages.base import Stage, TaskResult, run_task
 from pipeline.store import open_store
+from pipeline.versioned import committed, publish, unfinished
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -68,10 +69,10 @@ def run_stage(stage: Stage, client: "Client", *, window: int, retries: int, list
 
     Raises ExecutionError when going on is useless: the store is full or may not be written, the scheduler is gone.
     """
-    root = open_store(stage.location, "a")
     periods = list(stage.periods())
     blocks = ledger.blocks_of(stage.cells, stage.cells_per_block)
-    statuses = ledger.statuses(root, stage.name)
+    with unfinished(stage.location):
+        statuses = ledger.statuses(open_store(stage.location), stage.name)
     done = ledger.done_tasks(statuses, stage.cells_per_block)
     # Cells set aside in blocks that are done already; of the others, the results tell.
     last_done = np.repeat(done[-1:], stage.cells_per_block, axis=1)[:, : stage.cells]
@@ -91,14 +92,21 @@ def run_stage(stage: Stage, client: "Client", *, window: int, retries: int, list
         if isinstance(error, LdasError) or chain.attempts > retries:
             message = f"{period}: {type(error).__name__}: {error}"
             outcome.failures[chain.block.index] = message
-            ledger.mark(root, stage.name, chain.block, period, ledger.FAILED)
+            with committed(stage.location, f"{stage.name}: block {chain.block.index} set aside"):
+                ledger.mark(open_store(stage.location, "a"), stage.name, chain.block, period, ledger.FAILED)
             listener.block_failed(chain.block, period, str(error))
             chain.periods.clear()
-    ledger.set_failures(root, stage.name, outcome.failures)
-    if not outcome.failures:
-        stage.finish(root)
-    if not done.all():
-        ledger.add_seconds(root, stage.name, time.monotonic() - began)
+    with committed(stage.location, f"{stage.name}: finished"):
+        root = open_store(stage.location, "a")
+        ledger.set_failures(root, stage.name, outcome.failures)
+        if not outcome.failures:
+            stage.finish(root)
+        if not done.all():
+            ledger.add_seconds(root, stage.name, time.monotonic() - began)
+        # Not what an earlier run left of a later stage: it waits for its own end.
+        whole = stage.location.has_versions and all(ledger.is_complete(root, name) for name in ledger.experiments(root))
+    if whole:
+        publish(stage.location)
     listener.stage_finished(stage.name)
     return outcome
 

@@ -171,6 +171,11 @@ def done_tasks(statuses: np.ndarray, cells_per_block: int) -> np.ndarray:
     return np.logical_and.reduceat(finished, np.arange(0, statuses.shape[1], cells_per_block), axis=1)
 
 
+def is_complete(root: zarr.Group, experiment: str) -> bool:
+    """Whether every task of an experiment is done."""
+    return bool(np.isin(statuses(root, experiment), (DONE, SET_ASIDE)).all())
+
+
 def tasks_with(statuses: np.ndarray, cells_per_block: int, status: int) -> np.ndarray:
     """Whether each task (period, block) has cells of a status."""
     return np.logical_or.reduceat(statuses == status, np.arange(0, statuses.shape[1], cells_per_block), axis=1)

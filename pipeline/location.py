@@ -16,6 +16,7 @@ from zarr.core.buffer import Buffer
 from zarr.storage import FsspecStore, LocalStore
 
 from landmodel.errors import LdasError
+from pipeline import versioned
 from pipeline.errors import StoreError
 from pipeline.retry import RetryingStore
 
@@ -121,7 +122,8 @@ class Location:
                 "environment (for S3: AWS_ACCESS_KEY_ID and so on, or a profile), never in a file"
             )
         protocol = self.protocol
-        if protocol in REFUSED_PROTOCOLS or (protocol not in known_implementations and protocol not in registry):
+        known = protocol in known_implementations or protocol in registry or protocol in versioned.PROTOCOLS
+        if protocol in REFUSED_PROTOCOLS or not known:
             raise StoreError(
                 f"stores cannot be opened through '{protocol}://' ({self.url}): use a folder, memory://, s3://, gs:// "
                 "or abfs://"
@@ -139,6 +141,11 @@ class Location:
         return self.url.split("://", 1)[0] if "://" in self.url else "file"
 
     @property
+    def has_versions(self) -> bool:
+        """Whether it is an Icechunk repository (`pipeline.versioned`)."""
+        return self.protocol in versioned.PROTOCOLS
+
+    @property
     def shared_between_processes(self) -> bool:
         """Whether several processes see the same store (not so for memory://)."""
         return self.protocol != "memory"
@@ -148,7 +155,9 @@ class Location:
         return "/".join([self.url.rstrip("/"), *parts])
 
     def zarr_store(self, *, read_only: bool) -> Store:
-        """The Zarr store behind the URL: local folders directly, everything else through fsspec."""
+        """The Zarr store behind the URL: local folders directly, Icechunk by itself, everything else through fsspec."""
+        if self.has_versions:
+            return versioned.zarr_store(self, read_only=read_only)
         if self.protocol in ("file", "local"):
             path = self.url.split("://", 1)[-1]
             return FolderStore(Path(path).expanduser(), read_only=read_only)

@@ -30,6 +30,7 @@ from pipeline.ingest.grid import Cells
 from pipeline.ingest.write import Ingested, Origin, write_all, write_forcing
 from pipeline.location import Location
 from pipeline.store import has_group, open_dataset, open_store
+from pipeline.versioned import published
 from pipeline.yaml_file import load_model
 
 
@@ -252,4 +253,5 @@ def run_ingest(
         if "://" not in url and not Path(url).expanduser().is_absolute():
             url = str(config_path.resolve().parent / url)
         store = Location(url, dict(config.store.options))
-    return tuple(entry.run(Job(source, config_path, store, continued), config))
+    with published(store, f"ingest {source}"):
+        return tuple(entry.run(Job(source, config_path, store, continued), config))

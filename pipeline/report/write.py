@@ -80,12 +80,14 @@ def default_folder(location: Location) -> Path:
     """Where the report of a store goes."""
     name = location.url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") or "run"
     parent = Path(location.url.split("://", 1)[-1]).expanduser().parent
-    return (parent if location.protocol in ("file", "local") else Path()) / f"{name}_report"
+    return (parent if location.protocol in ("file", "local", "icechunk+file") else Path()) / f"{name}_report"
 
 
 def _evaluated(
     location: Location, spare: Path, experiments: Sequence[str] | None, client: "Client | None"
 ) -> Evaluation:
+    if location.has_versions:
+        return evaluate(location, experiments, scores=spare)
     try:
         return evaluate(location, experiments=experiments, client=client)
     except (PermissionError, StoreError) as error:

@@ -14,6 +14,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.ledger import Block, Period
 from pipeline.location import Location
 from pipeline.store import open_store
+from pipeline.versioned import committed
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class Stage(ABC):
 
 def prepare(stage: Stage) -> None:
     """Makes templates and ledger, takes in a later end, or refuses another configuration (ConfigurationError)."""
+    with committed(stage.location, f"{stage.name}: prepared"):
+        _prepare(stage)
+
+
+def _prepare(stage: Stage) -> None:
     root = open_store(stage.location, "a")
     periods = stage.periods()
     if stage.name not in ledger.experiments(root):
@@ -108,6 +114,11 @@ def prepare(stage: Stage) -> None:
 def run_task(stage: Stage, block: Block, period: Period, wait_s: float = 0.0) -> TaskResult:
     """One task, on a worker. A task that the ledger has as done is skipped."""
     time.sleep(wait_s)  # a task that failed is tried again a little later
+    with committed(stage.location, f"{stage.name}: block {block.index}, {period}"):
+        return _run_task(stage, block, period)
+
+
+def _run_task(stage: Stage, block: Block, period: Period) -> TaskResult:
     root = open_store(stage.location, "a")
     status = ledger.block_status(root, stage.name, block)
     if is_done(status[period.index]):
