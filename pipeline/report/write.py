@@ -87,7 +87,7 @@ def _evaluated(
     location: Location, spare: Path, experiments: Sequence[str] | None, client: "Client | None"
 ) -> Evaluation:
     if location.has_versions:
-        return evaluate(location, experiments, scores=spare)
+        return evaluate(location, experiments=experiments, scores=spare)
     try:
         return evaluate(location, experiments=experiments, client=client)
     except (PermissionError, StoreError) as error:
