@@ -128,6 +128,8 @@ def _repository(location: "Location", *, make: bool = False) -> "Repository":
         raise FileNotFoundError(location.url)  # Icechunk would make it
     storage = _storage(location)
     if make:
+        if folder is not None:
+            _make_folder(folder, location)
         repository = library.Repository.open_or_create(storage)
         if IN_PROGRESS not in repository.list_branches():
             repository.create_branch(IN_PROGRESS, repository.lookup_branch(VISIBLE))
@@ -135,6 +137,13 @@ def _repository(location: "Location", *, make: bool = False) -> "Repository":
     if not library.Repository.exists(storage):
         raise FileNotFoundError(location.url)
     return library.Repository.open(storage)
+
+
+def _make_folder(folder: Path, location: "Location") -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{location.url} cannot be made: {error.strerror}") from error
 
 
 def _folder(location: "Location") -> Path | None:
