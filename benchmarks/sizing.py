@@ -124,6 +124,11 @@ def carried_on(measured: dict[str, Any], cells: int, years: int) -> dict[str, fl
     return found
 
 
+def short(value: float) -> str:
+    """Two digits that count, or whole numbers."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def table(measured: dict[str, Any]) -> str:
     """Measured figures, arithmetic and table, as Markdown."""
     cell_years = measured["cells"] * measured["days"] / 365.25
@@ -154,8 +159,8 @@ def table(measured: dict[str, Any]) -> str:
     ]
     for name, cells, years in REGIONS:
         row = carried_on(measured, cells, years)
-        hours = ", ".join(f"{row[f'cpu_hours_{stage}']:,.3g}" for stage in measured["stages"])
-        gigabytes = ", ".join(f"{row[f'gigabytes_{part}']:,.3g}" for part in ("forcing", "open_loop", "ekf"))
+        hours = ", ".join(short(row[f"cpu_hours_{stage}"]) for stage in measured["stages"])
+        gigabytes = ", ".join(short(row[f"gigabytes_{part}"]) for part in ("forcing", "open_loop", "ekf"))
         objects = ", ".join(f"{row[f'objects_{part}']:,.0f}" for part in ("forcing", "open_loop", "ekf"))
         lines.append(f"| {name} | {cells:,} x {years} | {row['tasks']:,.0f} | {hours} | {gigabytes} | {objects} |")
     return "\n".join(lines)

@@ -51,11 +51,14 @@ class StoreConfig(StrictModel):
 
 
 class IngestStep(StrictModel):
-    """One ingestion that the run does first, when its group is not in the store yet."""
+    """One ingestion that the run does first, when its group is not in the store yet or may be continued."""
 
     source: Name = Field(description="Source as in `ldas ingest SOURCE`")
     config: Path = Field(description="Its configuration file, relative to the experiment file")
-    makes: str = Field(description="Group of the store that it makes; skipped when that group is complete")
+    makes: str = Field(
+        description="Group of the store that it makes; skipped when that group is complete, unless it ends before the "
+        "experiment and the configuration says `append: true`: then later times are appended"
+    )
 
 
 class PeriodConfig(StrictModel):
