@@ -30,7 +30,7 @@ from tests.pipeline.synthetic_store import make_store
 from tests.pipeline.toy import Silence
 from tests.support import REPOSITORY
 
-MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "3"))
+MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "1"))  # of each kind; test_faults.py has three on a smaller case
 RESULTS = ("spin_up/", "runs/", "operators/", "restarts/")
 CUT = (7, 5)  # cells and days of a task where runs are killed: two blocks of four periods
 TASKS = 8
