@@ -165,7 +165,7 @@ class Nothing(Stage):
 def _campaign_driver(url: str, blocks: int, send: Any) -> None:
     """Scheduler, one worker of two threads and driver in one process, so that its memory bounds that of each."""
     with (
-        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         before = peak_memory_mb()
