@@ -123,6 +123,11 @@ def cluster_arguments(config: ClusterConfig) -> dict[str, Any]:
     """Arguments of the class of a cluster of jobs or pods: the options, completed from the other keys."""
     given = dict(config.options)
     if config.kind == "slurm":
+        import dask
+
+        # The dashboard of each run on a port of its own: users share the node that they start from.
+        ours = dask.config.get("jobqueue.slurm.scheduler-options", None) or {}
+        given["scheduler_options"] = {"dashboard_address": ":0", **ours}
         given.setdefault("cores", config.threads_per_worker)
         given.setdefault("processes", 1)
         if config.memory_limit is not None:

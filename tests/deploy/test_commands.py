@@ -75,7 +75,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
     for process in reversed(found.processes):
         process.terminate()
     for process in reversed(found.processes):
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def test_the_commands_of_the_compose_file_run_an_experiment(services: Services) -> None:
@@ -84,7 +84,7 @@ def test_the_commands_of_the_compose_file_run_an_experiment(services: Services) 
     make_synthetic_store(location, cells=2, days=4)
     services.start("scheduler")
     services.start("worker")
-    assert services.start("run").wait(timeout=120) == 0, services.logs()
+    assert services.start("run").wait(timeout=240) == 0, services.logs()
     assert "open_loop: done in" in services.logs()
     values = read_region(open_store(location), "runs/open_loop", "WG2")
     assert values.shape == (4, 2)

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
-import dask
 import pytest
 from distributed import Client, LocalCluster
 
@@ -85,17 +84,15 @@ def test_slurm_with_stand_ins_of_its_commands(tmp_path: Path, monkeypatch: pytes
     for name, text in (("sbatch", SBATCH.format(folder=tmp_path)), ("scancel", SCANCEL)):
         (tmp_path / name).write_text(text, encoding="utf-8")
         (tmp_path / name).chmod(0o755)
-    monkeypatch.setattr(cluster, "WORKERS_TIMEOUT_S", 120)
+    monkeypatch.setattr(cluster, "WORKERS_TIMEOUT_S", 240)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     for name in ("NUMBA_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         monkeypatch.delenv(name, raising=False)
     options = {"interface": "lo", "cores": 1, "memory": "1GiB", "queue": "cpu"}
     config = ClusterConfig(kind="slurm", workers=1, options=options)
-    # the usual port may be taken by a test beside this one
-    any_port = dask.config.set({"jobqueue.slurm.scheduler-options": {"dashboard_address": "127.0.0.1:0"}})
-    with any_port, cluster.connected(config) as client:
-        limits = client.submit(lambda: {name: os.environ.get(name) for name in ONE_THREAD}).result(timeout=120)
+    with cluster.connected(config) as client:
+        limits = client.submit(lambda: {name: os.environ.get(name) for name in ONE_THREAD}).result(timeout=240)
         assert limits == ONE_THREAD
         assert cluster.worker_memory(client) == (2**30, 1)
 
