@@ -1,5 +1,7 @@
 """Evaluation of whole stores, against the same numbers worked out by hand; and of stores that lack things."""
 
+import gc
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -215,6 +217,25 @@ def test_same_scores_for_any_blocks_and_on_dask(tmp_path: Path) -> None:
     with connected(ClusterConfig(workers=2)) as client:
         evaluate(tmp_path / "2" / "synthetic.zarr", client=client)
     assert array_hashes(tmp_path / "2" / "synthetic.zarr", "scores") == hashes[0]
+
+
+def test_nothing_of_a_block_stays_in_memory(tmp_path: Path) -> None:
+    """What is held after three blocks is what is held after eight, to the few kB of growing tables of names."""
+    narrow = replace(BARE, days=60, open_loop_days_before=0, cells_per_block=1)
+    store, held = make_store(tmp_path, narrow), {}
+
+    def after(done: int, blocks: int) -> None:
+        gc.collect()
+        held[done] = tracemalloc.get_traced_memory()[0]
+        assert blocks == 8
+
+    tracemalloc.start()
+    try:
+        evaluate(store, progress=after)
+    finally:
+        tracemalloc.stop()
+    one_series = 8 * narrow.days * 3 * 5  # bytes of one comparison of a block: what a leak would add each time
+    assert held[8] - held[3] < 5 * one_series
 
 
 def test_an_incomplete_run_is_reported_as_far_as_it_goes(tmp_path: Path) -> None:
