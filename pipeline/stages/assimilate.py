@@ -27,6 +27,7 @@ from operators.direct import DirectOperator
 from operators.protocol import ObservationOperator
 from pipeline import ledger, registry
 from pipeline.assimilation_config import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig
+from pipeline.config import OutputConfig
 from pipeline.errors import ConfigurationError
 from pipeline.ledger import Block, Period
 from pipeline.operator_store import read_operator
@@ -403,6 +404,17 @@ def _error_of(root: zarr.Group, entry: AssimilatedConfig, block: Block) -> Obser
     return ObservationError("absolute", estimated_error(desroziers(innovation, residual), model.size))
 
 
+def _sources(output: OutputConfig) -> dict[str, tuple[str, int | None]]:
+    """Where the land model puts each stored variable: name of its output (with `_end` where the mean of the same
+    variable is asked for too), and layer."""
+    of_mean = {registry.base_name(name) for name in output.mean}
+    sources = {name: (registry.base_name(name), registry.variable(name).layer) for name in output.mean}
+    for name in output.instant:
+        base = registry.base_name(name)
+        sources[name] = (f"{base}_end" if base in of_mean else base, registry.variable(name).layer)
+    return sources
+
+
 class _Writer:
     """Collects what the cycles of a period leave in the store."""
 
@@ -410,21 +422,23 @@ class _Writer:
         self.stage, self.parameters, self.cells, self.patches = stage, parameters, cells, patches
         self.windows = windows
         self.arrays: dict[str, np.ndarray] = {}
+        self.sources = _sources(stage.config.output)
 
     def add(self, number: int, result: CycleResult, method: Filter) -> None:
         """The values of one window."""
         output = self.stage.config.output
-        for name in output.mean:
-            self._columns(number, name, self._output(result.outputs, name), result.set_aside)
+        columns = {name: self._output(result.outputs, name) for name in output.mean}
         forecasts = self.stage._forecasts()
         for name in output.instant:
             forecast = self._output(result.outputs, name)
-            analysed = self._analysed(name, forecast, result)
-            self._columns(number, name, analysed, result.set_aside)
+            columns[name] = self._analysed(name, forecast, result)
             if name in forecasts:
-                self._columns(number, f"{name}_forecast", forecast, result.set_aside)
+                columns[f"{name}_forecast"] = forecast
             if name in output.per_patch:
-                self._patches(number, f"{name}_patch", analysed, result.set_aside)
+                self._patches(number, f"{name}_patch", columns[name], result.set_aside)
+        for index, control in enumerate(method.control_names):
+            columns[f"increment_{control}"] = result.increment[:, index]
+        self._means(number, columns, result.set_aside)
         controls = control_vector(
             self.parameters, self.cells, method.control_names, self.stage._filter_settings().leaf_biomass
         )
@@ -442,18 +456,14 @@ class _Writer:
                 self._cells(number, name, np.where(result.set_aside, np.nan, values[:, row]))
             self._cells(number, f"quality_{entry.name}", result.quality[:, row])
         self._cells(number, "chi_square", np.where(result.used_count > 0, result.chi_square, np.nan))
-        for index, control in enumerate(method.control_names):
-            self._columns(number, f"increment_{control}", result.increment[:, index], result.set_aside)
 
     def values(self) -> dict[str, np.ndarray]:
         """All arrays (window, cell[, patch])."""
         return self.arrays
 
     def _output(self, outputs: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-        base = registry.base_name(name)
-        also_mean = base in {registry.base_name(other) for other in self.stage.config.output.mean}
-        key = f"{base}_end" if name in self.stage.config.output.instant and also_mean else base
-        layer = registry.variable(name).layer
+        """Values by column of a stored variable at the window's end, or its mean over the window."""
+        key, layer = self.sources[name]
         values = outputs[key][0]
         return values if layer is None else values[:, layer - 1]
 
@@ -464,10 +474,12 @@ class _Writer:
         analysed = read_variable(result.analysis, name)
         return np.where(np.isfinite(forecast), analysed, np.nan)
 
-    def _columns(self, number: int, name: str, values: np.ndarray, lost: np.ndarray) -> None:
-        mean = landmodel.aggregate(values, self.parameters, self.cells)
-        mean[lost] = np.nan
-        self._cells(number, name, mean)
+    def _means(self, number: int, columns: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
+        """Cell means of values by column, all variables at once."""
+        means = landmodel.aggregate(np.stack(list(columns.values())), self.parameters, self.cells)
+        means[:, lost] = np.nan
+        for name, mean in zip(columns, means, strict=True):
+            self._cells(number, name, mean)
 
     def _cells(self, number: int, name: str, values: np.ndarray) -> None:
         if name not in self.arrays:
