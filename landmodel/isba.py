@@ -70,7 +70,7 @@ STATE_NAMES: dict[str, tuple[str, int | None, str]] = {
 }
 """Output name of state fields, with unit."""
 
-_LARGEST_PART = 512  # columns x members run at a time
+_LARGEST_PART = 512  # columns run at a time, with all their members
 
 SURFACE_NAMES = {
     "VEG": "vegetation_fraction",
@@ -175,7 +175,7 @@ class Isba:
             for target, values in zip(final, State.from_rows(rows, (len(parameters.cell), *leading[1:])), strict=True):
                 target[columns] = values
 
-        parts = _parts(self.parameters.columns, members, threads)
+        parts = _parts(self.parameters.columns, threads)
         if threads > 1 and len(parts) > 1:
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(part, parts))
@@ -185,10 +185,10 @@ class Isba:
         return final, schedule.named(results, leading, self.parameters)
 
 
-def _parts(columns: int, members: int, threads: int) -> list[slice]:
+def _parts(columns: int, threads: int) -> list[slice]:
     """Parts of the columns that are run at a time: few enough to keep what a run takes small."""
     share = -(-columns // max(1, threads))
-    size = min(max(WIDTH, _LARGEST_PART // members), -(-share // WIDTH) * WIDTH)
+    size = min(_LARGEST_PART, -(-share // WIDTH) * WIDTH)
     return [slice(first, min(first + size, columns)) for first in range(0, columns, size)]
 
 

@@ -4,7 +4,7 @@ from landmodel.compile import science
 from landmodel.constants import DAY, FREEZING_POINT, FUSION_HEAT, SOIL_LAYERS, SUBLIMATION_HEAT, WATER_DENSITY
 from landmodel.lanes import absolute, any_lane, get, maximum, minimum, put, where
 from landmodel.snow_compaction import compact_snow
-from landmodel.snow_cover import band_albedos, broadband_albedo, total_snow
+from landmodel.snow_cover import band_albedos, broadband_albedo
 from landmodel.snow_energy import absorb_sunlight, snow_energy_budget
 from landmodel.snow_layers import (
     MINIMUM_DENSITY,
@@ -26,6 +26,7 @@ _LARGEST_SURFACE_WARMING = 10.0  # K per step by the ground flux before it is sh
 def snow_step(column, parameters, air, work, options):
     """One step of the pack: its fluxes with air, ground and soil are left in `work`. Source: isba.md 12.2, 12.3."""
     step = options.step
+    per_step = 1.0 / step
     layers = options.snow_layers
     zero = get(air.snow) * 0.0
     put(work.rain_on_ground, 0, get(air.rain))
@@ -38,7 +39,8 @@ def snow_step(column, parameters, air, work, options):
     put(work.snow_albedo, 0, get(column.snow_albedo))
     for layer in range(SOIL_LAYERS):
         put(work.soil_heat_source, layer, zero)
-    mass, depth = total_snow(column, options)
+    mass = get(work.snow_mass)
+    depth = get(work.snow_depth)
     if not any_lane((mass > 0.0) | (get(air.snow) > 0.0)):
         return
     present = depth >= MINIMUM_DEPTH
@@ -67,10 +69,10 @@ def snow_step(column, parameters, air, work, options):
     latent = where(called, get(work.snow_latent_heat), 0.0)
     net = where(called, get(work.snow_net_radiation), 0.0)
     sensible = where(called, get(work.snow_sensible_heat), 0.0)
-    latent = where(removed, minimum(latent, SUBLIMATION_HEAT * (mass / step + snowfall)), latent)
-    leaving = maximum(0.0, mass / step + snowfall - cover * latent / SUBLIMATION_HEAT + rain)
+    latent = where(removed, minimum(latent, SUBLIMATION_HEAT * (mass * per_step + snowfall)), latent)
+    leaving = maximum(0.0, mass * per_step + snowfall - cover * latent * (1.0 / SUBLIMATION_HEAT) + rain)
     put(work.throughfall, 0, where(removed, leaving, get(work.throughfall)))
-    remaining = (heat_before - snowfall * FUSION_HEAT * step) / step + net - sensible - latent
+    remaining = (heat_before - snowfall * FUSION_HEAT * step) * per_step + net - sensible - latent
     ground = where(removed, remaining, ground)
     residual = where(removed, 0.0, residual)
     put(work.evaporation_correction, 0, where(removed, 0.0, get(work.evaporation_correction)))
@@ -115,7 +117,7 @@ def run_pack(column, parameters, air, work, options, present, called, rain):
     absorb_sunlight(air, work, options, first, second, third)
     snow_energy_budget(column, parameters, air, work, options)
     through = get(work.snow_sunlight, layers - 1)
-    gone = get(work.snow_surface_flux) + through >= -heat / step
+    gone = get(work.snow_surface_flux) + through >= -heat * (1.0 / step)
     transmitted = where(gone, 0.0, -through)
     for layer in range(layers):
         put(work.snow_thickness, layer, where(gone, 0.0, get(work.snow_thickness, layer)))
@@ -134,7 +136,7 @@ def run_pack(column, parameters, air, work, options, present, called, rain):
         liquid = get(work.snow_liquid, layer)
         # liquid beyond the mass of the layer: only that of the last one reaches the soil as heat (source)
         overflow = maximum(0.0, WATER_DENSITY * liquid - density * thickness) * (FUSION_HEAT / step)
-        liquid = maximum(0.0, liquid - overflow * step / (FUSION_HEAT * WATER_DENSITY))
+        liquid = maximum(0.0, liquid - overflow * (step / (FUSION_HEAT * WATER_DENSITY)))
         put(
             work.snow_heat,
             layer,
@@ -177,8 +179,9 @@ def share_ground_flux(work, options, cover, ground, residual):
         total = total + weight
         put(work.heat_weight, layer, weight)
     spread = options.step * composite * cover * absolute(ground) >= _LARGEST_SURFACE_WARMING
+    inverse = 1.0 / total
     for layer in range(SOIL_LAYERS):
-        share = get(work.heat_weight, layer) / total
+        share = get(work.heat_weight, layer) * inverse
         whole = 0.0
         if layer == 0:
             whole = 1.0

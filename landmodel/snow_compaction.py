@@ -27,8 +27,9 @@ def settle(work, options):
         # a layer without thickness holds no water: the floor keeps the ratio defined
         wetness = minimum(1.0, get(work.snow_liquid, layer) / maximum(1.0e-10, liquid_capacity(density, thickness)))
         cold = minimum(5.0, FREEZING_POINT - get(work.snow_temperature, layer))
-        viscosity = _VISCOSITY / (1.0 + 10.0 * wetness) * exp(0.023 * density + 0.1 * cold) * density / 250.0
-        settled = density + density * options.step * GRAVITY * burden / viscosity
+        # viscosity (Pa s): eta0 / (1 + 10 wetness) exp(0.023 density + 0.1 cold) density / 250
+        inverse_viscosity = (1.0 + 10.0 * wetness) * (250.0 / _VISCOSITY) / (exp(0.023 * density + 0.1 * cold) * density)
+        settled = density + density * (options.step * GRAVITY) * burden * inverse_viscosity
         settled = where(density < MAXIMUM_DENSITY, settled, density)
         put(work.snow_density, layer, settled)
         put(work.snow_thickness, layer, thickness * density / settled)
@@ -44,13 +45,13 @@ def drift(parameters, air, work, options):
     for layer in range(options.snow_layers):
         density = get(work.snow_density, layer)
         thickness = get(work.snow_thickness, layer)
-        mobility = 1.25 - 1.25e-3 * (maximum(density, MINIMUM_DENSITY) - MINIMUM_DENSITY) / 0.295
+        mobility = 1.25 - (1.25e-3 / 0.295) * (maximum(density, MINIMUM_DENSITY) - MINIMUM_DENSITY)
         index = mobility - threshold
         moving = moving & (index > 0.0)
         cover = cover + 0.05 * thickness * (3.25 - index)
         if any_lane(moving):
             rate = maximum(0.0, index * exp(-100.0 * cover))
-            packed = minimum(_DRIFT_DENSITY, density + (_DRIFT_DENSITY - density) * rate * options.step / _DRIFT_TIME)
+            packed = minimum(_DRIFT_DENSITY, density + (_DRIFT_DENSITY - density) * rate * (options.step / _DRIFT_TIME))
             packed = where(moving & (density < _DRIFT_DENSITY), packed, density)
             thickness = thickness * density / packed
             put(work.snow_density, layer, packed)

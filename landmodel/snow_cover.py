@@ -12,18 +12,22 @@ BAND_WEIGHTS = (0.71, 0.21, 0.08)
 def total_snow(column, options):
     """Snow mass (kg m-2) and depth (m) of the pack."""
     mass = get(column.snow_water_equivalent, 0)
-    depth = mass / get(column.snow_density, 0)
     for layer in range(1, options.snow_layers):
-        amount = get(column.snow_water_equivalent, layer)
-        mass = mass + amount
-        depth = depth + amount / get(column.snow_density, layer)
+        mass = mass + get(column.snow_water_equivalent, layer)
+    depth = mass * 0.0
+    if any_lane(mass > 0.0):
+        for layer in range(options.snow_layers):
+            depth = depth + get(column.snow_water_equivalent, layer) / get(column.snow_density, layer)
     return mass, depth
 
 
 @science
 def snow_fractions(column, work, options):
-    """Shares of the surface under snow (1): bare ground, vegetation, all. Source: isba.md 12.1."""
+    """Shares of the surface under snow (1): bare ground, vegetation, all; mass and depth of the pack are kept.
+    Source: isba.md 12.1."""
     mass, depth = total_snow(column, options)
+    put(work.snow_mass, 0, mass)
+    put(work.snow_depth, 0, depth)
     ground = depth * 0.0
     leaves = ground
     if any_lane(mass > 0.0):
@@ -49,9 +53,9 @@ def band_albedos(density, age, pressure):
     """Albedo of snow in three bands (1) from density and age of its first layer and air pressure (Pa)."""
     size = optical_grain_size(density, age)
     root = sqrt(size)
-    aging = 0.2 * minimum(maximum(pressure / 87000.0, 0.5), 1.5)
+    aging = (0.2 / _ALBEDO_AGING_TIME) * minimum(maximum(pressure * (1.0 / 87000.0), 0.5), 1.5)
     first = minimum(0.92, 0.96 - 1.58 * root)
-    first = maximum(0.6, first - aging * minimum(365.0, age) / _ALBEDO_AGING_TIME)
+    first = maximum(0.6, first - aging * minimum(365.0, age))
     second = maximum(0.3, 0.9 - 15.4 * root)
     limited = minimum(2.3e-3, size)
     third = maximum(0.0, 346.3 * limited - 32.31 * sqrt(limited) + 0.88)

@@ -10,7 +10,7 @@ from landmodel.constants import (
     STEFAN_BOLTZMANN,
     SUBLIMATION_HEAT,
 )
-from landmodel.lanes import exp, get, log, maximum, put, sqrt, where
+from landmodel.lanes import any_lane, exp, get, log, maximum, put, sqrt, where
 from landmodel.snow_cover import BAND_WEIGHTS, optical_grain_size
 from landmodel.surface_exchange import heat_conductance, richardson_number
 from landmodel.thermodynamics import saturation_humidity_and_slope
@@ -23,16 +23,20 @@ _EXTINCTION_INFRARED = 2000.0  # m-1
 def absorb_sunlight(air, work, options, first, second, third):
     """Sunlight (W m-2, negative downward) that passes the bottom of every layer. Source: isba.md 12.3.6."""
     shortwave = get(air.shortwave)
+    layers = options.snow_layers
+    if not any_lane(shortwave > 0.0):
+        for layer in range(layers):
+            put(work.snow_sunlight, layer, -shortwave)
+        return
     path_first = shortwave * 0.0
     path_second = path_first
     path_third = path_first
-    layers = options.snow_layers
     for layer in range(layers):
         density = get(work.snow_density, layer)
         thickness = maximum(_THINNEST, get(work.snow_thickness, layer))
-        root = sqrt(optical_grain_size(density, get(work.snow_age, layer)))
-        path_first = path_first + maximum(40.0, 1.92e-3 * density / root) * thickness
-        path_second = path_second + maximum(100.0, 1.098e-2 * density / root) * thickness
+        scattering = density / sqrt(optical_grain_size(density, get(work.snow_age, layer)))
+        path_first = path_first + maximum(40.0, 1.92e-3 * scattering) * thickness
+        path_second = path_second + maximum(100.0, 1.098e-2 * scattering) * thickness
         path_third = path_third + _EXTINCTION_INFRARED * thickness
         passing = (
             BAND_WEIGHTS[0] * (1.0 - first) * exp(-path_first)
@@ -49,44 +53,50 @@ def absorb_sunlight(air, work, options, first, second, third):
 def snow_conductivity(density, temperature, pressure):
     """Effective thermal conductivity (W m-1 K-1), vapour transfer included. Source: isba.md 12.3.7."""
     vapour = maximum(0.0, (-0.06023 - 2.5425 / (temperature - 289.99)) * (1.0e5 / pressure))
-    return 2.22 * exp(1.88 * log(density / 1000.0)) + vapour
+    return 2.22 * exp(1.88 * log(density * 1.0e-3)) + vapour
+
+
+@science
+def half_resistance(work, layer, pressure):
+    """Thermal resistance (m2 K W-1) of half a layer."""
+    thickness = maximum(_THINNEST, get(work.snow_thickness, layer))
+    return (
+        0.5
+        * thickness
+        / snow_conductivity(get(work.snow_density, layer), get(work.snow_temperature, layer), pressure)
+    )
 
 
 @science
 def eliminate_snow(column, air, work, options):
     """Conductances (W m-2 K-1) and the upward elimination of the implicit conduction from the soil to layer 2."""
     layers = options.snow_layers
-    step = options.step
+    storage_factor = HEAT_CAPACITY_ICE / options.step
     pressure = get(air.pressure)
     # half the resistance of the layer below: at first of soil layer 1
     below = 0.5 * get(work.thickness, 0) / get(work.conductivity, 0)
+    half = half_resistance(work, layers - 1, pressure)
+    conductance = 1.0 / (half + below)
     slope = pressure * 0.0
     intercept = get(column.soil_temperature, 0)
     for number in range(layers):
         layer = layers - 1 - number
-        density = get(work.snow_density, layer)
         temperature = get(work.snow_temperature, layer)
         thickness = maximum(_THINNEST, get(work.snow_thickness, layer))
-        half = 0.5 * thickness / snow_conductivity(density, temperature, pressure)
-        conductance = 1.0 / (half + below)
-        storage = HEAT_CAPACITY_ICE * density * thickness / step
+        storage = storage_factor * get(work.snow_density, layer) * thickness
         put(work.snow_conductance, layer, conductance)
         put(work.snow_storage, layer, storage)
         put(work.snow_slope, layer, slope)
         put(work.snow_intercept, layer, intercept)
         if layer > 0:
-            thickness_above = maximum(_THINNEST, get(work.snow_thickness, layer - 1))
-            half_above = (
-                0.5
-                * thickness_above
-                / snow_conductivity(get(work.snow_density, layer - 1), get(work.snow_temperature, layer - 1), pressure)
-            )
+            half_above = half_resistance(work, layer - 1, pressure)
             above = 1.0 / (half_above + half)
             right = storage * temperature - (get(work.snow_sunlight, layer - 1) - get(work.snow_sunlight, layer))
             inverse = 1.0 / (storage + above + conductance * (1.0 - slope))
             intercept = (right + conductance * intercept) * inverse
             slope = above * inverse
-        below = half
+            conductance = above
+            half = half_above
 
 
 @science

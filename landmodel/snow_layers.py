@@ -17,7 +17,7 @@ _NEAR_FREEZING = 1.0e-7  # K: rounding around the melting point (OWN rule, isba.
 def liquid_capacity(density, thickness):
     """Liquid water (m) a layer can hold."""
     limited = minimum(MAXIMUM_DENSITY, density)
-    return (0.03 + 0.07 * maximum(0.0, 200.0 - limited) / 200.0) * limited * thickness / WATER_DENSITY
+    return (0.03 + (0.07 / 200.0) * maximum(0.0, 200.0 - limited)) * limited * thickness * (1.0 / WATER_DENSITY)
 
 
 @science
@@ -37,7 +37,7 @@ def temperature_and_liquid(heat, density, thickness, floor):
     """
     capacity = HEAT_CAPACITY_ICE * density
     temperature = FREEZING_POINT + (heat / maximum(floor, thickness) + FUSION_HEAT * density) / capacity
-    liquid = maximum(0.0, temperature - FREEZING_POINT) * capacity * thickness / (FUSION_HEAT * WATER_DENSITY)
+    liquid = maximum(0.0, temperature - FREEZING_POINT) * capacity * thickness * (1.0 / (FUSION_HEAT * WATER_DENSITY))
     return minimum(FREEZING_POINT, temperature), liquid
 
 
@@ -142,8 +142,10 @@ def transfer_layers(work, layers, regrid):
     top = get(work.snow_thickness, 0) * 0.0
     for step in range(layers):
         layer = layers - 1 - step
-        top = top + get(work.snow_thickness, layer)
+        thickness = get(work.snow_thickness, layer)
+        top = top + thickness
         put(work.snow_old_top, layer, top)
+        put(work.snow_inverse_thickness, layer, 1.0 / maximum(thickness, 1.0e-300))  # without thickness: share nothing
     top = top * 0.0
     for step in range(layers):
         new = layers - 1 - step
@@ -156,7 +158,7 @@ def transfer_layers(work, layers, regrid):
             thickness = get(work.snow_thickness, old)
             old_top = get(work.snow_old_top, old)
             overlap = maximum(0.0, minimum(old_top, top) - maximum(old_top - thickness, bottom))
-            share = overlap / maximum(thickness, 1.0e-300)  # layers without thickness share nothing
+            share = overlap * get(work.snow_inverse_thickness, old)
             part = share * get(work.snow_density, old) * thickness
             mass = mass + part
             heat = heat + share * get(work.snow_heat, old)

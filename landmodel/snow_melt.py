@@ -20,6 +20,7 @@ _COLDEST_BELOW_AIR = 15.0  # K: the first layer is not cooled further below the 
 def melt_snow(work, options):
     """Melt in every layer; returns the heat that no snow was left to use (W m-2). Source: isba.md 12.3.12."""
     unused = get(work.snow_thickness, 0) * 0.0
+    per_step = 1.0 / options.step
     for layer in range(options.snow_layers):
         density = get(work.snow_density, layer)
         thickness = get(work.snow_thickness, layer)
@@ -27,20 +28,20 @@ def melt_snow(work, options):
         liquid = get(work.snow_liquid, layer)
         exists = thickness > 0.0
         capacity = HEAT_CAPACITY_ICE * density * where(exists, thickness, 1.0)
-        water = density * thickness / WATER_DENSITY
+        water = density * thickness * (1.0 / WATER_DENSITY)
         warmth = maximum(0.0, temperature - FREEZING_POINT)
         phase = minimum(capacity * warmth, maximum(0.0, water - liquid) * (FUSION_HEAT * WATER_DENSITY))
         temperature = temperature - phase / capacity
         left = maximum(0.0, temperature - FREEZING_POINT)
-        unused = unused + where(exists, left * capacity / options.step, 0.0)
-        melted = phase / (FUSION_HEAT * WATER_DENSITY)
+        unused = unused + where(exists, left * capacity * per_step, 0.0)
+        melted = phase * (1.0 / (FUSION_HEAT * WATER_DENSITY))
         hold = liquid_capacity(density, thickness)
         solid_before = where(exists, water - minimum(liquid, hold), 1.0)
         shrunk = thickness * (water - minimum(liquid + melted, hold)) / solid_before
         # a layer that melts away entirely keeps its density: its mass is liquid
         denser = where(shrunk > 0.0, water * WATER_DENSITY / where(shrunk > 0.0, shrunk, 1.0), density)
         too_dense = denser > _ICE_DENSITY
-        shrunk = where(too_dense, shrunk * denser / _ICE_DENSITY, shrunk)
+        shrunk = where(too_dense, shrunk * denser * (1.0 / _ICE_DENSITY), shrunk)
         denser = where(too_dense, _ICE_DENSITY, denser)
         put(work.snow_thickness, layer, where(exists, shrunk, thickness))
         put(work.snow_density, layer, where(exists, denser, density))
@@ -121,13 +122,14 @@ def sublimate(air, work, options, cover):
     put(work.snow_density, 0, where(exists, dry, density))
     put(work.snow_thickness, 0, where(exists, remaining, thickness))
     put(work.snow_heat, 0, where(exists, new_heat, heat))
+    per_depth = increase / maximum(_THINNEST, below)
     for layer in range(1, layers):
-        part = get(work.snow_thickness, layer) * increase / maximum(_THINNEST, below)
+        part = get(work.snow_thickness, layer) * per_depth
         put(work.snow_heat, layer, get(work.snow_heat, layer) - part)
     for layer in range(layers):
         layer_density = get(work.snow_density, layer)
         layer_thickness = get(work.snow_thickness, layer)
-        share = minimum(1.0, layer_thickness / MINIMUM_DEPTH)
+        share = minimum(1.0, layer_thickness * (1.0 / MINIMUM_DEPTH))
         capacity = HEAT_CAPACITY_ICE * layer_density
         excess = share * (
             get(work.snow_heat, layer) / maximum(MINIMUM_DEPTH, layer_thickness) + FUSION_HEAT * layer_density
@@ -136,7 +138,7 @@ def sublimate(air, work, options, cover):
         put(
             work.snow_liquid,
             layer,
-            maximum(0.0, excess) * capacity * layer_thickness / (FUSION_HEAT * WATER_DENSITY),
+            maximum(0.0, excess) * capacity * layer_thickness * (1.0 / (FUSION_HEAT * WATER_DENSITY)),
         )
     lost = (get(work.snow_thickness, 0) <= 0.0) & (below > 0.0)
     if any_lane(lost):
