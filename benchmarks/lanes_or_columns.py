@@ -54,17 +54,21 @@ def _leaf_lanes(x, out):
         put(out, row, _leaf(get(x, row)))
 
 
+SOIL = (0.45, -0.33, 8.0)
+PER_SOIL = tuple(1.0 / value for value in SOIL)
+
+
 @njit(error_model="numpy")
 def _freezing_columns(x, out):
     for row in range(len(x)):
         for lane in range(WIDTH):
-            out[row, lane] = freeze_or_thaw(x[row, lane], 0.25, 0.05, 2e6, 0.45, -0.33, 8.0, 1.0, 900.0)[0]
+            out[row, lane] = freeze_or_thaw(x[row, lane], 0.25, 0.05, 2e6, SOIL, PER_SOIL, 1.0, 900.0)[0]
 
 
 @njit(error_model="numpy")
 def _freezing_lanes(x, out):
     for row in range(len(x)):
-        put(out, row, freeze_or_thaw(get(x, row), 0.25, 0.05, 2e6, 0.45, -0.33, 8.0, 1.0, 900.0)[0])
+        put(out, row, freeze_or_thaw(get(x, row), 0.25, 0.05, 2e6, SOIL, PER_SOIL, 1.0, 900.0)[0])
 
 
 PROCESSES = {

@@ -83,12 +83,15 @@ def add_rows(total, selected, state_rows, state, surface_rows, surface, flux):
 
 
 @science
-def write_rows(target, total, count, scale, lanes, used, offset):
-    """Write sums times a scale to an output (row, column) and empty them."""
+def write_rows(target, time, total, count, scale, lanes, used, offset):
+    """Write sums times a scale to a time of an output (column x member, time, row) and empty them."""
     for number in range(count):
         put(total, number, get(total, number) * scale)
-        for lane in range(used):
-            target[number, offset + lanes[lane]] = total[number, lane]
+    for lane in range(used):
+        row = target[offset + lanes[lane], time]
+        for number in range(count):
+            row[number] = total[number, lane]
+    for number in range(count):
         put(total, number, 0.0)
 
 
@@ -102,7 +105,7 @@ def run_blocks(
     `state_rows` (row, value) is updated in place; `parameter_rows` (column, value); `cells` (column,) index the
     forcing (record, cell, variable); `sun` (step, 4) as in `sun_of_times`; `day_starts` (step,). `block`: the records
     state, parameters, air, work, flux; `flat`: the same memory as (row, lane). `selections`: rows for means, end
-    values and instants; `outputs`: their (time, row, column x member), of which this call's first is `offset`.
+    values and instants; `outputs`: their (column x member, time, row), of which this call's first is `offset`.
     """
     column, parameters, air, work, flux = block[0][0], block[1][0], block[2][0], block[3][0], block[4][0]
     state_flat, parameter_flat, surface_flat, flux_flat = flat
@@ -142,11 +145,11 @@ def run_blocks(
                 within = step - output * steps_per_output
                 if within == instant_step:
                     add_rows(instant_sum, instants, state_size, state_flat, surface_size, surface_flat, flux_flat)
-                    write_rows(instant_out[output], instant_sum, len(instants), 1.0, lanes, used, offset)
+                    write_rows(instant_out, output, instant_sum, len(instants), 1.0, lanes, used, offset)
                 if within == steps_per_output - 1:
                     add_rows(end_sum, ends, state_size, state_flat, surface_size, surface_flat, flux_flat)
-                    write_rows(end_out[output], end_sum, len(ends), 1.0, lanes, used, offset)
-                    write_rows(mean_out[output], mean_sum, len(means), 1.0 / steps_per_output, lanes, used, offset)
+                    write_rows(end_out, output, end_sum, len(ends), 1.0, lanes, used, offset)
+                    write_rows(mean_out, output, mean_sum, len(means), 1.0 / steps_per_output, lanes, used, offset)
                     output += 1
         for lane in range(used):
             row = state_rows[lanes[lane]]

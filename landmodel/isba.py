@@ -233,7 +233,7 @@ class _Schedule:
 
     def allocate(self, rows: int) -> tuple[Array, Array, Array]:
         count = self.count if self.requested else 0
-        mean, end, instant = (np.full((count, len(selected), rows), np.nan) for selected in self.rows)
+        mean, end, instant = (np.full((rows, count, len(selected)), np.nan) for selected in self.rows)
         return mean, end, instant
 
     def times(self) -> tuple[tuple[NDArray[np.int64], ...], int, int]:
@@ -249,12 +249,11 @@ class _Schedule:
             start = 0
             for name in names:
                 count = len(_rows(name))
-                values = array[:, start : start + count, :]
+                values = np.swapaxes(array[:, :, start : start + count], 0, 1)
                 start += count
-                if _is_layered(name):
-                    shaped = np.moveaxis(values, 1, -1).reshape(len(values), *leading, count)
-                else:
-                    shaped = values[:, 0, :].reshape(len(values), *leading)
+                shaped = values.reshape(len(values), *leading, count)
+                if not _is_layered(name):
+                    shaped = shaped[..., 0]
                 key = name if name not in named else f"{name}_{'end' if names is self.names[1] else 'instant'}"
                 named[key] = _undefined_as_nan(name, shaped, leading, parameters)
         return named
@@ -269,7 +268,7 @@ def _undefined_as_nan(name: str, values: Array, leading: tuple[int, ...], parame
         return np.where(bare if len(leading) == 1 else bare[:, None], np.nan, values)
     if name == "SNOW_ALBEDO":
         return np.where(values > 0.0, values, np.nan)
-    return np.array(values)
+    return np.ascontiguousarray(values)
 
 
 def _rows(name: str) -> range:

@@ -28,7 +28,8 @@ def settle(work, options):
         wetness = minimum(1.0, get(work.snow_liquid, layer) / maximum(1.0e-10, liquid_capacity(density, thickness)))
         cold = minimum(5.0, FREEZING_POINT - get(work.snow_temperature, layer))
         # viscosity (Pa s): eta0 / (1 + 10 wetness) exp(0.023 density + 0.1 cold) density / 250
-        inverse_viscosity = (1.0 + 10.0 * wetness) * (250.0 / _VISCOSITY) / (exp(0.023 * density + 0.1 * cold) * density)
+        stiffness = exp(0.023 * density + 0.1 * cold) * density
+        inverse_viscosity = (1.0 + 10.0 * wetness) * (250.0 / _VISCOSITY) / stiffness
         settled = density + density * (options.step * GRAVITY) * burden * inverse_viscosity
         settled = where(density < MAXIMUM_DENSITY, settled, density)
         put(work.snow_density, layer, settled)

@@ -61,9 +61,7 @@ def half_resistance(work, layer, pressure):
     """Thermal resistance (m2 K W-1) of half a layer."""
     thickness = maximum(_THINNEST, get(work.snow_thickness, layer))
     return (
-        0.5
-        * thickness
-        / snow_conductivity(get(work.snow_density, layer), get(work.snow_temperature, layer), pressure)
+        0.5 * thickness / snow_conductivity(get(work.snow_density, layer), get(work.snow_temperature, layer), pressure)
     )
 
 

@@ -20,11 +20,16 @@ _TRACE_OF_ICE = 1.0e-6  # m3 m-3, melted at once
 
 
 @science
-def freeze_or_thaw(temperature, water, ice, capacity, porosity, entry, exponent, insulation, substep):
-    """Temperature (K), liquid water and ice (m3 m-3) of a layer after a sub-step. Source: isba.md 11.4."""
+def freeze_or_thaw(temperature, water, ice, capacity, soil, inverses, insulation, substep):
+    """Temperature (K), liquid water and ice (m3 m-3) of a layer after a sub-step. Source: isba.md 11.4.
+
+    `soil`: porosity (m3 m-3), air-entry potential (m) and retention exponent; `inverses`: theirs, which are taken once.
+    """
+    porosity, entry, exponent = soil
+    per_porosity, per_entry, per_exponent = inverses
     limit = minimum(entry, (FUSION_HEAT / GRAVITY) * (temperature - FREEZING_POINT) / temperature)
-    most_liquid = porosity * exp((-1.0 / exponent) * log(limit / entry))
-    potential = entry * exp(-exponent * log(water / porosity))
+    most_liquid = porosity * exp(-per_exponent * log(limit * per_entry))
+    potential = entry * exp(-exponent * log(water * per_porosity))
     departure = temperature - FUSION_HEAT * FREEZING_POINT / (FUSION_HEAT - GRAVITY * potential)
     cold = maximum(0.0, -departure)
     excess = maximum(0.0, water - most_liquid)
@@ -40,7 +45,7 @@ def freeze_or_thaw(temperature, water, ice, capacity, porosity, entry, exponent,
     melt = share * minimum(insulation * _SENSIBLE * maximum(0.0, departure), ice * _LATENT)
     freeze = share * minimum(insulation * _SENSIBLE * cold, excess * _LATENT)
     energy = freeze - melt
-    volume = energy / _LATENT
+    volume = energy * (1.0 / _LATENT)
     return temperature + energy / (capacity + apparent), water - volume, ice + volume
 
 
@@ -56,6 +61,7 @@ def soil_freezing(column, parameters, work, substep, sublimation):
     for layer in range(work.most_layers):
         inside = moist > layer
         thickness = get(work.thickness, layer)
+        per_thickness = get(work.inverse_thickness, layer)
         temperature = get(column.soil_temperature, layer)
         water = get(column.soil_water, layer)
         ice = get(column.soil_ice, layer)
@@ -66,16 +72,22 @@ def soil_freezing(column, parameters, work, substep, sublimation):
             insulation = temperature * 0.0 + 1.0
             if layer == 0:
                 insulation = get(work.freezing_insulation)
-            porosity = get(parameters.porosity, layer)
             capacity = get(work.heat_capacity, layer)
             new_temperature, new_water, new_ice = freeze_or_thaw(
                 temperature,
                 maximum(water, MINIMUM_WATER),  # only layers below the column, which are not used, are drier
                 ice,
                 capacity,
-                porosity,
-                get(parameters.entry_potential, layer),
-                get(parameters.retention_exponent, layer),
+                (
+                    get(parameters.porosity, layer),
+                    get(parameters.entry_potential, layer),
+                    get(parameters.retention_exponent, layer),
+                ),
+                (
+                    get(work.inverse_porosity, layer),
+                    get(work.inverse_entry_potential, layer),
+                    get(work.inverse_exponent, layer),
+                ),
                 insulation,
                 substep,
             )
@@ -83,18 +95,18 @@ def soil_freezing(column, parameters, work, substep, sublimation):
             water = where(active, new_water, water)
             ice = where(active, new_ice, ice)
         if layer == 0:
-            ice = ice - sublimation * substep / thickness
+            ice = ice - sublimation * substep * per_thickness
             water = water + minimum(ice, 0.0)
             ice = maximum(ice, 0.0)
         # ice from above arrives after the phase change of all layers: it melts from the next sub-step on
-        ice = ice + pushed / thickness
+        ice = ice + pushed * per_thickness
         pushed = leaving * 0.0
         if any_lane(ice > 0.0):
             limit = get(parameters.porosity, layer) - MINIMUM_WATER
             excess = where(inside, maximum(0.0, ice - limit), 0.0)
             ice = where(excess > 0.0, limit, ice)
             lowest = moist == layer + 1.0
-            leaving = leaving + where(lowest, excess * thickness / substep, 0.0)
+            leaving = leaving + where(lowest, excess * thickness * (1.0 / substep), 0.0)
             pushed = where(lowest, 0.0, excess * thickness)
             trace = (ice > 0.0) & (ice < _TRACE_OF_ICE)
             temperature = where(trace, temperature - ice * _LATENT / get(work.heat_capacity, layer), temperature)

@@ -60,13 +60,16 @@ def heat_capacity(water, ice, porosity):
 
 @science
 def set_soil_constants(parameters, work):
-    """What only depends on the soil: the inverse of its porosity and the conductivity of the saturated unfrozen soil,
+    """What only depends on the soil: inverses of its constants, and the conductivity of the saturated unfrozen soil,
     constant as long as there is no ice."""
     for layer in range(SOIL_LAYERS):
         solid = log(get(parameters.solid_conductivity, layer))
         put(work.log_solid_conductivity, layer, solid)
         porosity = get(parameters.porosity, layer)
         put(work.inverse_porosity, layer, 1.0 / porosity)
+        put(work.inverse_exponent, layer, 1.0 / get(parameters.retention_exponent, layer))
+        put(work.inverse_entry_potential, layer, 1.0 / get(parameters.entry_potential, layer))
+        put(work.inverse_thickness, layer, 1.0 / get(work.thickness, layer))
         put(work.inverse_air_space, layer, 1.0 / (porosity - 0.05))
         put(work.saturated_conductivity, layer, saturated_conductivity(solid, porosity, porosity * 0.0))
 
@@ -80,7 +83,7 @@ def water_below(parameters, work, layer, temperature, bottom_potential_ratio, bo
     """
     depth = get(parameters.layer_bottom, layer) - 0.5 * get(work.thickness, layer)
     porosity = get(parameters.porosity, layer)
-    exponent = -1.0 / get(parameters.retention_exponent, layer)
+    exponent = -get(work.inverse_exponent, layer)
     # above the lowest moisture layer the result is not used; the 1e-3 m keep the division defined there
     weight = maximum(0.0, (WATER_TABLE_DEPTH - depth) / maximum(depth - bottom_depth, 1.0e-3))
     ratio = (1.0 + weight * bottom_potential_ratio) / (1.0 + weight)
@@ -89,7 +92,7 @@ def water_below(parameters, work, layer, temperature, bottom_potential_ratio, bo
     liquid = porosity
     if any_lane(temperature < FREEZING_POINT):
         potential = minimum(entry, (FUSION_HEAT / GRAVITY) * (temperature - FREEZING_POINT) / temperature)
-        liquid = porosity * exp(exponent * log(maximum(1.0, potential / entry)))
+        liquid = porosity * exp(exponent * log(maximum(1.0, potential * get(work.inverse_entry_potential, layer))))
     water = minimum(maximum(MINIMUM_WATER, liquid), total)
     return water, total - water
 

@@ -79,7 +79,7 @@ def infiltrate(column, parameters, work, amount):
             water = get(column.soil_water, layer)
             room = maximum(0.0, get(work.free_porosity, layer) - water) * thickness
             taken = where(moist > layer, minimum(amount, room), 0.0)
-            put(column.soil_water, layer, water + taken / thickness)
+            put(column.soil_water, layer, water + taken * get(work.inverse_thickness, layer))
             amount = amount - taken
     return amount
 
@@ -119,11 +119,14 @@ def distribute_negative_infiltration(column, parameters, work, rate):
         for layer in range(work.most_layers - 1):
             amount = get(work.thickness, layer) * get(column.soil_water, layer)
             total = total + where(moist > layer + 1.0, amount, 0.0)
+    rate_per_water = total
+    if needed:
+        rate_per_water = rate / total
     for layer in range(work.most_layers):
         share = rate * 0.0
         if needed:
             amount = get(work.thickness, layer) * get(column.soil_water, layer)
-            share = where(moist > layer + 1.0, rate * amount / total, 0.0)
+            share = where(moist > layer + 1.0, rate_per_water * amount, 0.0)
         put(work.water_source, layer, share)
 
 
@@ -206,29 +209,30 @@ def limit_water(column, parameters, work, substep):
     what leaves (or enters) at the bottom (m s-1). Source: isba.md 11.3 (i), (j)."""
     moist = get(parameters.moist_layers)
     layers = work.most_layers
+    per_substep = 1.0 / substep
     leaving = moist * 0.0
     incoming = leaving
     for layer in range(layers):
         inside = moist > layer
         thickness = get(work.thickness, layer)
-        water = get(column.soil_water, layer) + incoming / thickness
+        water = get(column.soil_water, layer) + incoming * get(work.inverse_thickness, layer)
         limit = get(work.free_porosity, layer)
         excess = where(inside, maximum(0.0, water - limit), 0.0)
         water = where(excess > 0.0, limit, water)
         put(column.soil_water, layer, water)
         lowest = moist == layer + 1.0
-        leaving = leaving + where(lowest, excess * thickness / substep, 0.0)
+        leaving = leaving + where(lowest, excess * thickness * per_substep, 0.0)
         incoming = where(lowest, 0.0, excess * thickness)
     incoming = leaving * 0.0
     for layer in range(layers):
         inside = moist > layer
         thickness = get(work.thickness, layer)
-        water = get(column.soil_water, layer) - incoming / thickness
+        water = get(column.soil_water, layer) - incoming * get(work.inverse_thickness, layer)
         lacking = where(inside, maximum(0.0, MINIMUM_WATER - water), 0.0)
         water = where(lacking > 0.0, MINIMUM_WATER, water)
         put(column.soil_water, layer, water)
         lowest = moist == layer + 1.0
-        leaving = leaving - where(lowest, lacking * thickness / substep, 0.0)
+        leaving = leaving - where(lowest, lacking * thickness * per_substep, 0.0)
         incoming = where(lowest, 0.0, lacking * thickness)
     return leaving
 

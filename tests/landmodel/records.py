@@ -58,7 +58,9 @@ def flux_record() -> NDArray[Any]:
 
 
 def work_record(layers: int = 14, **values: Any) -> NDArray[Any]:
-    """Scratch space of columns that all have `layers` moist layers."""
+    """Scratch space of columns that all have `layers` moist layers; a thickness brings its inverse along."""
+    if "thickness" in values:
+        values["inverse_thickness"] = 1.0 / np.asarray(values["thickness"])
     record = np.zeros(1, dtype=WORK_DTYPE)
     record["most_layers"] = layers
     record["fewest_layers"] = layers

@@ -133,9 +133,9 @@ def test_liquid_water_below_freezing() -> None:
     most = soil["porosity"] * (limit / soil["entry_potential"]) ** (-1.0 / soil["retention_exponent"])
     assert most == pytest.approx(0.16205873, rel=1e-7)
     # so much is left above it that the layer freezes at its full speed: 1800/3300 of what the cold can freeze
-    _, water, ice = freeze_or_thaw(
-        270.16, 0.30, 0.0, 2.0e6, soil["porosity"], soil["entry_potential"], soil["retention_exponent"], 1.0, 1800.0
-    )
+    constant = (soil["porosity"], soil["entry_potential"], soil["retention_exponent"])
+    inverse = tuple(1.0 / value for value in constant)
+    _, water, ice = freeze_or_thaw(270.16, 0.30, 0.0, 2.0e6, constant, inverse, 1.0, 1800.0)
     potential = soil["entry_potential"] * (0.30 / soil["porosity"]) ** -soil["retention_exponent"]
     departure = 270.16 - constants.FUSION_HEAT * constants.FREEZING_POINT / (
         constants.FUSION_HEAT - constants.GRAVITY * potential
@@ -144,10 +144,8 @@ def test_liquid_water_below_freezing() -> None:
     assert ice == pytest.approx(1800.0 / 3300.0 * min(cold, (0.30 - most) * 3.337e8) / 3.337e8, rel=1e-12)
     assert water + ice == pytest.approx(0.30, rel=1e-15)
     # at the limit nothing more freezes
-    assert freeze_or_thaw(
-        270.16, most * (1.0 - 1e-12), 0.1, 2.0e6, soil["porosity"], soil["entry_potential"],
-        soil["retention_exponent"], 1.0, 1800.0,
-    )[2] == pytest.approx(0.1, abs=1e-12)  # fmt: skip
+    _, _, ice = freeze_or_thaw(270.16, most * (1.0 - 1e-12), 0.1, 2.0e6, constant, inverse, 1.0, 1800.0)
+    assert ice == pytest.approx(0.1, abs=1e-12)
 
 
 @pytest.mark.parametrize("water", [0.15, 0.162, 0.1621, 0.17, 0.25, 0.45])
@@ -160,9 +158,9 @@ def test_freezing_conserves_heat_with_the_apparent_capacity(
     """(Cv + Capp) dT = Lm rho dice (isba.md 11.4), Capp written here from its definition."""
     porosity, entry, exponent, capacity = 0.451105, -0.31477483, 6.926, 2.0e6
     latent, gravity, fusion = 3.337e8, constants.GRAVITY, constants.FUSION_HEAT
-    new, new_water, new_ice = freeze_or_thaw(
-        temperature, water, ice, capacity, porosity, entry, exponent, insulation, 900.0
-    )
+    constant = (porosity, entry, exponent)
+    inverse = tuple(1.0 / value for value in constant)
+    new, new_water, new_ice = freeze_or_thaw(temperature, water, ice, capacity, constant, inverse, insulation, 900.0)
     limit = min(entry, fusion * (temperature - 273.16) / (gravity * temperature))
     most = porosity * (limit / entry) ** (-1.0 / exponent)
     potential = entry * (water / porosity) ** -exponent

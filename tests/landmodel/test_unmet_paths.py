@@ -92,7 +92,11 @@ def frozen(
     parameters = empty_parameters(
         moist_layers=layers, porosity=[0.45] * 14, entry_potential=[-0.3] * 14, retention_exponent=[7.0] * 14
     )
-    work = work_record(layers, thickness=THICKNESS, heat_capacity=[2.0e6] * 14, freezing_insulation=1.0)
+    inverses = {
+        "inverse_porosity": [1.0 / 0.45] * 14, "inverse_entry_potential": [-1.0 / 0.3] * 14,
+        "inverse_exponent": [1.0 / 7.0] * 14,
+    }  # fmt: skip
+    work = work_record(layers, thickness=THICKNESS, heat_capacity=[2.0e6] * 14, freezing_insulation=1.0, **inverses)
     out = np.zeros((1, WIDTH))
     _freeze(state, parameters, work, np.full(WIDTH, sublimation), out)
     return state, float(out[0, 0])
