@@ -1,7 +1,7 @@
 """What every filter is to the rest of the system: one cycle of a window, and what comes out of it."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ class LandModel(Protocol):
     @property
     def parameters(self) -> Parameters:
         """Parameters of the columns, with the cell and patch of each."""
+
+    def take(self, columns: BoolArray) -> Self:
+        """The model of some of the columns; what they do must not depend on the others."""
 
     def run(
         self,
@@ -55,7 +58,8 @@ class CycleResult(NamedTuple):
     observation_variance: R; background_variance: H B H^T; degrees_of_freedom: H K (cell, observation), 0 where unused.
     chi_square (cell,): d^T S^-1 d over the used observations; used_count (cell,): how many they are.
     quality (cell, observation): codes of `Quality`. increment (column, control): after limits.
-    jacobian: H (cell, observation, patch, control) of the SEKF; None for a filter that has none.
+    jacobian: H (cell, observation, patch, control) of the SEKF, 0 in a cell without any observation that could be used
+    (nothing is perturbed there); None for a filter that has none.
     set_aside (cell,): True where the state turned non-finite now or was set aside before; such a cell keeps the
     state it had at the start of the window.
     """

@@ -4,7 +4,7 @@ The equations are in `sekf`; here is where their terms come from: perturbed runs
 operators, error models, and where the increments go.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from assim import sekf
-from assim.comparison import Equivalent, Masks, compared, equivalent, predicted_by, predictors
+from assim.comparison import Equivalent, Masks, compared, equivalent, predicted_by, predictors, usable_beforehand
 from assim.controls import DEFAULT_CONTROLS, ControlVector, checked_controls, control_vector
 from assim.errors import FilterConfigurationError
 from assim.filter import (
@@ -139,23 +139,28 @@ class SimplifiedEKF:
         given = checked_observations(observations, self.observation_types, self.cell_ids.size)
         controls = self.controls_of(model.parameters)
         relative_size = self.configuration.relative_perturbation()
-        ends, outputs = model.run(
-            controls.perturbed_members(state, relative_size),
-            records,
-            start=begin,
-            step_s=step_s,
-            steps=WINDOW_S // step_s,
-            forcing_step_s=forcing_step_s,
-            output=output,
-            threads=threads,
-            allow_nonfinite=True,
-        )
         excluded = np.zeros(self.cell_ids.shape, dtype=bool) if set_aside is None else set_aside
+        observed = ~excluded & np.any([usable_beforehand(kind, given[kind.name]) for kind in self.observation_types], 0)
+
+        def run(part: LandModel, members: State) -> tuple[State, dict[str, FloatArray]]:
+            return part.run(
+                members,
+                records,
+                start=begin,
+                step_s=step_s,
+                steps=WINDOW_S // step_s,
+                forcing_step_s=forcing_step_s,
+                output=output,
+                threads=threads,
+                allow_nonfinite=True,
+            )
+
+        members = controls.perturbed_members(state, relative_size)
+        ends, outputs = run_where_needed(run, model, members, observed[controls.cell])
         # A cell that blew up gives NaN and infinities here; it is found, coded and set aside, so NumPy need not warn.
         with np.errstate(invalid="ignore", over="ignore"):
             result = self._analysed(controls, state, ends, controls.perturbation(state, relative_size), given, excluded)
-        forecast = {name: values[:, :, 0] for name, values in outputs.items()}
-        return result._replace(outputs=masked_outputs(forecast, result.set_aside[controls.cell]))
+        return result._replace(outputs=masked_outputs(outputs, result.set_aside[controls.cell]))
 
     def window_jacobian(
         self,
@@ -265,6 +270,38 @@ class SimplifiedEKF:
             present=controls.to_cells(controls.present) > 0.0,
             lai_relative_error=self.configuration.lai_error,
         )
+
+
+def run_where_needed(
+    run: Callable[[LandModel, State], tuple[State, dict[str, FloatArray]]],
+    model: LandModel,
+    members: State,
+    needed: BoolArray,
+) -> tuple[State, dict[str, FloatArray]]:
+    """Runs all members of the needed columns (boolean, column) and the control run, the first member, of the others.
+
+    Returns the states at the end (column, member, ...), the others' members being copies of their control run, and the
+    outputs of the control runs (time, column, ...).
+    """
+    if needed.all():
+        ends, outputs = run(model, members)
+        return ends, {name: values[:, :, 0] for name, values in outputs.items()}
+    count = members.leaf_area_index.shape[1]
+    ends, outputs = run(model.take(~needed), members.take(~needed).member(0))
+    if not needed.any():
+        return ends.members(count), outputs
+    perturbed, control = run(model.take(needed), members.take(needed))
+    return (
+        State(*(_joined(needed, part, rest) for part, rest in zip(perturbed, ends.members(count), strict=True))),
+        {name: _joined(needed, control[name][:, :, 0], outputs[name], axis=1) for name in outputs},
+    )
+
+
+def _joined(chosen: BoolArray, part: FloatArray, rest: FloatArray, axis: int = 0) -> FloatArray:
+    """An array with `part` in the chosen places of an axis and `rest` in the others."""
+    index = np.empty(chosen.size, dtype=np.int64)
+    index[chosen], index[~chosen] = np.arange(part.shape[axis]), part.shape[axis] + np.arange(rest.shape[axis])
+    return np.take(np.concatenate([part, rest], axis=axis), index, axis=axis)
 
 
 def observation_jacobian(

@@ -4,7 +4,7 @@ import math
 
 from landmodel.compile import science
 from landmodel.constants import SOLAR_CONSTANT
-from landmodel.lanes import arccos, exp, get, log, maximum, minimum, where
+from landmodel.lanes import any_lane, arccos, exp, get, log, maximum, minimum, where
 from landmodel.leaf import leaf
 
 PAR_FRACTION = 0.48
@@ -67,6 +67,7 @@ def carrer_canopy(parameters, air, leaf_area, co2, deficit, mesophyll, capacity,
     woody = get(parameters.woody) > 0.5
     shading = leaf_area >= get(parameters.shading_leaf_area)
     par = PAR_FRACTION * shortwave
+    daylight = any_lane(shortwave > 0.0)
     through = leaf_area * 0.0 + 1.0
     diffuse = minimum(1.0, sky)
     diffuse_above = leaf_area * 0.0
@@ -78,8 +79,15 @@ def carrer_canopy(parameters, air, leaf_area, co2, deficit, mesophyll, capacity,
         layer = 9 - step
         lower = _CARRER_NODES[layer]
         weight = _CARRER_NODES[layer + 1] - lower
-        upper_canopy = lower > _UPPER_CANOPY
-        if upper_canopy:
+        factor = where(woody, exp(-0.2 * (leaf_area * (1.0 - lower))) / floor_area, 1.0)
+        if not daylight:  # every leaf is dark, whatever passes the layers above
+            dark = leaf(leaf_area * 0.0, co2, deficit, mesophyll, cuticular, capacity, compensation, efficiency, ratio,
+                        deficit_limit, open_stomata, factor)  # fmt: skip
+            assimilation = assimilation + weight * dark[0]
+            conductance = conductance + weight * dark[1]
+            respiration = respiration + weight * dark[2]
+            continue
+        if lower > _UPPER_CANOPY:
             clumping = direct_clumping(b_upper, _K_UPPER, _XI_UPPER, zenith)
             clumping_diffuse = (1.0 + 0.5 * b_upper) / (1.0 + b_upper)
             gap = exp(-(1.0 - lower) * clumping * leaf_area)
@@ -101,15 +109,15 @@ def carrer_canopy(parameters, air, leaf_area, co2, deficit, mesophyll, capacity,
         per_leaf = maximum(0.0, absorbed - absorbed_above) / (weight * floor_area)
         # a closed canopy lets nothing through: the floor only keeps the division defined
         sunlit = per_leaf * where(shading, (1.0 - diffuse_above) / maximum(through, 1.0e-300) + diffuse_above, 1.0)
-        factor = where(woody, exp(-0.2 * (leaf_area * (1.0 - lower))) / floor_area, 1.0)
         bright = leaf(sunlit, co2, deficit, mesophyll, cuticular, capacity, compensation, efficiency, ratio,
                       deficit_limit, open_stomata, factor)  # fmt: skip
         dark = leaf(per_leaf * diffuse_above, co2, deficit, mesophyll, cuticular, capacity, compensation, efficiency,
                     ratio, deficit_limit, open_stomata, factor)  # fmt: skip
         share = where(shading, through, 1.0)
-        assimilation = assimilation + weight * (share * bright[0] + (1.0 - share) * dark[0])
-        conductance = conductance + weight * (share * bright[1] + (1.0 - share) * dark[1])
-        respiration = respiration + weight * (share * bright[2] + (1.0 - share) * dark[2])
+        # written so that without light, where bright and dark leaves are alike, the share has no part in it
+        assimilation = assimilation + weight * (dark[0] + share * (bright[0] - dark[0]))
+        conductance = conductance + weight * (dark[1] + share * (bright[1] - dark[1]))
+        respiration = respiration + weight * (dark[2] + share * (bright[2] - dark[2]))
         diffuse_above = diffuse
         absorbed_above = absorbed
     return assimilation, conductance, respiration

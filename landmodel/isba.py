@@ -109,6 +109,10 @@ class Isba:
         self.parameters = parameters
         self.options = options or Options()
 
+    def take(self, columns: NDArray[np.integer] | NDArray[np.bool_]) -> "Isba":
+        """The model of some of the columns, chosen by number or by True and False."""
+        return Isba(self.parameters.take(columns), self.options)
+
     def run(
         self,
         state: State,

@@ -109,7 +109,7 @@ class Parameters(NamedTuple):
         """A parameter of `layers`, (column, 14)."""
         return np.broadcast_to(self.layers[name], (self.columns, SOIL_LAYERS))
 
-    def take(self, columns: NDArray[np.integer] | slice) -> "Parameters":
+    def take(self, columns: NDArray[np.integer] | NDArray[np.bool_] | slice) -> "Parameters":
         """The parameters of some columns."""
         return Parameters(
             self.cell[columns],

@@ -135,13 +135,12 @@ def photosynthesis(column, parameters, air, work, flux, options):
     else:
         zero = leaf_area * 0.0
         assimilation, vapour_conductance, respiration = zero, zero, zero
-        night = leaf(zero, co2, deficit, conductance, cuticular, capacity, compensation, efficiency, ratio,
-                     deficit_limit, open_stomata, 1.0)  # fmt: skip
         daylight = any_lane(get(air.shortwave) > 0.0)
+        light = zero
         for node in range(3):
-            level = night
             if daylight:
                 light = gauss_canopy_light(node, get(air.shortwave), get(air.cosine_zenith), leaf_area)
+            if daylight or node == 0:  # in the dark all levels are alike
                 level = leaf(light, co2, deficit, conductance, cuticular, capacity, compensation, efficiency, ratio,
                              deficit_limit, open_stomata, 1.0)  # fmt: skip
             weight = _GAUSS_WEIGHTS[node]

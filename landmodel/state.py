@@ -81,7 +81,7 @@ class State(NamedTuple):
             fields.append(np.ascontiguousarray(rows[:, where.start : where.stop]).reshape(shape))
         return cls(*fields)
 
-    def take(self, columns: NDArray[np.integer] | slice) -> "State":
+    def take(self, columns: NDArray[np.integer] | NDArray[np.bool_] | slice) -> "State":
         """The state of some columns."""
         return State(*(np.array(values[columns]) for values in self))
 

@@ -1,12 +1,14 @@
 """Whole cycles of the simplified EKF with small models whose answers are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assim import sekf
-from assim.observations import ObservationError
+from assim.observations import ObservationError, WindowObservations
 from assim.quality import Quality
 from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
 from tests.assim import toy
@@ -119,7 +121,7 @@ def test_jacobian_has_a_plateau_and_the_default_sits_on_it():
     assert error[1e-1] < 1e-4
     assert error[1e3] > 10.0 * error[1.0]
     assert error[1e-6] > 10.0 * error[1e-1]
-    used = kalman.cycle(model, state, toy.forcing(1), START, {}).jacobian
+    used = kalman.cycle(model, state, toy.forcing(1), START, observed(sigma40=[-9])).jacobian
     np.testing.assert_array_equal(used, kalman.window_jacobian(model, state, toy.forcing(1), START))
 
 
@@ -174,6 +176,41 @@ def test_missing_observations_cost_nothing():
     single = SimplifiedEKF(SEKFConfiguration(), [sigma_type()], np.arange(3))
     alone = single.cycle(model, state, forcing, START, observed(sigma40=[-9, np.nan, np.nan]))
     np.testing.assert_allclose(alone.increment, result.increment, rtol=1e-12)
+
+
+@pytest.mark.parametrize("missing", [[], [1], [0, 2], [0, 1, 2]])
+def test_cells_without_an_observation_are_not_perturbed(missing):
+    """Their columns run once; forecasts, outputs and all that happens to the other cells are the same bits."""
+    parameters, state, forcing = three_cells()
+    model = toy.LinearModel(parameters, random_transition())
+    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), lai_type()], np.arange(3))
+    everywhere = kalman.cycle(model, state, forcing, START, observed(sigma40=[-9, -10, -11]))
+    values = np.array([-9.0, -10.0, -11.0])
+    values[missing] = np.nan
+    model.shapes.clear()
+    result = kalman.cycle(model, state, forcing, START, observed(sigma40=values))
+    hidden = np.isin(parameters.cell, missing)
+    shapes = {(int(hidden.sum()),), (int((~hidden).sum()), 9)}
+    assert set(model.shapes) == {shape for shape in shapes if shape[0]}
+    assert_same_bits(result.forecast, everywhere.forecast)
+    for name, output in everywhere.outputs.items():
+        np.testing.assert_array_equal(result.outputs[name], output)
+    seen = np.setdiff1d(np.arange(3), missing)
+    np.testing.assert_array_equal(result.jacobian[seen], everywhere.jacobian[seen])
+    np.testing.assert_array_equal(result.increment[~hidden], everywhere.increment[~hidden])
+    assert (result.jacobian[missing] == 0.0).all()
+    assert (result.increment[hidden] == 0.0).all()
+
+
+def test_a_flagged_or_impossible_observation_perturbs_nothing():
+    parameters, state, forcing = three_cells()
+    model = toy.LinearModel(parameters)
+    kind = replace(sigma_type(), valid_range=(-20.0, 0.0))
+    kalman = SimplifiedEKF(SEKFConfiguration(), [kind], np.arange(3))
+    flagged = WindowObservations(np.array([-9.0, 5.0, -9.0]), quality=np.array([9, 0, 9], dtype=np.int8))
+    result = kalman.cycle(model, state, forcing, START, {"sigma40": flagged})
+    assert model.shapes == [(parameters.columns,)]
+    assert result.quality[:, 0].tolist() == [9, Quality.OUTSIDE_VALID_RANGE, 9]
 
 
 def test_without_observation_types_the_filter_is_a_forecast():

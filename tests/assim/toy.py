@@ -1,5 +1,7 @@
 """Small land models with known answers, on the land model's own states and parameters."""
 
+import copy
+
 import numpy as np
 
 import landmodel
@@ -52,12 +54,20 @@ class LinearModel:
         self.drift = np.zeros((columns, 1 + LAYERS)) if drift is None else drift
         moist = np.arange(LAYERS) < parameters.moist_layers[:, None]
         self.defined = np.concatenate([parameters.vegetated[:, None] > 0.5, moist], axis=1)
-        self.starts = []
+        self.starts, self.shapes = [], []  # of all runs
+
+    def take(self, columns):
+        part = copy.copy(self)
+        part.parameters = self.parameters.take(columns)
+        for name in ("transition", "drift", "defined"):
+            setattr(part, name, getattr(self, name)[columns])
+        return part
 
     def run(self, state, forcing, *, start, step_s, steps, forcing_step_s, output, threads, allow_nonfinite):
         assert np.shape(forcing.Tair)[0] == steps * step_s / forcing_step_s + 1
         self.starts.append(start)
         lai = state.leaf_area_index
+        self.shapes.append(lai.shape)
         x = np.concatenate([lai[..., None], state.soil_water], axis=-1)
         columns = (slice(None), None) if x.ndim == 3 else (slice(None),)
         new = np.einsum("cij,c...j->c...i", self.transition, x) + self.drift[columns]
