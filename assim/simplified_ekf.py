@@ -142,8 +142,8 @@ class SimplifiedEKF:
         excluded = np.zeros(self.cell_ids.shape, dtype=bool) if set_aside is None else set_aside
         observed = ~excluded & np.any([usable_beforehand(kind, given[kind.name]) for kind in self.observation_types], 0)
 
-        def run(part: LandModel, members: State) -> tuple[State, dict[str, FloatArray]]:
-            return part.run(
+        def run(columns: LandModel, members: State) -> tuple[State, dict[str, FloatArray]]:
+            return columns.run(
                 members,
                 records,
                 start=begin,
@@ -155,11 +155,19 @@ class SimplifiedEKF:
                 allow_nonfinite=True,
             )
 
-        members = controls.perturbed_members(state, relative_size)
-        ends, outputs = run_where_needed(run, model, members, observed[controls.cell])
+        perturbed = observed[controls.cell]
+        part, part_state = controls.take(perturbed), state.take(perturbed)
+        members = part.perturbed_members(part_state, relative_size)
+        forecast, ends, outputs = run_where_needed(run, model, state, members, perturbed)
         # A cell that blew up gives NaN and infinities here; it is found, coded and set aside, so NumPy need not warn.
         with np.errstate(invalid="ignore", over="ignore"):
-            result = self._analysed(controls, state, ends, controls.perturbation(state, relative_size), given, excluded)
+            equivalents = [
+                equivalent(kind.operator, predictors(controls, forecast, kind.operator))
+                for kind in self.observation_types
+            ]
+            eps = part.perturbation(part_state, relative_size)
+            jacobian = observation_jacobian(part, ends, eps, self.observation_types, equivalents)
+            result = self._analysed(controls, state, forecast, equivalents, jacobian, given, excluded)
         return result._replace(outputs=masked_outputs(outputs, result.set_aside[controls.cell]))
 
     def window_jacobian(
@@ -212,21 +220,19 @@ class SimplifiedEKF:
         self,
         controls: ControlVector,
         start: State,
-        ends: State,
-        perturbation: FloatArray,
+        forecast: State,
+        equivalents: Sequence[Equivalent],
+        jacobian: FloatArray,
         observations: Mapping[str, WindowObservations],
         set_aside: BoolArray,
     ) -> CycleResult:
-        """The analysis at the end of a window, from the end states of the control and the perturbed members."""
+        """The analysis at the end of a window, from the forecast there, its equivalents and the Jacobian."""
         types = self.observation_types
-        forecast = ends.member(0)
         masks = Masks(
             finite=finite_cells(controls, start, forecast) & ~set_aside,
             frozen=frozen_soil(controls, forecast, self.configuration.frozen_rule),
             snow=snow_cover(controls, forecast, self.configuration.snow_threshold),
         )
-        equivalents = [equivalent(kind.operator, predictors(controls, forecast, kind.operator)) for kind in types]
-        jacobian = observation_jacobian(controls, ends, perturbation, types, equivalents)
         jacobian_finite = np.asarray(np.isfinite(jacobian).all(axis=(2, 3)))
         y = compared(types, observations, equivalents, jacobian_finite, masks, controls.cell_dynamic_range)
         used = y.quality == Quality.USED
@@ -275,25 +281,27 @@ class SimplifiedEKF:
 def run_where_needed(
     run: Callable[[LandModel, State], tuple[State, dict[str, FloatArray]]],
     model: LandModel,
+    state: State,
     members: State,
-    needed: BoolArray,
-) -> tuple[State, dict[str, FloatArray]]:
-    """Runs all members of the needed columns (boolean, column) and the control run, the first member, of the others.
+    perturbed: BoolArray,
+) -> tuple[State, State, dict[str, FloatArray]]:
+    """Runs the members (column, member, ...) of the perturbed columns (boolean), and the other columns as they are.
 
-    Returns the states at the end (column, member, ...), the others' members being copies of their control run, and the
-    outputs of the control runs (time, column, ...).
+    Returns the forecast of all columns, that is the end of the first member where there are members; the ends of the
+    members; and the outputs of the forecast (time, column, ...).
     """
-    if needed.all():
+    if perturbed.all():
         ends, outputs = run(model, members)
-        return ends, {name: values[:, :, 0] for name, values in outputs.items()}
-    count = members.leaf_area_index.shape[1]
-    ends, outputs = run(model.take(~needed), members.take(~needed).member(0))
-    if not needed.any():
-        return ends.members(count), outputs
-    perturbed, control = run(model.take(needed), members.take(needed))
+        return ends.member(0), ends, {name: values[:, :, 0] for name, values in outputs.items()}
+    rest, outputs = run(model.take(~perturbed), state.take(~perturbed))
+    if not perturbed.any():
+        return rest, members, outputs
+    ends, of_members = run(model.take(perturbed), members)
+    forecast = State(*(_joined(perturbed, *pair) for pair in zip(ends.member(0), rest, strict=True)))
     return (
-        State(*(_joined(needed, part, rest) for part, rest in zip(perturbed, ends.members(count), strict=True))),
-        {name: _joined(needed, control[name][:, :, 0], outputs[name], axis=1) for name in outputs},
+        forecast,
+        ends,
+        {name: _joined(perturbed, of_members[name][:, :, 0], outputs[name], axis=1) for name in outputs},
     )
 
 
@@ -311,7 +319,8 @@ def observation_jacobian(
     types: Sequence[ObservationType],
     equivalents: Sequence[Equivalent],
 ) -> FloatArray:
-    """H (cell, observation, 12, control) by the chain rule through grid means and operators (assimilation.md 4.3).
+    """H (cell, observation, 12, control) by the chain rule through grid means and operators (assimilation.md 4.3); 0 in
+    columns that are not in the control vector.
 
     H_k = sum_i dh_k/dX_i f_p (X_i,p[run l] - X_i,p[control]) / eps_p,l. ends: states (column, 1 + control, ...) at the
     window's end, the control run first; perturbation: eps (column, control).

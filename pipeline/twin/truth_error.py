@@ -87,7 +87,7 @@ class TruthError(Stage):
                 xr.DataArray(reader.daily(path, name, days, block.region), dims=("time", "cell"))
                 for path in (f"runs/{self.run}", TRUTH)
             )
-            result = scores(model, truth)
+            result = scores(model, truth, names=SCORES)
             values |= {f"{name}_{score}": result[score].to_numpy() for score in SCORES}
         write_region(root, self.group, values, {"cell": block.region})
         return np.full(block.cells, ledger.DONE, dtype="int8")
