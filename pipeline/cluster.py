@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import ClusterConfig
 from pipeline.errors import ExecutionError
-from pipeline.threads import ONE_THREAD
+from pipeline.threads import ONE_THREAD, short_switches
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -50,6 +50,8 @@ def connected(config: ClusterConfig) -> Iterator["Client"]:
                 }
             )
         )
+        if config.kind == "local" and not config.processes:
+            stack.enter_context(short_switches())
         try:
             target = scheduler_address(config) if config.kind == "address" else stack.enter_context(_cluster(config))
             client = stack.enter_context(Client(target, timeout=CONNECT_TIMEOUT_S, set_as_default=False))

@@ -1,6 +1,9 @@
 """One task is one thread: libraries that start threads of their own would fight over the cores with the other tasks."""
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -10,6 +13,22 @@ ONE_THREAD = {
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
 }
+
+
+# CPython's 5 ms is long beside what a task does between two calls of compiled code, and a thread that comes back from
+# such a call waits for it: with two threads, assimilation ran 4 % faster with this.
+_SWITCH_INTERVAL_S = 5.0e-4
+
+
+@contextmanager
+def short_switches() -> Iterator[None]:
+    """Threads of this process take turns more often; as it was before at the end."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def limit_threads() -> None:

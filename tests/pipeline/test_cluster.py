@@ -164,3 +164,11 @@ def test_thread_limits_leave_what_the_environment_says(monkeypatch: pytest.Monke
     assert {name: os.environ[name] for name in ONE_THREAD} == {**ONE_THREAD, "OMP_NUM_THREADS": "4"}
     for name in ONE_THREAD:
         monkeypatch.delenv(name, raising=False)
+
+
+def test_threads_of_this_process_take_turns_more_often() -> None:
+    """As long as the cluster lasts; worker processes are not concerned."""
+    before = sys.getswitchinterval()
+    with cluster.connected(ClusterConfig(workers=2)):
+        assert sys.getswitchinterval() == pytest.approx(5.0e-4)
+    assert sys.getswitchinterval() == before
