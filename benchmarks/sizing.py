@@ -49,8 +49,8 @@ REGIONS = (
 
 
 def write_lai(path: Path, cells: int, days: int) -> None:
-    """An observation every ten days."""
-    time = (START.astype("datetime64[D]") + np.arange(0, days, 10)).astype("datetime64[s]")
+    """An observation every day: a window without one would need the control run only."""
+    time = (START.astype("datetime64[D]") + np.arange(days)).astype("datetime64[s]")
     value = np.full((len(time), cells), 1.5, dtype="float32")
     lai = xr.Dataset({"value": (("time", "cell"), value)}, coords={"time": time, "cell": np.arange(cells)})
     write_group(open_store(path, "a"), "observations/lai", lai)
