@@ -31,6 +31,7 @@ _SAFE_CODECS = frozenset({"bytes", "zstd", "gzip", "blosc", "crc32c", "transpose
 _NO_TIME = int(np.iinfo("int64").min)  # NaT: a place on the time axis that was made but not yet written
 _GROWING_CHUNK = 1024
 _REQUESTS_AT_ONCE = 8
+_MOST_CHUNK_CELLS = 16
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Region = Mapping[str, slice]
@@ -164,6 +165,12 @@ def _codec_names(codecs: Any) -> Iterator[str]:
         inner = codec.get("configuration", {})
         yield from _codec_names(inner.get("codecs", ()))
         yield from _codec_names(inner.get("index_codecs", ()))
+
+
+def chunk_cells(shard_cells: int) -> int:
+    """Cells of a chunk in a shard of so many: few, as a time series of one cell reads whole chunks, and a divisor, as
+    whole chunks make a shard."""
+    return max(size for size in range(1, _MOST_CHUNK_CELLS + 1) if shard_cells % size == 0)
 
 
 # --- templates and regions ---------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ from pipeline.stages.observations import WindowSeries, days_of, window_ends
 from pipeline.stages.open_loop import OpenLoop
 from pipeline.store import (
     ArraySpec,
+    chunk_cells,
     create_template,
     existing_group,
     extend_template,
@@ -52,7 +53,6 @@ from pipeline.store import (
     write_region,
 )
 
-_CHUNK_CELLS = 16
 _FLAGS = {
     "flag_values": [int(code) for code in QUALITY_MEANING],
     "flag_meanings": " ".join(code.name.lower() for code in QUALITY_MEANING),
@@ -179,7 +179,7 @@ class Assimilate(LandStage):
                 "cell": (("cell",), np.arange(self.cells)),
                 "patch": (("patch",), np.arange(1, patches + 1)),
             },
-            chunks={"time": days, "cell": min(_CHUNK_CELLS, self.cells_per_block)},
+            chunks={"time": days, "cell": chunk_cells(self.cells_per_block)},
             shards={"time": days, "cell": self.cells_per_block},
             attributes={
                 **self.group_attributes(root),

@@ -25,9 +25,15 @@ from pipeline.stages.land import (
     merged,
     number_of_patches,
 )
-from pipeline.store import ArraySpec, create_template, existing_group, extend_template, has_group, write_region
-
-_CHUNK_CELLS = 16  # cells of one chunk inside a shard: a time series of one cell reads little else
+from pipeline.store import (
+    ArraySpec,
+    chunk_cells,
+    create_template,
+    existing_group,
+    extend_template,
+    has_group,
+    write_region,
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class OpenLoop(LandStage):
                 "cell": (("cell",), np.arange(self.cells)),
                 "patch": (("patch",), np.arange(1, patches + 1)),
             },
-            chunks={"time": days, "cell": min(_CHUNK_CELLS, self.cells_per_block)},
+            chunks={"time": days, "cell": chunk_cells(self.cells_per_block)},
             shards={"time": days, "cell": self.cells_per_block},
             attributes={
                 **self.group_attributes(root),

@@ -20,7 +20,7 @@ from pipeline.location import Location
 from pipeline.provenance import provenance
 from pipeline.restart import Columns, create_restart, read_restart, restart_path, write_restart
 from pipeline.stages.base import Stage
-from pipeline.store import ArraySpec, create_template, has_group, open_store, read_region, write_region
+from pipeline.store import ArraySpec, chunk_cells, create_template, has_group, open_store, read_region, write_region
 from pipeline.twin import SYNTHETIC_ATTRIBUTES
 from pipeline.twin.config import TwinConfig
 from pipeline.twin.daily_weather import Latent
@@ -38,7 +38,6 @@ TRUTH = "truth"
 REQUIRED = ("WG2", "WG3", "TG2", "LAI", "SWE", "WGI2")  # what observations are made of
 # The same words as the open loop's: what they say of hours tells whether two means can be compared.
 MEAN = {"cell_methods": "time: mean", "comment": "mean from 00 UTC to 24 UTC of the day"}
-_CHUNK_CELLS = 16
 _HOURS = 24
 _YEAR = np.timedelta64(365, "D")
 # Hourly arrays in double precision that generating weather holds at a time, with those of nature's own.
@@ -120,7 +119,7 @@ class Twin(Stage):
                 "time": (("time",), start + np.arange(_HOURS * days + 1) * np.timedelta64(3600, "s")),
                 **cells,
             },
-            chunks={"time": _HOURS * length, "cell": min(_CHUNK_CELLS, self.cells_per_block)},
+            chunks={"time": _HOURS * length, "cell": chunk_cells(self.cells_per_block)},
             shards={"time": _HOURS * length, "cell": self.cells_per_block},
             attributes={**attributes, "complete": False},
         )
@@ -134,7 +133,7 @@ class Twin(Stage):
                 **{name: ArraySpec(("time", "cell"), attributes=instant) for name in (*self._instants(), "sigma40")},
             },
             coordinates={"time": (("time",), day_axis(start, days)), **cells},
-            chunks={"time": length, "cell": min(_CHUNK_CELLS, self.cells_per_block)},
+            chunks={"time": length, "cell": chunk_cells(self.cells_per_block)},
             shards={"time": length, "cell": self.cells_per_block},
             attributes={
                 **attributes,

@@ -18,6 +18,7 @@ from pipeline.groups import append_group, write_group
 from pipeline.location import Location, check_name, public_url
 from pipeline.store import (
     ArraySpec,
+    chunk_cells,
     array_hashes,
     check_alignment,
     create_template,
@@ -364,3 +365,19 @@ def test_errors_that_stay_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FailingFileSystem, "write_error", (errno.EBUSY, "503 Slow Down"))
     with pytest.raises(OSError, match="Slow Down"):
         write_region(root, "runs/x", {"LAI": np.ones((10, 7))}, {})
+
+
+@pytest.mark.parametrize("cells", [1, 7, 16, 17, 20, 62, 63, 64, 250])
+def test_any_number_of_cells_makes_a_shard(tmp_path: Path, cells: int) -> None:
+    root = open_store(tmp_path / "store", "a")
+    create_template(
+        root,
+        "runs/small",
+        {"LAI": ArraySpec(("time", "cell"))},
+        coordinates={"time": (("time",), np.arange(3)), "cell": (("cell",), np.arange(100))},
+        chunks={"time": 3, "cell": chunk_cells(cells)},
+        shards={"time": 3, "cell": cells},
+    )
+    write_region(root, "runs/small", {"LAI": np.ones((3, min(cells, 100)))}, {"cell": slice(0, cells)})
+    assert (read_region(root, "runs/small", "LAI", {"cell": slice(0, cells)}) == 1.0).all()
+    assert chunk_cells(cells) <= 16
