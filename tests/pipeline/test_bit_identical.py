@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +55,6 @@ def results(path: Path) -> dict[str, str]:
 def operator_hash(path: Path) -> str:
     """Content hash of the operator."""
     return str(existing_group(open_store(str(path)), "operators/neural").attrs["content_hash"])
-
-
-@pytest.fixture(scope="module")
-def threads() -> Iterator[Client]:
-    """A cluster of two threads."""
-    with connected(ClusterConfig(workers=2)) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Client]:
-    """A cluster of two processes."""
-    with connected(ClusterConfig(workers=2, processes=True)) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

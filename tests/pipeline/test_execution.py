@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,20 +21,6 @@ from pipeline.store import array_hashes, open_store, read_region, write_region
 from tests.pipeline.failing import FailingFileSystem, register
 from tests.pipeline.toy import Silence, ToyStage
 from tests.support import REPOSITORY
-
-
-@pytest.fixture(scope="module")
-def threads() -> Iterator[Client]:
-    """A cluster of two threads."""
-    with connected(ClusterConfig(workers=2)) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Client]:
-    """A cluster of two processes."""
-    with connected(ClusterConfig(workers=2, processes=True)) as client:
-        yield client
 
 
 def toy(path: Path, **settings: object) -> ToyStage:

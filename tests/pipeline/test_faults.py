@@ -6,7 +6,6 @@ Three moments each; `make faults` takes twenty. The same with the real model and
 import os
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,6 @@ import pytest
 from distributed import Client
 
 from pipeline import ledger
-from pipeline.cluster import connected
-from pipeline.config import ClusterConfig
 from pipeline.execution import run_stage
 from pipeline.ledger import day_axis
 from pipeline.location import Location
@@ -31,13 +28,6 @@ RUN_S = 1.5  # about what the run takes once its store is there: moments lie bet
 def toy(path: Path, seconds: float = 0.0) -> ToyStage:
     """Twelve tasks: four blocks of three periods."""
     return ToyStage("toy", Location(str(path)), cells=12, cells_per_block=3, seconds=seconds)
-
-
-@pytest.fixture(scope="module")
-def threads() -> Iterator[Client]:
-    """A cluster of two threads."""
-    with connected(ClusterConfig(workers=2)) as client:
-        yield client
 
 
 def go_on(path: Path, client: Client) -> Silence:

@@ -9,8 +9,6 @@ import s3fs
 from distributed import Client
 
 from pipeline import ledger
-from pipeline.cluster import connected
-from pipeline.config import ClusterConfig
 from pipeline.engine import run_experiment
 from pipeline.errors import ExecutionError, StoreError
 from pipeline.execution import run_stage
@@ -32,13 +30,6 @@ def server() -> Iterator[S3Server]:
         server = S3Server()
         yield server
         server.stop()
-
-
-@pytest.fixture(scope="module")
-def threads() -> Iterator[Client]:
-    """A cluster of two threads."""
-    with connected(ClusterConfig(workers=2)) as client:
-        yield client
 
 
 def bucket(server: S3Server, name: str) -> Location:

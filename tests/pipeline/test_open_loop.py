@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ import landmodel
 import pipeline
 from landmodel import State
 from pipeline import ledger
-from pipeline.cluster import connected
-from pipeline.config import ClusterConfig, ExperimentConfig
+from pipeline.config import ExperimentConfig
 from pipeline.engine import check_experiment, experiment_status, run_experiment
 from pipeline.errors import ConfigurationError, StoreError
 from pipeline.execution import run_stage
@@ -37,13 +35,6 @@ from tests.pipeline.small_store import FIRST_DAY, make_synthetic_store
 from tests.pipeline.toy import Silence
 
 CELLS = 4
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    """A cluster of two threads."""
-    with connected(ClusterConfig(workers=2)) as client:
-        yield client
 
 
 def experiment(path: Path, **sections: Any) -> ExperimentConfig:
@@ -77,11 +68,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def truth(inputs: Path, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def truth(inputs: Path, threads: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of an uninterrupted run."""
     path = tmp_path_factory.mktemp("truth") / "store"
     shutil.copytree(inputs, path)
-    run(experiment(path), client)
+    run(experiment(path), threads)
     return path
 
 
@@ -125,11 +116,11 @@ def test_opens_as_a_tree_with_attributes(truth: Path) -> None:
 
 @pytest.mark.parametrize(("cells", "days"), [(1, 10), (64, 10), (2, 24), (3, 7)])
 def test_bit_identical_blocks_and_periods(
-    inputs: Path, truth: Path, client: Client, tmp_path: Path, cells: int, days: int
+    inputs: Path, truth: Path, threads: Client, tmp_path: Path, cells: int, days: int
 ) -> None:
     path = tmp_path / "store"
     shutil.copytree(inputs, path)
-    run(experiment(path, execution={"cells_per_block": cells, "days_per_period": days}), client)
+    run(experiment(path, execution={"cells_per_block": cells, "days_per_period": days}), threads)
     expected, found = hashes(truth), hashes(path)
     common = set(expected) & set(found)  # other periods, other restarts; the last and the chosen one are common
     assert any("20070125T00" in name for name in common)
@@ -137,11 +128,11 @@ def test_bit_identical_blocks_and_periods(
     assert {name: found[name] for name in common} == {name: expected[name] for name in common}
 
 
-def test_bit_identical_after_extending(inputs: Path, truth: Path, client: Client, tmp_path: Path) -> None:
+def test_bit_identical_after_extending(inputs: Path, truth: Path, threads: Client, tmp_path: Path) -> None:
     path = tmp_path / "store"
     shutil.copytree(inputs, path)
-    run(experiment(path, period={"start": "2007-01-01", "end": "2007-01-16"}), client)
-    run(experiment(path), client)
+    run(experiment(path, period={"start": "2007-01-01", "end": "2007-01-16"}), threads)
+    run(experiment(path), threads)
     assert hashes(path) == hashes(truth)
 
 
@@ -190,7 +181,7 @@ def test_a_missing_restart_says_what_to_run(truth: Path, tmp_path: Path) -> None
 
 
 def test_a_cell_whose_state_is_lost_is_set_aside_alone(
-    inputs: Path, truth: Path, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inputs: Path, truth: Path, threads: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cell 2 turns non-finite in the second period: NaN from there on, its last good restart is kept."""
     path = tmp_path / "store"
@@ -208,7 +199,7 @@ def test_a_cell_whose_state_is_lost_is_set_aside_alone(
     config = experiment(path)
     stage = next(build_stages(config))
     prepare(stage)
-    outcome = run_stage(stage, client, window=4, retries=0, listener=Silence())
+    outcome = run_stage(stage, threads, window=4, retries=0, listener=Silence())
     assert not outcome.complete
     assert outcome.cells_set_aside == 1
     root, good = open_store(str(path)), open_store(str(truth))
@@ -223,13 +214,13 @@ def test_a_cell_whose_state_is_lost_is_set_aside_alone(
     assert (ledger.statuses(root, "open_loop")[:, 2] == [ledger.DONE, ledger.SET_ASIDE, ledger.SET_ASIDE]).all()
 
 
-def test_spin_up_stops_each_cell_by_its_own_drift(client: Client, tmp_path: Path) -> None:
+def test_spin_up_stops_each_cell_by_its_own_drift(threads: Client, tmp_path: Path) -> None:
     path = tmp_path / "store"
     make_synthetic_store(Location(str(path)), cells=2, days=366)
     settings = {"year": 2007, "repetitions": 4, "soil_water_drift_kg_m2": 8.0, "biomass_drift_kg_m2": 1.0}
     period = {"start": "2007-01-01", "end": "2007-01-02"}
     config = experiment(path, spin_up=settings, period=period, open_loop={})
-    run(config, client)
+    run(config, threads)
     root = open_store(str(path))
     water = read_region(root, "spin_up", "TOTAL_SOIL_WATER")
     used = read_region(root, "spin_up", "repetitions")
@@ -251,7 +242,7 @@ def test_spin_up_stops_each_cell_by_its_own_drift(client: Client, tmp_path: Path
             open_loop={},
             execution={"cells_per_block": 1, "days_per_period": 10},
         ),
-        client,
+        threads,
     )
     assert hashes(alone) == hashes(path)
 
@@ -281,12 +272,12 @@ def test_check_names_texture_outside_its_range(tmp_path: Path) -> None:
     assert "percent" in wrong.detail
 
 
-def test_forcing_that_ends_too_early_fails_before_running(client: Client, tmp_path: Path) -> None:
+def test_forcing_that_ends_too_early_fails_before_running(threads: Client, tmp_path: Path) -> None:
     path = tmp_path / "store"
     make_synthetic_store(Location(str(path)), cells=2, days=5)
     stage = next(build_stages(experiment(path)))
     prepare(stage)
-    outcome = run_stage(stage, client, window=4, retries=0, listener=Silence())
+    outcome = run_stage(stage, threads, window=4, retries=0, listener=Silence())
     assert "the forcing of the store runs from 2007-01-01T00:00:00 to 2007-01-06T00:00:00" in outcome.failures[0]
 
 
@@ -306,7 +297,7 @@ def test_run_experiment_and_status(tmp_path: Path) -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("moment", range(int(os.environ.get("LDAS_FAULT_MOMENTS", "1"))))
 def test_bit_identical_after_the_program_was_killed(
-    inputs: Path, truth: Path, client: Client, tmp_path: Path, moment: int
+    inputs: Path, truth: Path, threads: Client, tmp_path: Path, moment: int
 ) -> None:
     """`ldas run` in a process of its own, killed with kill -9 at a random moment after it has begun, and resumed."""
     path = tmp_path / "store"
@@ -324,5 +315,5 @@ def test_bit_identical_after_the_program_was_killed(
     time.sleep(wait)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    run(config, client)
+    run(config, threads)
     assert hashes(path) == hashes(truth)

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import icechunk
@@ -32,13 +31,6 @@ output: {mean: [LE], instant: [WG2]}
 execution: {cells_per_block: 1}
 report: false
 """
-
-
-@pytest.fixture(scope="module")
-def threads() -> Iterator[Client]:
-    """A cluster of two threads."""
-    with connected(ClusterConfig(workers=2)) as client:
-        yield client
 
 
 def location_in(folder: Path) -> Location:
