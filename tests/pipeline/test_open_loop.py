@@ -311,7 +311,7 @@ def test_bit_identical_after_the_program_was_killed(
     program = Path(sys.executable).with_name("ldas")
     process = subprocess.Popen([program, "run", file], stderr=subprocess.DEVNULL, start_new_session=True)
     while not (path / "ledger" / "open_loop").exists() and process.poll() is None:
-        time.sleep(0.01)
+        time.sleep(0.05)
     time.sleep(wait)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
