@@ -1,4 +1,4 @@
-"""Clusters for the tests of the pipeline: each file has one of threads and one of processes, where it asks for them."""
+"""Clusters for the tests of the pipeline, for each file that asks for them, and what the toy computes undisturbed."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,10 @@ from distributed import Client
 
 from pipeline.cluster import connected
 from pipeline.config import ClusterConfig
+from pipeline.execution import run_stage
+from pipeline.stages.base import prepare
+from pipeline.store import array_hashes
+from tests.pipeline.toy import Silence, toy
 
 
 @pytest.fixture(scope="module")
@@ -21,3 +25,12 @@ def processes() -> Iterator[Client]:
     """A cluster of two processes."""
     with connected(ClusterConfig(workers=2, processes=True)) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def toy_truth(threads: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Hashes of every array of the toy's uninterrupted run on disk, ledger and restarts too."""
+    path = tmp_path_factory.mktemp("truth") / "store"
+    prepare(toy(path))
+    assert run_stage(toy(path), threads, window=4, retries=2, listener=Silence()).complete
+    return array_hashes(str(path))

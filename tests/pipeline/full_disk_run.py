@@ -9,10 +9,9 @@ from pipeline.cluster import connected
 from pipeline.config import ClusterConfig
 from pipeline.errors import ExecutionError
 from pipeline.execution import run_stage
-from pipeline.location import Location
 from pipeline.stages.base import prepare
 from pipeline.store import array_hashes, open_store, read_region
-from tests.pipeline.toy import Silence, ToyStage
+from tests.pipeline.toy import Silence, toy
 
 
 def mount(folder: Path, options: str) -> None:
@@ -28,7 +27,7 @@ def main() -> None:
     with connected(ClusterConfig(workers=2)) as client:
 
         def run(path: Path) -> bool:
-            stage = ToyStage("toy", Location(str(path)), cells=12, cells_per_block=3)
+            stage = toy(path)
             prepare(stage)
             return run_stage(stage, client, window=4, retries=2, listener=Silence()).complete
 
@@ -46,7 +45,7 @@ def main() -> None:
         done = ledger.statuses(root, "toy") == ledger.DONE
         assert 0 < done.sum() < done.size, done
         x, expected = (read_region(open_store(str(path)), "runs/toy", "x") for path in (disk / "store", reference))
-        for number, period in enumerate(ToyStage("toy", Location("memory://x"), 12, 3).periods()):
+        for number, period in enumerate(toy(disk).periods()):
             assert (x[period.days, done[number]] == expected[period.days, done[number]]).all()
         mount(disk, "remount,size=8m,ro")
         fails()

@@ -19,14 +19,8 @@ from pipeline.location import Location
 from pipeline.stages.base import Stage, prepare, run_task
 from pipeline.store import array_hashes, open_store, read_region, write_region
 from tests.pipeline.failing import FailingFileSystem, register
-from tests.pipeline.toy import Silence, ToyStage
+from tests.pipeline.toy import Silence, toy
 from tests.support import REPOSITORY
-
-
-def toy(path: Path, **settings: object) -> ToyStage:
-    """The toy on a store in a folder."""
-    chosen: dict[str, object] = {"cells": 12, "cells_per_block": 3, **settings}
-    return ToyStage("toy", Location(str(path)), **chosen)  # type: ignore[arg-type]
 
 
 def run(stage: Stage, client: Client, **settings: int) -> tuple[Outcome, Silence]:
@@ -37,28 +31,20 @@ def run(stage: Stage, client: Client, **settings: int) -> tuple[Outcome, Silence
     return outcome, listener
 
 
-@pytest.fixture(scope="module")
-def truth(threads: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Hashes of the uninterrupted run."""
-    path = tmp_path_factory.mktemp("truth") / "store"
-    run(toy(path), threads)
-    return array_hashes(str(path))
-
-
-def test_bit_identical_one_and_two_workers(truth: dict[str, str], processes: Client, tmp_path: Path) -> None:
+def test_bit_identical_one_and_two_workers(toy_truth: dict[str, str], processes: Client, tmp_path: Path) -> None:
     outcome, listener = run(toy(tmp_path / "two"), processes)
     assert outcome.complete
     assert listener.tasks == len(listener.results) == 12
-    assert array_hashes(str(tmp_path / "two")) == truth
+    assert array_hashes(str(tmp_path / "two")) == toy_truth
     with connected(ClusterConfig(workers=1)) as one:
         run(toy(tmp_path / "one"), one, window=1)
-    assert array_hashes(str(tmp_path / "one")) == truth
+    assert array_hashes(str(tmp_path / "one")) == toy_truth
 
 
 @pytest.mark.parametrize("size", [1, 7, 64])
-def test_bit_identical_block_sizes(truth: dict[str, str], threads: Client, tmp_path: Path, size: int) -> None:
+def test_bit_identical_block_sizes(toy_truth: dict[str, str], threads: Client, tmp_path: Path, size: int) -> None:
     run(toy(tmp_path / "store", cells_per_block=size), threads)
-    assert array_hashes(str(tmp_path / "store")) == truth
+    assert array_hashes(str(tmp_path / "store")) == toy_truth
 
 
 def test_values_are_those_of_the_recurrence(threads: Client, tmp_path: Path) -> None:
@@ -81,18 +67,18 @@ def test_one_changed_value_changes_its_hash_and_no_other(threads: Client, tmp_pa
     assert {name for name in before if before[name] != after[name]} == {"runs/toy/x"}
 
 
-def test_bit_identical_after_a_killed_worker(truth: dict[str, str], tmp_path: Path) -> None:
+def test_bit_identical_after_a_killed_worker(toy_truth: dict[str, str], tmp_path: Path) -> None:
     kill_file = tmp_path / "kill"
     kill_file.touch()
     with connected(ClusterConfig(workers=2, processes=True)) as client:
         outcome, _ = run(toy(tmp_path / "store", kill_file=str(kill_file)), client)
     assert not kill_file.exists()
     assert outcome.complete
-    assert array_hashes(str(tmp_path / "store")) == truth
+    assert array_hashes(str(tmp_path / "store")) == toy_truth
 
 
 def test_bit_identical_after_a_preparation_was_cut_short(
-    truth: dict[str, str], threads: Client, tmp_path: Path
+    toy_truth: dict[str, str], threads: Client, tmp_path: Path
 ) -> None:
     """Killed between the ledger's group and its array: the templates are made anew."""
     stage = toy(tmp_path / "store")
@@ -102,7 +88,7 @@ def test_bit_identical_after_a_preparation_was_cut_short(
     assert ledger.experiments(root) == []
     outcome, _ = run(stage, threads)
     assert outcome.complete
-    assert array_hashes(str(tmp_path / "store")) == truth
+    assert array_hashes(str(tmp_path / "store")) == toy_truth
 
 
 def test_a_finished_run_is_not_run_again(threads: Client, tmp_path: Path) -> None:
@@ -112,7 +98,7 @@ def test_a_finished_run_is_not_run_again(threads: Client, tmp_path: Path) -> Non
     assert listener.done_before == 12
 
 
-def test_bit_identical_when_a_task_is_run_twice(truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
+def test_bit_identical_when_a_task_is_run_twice(toy_truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
     stage = toy(tmp_path / "store")
     run(stage, threads)
     root = open_store(stage.location, "a")
@@ -120,16 +106,16 @@ def test_bit_identical_when_a_task_is_run_twice(truth: dict[str, str], threads: 
     ledger.mark(root, "toy", block, period, ledger.STARTED)
     assert not run_task(stage, block, period).skipped
     assert run_task(stage, block, period).skipped
-    assert array_hashes(str(tmp_path / "store")) == truth
+    assert array_hashes(str(tmp_path / "store")) == toy_truth
 
 
-def test_bit_identical_after_extending(truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
+def test_bit_identical_after_extending(toy_truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
     """Ten days, then ten more: the second period was cut short by the first end and is run again."""
     run(toy(tmp_path / "store", days=10), threads)
     outcome, listener = run(toy(tmp_path / "store", days=20), threads)
     assert outcome.complete
     assert listener.done_before == 4  # the first period of four blocks
-    assert array_hashes(str(tmp_path / "store")) == truth
+    assert array_hashes(str(tmp_path / "store")) == toy_truth
 
 
 def test_an_earlier_end_is_refused(threads: Client, tmp_path: Path) -> None:
@@ -163,21 +149,21 @@ def test_a_bad_block_is_set_aside_and_the_others_go_on(threads: Client, tmp_path
     assert "cheese" in ledger.failures(root, "toy")[1]
 
 
-def test_bit_identical_after_a_bad_block_was_mended(truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
+def test_bit_identical_after_a_bad_block_was_mended(toy_truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
     run(toy(tmp_path / "store", bad_blocks=(1,)), threads)
     outcome, _ = run(toy(tmp_path / "store"), threads)
     assert outcome.complete
-    assert array_hashes(str(tmp_path / "store")) == truth
+    assert array_hashes(str(tmp_path / "store")) == toy_truth
     assert ledger.failures(open_store(str(tmp_path / "store")), "toy") == {}
 
 
-def test_a_passing_fault_is_tried_again(truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
+def test_a_passing_fault_is_tried_again(toy_truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
     flaky = tmp_path / "flaky"
     flaky.touch()
     outcome, listener = run(toy(tmp_path / "store", flaky_file=str(flaky)), threads)
     assert outcome.complete
     assert listener.failed == []
-    assert array_hashes(str(tmp_path / "store")) == truth
+    assert array_hashes(str(tmp_path / "store")) == toy_truth
 
 
 def test_never_more_than_the_window_in_flight(threads: Client, tmp_path: Path) -> None:
@@ -215,26 +201,26 @@ def test_an_address_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_bit_identical_on_a_store_that_fails_now_and_then(
-    truth: dict[str, str], threads: Client, monkeypatch: pytest.MonkeyPatch
+    toy_truth: dict[str, str], threads: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tenth of the requests fail with 500 or 503."""
     monkeypatch.setattr("pipeline.retry.FIRST_WAIT_S", 0.001)
     register()
     monkeypatch.setattr(FailingFileSystem, "failing_share", 0.1)
     before = FailingFileSystem.failures
-    stage = ToyStage("toy", Location("failing://run"), cells=12, cells_per_block=3)
+    stage = toy(Location("failing://run"))
     outcome, _ = run(stage, threads)
     assert outcome.complete
     assert FailingFileSystem.failures > before + 10
     monkeypatch.setattr(FailingFileSystem, "failing_share", 0.0)
-    assert array_hashes("failing://run") == truth
+    assert array_hashes("failing://run") == toy_truth
 
 
 def test_a_full_store_stops_the_run_and_what_was_complete_stays(
-    truth: dict[str, str], threads: Client, monkeypatch: pytest.MonkeyPatch
+    toy_truth: dict[str, str], threads: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register()
-    stage = ToyStage("toy", Location("failing://full"), cells=12, cells_per_block=3)
+    stage = toy(Location("failing://full"))
     prepare(stage)
     run_task(stage, ledger.blocks_of(12, 3)[0], stage.periods()[0])
     before = array_hashes("failing://full")
@@ -244,7 +230,7 @@ def test_a_full_store_stops_the_run_and_what_was_complete_stays(
             run_stage(stage, threads, window=4, retries=2, listener=Silence())
         assert array_hashes("failing://full") == before
     run(stage, threads)
-    assert array_hashes("failing://full") == truth
+    assert array_hashes("failing://full") == toy_truth
 
 
 def test_bit_identical_after_a_real_disk_was_full_and_read_only(tmp_path: Path) -> None:

@@ -15,19 +15,13 @@ from distributed import Client
 from pipeline import ledger
 from pipeline.execution import run_stage
 from pipeline.ledger import day_axis
-from pipeline.location import Location
 from pipeline.stages.base import prepare
 from pipeline.store import array_hashes, open_store, read_region
-from tests.pipeline.toy import START, Silence, ToyStage
+from tests.pipeline.toy import START, Silence, toy
 from tests.pipeline.toy_cluster import SCHEDULER_LOST, ToyCluster
 
 MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "3"))
 RUN_S = 1.5  # about what the run takes once its store is there: moments lie between the beginning and the end
-
-
-def toy(path: Path, seconds: float = 0.0) -> ToyStage:
-    """Twelve tasks: four blocks of three periods."""
-    return ToyStage("toy", Location(str(path)), cells=12, cells_per_block=3, seconds=seconds)
 
 
 def go_on(path: Path, client: Client) -> Silence:
@@ -38,19 +32,11 @@ def go_on(path: Path, client: Client) -> Silence:
     return listener
 
 
-@pytest.fixture(scope="module")
-def truth(threads: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Hashes of every array of the uninterrupted run, ledger and restarts too."""
-    path = tmp_path_factory.mktemp("truth") / "store"
-    go_on(path, threads)
-    return array_hashes(str(path))
-
-
 @pytest.mark.faults
 @pytest.mark.parametrize("moment", range(MOMENTS))
 @pytest.mark.parametrize("killed", ["worker", "scheduler", "run"])
 def test_bit_identical_after_kill_9(
-    truth: dict[str, str], threads: Client, tmp_path: Path, killed: str, moment: int
+    toy_truth: dict[str, str], threads: Client, tmp_path: Path, killed: str, moment: int
 ) -> None:
     seed = int.from_bytes(os.urandom(4), "little")
     chosen = random.Random(seed)
@@ -81,4 +67,4 @@ def test_bit_identical_after_kill_9(
     root = open_store(str(path))
     assert (ledger.statuses(root, "toy") == ledger.DONE).all()
     np.testing.assert_array_equal(read_region(root, "runs/toy", "time"), day_axis(START, 20))
-    assert array_hashes(str(path)) == truth
+    assert array_hashes(str(path)) == toy_truth

@@ -21,7 +21,7 @@ from pipeline.store import array_hashes, has_group, open_dataset, open_run, open
 from pipeline.versioned import IN_PROGRESS, VISIBLE, committed, published, unfinished
 from tests.pipeline.s3_server import S3Server
 from tests.pipeline.small_store import make_synthetic_store
-from tests.pipeline.toy import Silence, ToyStage
+from tests.pipeline.toy import Silence, ToyStage, toy
 
 EXPERIMENT = """\
 name: small
@@ -38,11 +38,6 @@ def location_in(folder: Path) -> Location:
     return Location(f"icechunk+file://{folder / 'versions'}")
 
 
-def toy(location: Location, **settings: object) -> ToyStage:
-    """The toy: 12 cells, four blocks of three periods."""
-    return ToyStage("toy", location, **{"cells": 12, "cells_per_block": 3, **settings})  # type: ignore[arg-type]
-
-
 def run(stage: ToyStage, client: Client) -> Outcome:
     """Prepares and runs it."""
     prepare(stage)
@@ -55,18 +50,10 @@ def messages(location: Location, branch: str) -> list[str]:
     return [item.message for item in icechunk.Repository.open(storage).ancestry(branch=branch)]
 
 
-@pytest.fixture(scope="module")
-def truth(threads: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Hashes of the toy on a plain store."""
-    plain = Location(str(tmp_path_factory.mktemp("plain") / "store"))
-    run(toy(plain), threads)
-    return array_hashes(plain)
-
-
-def test_bit_identical_to_a_plain_store(truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
+def test_bit_identical_to_a_plain_store(toy_truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
     location = location_in(tmp_path)
     assert run(toy(location), threads).complete
-    assert array_hashes(location) == truth
+    assert array_hashes(location) == toy_truth
     expected = read_region(open_store(location), "runs/toy", "x")
     np.testing.assert_array_equal(open_dataset(location, "runs/toy")["x"].values, expected)
     np.testing.assert_array_equal(open_run(location)["runs/toy"]["x"].values, expected)
@@ -74,16 +61,18 @@ def test_bit_identical_to_a_plain_store(truth: dict[str, str], threads: Client, 
     assert messages(location, VISIBLE)[0] == "toy: finished"
 
 
-def test_bit_identical_from_two_processes(truth: dict[str, str], tmp_path: Path) -> None:
+def test_bit_identical_from_two_processes(toy_truth: dict[str, str], tmp_path: Path) -> None:
     """They commit at the same time; no commit is lost."""
     location = location_in(tmp_path)
     with connected(ClusterConfig(workers=2, processes=True)) as client:
         assert run(toy(location), client).complete
-    assert array_hashes(location) == truth
+    assert array_hashes(location) == toy_truth
     assert len(messages(location, VISIBLE)) == 1 + 1 + 12 + 1
 
 
-def test_bit_identical_on_an_s3_server(truth: dict[str, str], threads: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bit_identical_on_an_s3_server(
+    toy_truth: dict[str, str], threads: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import boto3
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -93,12 +82,12 @@ def test_bit_identical_on_an_s3_server(truth: dict[str, str], threads: Client, m
         boto3.client("s3", region_name="us-east-1", **server.location_options).create_bucket(Bucket="versions")
         location = Location("icechunk+s3://versions/a/run", {**server.location_options, "region": "us-east-1"})
         assert run(toy(location), threads).complete
-        assert array_hashes(location) == truth
+        assert array_hashes(location) == toy_truth
     finally:
         server.stop()
 
 
-def test_a_stage_is_seen_as_a_whole_or_not_at_all(truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
+def test_a_stage_is_seen_as_a_whole_or_not_at_all(toy_truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
     """And a run that was killed goes on from its last commit."""
     location = location_in(tmp_path)
     with published(location, "made"):
@@ -116,7 +105,7 @@ def test_a_stage_is_seen_as_a_whole_or_not_at_all(truth: dict[str, str], threads
     prepare(stage)
     assert run_stage(stage, threads, window=4, retries=1, listener=listener).complete
     assert listener.done_before == 2
-    assert array_hashes(location) == truth
+    assert array_hashes(location) == toy_truth
 
 
 def test_a_task_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -135,7 +124,7 @@ def test_a_task_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_block_set_aside_keeps_the_stage_from_being_seen(
-    truth: dict[str, str], threads: Client, tmp_path: Path
+    toy_truth: dict[str, str], threads: Client, tmp_path: Path
 ) -> None:
     location = location_in(tmp_path)
     outcome = run(toy(location, bad_blocks=(1,)), threads)
@@ -146,7 +135,7 @@ def test_a_block_set_aside_keeps_the_stage_from_being_seen(
         assert "cheese" in ledger.failures(root, "toy")[1]
         assert (ledger.statuses(root, "toy") == ledger.DONE).sum() == 3 * 9
     assert run(toy(location), threads).complete
-    assert array_hashes(location) == truth
+    assert array_hashes(location) == toy_truth
 
 
 def test_an_earlier_stage_that_is_run_again_does_not_show_a_later_one_in_progress(

@@ -14,6 +14,7 @@ import zarr
 from pipeline import ledger
 from pipeline.errors import PipelineError
 from pipeline.ledger import Block, Period, day_axis, periods_of
+from pipeline.location import Location
 from pipeline.stages.base import Stage
 from pipeline.store import ArraySpec, create_template, extend_template, read_region, write_region
 
@@ -109,6 +110,12 @@ class ToyStage(Stage):
     def memory_bytes(self, cells: int) -> int:
         """See Stage."""
         return cells * self.bytes_per_cell
+
+
+def toy(where: Location | Path, **settings: Any) -> ToyStage:
+    """The toy of most tests, in a folder or elsewhere: twelve tasks, four blocks of three periods."""
+    location = where if isinstance(where, Location) else Location(str(where))
+    return ToyStage("toy", location, **{"cells": 12, "cells_per_block": 3, **settings})
 
 
 class Silence:
