@@ -14,17 +14,8 @@ import yaml
 
 from pipeline.config import load_experiment
 from pipeline.store import open_store, read_region
-from tests.pipeline.small_store import make_synthetic_store
+from tests.pipeline.small_store import write_experiment
 from tests.support import REPOSITORY
-
-EXPERIMENT = """\
-name: small
-store: {url: store}
-period: {start: 2007-01-01, end: 2007-01-04}
-output: {mean: [LE], instant: [WG2]}
-execution: {cells_per_block: 1}
-report: false
-"""
 
 
 class Services:
@@ -79,13 +70,11 @@ def services(tmp_path: Path) -> Iterator[Services]:
 
 
 def test_the_commands_of_the_compose_file_run_an_experiment(services: Services) -> None:
-    services.experiment.write_text(EXPERIMENT, encoding="utf-8")
-    location = load_experiment(services.experiment).location
-    make_synthetic_store(location, cells=2, days=4)
+    write_experiment(services.experiment)
     services.start("scheduler")
     services.start("worker")
     assert services.start("run").wait(timeout=240) == 0, services.logs()
     assert "open_loop: done in" in services.logs()
-    values = read_region(open_store(location), "runs/open_loop", "WG2")
+    values = read_region(open_store(load_experiment(services.experiment).location), "runs/open_loop", "WG2")
     assert values.shape == (4, 2)
     assert np.isfinite(values).all()

@@ -1,13 +1,24 @@
 """A store with a few cells of made-up land and weather, for tests that run the real model."""
 
+from pathlib import Path
+
 import numpy as np
 import xarray as xr
 
+from pipeline.config import load_experiment
 from pipeline.groups import write_group
 from pipeline.location import Location
 from pipeline.store import open_store
 
 FIRST_DAY = np.datetime64("2007-01-01", "s")
+EXPERIMENT = """\
+name: small
+store: {url: store}
+period: {start: 2007-01-01, end: 2007-01-04}
+output: {mean: [LE], instant: [WG2]}
+execution: {cells_per_block: 1}
+report: false
+"""
 
 
 def make_synthetic_store(location: Location, *, cells: int, days: int) -> None:
@@ -15,6 +26,12 @@ def make_synthetic_store(location: Location, *, cells: int, days: int) -> None:
     root = open_store(location, "a")
     write_group(root, "land", synthetic_land(cells))
     write_group(root, "forcing", synthetic_weather(cells, days), chunks={"time": 8784})
+
+
+def write_experiment(path: Path) -> None:
+    """The experiment file above, and the store that it names: two blocks, four days."""
+    path.write_text(EXPERIMENT, encoding="utf-8")
+    make_synthetic_store(load_experiment(path).location, cells=2, days=4)
 
 
 def synthetic_land(cells: int) -> xr.Dataset:

@@ -10,22 +10,14 @@ from pathlib import Path
 
 import pytest
 
-import pipeline.cli
 from pipeline.config import load_experiment
 from pipeline.errors import PipelineError
 from pipeline.location import Location
 from pipeline.store import existing_array, open_store
-from tests.pipeline.small_store import make_synthetic_store
+from tests.pipeline.program import program
+from tests.pipeline.small_store import EXPERIMENT, write_experiment
 from tests.support import REPOSITORY
 
-EXPERIMENT = """\
-name: small
-store: {url: store}
-period: {start: 2007-01-01, end: 2007-01-04}
-output: {mean: [LE], instant: [WG2]}
-execution: {cells_per_block: 1}
-report: false
-"""
 Ldas = Callable[..., tuple[int, str, str]]
 
 
@@ -35,12 +27,7 @@ def ldas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ldas", *arguments])
-        status = 0
-        try:
-            pipeline.cli.main()
-        except SystemExit as exit_:
-            status = int(exit_.code or 0)
+        status = program(*arguments)
         captured = capsys.readouterr()
         assert "Traceback" not in captured.out + captured.err
         return status, captured.out, captured.err
@@ -52,8 +39,7 @@ def ldas(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def experiment(tmp_path: Path) -> Path:
     """A small synthetic experiment that has not been run."""
     path = tmp_path / "experiment.yaml"
-    path.write_text(EXPERIMENT, encoding="utf-8")
-    make_synthetic_store(load_experiment(path).location, cells=2, days=4)
+    write_experiment(path)
     return path
 
 

@@ -67,11 +67,10 @@ def test_one_changed_value_changes_its_hash_and_no_other(threads: Client, tmp_pa
     assert {name for name in before if before[name] != after[name]} == {"runs/toy/x"}
 
 
-def test_bit_identical_after_a_killed_worker(toy_truth: dict[str, str], tmp_path: Path) -> None:
+def test_bit_identical_after_a_killed_worker(toy_truth: dict[str, str], processes: Client, tmp_path: Path) -> None:
     kill_file = tmp_path / "kill"
     kill_file.touch()
-    with connected(ClusterConfig(workers=2, processes=True)) as client:
-        outcome, _ = run(toy(tmp_path / "store", kill_file=str(kill_file)), client)
+    outcome, _ = run(toy(tmp_path / "store", kill_file=str(kill_file)), processes)
     assert not kill_file.exists()
     assert outcome.complete
     assert array_hashes(str(tmp_path / "store")) == toy_truth

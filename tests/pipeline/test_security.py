@@ -13,7 +13,6 @@ import pytest
 import yaml
 import zarr
 
-import pipeline.cli
 from pipeline.config import ClusterConfig, load_experiment
 from pipeline.errors import ConfigurationError, StoreError
 from pipeline.groups import write_group
@@ -21,6 +20,7 @@ from pipeline.location import Location
 from pipeline.provenance import provenance
 from pipeline.store import array_hashes, open_dataset, open_run, open_store, read_region, write_region
 from pipeline.yaml_file import validate
+from tests.pipeline.program import program
 from tests.pipeline.small_store import make_synthetic_store, synthetic_land
 from tests.support import REPOSITORY
 
@@ -38,17 +38,6 @@ SECRETS = {
 }
 NUMBERS = re.compile(r"(float|int|uint)(8|16|32|64)|bool")
 CODECS = {"bytes", "zstd", "gzip", "blosc", "crc32c", "transpose", "sharding_indexed"}
-
-
-def ldas(*arguments: str) -> int:
-    """The program in this process; its exit status."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ldas", *arguments])
-        try:
-            pipeline.cli.main()
-        except SystemExit as end:
-            return int(end.code or 0)
-    return 0
 
 
 @dataclass
@@ -71,8 +60,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             patch.setenv(name, value)
         patch.setattr(sys, "stderr", log)
         patch.setattr(sys, "stdout", log)
-        assert ldas("run", str(path), "--json", str(folder / "run.json")) == 0
-        assert ldas("report", str(folder / "store"), "--markdown", "--json", str(folder / "report.json")) == 0
+        assert program("run", str(path), "--json", str(folder / "run.json")) == 0
+        assert program("report", str(folder / "store"), "--markdown", "--json", str(folder / "report.json")) == 0
     return Run(folder, (folder / "log.txt").read_text(encoding="utf-8"))
 
 
@@ -150,7 +139,7 @@ def test_credentials_in_arguments_and_files_are_not_repeated(
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    assert ldas(*(word.format(**{name: str(tmp_path / name) for name in files}) for word in arguments)) == 2
+    assert program(*(word.format(**{name: str(tmp_path / name) for name in files}) for word in arguments)) == 2
     captured = capsys.readouterr()
     assert "credentials" in captured.err
     assert "HIDDEN" not in captured.out + captured.err
@@ -184,7 +173,7 @@ def test_yaml_of_a_stranger_cannot_run_code(tmp_path: Path, value: str) -> None:
         ("site", str(path), "--out", str(tmp_path / "out.nc")),
     ]
     for arguments in readers:
-        assert ldas(*arguments) == 2, arguments
+        assert program(*arguments) == 2, arguments
     assert not mark.exists()
 
 
