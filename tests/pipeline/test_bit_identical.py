@@ -31,8 +31,8 @@ from tests.support import REPOSITORY
 
 MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "1"))  # of each kind; test_faults.py has three on a smaller case
 RESULTS = ("spin_up/", "runs/", "operators/", "restarts/")
-CUT = (7, 5)  # cells and days of a task where runs are killed: two blocks of four periods
-TASKS = 8
+CUT = (7, 7)  # cells and days of a task where runs are killed: two blocks of three periods
+TASKS = 6
 
 
 def run(config: ExperimentConfig, client: Client, last: str = "ekf", listener: Silence | None = None) -> Outcome:
@@ -67,10 +67,10 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def truth(inputs: Path, threads: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run in two threads, cell by cell, five days at a time."""
+    """The run in two threads, cell by cell, seven days at a time."""
     path = tmp_path_factory.mktemp("truth") / "store"
     shutil.copytree(inputs, path)
-    run(whole(path, 1, 5), threads)
+    run(whole(path, 1, 7), threads)
     return path
 
 
