@@ -13,6 +13,7 @@ import pytest
 
 from pipeline import open_run
 from pipeline.config import load_experiment
+from tests.pipeline.program import program
 from tests.support import REPOSITORY
 
 JUDGED = ("sigma40_rmsd", "lai_rmsd", "ssm_r")
@@ -36,8 +37,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Com
 def summary(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> dict[str, Any]:
     """The scores of `ldas report --json`."""
     out = demo[0].parent / "scores.json"
-    done = ldas("report", str(demo[0] / "store.zarr"), "--out", str(demo[0] / "again"), "--json", str(out))
-    assert done.returncode == 0, done.stderr[-2000:]
+    store, again = demo[0] / "store.zarr", demo[0] / "again"
+    assert program("report", str(store), "--out", str(again), "--json", str(out)) == 0
     return dict(json.loads(out.read_text(encoding="utf-8"))["summary"])
 
 
