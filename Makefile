@@ -7,6 +7,7 @@ LOCK := requirements/test.txt
 PYTHON ?=
 OUT ?= demo
 TEST_WORKERS ?= 2
+PYTEST = $(VENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile --durations=15
 # One thread each for BLAS, OpenMP and TensorFlow: the tests run side by side.
 export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
@@ -15,13 +16,13 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 # otherwise each of the many processes of the tests compiles TensorFlow and the rest again (8 s of processor time).
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test lint format types unit docs lock faults clean
+.PHONY: help env demo test lint format types unit kernel docs lock faults clean
 
 help:
 	@echo "make demo [OUT=folder]   a synthetic example from spin-up to report"
 	@echo "make test                lint, format, types and all tests (what CI runs)"
 	@echo "make env [PYTHON=...]    only the environment, in $(VENV)"
-	@echo "make lint|format|types|unit|docs|lock|faults|clean   one part each"
+	@echo "make lint|format|types|unit|kernel|docs|lock|faults|clean   one part each"
 
 env:
 	@bash requirements/environment.sh "$(VENV)" "$(LOCK)" "$(PYTHON)"
@@ -29,7 +30,10 @@ env:
 demo: env
 	$(VENV)/bin/ldas demo --out "$(OUT)"
 
-test: lint types unit
+# Types and the compilation of the land model keep one core busy each: side by side.
+test: lint
+	$(MAKE) --jobs=2 types kernel
+	$(PYTEST)
 
 lint: env
 	$(VENV)/bin/ruff check .
@@ -42,9 +46,12 @@ format: env
 types: env
 	$(VENV)/bin/mypy
 
-unit: env
+unit: env kernel
+	$(PYTEST)
+
+# Compiled, or taken from the cache, before tests run side by side.
+kernel: env
 	$(VENV)/bin/python -m tests.compile_kernel
-	$(VENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile --durations=15
 
 docs: env
 	$(VENV)/bin/mkdocs build --strict
