@@ -80,6 +80,16 @@ def thickness(parameters: Parameters) -> Array:
     return np.diff(parameters.soil("layer_bottom"), axis=1, prepend=0.0)
 
 
+def at_start(run: Steps, first: Array, name: str) -> Array:
+    """An output at the start of every step: the state before, then the ends of the steps."""
+    return np.concatenate([first[None], run.outputs[name][:-1]])
+
+
+def at_all_times(run: Steps, first: Array, name: str) -> Array:
+    """An output at the start of the run and at the end of every step."""
+    return np.concatenate([first[None], run.outputs[name]])
+
+
 def _with_start(before: Array, outputs: Array) -> Array:
     return np.concatenate([before[None], outputs])
 
@@ -92,8 +102,8 @@ def water_residual(run: Steps) -> Array:
     soil = np.where(moist, np.nan_to_num(out["WG"]) + np.nan_to_num(out["WGI"]), 0.0)
     # differences layer by layer first: the sum over 3 m of water would round at 1e-13
     change = (np.diff(_with_start(soil_before, soil), axis=0) * thickness(run.parameters) * 1000.0).sum(axis=-1)
-    change += np.diff(_with_start(before.intercepted_water, out["WR"]), axis=0)
-    change += np.diff(_with_start(before.snow_water_equivalent, out["SNOW_SWE"]), axis=0).sum(axis=-1)
+    change += np.diff(at_all_times(run, before.intercepted_water, "WR"), axis=0)
+    change += np.diff(at_all_times(run, before.snow_water_equivalent, "SNOW_SWE"), axis=0).sum(axis=-1)
     return change - (run.rain - out["EVAP"] - out["RUNOFF"] - out["DRAINAGE"]) * run.step_s
 
 

@@ -18,6 +18,7 @@ from tests.landmodel.support import (
     REGIMES,
     VEGETATION,
     Steps,
+    at_start,
     biomass_residual,
     constant_forcing,
     random_forcing,
@@ -139,7 +140,7 @@ def test_surface_storage_is_the_inertia_of_soil_and_leaves() -> None:
 def composite_inertia(run: Steps, capacity: np.ndarray) -> np.ndarray:
     """CT (step, column), K m2 J-1, of a run that does not start with a daily update"""
     cover = np.concatenate([run.outputs["VEG"][:1], run.outputs["VEG"][:-1]])
-    leaves = np.concatenate([run.before.intercepted_water[None], run.outputs["WR"][:-1]])
+    leaves = at_start(run, run.before.intercepted_water, "WR")
     bare = np.minimum(1e-4, 1.0 / (0.01 * capacity))
     green = np.minimum(1e-4, 1.0 / (0.2 / run.parameters.vegetation_inertia_coefficient + 4218.0 * leaves))
     return 1.0 / ((1.0 - cover) / bare + cover / green)

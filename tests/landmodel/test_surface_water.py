@@ -12,6 +12,8 @@ from tests.landmodel.support import (
     VEGETATION,
     Array,
     Steps,
+    at_all_times,
+    at_start,
     cold_start,
     constant_forcing,
     random_forcing,
@@ -22,11 +24,6 @@ from tests.landmodel.support import (
 )
 
 VAPORISATION = 2.5008e6
-
-
-def at_start(run: Steps, first: Array, name: str) -> Array:
-    """An output at the start of every step: the state before, then the ends of the steps."""
-    return np.concatenate([first[None], run.outputs[name][:-1]])
 
 
 def weather(run: Steps) -> tuple[Array, Array, Array]:
@@ -260,10 +257,6 @@ def test_ecosystem_respiration(soil_respiration: str) -> None:
     known = np.isfinite(expected)
     assert known.mean() > 0.9
     np.testing.assert_allclose(out["RECO"][known], expected[known], rtol=1e-9, atol=1e-20)
-
-
-def at_all_times(run: Steps, first: Array, name: str) -> Array:
-    return np.concatenate([first[None], run.outputs[name]])
 
 
 def test_respiration_of_the_structural_pools() -> None:
