@@ -20,11 +20,9 @@ from pipeline import ledger
 from pipeline.cluster import connected
 from pipeline.config import ClusterConfig, ExperimentConfig
 from pipeline.errors import PipelineError
-from pipeline.execution import Outcome, run_stage
-from pipeline.stages.base import prepare
-from pipeline.stages.build import build_stages
 from pipeline.store import array_hashes, existing_group, open_store, read_region, write_region
 from tests.pipeline.assimilation_run import CELLS, DAYS, EKF, whole
+from tests.pipeline.runs import run_stages
 from tests.pipeline.synthetic_store import make_store
 from tests.pipeline.toy import Silence
 from tests.support import REPOSITORY
@@ -35,16 +33,10 @@ CUT = (7, 7)  # cells and days of a task where runs are killed: two blocks of th
 TASKS = 6
 
 
-def run(config: ExperimentConfig, client: Client, last: str = "ekf", listener: Silence | None = None) -> Outcome:
+def run(config: ExperimentConfig, client: Client, last: str = "ekf", listener: Silence | None = None) -> None:
     """Runs what is not done, up to a stage."""
-    outcome = Outcome()
-    for stage in build_stages(config):
-        prepare(stage)
-        outcome = run_stage(stage, client, window=4, retries=2, listener=listener or Silence())
+    for outcome in run_stages(config, client, retries=2, last=last, listener=listener):
         assert outcome.complete, outcome
-        if stage.name == last:
-            return outcome
-    raise AssertionError(f"no stage {last}")
 
 
 def results(path: Path) -> dict[str, str]:

@@ -31,6 +31,7 @@ from pipeline.stages.base import prepare
 from pipeline.stages.build import build_stages
 from pipeline.stages.land import LandStage
 from pipeline.store import array_hashes, open_store, read_region
+from tests.pipeline.runs import run_stages
 from tests.pipeline.small_store import FIRST_DAY, make_synthetic_store
 from tests.pipeline.toy import Silence
 
@@ -53,9 +54,7 @@ def experiment(path: Path, **sections: Any) -> ExperimentConfig:
 
 def run(config: ExperimentConfig, client: Client) -> None:
     """Runs the stages of an experiment on a cluster that is there already."""
-    for stage in build_stages(config):
-        prepare(stage)
-        outcome = run_stage(stage, client, window=4, retries=0, listener=Silence())
+    for outcome in run_stages(config, client):
         assert outcome.complete, outcome.failures
 
 

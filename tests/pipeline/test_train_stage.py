@@ -20,13 +20,13 @@ from pipeline import ledger
 from pipeline.cluster import connected
 from pipeline.config import ClusterConfig, ExperimentConfig
 from pipeline.errors import ConfigurationError
-from pipeline.execution import run_stage
 from pipeline.operator_store import read_operator
 from pipeline.stages import train
 from pipeline.stages.base import prepare
 from pipeline.stages.build import build_stages
 from pipeline.stages.train import Train
 from pipeline.store import array_hashes, existing_group, open_store, read_region
+from tests.pipeline.runs import run_stages
 from tests.pipeline.synthetic_store import (
     FIRST_DAY,
     LONGITUDE,
@@ -35,7 +35,6 @@ from tests.pipeline.synthetic_store import (
     make_store,
     write_observations,
 )
-from tests.pipeline.toy import Silence
 
 CELLS, DAYS = 4, 24
 DAY = np.timedelta64(1, "D")
@@ -70,11 +69,7 @@ def train_stage(config: ExperimentConfig) -> Train:
 
 def run(config: ExperimentConfig, client: Client) -> list[Any]:
     """Outcomes of all stages."""
-    outcomes = []
-    for stage in build_stages(config):
-        prepare(stage)
-        outcomes.append(run_stage(stage, client, window=4, retries=0, listener=Silence()))
-    return outcomes
+    return list(run_stages(config, client))
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,12 @@ import numpy as np
 from distributed import Client
 
 from pipeline.config import ExperimentConfig
-from pipeline.execution import Outcome, run_stage
+from pipeline.execution import Outcome
 from pipeline.stages.assimilate import Assimilate
-from pipeline.stages.base import prepare
 from pipeline.stages.build import build_stages
 from pipeline.store import array_hashes, open_store, read_region
+from tests.pipeline.runs import run_stages
 from tests.pipeline.synthetic_store import FIRST_DAY, experiment
-from tests.pipeline.toy import Silence
 
 CELLS, DAYS = 4, 24
 DAY = np.timedelta64(1, "D")
@@ -32,10 +31,9 @@ def small(path: Path, *runs: dict[str, Any], **sections: Any) -> ExperimentConfi
 def run(config: ExperimentConfig, client: Client) -> Outcome:
     """Runs what is not done; the outcome of the last stage, before which all went well."""
     outcome = Outcome()
-    for stage in build_stages(config):
+    for following in run_stages(config, client):
         assert not outcome.failures, outcome.failures
-        prepare(stage)
-        outcome = run_stage(stage, client, window=4, retries=0, listener=Silence())
+        outcome = following
     return outcome
 
 
