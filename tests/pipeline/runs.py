@@ -1,13 +1,17 @@
 """Stages of an experiment one after the other on a cluster that is there, as the tests of stages run them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from distributed import Client
 
+from pipeline import ledger
 from pipeline.config import ExperimentConfig
+from pipeline.errors import PipelineError
 from pipeline.execution import Listener, Outcome, run_stage
 from pipeline.stages.base import prepare
 from pipeline.stages.build import build_stages
+from pipeline.store import open_store
 from tests.pipeline.toy import Silence
 
 
@@ -26,3 +30,14 @@ def run_stages(
         if stage.name == last:
             return
     assert last is None, f"no stage {last}"
+
+
+def tasks_done(path: Path, name: str) -> int:
+    """Tasks that the ledger has as done; 0 before there is one, also while another process is making it."""
+    try:
+        root = open_store(str(path))
+        if f"{ledger.path_of(name)}/status" not in root:
+            return 0
+        return int(ledger.done_tasks(ledger.statuses(root, name), ledger.block_size(root, name)).sum())
+    except (PipelineError, OSError, KeyError):
+        return 0

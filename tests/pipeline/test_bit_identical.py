@@ -19,10 +19,9 @@ from assim import Quality
 from pipeline import ledger
 from pipeline.cluster import connected
 from pipeline.config import ClusterConfig, ExperimentConfig
-from pipeline.errors import PipelineError
 from pipeline.store import array_hashes, existing_group, open_store, read_region, write_region
 from tests.pipeline.assimilation_run import CELLS, DAYS, EKF, whole
-from tests.pipeline.runs import run_stages
+from tests.pipeline.runs import run_stages, tasks_done
 from tests.pipeline.synthetic_store import make_store
 from tests.pipeline.toy import Silence
 from tests.support import REPOSITORY
@@ -147,15 +146,6 @@ def moment_of(number: int) -> random.Random:
     return random.Random(seed)
 
 
-def tasks_done(path: Path) -> int:
-    """Tasks of the assimilation that the ledger has as done; 0 before there is one."""
-    try:
-        status = ledger.statuses(open_store(str(path)), "ekf")
-    except (PipelineError, OSError, KeyError):
-        return 0
-    return int((status[:, [0, 7]] == ledger.DONE).sum())
-
-
 @pytest.mark.faults
 @pytest.mark.parametrize("moment", range(MOMENTS))
 def test_bit_identical_after_the_assimilation_was_killed(
@@ -169,12 +159,12 @@ def test_bit_identical_after_the_assimilation_was_killed(
     script = [sys.executable, "-m", "tests.pipeline.assimilation_run", str(path), *(str(size) for size in CUT)]
     process = subprocess.Popen(script, cwd=REPOSITORY, start_new_session=True)
     begun = path / "ledger" / "ekf"  # looked for cheaply and not too often: the run needs the processor
-    while process.poll() is None and (not begun.exists() or tasks_done(path) < after):
+    while process.poll() is None and (not begun.exists() or tasks_done(path, "ekf") < after):
         time.sleep(0.05)
     time.sleep(wait)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    print(f"killed after {tasks_done(path)} of {TASKS} tasks")
+    print(f"killed after {tasks_done(path, 'ekf')} of {TASKS} tasks")
     listener = Silence()
     run(whole(path, *CUT), threads, listener=listener)
     assert results(path) == expected

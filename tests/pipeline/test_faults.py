@@ -17,11 +17,12 @@ from pipeline.execution import run_stage
 from pipeline.ledger import day_axis
 from pipeline.stages.base import prepare
 from pipeline.store import array_hashes, open_store, read_region
+from tests.pipeline.runs import tasks_done
 from tests.pipeline.toy import START, Silence, toy
 from tests.pipeline.toy_cluster import SCHEDULER_LOST, ToyCluster
 
 MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "3"))
-RUN_S = 1.5  # about what the run takes once its store is there: moments lie between the beginning and the end
+TASKS, TASK_S = 12, 0.15
 
 
 def go_on(path: Path, client: Client) -> Silence:
@@ -40,12 +41,14 @@ def test_bit_identical_after_kill_9(
 ) -> None:
     seed = int.from_bytes(os.urandom(4), "little")
     chosen = random.Random(seed)
-    wait = chosen.uniform(0.0, RUN_S)
+    # Of two workers each has begun at most one more task by then: the moment lies inside the run.
+    after, wait = chosen.randrange(TASKS - 2), chosen.uniform(0.0, 0.8 * TASK_S)
     path = tmp_path / "store"
-    with ToyCluster(toy(path, seconds=0.15), tmp_path / "log") as cluster:
-        while not path.exists() and cluster.run.is_alive():
-            time.sleep(0.005)
+    with ToyCluster(toy(path, seconds=TASK_S), tmp_path / "log") as cluster:
+        while cluster.run.is_alive() and (not path.exists() or tasks_done(path, "toy") < after):
+            time.sleep(0.01)
         time.sleep(wait)
+        there = tasks_done(path, "toy")
         if killed == "worker":
             cluster.kill(chosen.choice(cluster.workers))
             cluster.run.join(timeout=60)
@@ -62,8 +65,8 @@ def test_bit_identical_after_kill_9(
             cluster.kill(cluster.run, cluster.scheduler, *cluster.workers)
         # Workers whose scheduler is gone may still be busy: what they write must not hurt the run that goes on.
         listener = go_on(path, threads)
-    print(f"{killed} {moment}: seed {seed}, killed after {wait:.3f} s, {listener.done_before} of 12 tasks done before")
-    assert listener.done_before + len(listener.results) == 12
+    print(f"{killed} {moment}: seed {seed}, killed with {there} of {TASKS} tasks done, {wait:.3f} s after {after}")
+    assert listener.done_before + len(listener.results) == TASKS
     root = open_store(str(path))
     assert (ledger.statuses(root, "toy") == ledger.DONE).all()
     np.testing.assert_array_equal(read_region(root, "runs/toy", "time"), day_axis(START, 20))
