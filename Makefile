@@ -13,7 +13,7 @@ export OMP_NUM_THREADS := 1
 export OPENBLAS_NUM_THREADS := 1
 export TF_CPP_MIN_LOG_LEVEL := 2
 # Libraries are compiled to bytecode by the first process that imports them, also where the machine's settings forbid it:
-# otherwise each of the many processes of the tests compiles TensorFlow and the rest again (8 s of processor time).
+# otherwise each of the many processes of the tests compiles TensorFlow and the rest again.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help env demo test lint format types unit kernel docs lock faults clean

@@ -25,7 +25,7 @@ class LandModel(Protocol):
         """Parameters of the columns, with the cell and patch of each."""
 
     def take(self, columns: BoolArray) -> Self:
-        """The model of some of the columns; what they do must not depend on the others."""
+        """The model of the chosen columns (boolean, column); what they do must not depend on the others."""
 
     def run(
         self,

@@ -16,7 +16,7 @@ ONE_THREAD = {
 
 
 # CPython's 5 ms is long beside what a task does between two calls of compiled code, and a thread that comes back from
-# such a call waits for it: with two threads, assimilation ran 4 % faster with this.
+# such a call waits for it.
 _SWITCH_INTERVAL_S = 5.0e-4
 
 
