@@ -18,13 +18,13 @@ from assim.controls import DEFAULT_CONTROLS, ControlVector, checked_controls, co
 from assim.ensrf import member_mean
 from assim.errors import FilterConfigurationError
 from assim.filter import (
-    WINDOW_S,
     CycleResult,
     LandModel,
     finite_cells,
     forcing_of_window,
     keep_columns,
     masked_outputs,
+    run_window,
     undefined_in,
 )
 from assim.masks import FrozenRule, frozen_soil, snow_cover
@@ -180,16 +180,15 @@ class EnsembleSquareRootFilter:
         ensemble = self._with_noise(controls, state, day, 0, options.control_memory_days, *noise)
         ends, outputs = [], []
         for member, member_forcing in enumerate(self._perturbed_forcing(records, day)):
-            end, output_of_member = model.run(
+            end, output_of_member = run_window(
+                model,
                 ensemble.member(member),
                 member_forcing,
                 start=begin,
                 step_s=step_s,
-                steps=WINDOW_S // step_s,
                 forcing_step_s=forcing_step_s,
                 output=output,
                 threads=threads,
-                allow_nonfinite=True,
             )
             ends.append(end)
             outputs.append(output_of_member)

@@ -157,6 +157,31 @@ def forcing_of_window(
     return begin, Forcing(*(np.asarray(values)[window] for values in forcing))
 
 
+def run_window(
+    model: LandModel,
+    state: State,
+    forcing: Forcing,
+    *,
+    start: np.datetime64,
+    step_s: int,
+    forcing_step_s: int,
+    output: OutputRequest | None,
+    threads: int,
+) -> tuple[State, dict[str, FloatArray]]:
+    """The model over the 24 h from `start`, where the forcing begins; what blows up there is returned as it is."""
+    return model.run(
+        state,
+        forcing,
+        start=start,
+        step_s=step_s,
+        steps=WINDOW_S // step_s,
+        forcing_step_s=forcing_step_s,
+        output=output,
+        threads=threads,
+        allow_nonfinite=True,
+    )
+
+
 def finite_cells(controls: ControlVector, start: State, end: State) -> BoolArray:
     """(cell,) False where a number of the state turned non-finite in the window, or a control variable is not finite.
 

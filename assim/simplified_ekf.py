@@ -6,6 +6,7 @@ operators, error models, and where the increments go.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -16,13 +17,13 @@ from assim.comparison import Equivalent, Masks, compared, equivalent, predicted_
 from assim.controls import DEFAULT_CONTROLS, ControlVector, checked_controls, control_vector
 from assim.errors import FilterConfigurationError
 from assim.filter import (
-    WINDOW_S,
     CycleResult,
     LandModel,
     finite_cells,
     forcing_of_window,
     keep_columns,
     masked_outputs,
+    run_window,
     undefined_in,
 )
 from assim.masks import FrozenRule, frozen_soil, snow_cover
@@ -142,19 +143,15 @@ class SimplifiedEKF:
         excluded = np.zeros(self.cell_ids.shape, dtype=bool) if set_aside is None else set_aside
         observed = ~excluded & np.any([usable_beforehand(kind, given[kind.name]) for kind in self.observation_types], 0)
 
-        def run(columns: LandModel, members: State) -> tuple[State, dict[str, FloatArray]]:
-            return columns.run(
-                members,
-                records,
-                start=begin,
-                step_s=step_s,
-                steps=WINDOW_S // step_s,
-                forcing_step_s=forcing_step_s,
-                output=output,
-                threads=threads,
-                allow_nonfinite=True,
-            )
-
+        run = partial(
+            run_window,
+            forcing=records,
+            start=begin,
+            step_s=step_s,
+            forcing_step_s=forcing_step_s,
+            output=output,
+            threads=threads,
+        )
         perturbed = observed[controls.cell]
         part, part_state = controls.take(perturbed), state.take(perturbed)
         members = part.perturbed_members(part_state, relative_size)
@@ -196,16 +193,15 @@ class SimplifiedEKF:
         sides = []
         for sign in (1.0, -1.0) if central else (1.0,):
             sizes = {name: sign * factor * t for name, t in self.configuration.relative_perturbation().items()}
-            ends, _ = model.run(
+            ends, _ = run_window(
+                model,
                 controls.perturbed_members(state, sizes),
                 records,
                 start=begin,
                 step_s=step_s,
-                steps=WINDOW_S // step_s,
                 forcing_step_s=forcing_step_s,
                 output=None,
                 threads=threads,
-                allow_nonfinite=True,
             )
             control_end = ends.member(0)
             equivalents = [

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assim import sekf
+from assim.comparison import Equivalent, Masks, screened, usable_beforehand
 from assim.observations import ObservationError, WindowObservations
 from assim.quality import Quality
 from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
@@ -200,6 +201,24 @@ def test_cells_without_an_observation_are_not_perturbed(missing):
     np.testing.assert_array_equal(result.increment[~hidden], everywhere.increment[~hidden])
     assert (result.jacobian[missing] == 0.0).all()
     assert (result.increment[hidden] == 0.0).all()
+
+
+@given(
+    value=st.sampled_from([np.nan, np.inf, -np.inf, -30.0, -20.0, -9.0, 0.0, 5.0]),
+    code=st.sampled_from([None, *Quality]),
+    assimilate=st.booleans(),
+    usable=st.booleans(),
+)
+def test_whatever_is_used_was_usable_beforehand(value, code, assimilate, usable):
+    """Nothing that the filter would assimilate may be missed when it decides what to perturb."""
+    kind = replace(sigma_type([0]), valid_range=(-20.0, 0.0), assimilate=assimilate)
+    kind.operator.usable = np.array([usable])
+    given_ = WindowObservations(np.array([value]), quality=None if code is None else np.array([code], dtype=np.int8))
+    prediction = Equivalent(np.array([-9.0]), np.ones((1, 3)), np.array([not usable]), np.array([False]))
+    clear = Masks(np.array([True]), np.array([False]), np.array([False]))
+    innovation = given_.value - prediction.predicted
+    (quality,) = screened(kind, given_, np.array([0.3]), prediction, innovation, np.array([True]), clear)
+    assert (quality == Quality.USED) == usable_beforehand(kind, given_)[0]
 
 
 def test_a_flagged_or_impossible_observation_perturbs_nothing():
