@@ -108,10 +108,22 @@ class Isba:
     def __init__(self, parameters: Parameters, options: Options | None = None) -> None:
         self.parameters = parameters
         self.options = options or Options()
+        self._kept_rows: Array | None = None
 
     def take(self, columns: NDArray[np.integer] | NDArray[np.bool_]) -> "Isba":
         """The model of some of the columns, chosen by number or by True and False."""
-        return Isba(self.parameters.take(columns), self.options)
+        part = Isba(self.parameters.take(columns), self.options)
+        if self.parameters.columns <= _LARGEST_PART:
+            part._kept_rows = self._parameter_rows(slice(None))[columns]
+        return part
+
+    def _parameter_rows(self, columns: slice) -> Array:
+        """Parameters of a part for the kernel. Those of few columns, which a filter runs again and again, are kept."""
+        if self.parameters.columns > _LARGEST_PART:
+            return self.parameters.take(columns).to_rows()
+        if self._kept_rows is None:
+            self._kept_rows = self.parameters.to_rows()
+        return self._kept_rows[columns]
 
     def run(
         self,
@@ -161,23 +173,26 @@ class Isba:
         schedule = _Schedule(request, times[0], step_s, steps)
         members = leading[1] if len(leading) == 2 else 1
         results = schedule.allocate(self.parameters.columns * members)
-        final = state if overwrite_state else State(*(np.empty(np.shape(values)) for values in state))
+        final = None if overwrite_state else np.empty((self.parameters.columns * members, layout.STATE_SIZE))
         option = _option_record(self.options, step_s, schedule)
         sun, day_starts = sun_of_times(times), _starts_of_day(times, step_s)
 
         def part(columns: slice) -> None:
             parameters = self.parameters.take(columns)
-            rows = State(*(values[columns] for values in state)).to_rows()
+            place = None if final is None else final[columns.start * members : columns.stop * members]
+            rows = State(*(values[columns] for values in state)).to_rows(place)
             cells = np.array(parameters.cell, dtype=np.int64)  # C-contiguous and writable, whatever was given
             run_blocks(
-                _order(parameters, members), columns.start * members, members, rows, parameters.to_rows(),
+                _order(parameters, members), columns.start * members, members, rows, self._parameter_rows(columns),
                 cells, records, per_record, sun, day_starts, option, *_workspace(schedule),
                 *schedule.times(), results,
             )  # fmt: skip
             if not allow_nonfinite:
                 _check_finite(rows, parameters, members, columns.start, times[-1])
-            for target, values in zip(final, State.from_rows(rows, (len(parameters.cell), *leading[1:])), strict=True):
-                target[columns] = values
+            if overwrite_state:
+                ends = State.from_rows(rows, (parameters.columns, *leading[1:]))
+                for target, values in zip(state, ends, strict=True):
+                    target[columns] = values
 
         parts = _parts(self.parameters.columns, threads)
         if threads > 1 and len(parts) > 1:
@@ -186,7 +201,8 @@ class Isba:
         else:
             for columns in parts:
                 part(columns)
-        return final, schedule.named(results, leading, self.parameters)
+        after = state if final is None else State.from_rows(final, leading)
+        return after, schedule.named(results, leading, self.parameters)
 
 
 def _parts(columns: int, threads: int) -> list[slice]:
@@ -272,7 +288,7 @@ def _undefined_as_nan(name: str, values: Array, leading: tuple[int, ...], parame
         return np.where(bare if len(leading) == 1 else bare[:, None], np.nan, values)
     if name == "SNOW_ALBEDO":
         return np.where(values > 0.0, values, np.nan)
-    return np.ascontiguousarray(values)
+    return values
 
 
 def _rows(name: str) -> range:

@@ -62,10 +62,10 @@ class State(NamedTuple):
     aerodynamic_resistance: Array
     """Ra of the last step, s m-1"""
 
-    def to_rows(self) -> Array:
-        """The state as one C-contiguous matrix (column x member, value)."""
+    def to_rows(self, out: Array | None = None) -> Array:
+        """The state as one C-contiguous matrix (column x member, value), `out` if it is given."""
         leading = self.intercepted_water.shape
-        rows = np.empty((int(np.prod(leading)), STATE_SIZE))
+        rows = np.empty((int(np.prod(leading)), STATE_SIZE)) if out is None else out
         for name, values in zip(self._fields, self, strict=True):
             where = STATE_ROWS[name]
             rows[:, where.start : where.stop] = np.asarray(values, dtype=np.float64).reshape(-1, len(where))
@@ -73,12 +73,12 @@ class State(NamedTuple):
 
     @classmethod
     def from_rows(cls, rows: Array, leading: tuple[int, ...]) -> "State":
-        """Inverse of `to_rows`."""
+        """Inverse of `to_rows`: views of the matrix."""
         fields = []
         for name, count in STATE_FIELDS.items():
             where = STATE_ROWS[name]
             shape = (*leading, count) if count else leading
-            fields.append(np.ascontiguousarray(rows[:, where.start : where.stop]).reshape(shape))
+            fields.append(rows[:, where.start : where.stop].reshape(shape))
         return cls(*fields)
 
     def take(self, columns: NDArray[np.integer] | NDArray[np.bool_] | slice) -> "State":
