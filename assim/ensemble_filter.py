@@ -99,10 +99,14 @@ class EnsembleSquareRootFilter:
         self.cell_ids = np.asarray(cell_ids, dtype=np.int64)
         self.observation_types = checked_types(observation_types, self.cell_ids)
         self.control_names = configuration.controls
+        self._controls: tuple[Parameters, ControlVector] | None = None
 
     def controls_of(self, parameters: Parameters) -> ControlVector:
-        """The control vector of the model's columns."""
-        return control_vector(parameters, self.cell_ids.size, self.control_names, self.configuration.leaf_biomass)
+        """The control vector of the model's columns; kept, because the next window asks for the same."""
+        if self._controls is None or self._controls[0] is not parameters:
+            cells, names = self.cell_ids.size, self.control_names
+            self._controls = parameters, control_vector(parameters, cells, names, self.configuration.leaf_biomass)
+        return self._controls[1]
 
     def initial_state(self, parameters: Parameters, state: State) -> State:
         """An ensemble (column, member, ...) around the state of a single run."""
@@ -247,6 +251,7 @@ class EnsembleSquareRootFilter:
             outputs={},
             observation=y.observation,
             predicted=y.predicted,
+            predicted_analysis=predicted_by(controls, best, types),
             innovation=y.innovation,
             residual=y.observation - member_mean(predicted_by(controls, analysed, types)),
             linear_residual=np.where(used, y.innovation - change, np.nan),

@@ -53,8 +53,9 @@ class CycleResult(NamedTuple):
     forecast, analysis: best estimate at the window's end before and after the increments, without member axis, NaN in
     cells set aside.
     outputs: of the forecast over the window (time, column, ...), NaN in cells set aside.
-    observation, predicted, innovation (y - Y), residual (y - Y of the analysed state), linear_residual (d - H dx, the
-    one that Desroziers' diagnostics need): (cell, observation), NaN where there is none.
+    observation, predicted (Y), predicted_analysis (Y of the analysis), innovation (y - Y), residual (y - Y of the
+    analysed state), linear_residual (d - H dx, the one that Desroziers' diagnostics need): (cell, observation), NaN
+    where there is none.
     observation_variance: R; background_variance: H B H^T; degrees_of_freedom: H K (cell, observation), 0 where unused.
     chi_square (cell,): d^T S^-1 d over the used observations; used_count (cell,): how many they are.
     quality (cell, observation): codes of `Quality`. increment (column, control): after limits.
@@ -70,6 +71,7 @@ class CycleResult(NamedTuple):
     outputs: dict[str, FloatArray]
     observation: FloatArray
     predicted: FloatArray
+    predicted_analysis: FloatArray
     innovation: FloatArray
     residual: FloatArray
     linear_residual: FloatArray
@@ -190,8 +192,10 @@ def finite_cells(controls: ControlVector, start: State, end: State) -> BoolArray
     values = controls.values(end)
     broken = np.asarray(~np.isfinite(values).reshape(values.shape[0], -1).all(axis=1))
     for before, after in zip(start, end, strict=True):
-        turned = np.isfinite(before) & ~np.isfinite(after)
-        broken = broken | turned.reshape(turned.shape[0], -1).any(axis=1)
+        finite = np.isfinite(after)
+        if not finite.all():  # hardly ever: the start is looked at only then
+            turned = np.isfinite(before) & ~finite
+            broken = broken | turned.reshape(turned.shape[0], -1).any(axis=1)
     return ~controls.any_column(broken)
 
 
@@ -205,6 +209,8 @@ def keep_columns(columns: BoolArray, kept: State, other: State) -> State:
 
 def undefined_in(columns: BoolArray, state: State) -> State:
     """The state with NaN in the columns that are True."""
+    if not columns.any():
+        return state
     return keep_columns(columns, State(*(np.full_like(values, np.nan) for values in state)), state)
 
 

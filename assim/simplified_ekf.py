@@ -109,14 +109,18 @@ class SimplifiedEKF:
         self.cell_ids = np.asarray(cell_ids, dtype=np.int64)
         self.observation_types = checked_types(observation_types, self.cell_ids)
         self.control_names = configuration.controls
+        self._controls: tuple[Parameters, ControlVector] | None = None
 
     def initial_state(self, parameters: Parameters, state: State) -> State:
         """The state itself: this filter keeps a single run."""
         return state
 
     def controls_of(self, parameters: Parameters) -> ControlVector:
-        """The control vector of the model's columns."""
-        return control_vector(parameters, self.cell_ids.size, self.control_names, self.configuration.leaf_biomass)
+        """The control vector of the model's columns; kept, because the next window asks for the same."""
+        if self._controls is None or self._controls[0] is not parameters:
+            cells, names = self.cell_ids.size, self.control_names
+            self._controls = parameters, control_vector(parameters, cells, names, self.configuration.leaf_biomass)
+        return self._controls[1]
 
     def cycle(
         self,
@@ -242,6 +246,7 @@ class SimplifiedEKF:
         analysed = controls.add(forecast, increment)
 
         kept = ~masks.finite[controls.cell]
+        predicted_analysis = predicted_by(controls, analysed, types)
         return CycleResult(
             state=keep_columns(kept, start, analysed),
             forecast=undefined_in(kept, forecast),
@@ -249,8 +254,9 @@ class SimplifiedEKF:
             outputs={},
             observation=y.observation,
             predicted=y.predicted,
+            predicted_analysis=predicted_analysis,
             innovation=y.innovation,
-            residual=y.observation - predicted_by(controls, analysed, types),
+            residual=y.observation - predicted_analysis,
             linear_residual=np.where(used, d - sekf.linear_change(H, controls.to_cells(increment)), np.nan),
             observation_variance=y.sigma**2,
             background_variance=analysis.background_variance,
@@ -293,19 +299,13 @@ def run_where_needed(
     if not perturbed.any():
         return rest, members, outputs
     ends, of_members = run(model.take(perturbed), members)
-    forecast = State(*(_joined(perturbed, *pair) for pair in zip(ends.member(0), rest, strict=True)))
-    return (
-        forecast,
-        ends,
-        {name: _joined(perturbed, of_members[name][:, :, 0], outputs[name], axis=1) for name in outputs},
-    )
+    order = np.argsort(np.argsort(~perturbed, kind="stable"))  # where each column is among the perturbed, then the rest
 
+    def joined(part: FloatArray, others: FloatArray, axis: int = 0) -> FloatArray:
+        return np.take(np.concatenate([part, others], axis=axis), order, axis=axis)
 
-def _joined(chosen: BoolArray, part: FloatArray, rest: FloatArray, axis: int = 0) -> FloatArray:
-    """An array with `part` in the chosen places of an axis and `rest` in the others."""
-    index = np.empty(chosen.size, dtype=np.int64)
-    index[chosen], index[~chosen] = np.arange(part.shape[axis]), part.shape[axis] + np.arange(rest.shape[axis])
-    return np.take(np.concatenate([part, rest], axis=axis), index, axis=axis)
+    forecast = State(*(joined(values[:, 0], others) for values, others in zip(ends, rest, strict=True)))
+    return forecast, ends, {name: joined(of_members[name][:, :, 0], outputs[name], axis=1) for name in outputs}
 
 
 def observation_jacobian(

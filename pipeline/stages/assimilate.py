@@ -1,7 +1,7 @@
 """Assimilation: 24 h windows from analysis hour to analysis hour, each a forecast and an analysis, started from the
 open loop."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,15 +11,12 @@ import zarr
 import landmodel
 from assim import (
     QUALITY_MEANING,
-    CycleResult,
     EnsembleSquareRootFilter,
     Filter,
     ObservationError,
     ObservationType,
     SimplifiedEKF,
 )
-from assim.comparison import predicted_by
-from assim.controls import control_vector, read_variable
 from assim.diagnostics import desroziers, estimated_error
 from landmodel import OutputRequest, Parameters, State
 from operators.cells import cell_ids_from_coordinates
@@ -27,12 +24,12 @@ from operators.direct import DirectOperator
 from operators.protocol import ObservationOperator
 from pipeline import ledger, registry
 from pipeline.assimilation_config import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig
-from pipeline.config import OutputConfig
 from pipeline.errors import ConfigurationError
 from pipeline.ledger import Block, Period
 from pipeline.operator_store import read_operator
 from pipeline.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
 from pipeline.stages import spin_up
+from pipeline.stages.assimilation_output import AssimilationOutput, controls_of, forecasts
 from pipeline.stages.land import (
     FORCING_BYTES,
     LandStage,
@@ -42,6 +39,7 @@ from pipeline.stages.land import (
 )
 from pipeline.stages.observations import WindowSeries, days_of, window_ends
 from pipeline.stages.open_loop import OpenLoop
+from pipeline.stages.train import training_stage
 from pipeline.store import (
     ArraySpec,
     chunk_cells,
@@ -103,6 +101,17 @@ class Assimilate(LandStage):
             for index, first in enumerate(range(0, len(ends), size))
         ]
 
+    @property
+    def needs(self) -> Collection[str]:
+        """See `Stage.needs`: the operators."""
+        return {training_stage(entry.operator) for entry in self.settings.observations if entry.operator is not None}
+
+    @property
+    def follows(self) -> Collection[str]:
+        """See `Stage.follows`: the open loop, and the runs that observation errors are estimated from."""
+        runs = {entry.error_model.from_run for entry in self.settings.observations}
+        return {self.config.open_loop.name, *(run for run in runs if run is not None)}
+
     def work_days(self, period: Period) -> float:
         """See `Stage.work_days`: every member counts."""
         members = (
@@ -154,7 +163,7 @@ class Assimilate(LandStage):
             specs[name] = ArraySpec(("time", "cell"), "float32", None, {"comment": f"mean {window}"})
         for name in output.instant:
             specs[name] = ArraySpec(("time", "cell"), "float32", None, {"comment": "analysis"})
-        for name in self._forecasts():
+        for name in forecasts(self.settings, self.config.output):
             specs[f"{name}_forecast"] = ArraySpec(("time", "cell"), "float32", None, {"comment": "24 h forecast"})
         for entry in self.settings.observations:
             if entry.operator is not None:
@@ -165,7 +174,7 @@ class Assimilate(LandStage):
             specs[f"dfs_{entry.name}"] = ArraySpec(("time", "cell"), "float32")
             specs[f"quality_{entry.name}"] = ArraySpec(("time", "cell"), "int8", 1, _FLAGS)
         specs["chi_square"] = ArraySpec(("time", "cell"), "float32")
-        for control in self._filter_settings().controls:
+        for control in controls_of(self.settings):
             specs[f"increment_{control}"] = ArraySpec(("time", "cell"), "float32")
         for name in output.per_patch:
             specs[f"{name}_patch"] = ArraySpec(("time", "cell", "patch"), "float32", None, {"comment": "analysis"})
@@ -186,7 +195,7 @@ class Assimilate(LandStage):
                 "time_label": "00 UTC of the day at whose analysis hour the window ends",
                 "analysis_hour_utc": self.hour,
                 "observations": [entry.name for entry in self.settings.observations],
-                "controls": list(self._filter_settings().controls),
+                "controls": list(controls_of(self.settings)),
             },
         )
         self._create_restarts(root, self.periods())
@@ -220,13 +229,6 @@ class Assimilate(LandStage):
         extend_template(root, self.group, "time", days_of(self.ends()))
         # Those of new periods are empty, also when an interrupted extension has made some of them.
         self._create_restarts(root, [period for period in self.periods() if period.stop not in old_stops])
-
-    def _forecasts(self) -> tuple[str, ...]:
-        """Stored states that the analysis changes."""
-        return tuple(name for name in self.config.output.instant if name in self._filter_settings().controls)
-
-    def _filter_settings(self) -> Any:
-        return self.settings.sekf if self.settings.filter == "sekf" else self.settings.ensrf
 
     def _restart_names(self) -> list[str]:
         """Names of the restarts: one, or one for each member of an ensemble."""
@@ -281,7 +283,15 @@ class Assimilate(LandStage):
         forcing = self.forcing(root, block, period.start, period.stop)
         state = self._initial_state(root, block, period, parameters, columns, method)
         lost = self._lost_before(root, block, period)
-        writer = _Writer(self, parameters, block.cells, len(ends), number_of_patches(root))
+        writer = AssimilationOutput(
+            self.settings,
+            self.config.output,
+            parameters,
+            cells=block.cells,
+            windows=len(ends),
+            patches=number_of_patches(root),
+        )
+        output = self._request()
         for number, end in enumerate(ends):
             result = method.cycle(
                 model,
@@ -290,7 +300,7 @@ class Assimilate(LandStage):
                 end - np.timedelta64(1, "D"),
                 {name: values.window(number) for name, values in series.items()},
                 step_s=self.config.model.time_step_s,
-                output=self._request(),
+                output=output,
                 forcing_start=forcing.start,
                 forcing_step_s=forcing.step_s,
                 set_aside=lost,
@@ -382,7 +392,7 @@ class Assimilate(LandStage):
     def memory_bytes(self, cells: int) -> int:
         """Forcing of a period; states of all members; the stored series."""
         days = self.config.execution.days_per_period
-        members = len(self._filter_settings().controls) + 1
+        members = len(controls_of(self.settings)) + 1
         if self.settings.filter == "ensrf":
             members = self.settings.ensrf.members
         names = len(self.config.output.mean) + 2 * len(self.config.output.instant) + 20
@@ -402,92 +412,3 @@ def _error_of(root: zarr.Group, entry: AssimilatedConfig, block: Block) -> Obser
         for family in ("innovation", "linear_residual")
     )
     return ObservationError("absolute", estimated_error(desroziers(innovation, residual), model.size))
-
-
-def _sources(output: OutputConfig) -> dict[str, tuple[str, int | None]]:
-    """Where the land model puts each stored variable: name of its output (with `_end` where the mean of the same
-    variable is asked for too), and layer."""
-    of_mean = {registry.base_name(name) for name in output.mean}
-    sources = {name: (registry.base_name(name), registry.variable(name).layer) for name in output.mean}
-    for name in output.instant:
-        base = registry.base_name(name)
-        sources[name] = (f"{base}_end" if base in of_mean else base, registry.variable(name).layer)
-    return sources
-
-
-class _Writer:
-    """Collects what the cycles of a period leave in the store."""
-
-    def __init__(self, stage: Assimilate, parameters: Parameters, cells: int, windows: int, patches: int) -> None:
-        self.stage, self.parameters, self.cells, self.patches = stage, parameters, cells, patches
-        self.windows = windows
-        self.arrays: dict[str, np.ndarray] = {}
-        self.sources = _sources(stage.config.output)
-
-    def add(self, number: int, result: CycleResult, method: Filter) -> None:
-        """The values of one window."""
-        output = self.stage.config.output
-        columns = {name: self._output(result.outputs, name) for name in output.mean}
-        forecasts = self.stage._forecasts()
-        for name in output.instant:
-            forecast = self._output(result.outputs, name)
-            columns[name] = self._analysed(name, forecast, result)
-            if name in forecasts:
-                columns[f"{name}_forecast"] = forecast
-            if name in output.per_patch:
-                self._patches(number, f"{name}_patch", columns[name], result.set_aside)
-        for index, control in enumerate(method.control_names):
-            columns[f"increment_{control}"] = result.increment[:, index]
-        self._means(number, columns, result.set_aside)
-        controls = control_vector(
-            self.parameters, self.cells, method.control_names, self.stage._filter_settings().leaf_biomass
-        )
-        after = predicted_by(controls, result.analysis, method.observation_types)
-        for row, entry in enumerate(self.stage.settings.observations):
-            compared = {
-                f"innovation_{entry.name}": result.innovation,
-                f"residual_{entry.name}": result.residual,
-                f"linear_residual_{entry.name}": result.linear_residual,
-                f"dfs_{entry.name}": result.degrees_of_freedom,
-            }
-            if entry.operator is not None:
-                compared |= {entry.name: after, f"{entry.name}_forecast": result.predicted}
-            for name, values in compared.items():  # parts of a state that is lost may still look like numbers
-                self._cells(number, name, np.where(result.set_aside, np.nan, values[:, row]))
-            self._cells(number, f"quality_{entry.name}", result.quality[:, row])
-        self._cells(number, "chi_square", np.where(result.used_count > 0, result.chi_square, np.nan))
-
-    def values(self) -> dict[str, np.ndarray]:
-        """All arrays (window, cell[, patch])."""
-        return self.arrays
-
-    def _output(self, outputs: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-        """Values by column of a stored variable at the window's end, or its mean over the window."""
-        key, layer = self.sources[name]
-        values = outputs[key][0]
-        return values if layer is None else values[:, layer - 1]
-
-    def _analysed(self, name: str, forecast: np.ndarray, result: CycleResult) -> np.ndarray:
-        """The analysis of a stored state; what no filter changes is the forecast."""
-        if name not in self.stage._filter_settings().controls:
-            return forecast
-        analysed = read_variable(result.analysis, name)
-        return np.where(np.isfinite(forecast), analysed, np.nan)
-
-    def _means(self, number: int, columns: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
-        """Cell means of values by column, all variables at once."""
-        means = landmodel.aggregate(np.stack(list(columns.values())), self.parameters, self.cells)
-        means[:, lost] = np.nan
-        for name, mean in zip(columns, means, strict=True):
-            self._cells(number, name, mean)
-
-    def _cells(self, number: int, name: str, values: np.ndarray) -> None:
-        if name not in self.arrays:
-            self.arrays[name] = np.zeros((self.windows, self.cells), dtype=values.dtype)
-        self.arrays[name][number] = values
-
-    def _patches(self, number: int, name: str, values: np.ndarray, lost: np.ndarray) -> None:
-        if name not in self.arrays:
-            self.arrays[name] = np.full((self.windows, self.cells, self.patches), np.nan)
-        self.arrays[name][number, self.parameters.cell, self.parameters.patch - 1] = values
-        self.arrays[name][number, lost] = np.nan

@@ -1,0 +1,116 @@
+"""What an assimilation stores of each window: analyses, forecasts, increments, and what came of the observations."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+import landmodel
+from assim import CycleResult, Filter
+from assim.controls import read_variable
+from landmodel import Parameters
+from pipeline import registry
+from pipeline.assimilation_config import AssimilationConfig
+from pipeline.config import OutputConfig
+
+
+def controls_of(settings: AssimilationConfig) -> tuple[str, ...]:
+    """Control variables of the filter."""
+    return settings.sekf.controls if settings.filter == "sekf" else settings.ensrf.controls
+
+
+def forecasts(settings: AssimilationConfig, output: OutputConfig) -> tuple[str, ...]:
+    """Stored states that the analysis changes: their forecasts are stored too."""
+    return tuple(name for name in output.instant if name in controls_of(settings))
+
+
+class AssimilationOutput:
+    """Collects what the cycles of a period leave in the store."""
+
+    def __init__(
+        self,
+        settings: AssimilationConfig,
+        output: OutputConfig,
+        parameters: Parameters,
+        *,
+        cells: int,
+        windows: int,
+        patches: int,
+    ) -> None:
+        self.observations, self.controls, self.output = settings.observations, controls_of(settings), output
+        self.parameters, self.cells, self.windows, self.patches = parameters, cells, windows, patches
+        self.arrays: dict[str, np.ndarray] = {}
+        self.sources = _sources(output)
+        self.forecasts = forecasts(settings, output)
+
+    def add(self, number: int, result: CycleResult, method: Filter) -> None:
+        """The values of one window."""
+        columns = {name: self._output(result.outputs, name) for name in self.output.mean}
+        for name in self.output.instant:
+            forecast = self._output(result.outputs, name)
+            columns[name] = self._analysed(name, forecast, result)
+            if name in self.forecasts:
+                columns[f"{name}_forecast"] = forecast
+            if name in self.output.per_patch:
+                self._patches(number, f"{name}_patch", columns[name], result.set_aside)
+        for index, control in enumerate(method.control_names):
+            columns[f"increment_{control}"] = result.increment[:, index]
+        self._means(number, columns, result.set_aside)
+        for row, entry in enumerate(self.observations):
+            compared = {
+                f"innovation_{entry.name}": result.innovation,
+                f"residual_{entry.name}": result.residual,
+                f"linear_residual_{entry.name}": result.linear_residual,
+                f"dfs_{entry.name}": result.degrees_of_freedom,
+            }
+            if entry.operator is not None:
+                compared |= {entry.name: result.predicted_analysis, f"{entry.name}_forecast": result.predicted}
+            for name, values in compared.items():  # parts of a state that is lost may still look like numbers
+                self._cells(number, name, np.where(result.set_aside, np.nan, values[:, row]))
+            self._cells(number, f"quality_{entry.name}", result.quality[:, row])
+        self._cells(number, "chi_square", np.where(result.used_count > 0, result.chi_square, np.nan))
+
+    def values(self) -> dict[str, np.ndarray]:
+        """All arrays (window, cell[, patch])."""
+        return self.arrays
+
+    def _output(self, outputs: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+        """Values by column of a stored variable at the window's end, or its mean over the window."""
+        key, layer = self.sources[name]
+        values = outputs[key][0]
+        return values if layer is None else values[:, layer - 1]
+
+    def _analysed(self, name: str, forecast: np.ndarray, result: CycleResult) -> np.ndarray:
+        """The analysis of a stored state; what no filter changes is the forecast."""
+        if name not in self.controls:
+            return forecast
+        analysed = read_variable(result.analysis, name)
+        return np.where(np.isfinite(forecast), analysed, np.nan)
+
+    def _means(self, number: int, columns: Mapping[str, np.ndarray], lost: np.ndarray) -> None:
+        """Cell means of values by column, all variables at once."""
+        means = landmodel.aggregate(np.stack(list(columns.values())), self.parameters, self.cells)
+        means[:, lost] = np.nan
+        for name, mean in zip(columns, means, strict=True):
+            self._cells(number, name, mean)
+
+    def _cells(self, number: int, name: str, values: np.ndarray) -> None:
+        if name not in self.arrays:
+            self.arrays[name] = np.zeros((self.windows, self.cells), dtype=values.dtype)
+        self.arrays[name][number] = values
+
+    def _patches(self, number: int, name: str, values: np.ndarray, lost: np.ndarray) -> None:
+        if name not in self.arrays:
+            self.arrays[name] = np.full((self.windows, self.cells, self.patches), np.nan)
+        self.arrays[name][number, self.parameters.cell, self.parameters.patch - 1] = values
+        self.arrays[name][number, lost] = np.nan
+
+
+def _sources(output: OutputConfig) -> dict[str, tuple[str, int | None]]:
+    """Where the land model puts each stored variable: name of its output (with `_end` where the mean of the same
+    variable is asked for too), and layer."""
+    of_mean = {registry.base_name(name) for name in output.mean}
+    sources = {name: (registry.base_name(name), registry.variable(name).layer) for name in output.mean}
+    for name in output.instant:
+        base = registry.base_name(name)
+        sources[name] = (f"{base}_end" if base in of_mean else base, registry.variable(name).layer)
+    return sources
