@@ -32,7 +32,7 @@ from benchmarks.region import make_region, region_experiment  # noqa: E402
 from pipeline import ledger  # noqa: E402
 from pipeline.cluster import connected  # noqa: E402
 from pipeline.config import ClusterConfig  # noqa: E402
-from pipeline.execution import run_stage  # noqa: E402
+from pipeline.execution import run_stages  # noqa: E402
 from pipeline.ledger import Block, Period  # noqa: E402
 from pipeline.location import Location  # noqa: E402
 from pipeline.stages.base import Stage, TaskResult, prepare  # noqa: E402
@@ -58,7 +58,7 @@ class Seconds:
     def stage_started(self, name: str, tasks: int, done: int) -> None:
         """See `execution.Listener`."""
 
-    def task_done(self, result: TaskResult) -> None:
+    def task_done(self, name: str, result: TaskResult) -> None:
         """See `execution.Listener`."""
         self.tasks += 1
         self.seconds += result.seconds
@@ -66,7 +66,7 @@ class Seconds:
             rate = self.tasks / (time.perf_counter() - self.began)
             print(f"{self.tasks} tasks, {rate:.0f} a second, {peak_memory_mb():.0f} MB", flush=True)
 
-    def block_failed(self, block: Block, period: Period, message: str) -> None:
+    def block_failed(self, name: str, block: Block, period: Period, message: str) -> None:
         """See `execution.Listener`."""
         raise RuntimeError(message)
 
@@ -87,7 +87,7 @@ def timed(stage: Stage, client: Client) -> tuple[float, Seconds]:
     prepare(stage)
     listener = Seconds()
     began = time.perf_counter()
-    if not run_stage(stage, client, window=WINDOW, retries=0, listener=listener).complete:
+    if not run_stages([stage], client, window=lambda: WINDOW, retries=0, listener=listener)[stage.name].complete:
         raise RuntimeError("cells were set aside")
     return time.perf_counter() - began, listener
 

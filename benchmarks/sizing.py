@@ -29,7 +29,7 @@ from benchmarks.scaling import Seconds  # noqa: E402
 from pipeline.analytic_forcing import START  # noqa: E402
 from pipeline.cluster import connected  # noqa: E402
 from pipeline.config import ClusterConfig  # noqa: E402
-from pipeline.execution import run_stage  # noqa: E402
+from pipeline.execution import run_stages  # noqa: E402
 from pipeline.groups import write_group  # noqa: E402
 from pipeline.stages.base import Stage, prepare  # noqa: E402
 from pipeline.stages.build import build_stages  # noqa: E402
@@ -71,7 +71,7 @@ def run(stage: Stage, client: Client) -> dict[str, float]:
     """Processor seconds of a stage, and what the memory check projects for a default block."""
     prepare(stage)
     before = cpu_seconds(client)
-    if not run_stage(stage, client, window=1, retries=0, listener=Seconds()).complete:
+    if not run_stages([stage], client, window=lambda: 1, retries=0, listener=Seconds())[stage.name].complete:
         raise RuntimeError(f"{stage.name}: cells were set aside")
     return {"cpu_seconds": cpu_seconds(client) - before, "default_block_bytes": stage.memory_bytes(DEFAULT_CELLS)}
 

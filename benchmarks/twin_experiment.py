@@ -1,7 +1,8 @@
 """The experiment of the paper in the SYNTHETIC twin, for several seeds: what it costs and what assimilation brings.
 
 For each seed `ldas run` makes the experiment in a process of its own (one that is there is continued), then `ldas
-report` scores it. Printed for each: seconds of every stage; column-steps (of the experiment, every window with all its
+report` scores it. Printed for each: seconds of every stage, of which some run side by side, and of all its tasks
+together; column-steps (of the experiment, every window with all its
 members, and those that were run, because cells without an observation are not perturbed); the time that
 `benchmarks/landmodel.py`, run before and after (mean of the two rates), would need for them on all cores; peak memory;
 the cost of a day of assimilation against a day of open loop; and by experiment the part of the cells that the 24 h
@@ -125,21 +126,23 @@ def column_days(config: ExperimentConfig, *, run: bool) -> float:
 def cost(config: ExperimentConfig, rate: float) -> dict[str, Any]:
     """Seconds of the stages, and column-steps with the time that the land model alone would take."""
     root = open_store(config.location)
-    seconds = {
-        name: existing_group(root, ledger.path_of(name)).attrs.get("seconds") for name in ledger.experiments(root)
-    }
+    ledgers = {name: existing_group(root, ledger.path_of(name)).attrs for name in ledger.experiments(root)}
+    seconds = {name: attributes.get("seconds") for name, attributes in ledgers.items()}
+    # of all tasks together: stages run side by side
+    task_seconds = {name: attributes.get("task_seconds") for name, attributes in ledgers.items()}
     steps, steps_run = (column_days(config, run=run) * 86400 / config.model.time_step_s for run in (False, True))
-    open_loop = seconds[config.open_loop.name] / config.period.days
+    open_loop = task_seconds[config.open_loop.name] / config.period.days
     return {
         "cells": len(read_region(root, "land", "latitude")),
         "stage_seconds": seconds,
+        "task_seconds": task_seconds,
         "column_steps": steps,
         "column_steps_run": steps_run,
         "land_model_column_steps_per_second": rate,
         "land_model_seconds": steps / rate,
         "land_model_seconds_run": steps_run / rate,
         "assimilation_day_to_open_loop_day": {
-            entry.name: seconds[entry.name]
+            entry.name: task_seconds[entry.name]
             / ((entry.end or config.period.end) - (entry.start or config.period.start)).days
             / open_loop
             for entry in config.assimilation
@@ -157,11 +160,14 @@ def scores(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
 
 def print_cost(seed: int, found: dict[str, Any]) -> None:
     """The cost of one seed."""
-    stages = ", ".join(f"{name} {seconds:.0f}" for name, seconds in found["stage_seconds"].items() if seconds)
+    stages, tasks = (
+        ", ".join(f"{name} {seconds:.0f}" for name, seconds in found[key].items() if seconds)
+        for key in ("stage_seconds", "task_seconds")
+    )
     ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in found["assimilation_day_to_open_loop_day"].items())
     steps, run = found["column_steps"], found["column_steps_run"]
     print(f"seed {seed}: {found['cells']} cells, {steps / 1e9:.3f}e9 column-steps, {run / 1e9:.3f}e9 of them run")
-    print(f"  seconds by stage: {stages}")
+    print(f"  seconds by stage: {stages}; of its tasks together: {tasks}")
     print(f"  a day of assimilation against a day of open loop: {ratios}")
     print(
         f"  {found['seconds']:.0f} s in all ({found['cpu_seconds']:.0f} s of processor time), "

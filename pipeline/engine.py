@@ -14,7 +14,7 @@ from assim import Quality
 from pipeline import cluster, ledger, registry
 from pipeline.config import ExperimentConfig, IngestStep
 from pipeline.errors import ConfigurationError, PipelineError, RegistryError, StoreError
-from pipeline.execution import Listener, Outcome, check_memory, run_stage, stop_if_hopeless
+from pipeline.execution import Listener, Outcome, check_memory, run_stages, stop_if_hopeless
 from pipeline.forcing_check import forcing_problems
 from pipeline.groups import shard_regions
 from pipeline.ledger import FAILED, SET_ASIDE, STARTED
@@ -57,10 +57,10 @@ def run_experiment(
     message: Callable[[str], None] = lambda text: None,
     stages: StageBuilder = build_stages,
 ) -> RunResult:
-    """Runs what is not done yet: ingestion, then one stage after the other, each over all blocks; then the report.
+    """Runs what is not done yet: ingestion, then the stages, each over all blocks and as soon as what it needs is
+    there; then the report.
 
-    A stage with failed blocks ends the run after it: later stages need all of it. Started again, the run goes on where
-    it stopped.
+    After a stage with failed blocks no other begins. Started again, the run goes on where it stopped.
     """
     try:
         with unfinished(config.location):
@@ -76,20 +76,24 @@ def _run_experiment(
     ingest(config, message)
     if config.twin is None and stages is build_stages:
         _require_forcing(config)
-    result = RunResult()
     settings = config.execution
     with ExitStack() as stack:
         client = stack.enter_context(cluster.connected(settings.cluster))
         if link := cluster.dashboard(client, settings.cluster):
             message(f"dashboard: {link}")
-        for stage in stages(config):
-            window = settings.window or _TASKS_PER_THREAD * cluster.threads(client, settings.cluster.workers)
+
+        def window() -> int:
+            return settings.window or _TASKS_PER_THREAD * cluster.threads(client, settings.cluster.workers)
+
+        def begin(stage: Stage) -> None:
             check_memory(stage, *cluster.worker_memory(client))
             prepare(stage)
-            outcome = run_stage(stage, client, window=window, retries=settings.retries, listener=listener)
-            result.outcomes[stage.name] = outcome
-            if outcome.failures:
-                return result
+
+        result = RunResult(
+            run_stages(stages(config), client, window=window, retries=settings.retries, listener=listener, begin=begin)
+        )
+        if any(outcome.failures for outcome in result.outcomes.values()):
+            return result
         if config.report and stages is build_stages:
             from pipeline.report import write_report
 

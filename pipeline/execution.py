@@ -1,10 +1,11 @@
-"""Runs the tasks of a stage on Dask: a chain per block, a window of tasks in flight, retries, resuming."""
+"""Runs the tasks of stages on Dask: a chain per block, a window of tasks in flight, retries, resuming."""
 
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +17,7 @@ from pipeline.errors import ExecutionError
 from pipeline.ledger import Block, Period
 from pipeline.location import Location
 from pipeline.retry import is_hopeless
-from pipeline.stages.base import Stage, TaskResult, run_task
+from pipeline.stages.base import Stage, TaskResult, prepare, run_task
 from pipeline.store import open_store
 from pipeline.versioned import committed, publish, unfinished
 
@@ -27,16 +28,16 @@ _SHARE_OF_WORKER_MEMORY = 0.8  # the rest is the worker's own: libraries, compil
 
 
 class Listener(Protocol):
-    """What is told about the progress of a stage."""
+    """What is told about the progress of stages, of which several may be under way."""
 
     def stage_started(self, name: str, tasks: int, done: int) -> None:
         """A stage begins: number of tasks, and how many of them the ledger has as done."""
 
-    def task_done(self, result: TaskResult) -> None:
-        """A task has come back."""
+    def task_done(self, name: str, result: TaskResult) -> None:
+        """A task of a stage has come back."""
 
-    def block_failed(self, block: Block, period: Period, message: str) -> None:
-        """A block is set aside after its last attempt."""
+    def block_failed(self, name: str, block: Block, period: Period, message: str) -> None:
+        """A block of a stage is set aside after its last attempt."""
 
     def stage_finished(self, name: str) -> None:
         """A stage ends."""
@@ -55,6 +56,12 @@ class Outcome:
         return not self.failures and not self.cells_set_aside
 
 
+class _State(Enum):
+    """How far a block of a stage is."""
+
+    LEFT, DONE, GIVEN_UP = range(3)
+
+
 @dataclass
 class _Chain:
     """What is left of a block: its tasks in order, and how often the next one was tried."""
@@ -64,51 +71,202 @@ class _Chain:
     attempts: int = 0
 
 
-def run_stage(stage: Stage, client: "Client", *, window: int, retries: int, listener: Listener) -> Outcome:
-    """Runs what the ledger does not have as done. The stage must have been prepared (`stages.base.prepare`).
+class _Run:
+    """A stage under way: the chains that wait, how many tasks are in flight, and what has come of the others."""
 
+    def __init__(self, stage: Stage, retries: int, listener: Listener) -> None:
+        self.stage, self.retries, self.listener = stage, retries, listener
+        self.began: float | None = None  # when its first task was submitted
+        self.task_seconds = 0.0
+        self.in_flight = 0
+        self.all_submitted = False
+        periods = list(stage.periods())
+        self.last_period = len(periods) - 1
+        with unfinished(stage.location):
+            statuses = ledger.statuses(open_store(stage.location), stage.name)
+        done = ledger.done_tasks(statuses, stage.cells_per_block)
+        self.done_before = done
+        self.blocks_left = {int(index) for index in np.flatnonzero(~done.all(axis=0))}
+        # Cells set aside in blocks that are done already; of the others, the results tell.
+        last_done = np.repeat(done[-1:], stage.cells_per_block, axis=1)[:, : stage.cells]
+        self.outcome = Outcome(int(np.count_nonzero((statuses[-1:] == ledger.SET_ASIDE) & last_done)))
+        blocks = ledger.blocks_of(stage.cells, stage.cells_per_block)
+        self.waiting = _unfinished(blocks, periods, done)
+        self.following = next(self.waiting, None)
+
+    def next_chain(self, state_of: Callable[[str, int], _State]) -> _Chain | None:
+        """The next chain whose block is done in all stages that this one follows; None as long as there is none.
+
+        A block that was given up there is given up here too. state_of: of a block, by name of the stage.
+        """
+        while (chain := self.following) is not None:
+            states = {name: state_of(name, chain.block.index) for name in sorted(self.stage.follows)}
+            if _State.LEFT in states.values():
+                return None
+            self.following = next(self.waiting, None)
+            failed = [name for name, state in states.items() if state is _State.GIVEN_UP]
+            if not failed:
+                return chain
+            self.outcome.failures[chain.block.index] = f"not begun: it failed in {', '.join(failed)}"
+        self.all_submitted = True
+        return None
+
+    def state_of(self, block: int) -> _State:
+        """How far a block is."""
+        if block in self.outcome.failures:
+            return _State.GIVEN_UP
+        return _State.LEFT if block in self.blocks_left else _State.DONE
+
+    def begin(self) -> None:
+        """Its first task is submitted, or it turns out that there is none."""
+        if self.began is None:
+            self.began = time.monotonic()
+            self.listener.stage_started(self.stage.name, self.done_before.size, int(self.done_before.sum()))
+
+    def take_result(self, chain: _Chain, result: TaskResult) -> None:
+        """A task came back."""
+        chain.attempts = 0
+        chain.periods.popleft()
+        if not chain.periods:
+            self.blocks_left.discard(chain.block.index)
+        self.task_seconds += result.seconds
+        self.listener.task_done(self.stage.name, result)
+        if result.period == self.last_period:
+            self.outcome.cells_set_aside += result.set_aside
+
+    def take_error(self, chain: _Chain, error: BaseException) -> None:
+        """A task failed: it stays first in its chain, or, after its last attempt, the block is given up."""
+        chain.attempts += 1
+        stop_if_hopeless(self.stage.location, error)
+        if not isinstance(error, LdasError) and chain.attempts <= self.retries:
+            return
+        name, period = self.stage.name, chain.periods[0]
+        self.outcome.failures[chain.block.index] = f"{period}: {type(error).__name__}: {error}"
+        with committed(self.stage.location, f"{name}: block {chain.block.index} set aside"):
+            ledger.mark(open_store(self.stage.location, "a"), name, chain.block, period, ledger.FAILED)
+        self.listener.block_failed(name, chain.block, period, str(error))
+        chain.periods.clear()
+
+    def finish(self) -> Outcome:
+        """Ends the stage, whose chains are all done or given up."""
+        location, name = self.stage.location, self.stage.name
+        self.begin()
+        with committed(location, f"{name}: finished"):
+            root = open_store(location, "a")
+            ledger.set_failures(root, name, self.outcome.failures)
+            if not self.outcome.failures:
+                self.stage.finish(root)
+            if self.began is not None and not self.done_before.all():
+                ledger.add_seconds(root, name, time.monotonic() - self.began, self.task_seconds)
+            # Not what an earlier run left of a later stage: it waits for its own end.
+            whole = location.has_versions and all(ledger.is_complete(root, name) for name in ledger.experiments(root))
+        if whole:
+            publish(location)
+        self.listener.stage_finished(name)
+        return self.outcome
+
+
+def run_stages(
+    stages: Iterable[Stage],
+    client: "Client",
+    *,
+    window: Callable[[], int],
+    retries: int,
+    listener: Listener,
+    begin: Callable[[Stage], None] = prepare,
+) -> dict[str, Outcome]:
+    """Runs what the ledgers do not have as done, each stage as soon as those that it `needs` are, and each of its
+    blocks as soon as those that it `follows` have done this block; outcomes by name.
+
+    A stage is built (taken from `stages`) when no earlier one is left that needs all before it. After a stage with
+    failed blocks no other begins. window: most tasks in flight, of all stages together, asked for whenever a stage
+    begins. begin: called before a stage starts.
     Raises ExecutionError when going on is useless: the store is full or may not be written, the scheduler is gone.
     """
-    periods = list(stage.periods())
-    blocks = ledger.blocks_of(stage.cells, stage.cells_per_block)
-    with unfinished(stage.location):
-        statuses = ledger.statuses(open_store(stage.location), stage.name)
-    done = ledger.done_tasks(statuses, stage.cells_per_block)
-    # Cells set aside in blocks that are done already; of the others, the results tell.
-    last_done = np.repeat(done[-1:], stage.cells_per_block, axis=1)[:, : stage.cells]
-    outcome = Outcome(int(np.count_nonzero((statuses[-1:] == ledger.SET_ASIDE) & last_done)))
-    began = time.monotonic()
-    listener.stage_started(stage.name, done.size, int(done.sum()))
-    chains = _unfinished(blocks, periods, done)
-    for chain, error, result in _results(stage, client, chains, window=window):
-        if result is not None:
-            listener.task_done(result)
-            if result.period == len(periods) - 1:
-                outcome.cells_set_aside += result.set_aside
-            continue
-        period = chain.periods[0]
-        assert error is not None
-        stop_if_hopeless(stage.location, error)
-        if isinstance(error, LdasError) or chain.attempts > retries:
-            message = f"{period}: {type(error).__name__}: {error}"
-            outcome.failures[chain.block.index] = message
-            with committed(stage.location, f"{stage.name}: block {chain.block.index} set aside"):
-                ledger.mark(open_store(stage.location, "a"), stage.name, chain.block, period, ledger.FAILED)
-            listener.block_failed(chain.block, period, str(error))
-            chain.periods.clear()
-    with committed(stage.location, f"{stage.name}: finished"):
-        root = open_store(stage.location, "a")
-        ledger.set_failures(root, stage.name, outcome.failures)
-        if not outcome.failures:
-            stage.finish(root)
-        if not done.all():
-            ledger.add_seconds(root, stage.name, time.monotonic() - began)
-        # Not what an earlier run left of a later stage: it waits for its own end.
-        whole = stage.location.has_versions and all(ledger.is_complete(root, name) for name in ledger.experiments(root))
-    if whole:
-        publish(stage.location)
-    listener.stage_finished(stage.name)
-    return outcome
+    from distributed import as_completed
+
+    source = iter(stages)
+    waiting: list[Stage] = []
+    runs: dict[str, _Run] = {}
+    outcomes: dict[str, Outcome] = {}
+    in_flight: dict[Future, tuple[_Run, _Chain]] = {}
+    finished = as_completed([], loop=client.loop)
+    width = 0
+
+    def begin_stages() -> None:
+        """Builds the stages that may be built, and begins those that may begin."""
+        nonlocal width
+        if any(outcome.failures for outcome in outcomes.values()):
+            return
+        while not any(stage.needs is None for stage in (*waiting, *(run.stage for run in runs.values()))):
+            following = next(source, None)
+            if following is None:
+                break
+            waiting.append(following)
+        left = {stage.name for stage in waiting} | set(runs)
+        for stage in list(waiting):
+            before = left - {stage.name} if stage.needs is None else left & set(stage.needs)
+            if not before and not {other.name for other in waiting} & set(stage.follows):
+                waiting.remove(stage)
+                begin(stage)
+                runs[stage.name] = _Run(stage, retries, listener)
+                width = window()
+
+    def state_of(name: str, block: int) -> _State:
+        if name in runs:
+            return runs[name].state_of(block)
+        return _State.GIVEN_UP if name in outcomes and block in outcomes[name].failures else _State.DONE
+
+    def submit(run: _Run, chain: _Chain) -> None:
+        run.begin()
+        future = client.submit(
+            run_task,
+            run.stage,
+            chain.block,
+            chain.periods[0],
+            wait_s=0.0 if chain.attempts == 0 else 0.2 * 2.0**chain.attempts,
+            pure=False,
+            retries=0,
+            key=f"{run.stage.name}-{chain.block.index}-{chain.periods[0].index}-{next(_submission)}",
+        )
+        in_flight[future] = run, chain
+        run.in_flight += 1
+        finished.add(future)
+
+    def fill_window() -> None:
+        for run in runs.values():
+            while len(in_flight) < width and (chain := run.next_chain(state_of)) is not None:
+                submit(run, chain)
+
+    def end_finished() -> None:
+        for name, run in list(runs.items()):
+            if run.all_submitted and not run.in_flight:
+                outcomes[name] = run.finish()
+                del runs[name]
+
+    try:
+        while True:
+            begin_stages()
+            fill_window()
+            if not runs:
+                return outcomes
+            if in_flight:
+                future = next(finished)
+                run, chain = in_flight.pop(future)
+                run.in_flight -= 1
+                error, result = _outcome_of(future)
+                future.release()
+                if error is not None:
+                    run.take_error(chain, error)
+                else:
+                    assert result is not None
+                    run.take_result(chain, result)
+                if chain.periods:
+                    submit(run, chain)
+                fill_window()
+            end_finished()
+    finally:
+        client.cancel(list(in_flight))  # of a run that ends early; nothing is left otherwise
 
 
 def _unfinished(blocks: list[Block], periods: list[Period], done: np.ndarray) -> Iterator[_Chain]:
@@ -116,54 +274,6 @@ def _unfinished(blocks: list[Block], periods: list[Period], done: np.ndarray) ->
         left = deque(period for period in periods if not done[period.index, block.index])
         if left:
             yield _Chain(block, left)
-
-
-def _results(
-    stage: Stage, client: "Client", chains: Iterable[_Chain], *, window: int
-) -> Iterator[tuple[_Chain, BaseException | None, TaskResult | None]]:
-    """Submits the next task of each chain, `window` at a time, and yields what comes back.
-
-    Between two yields the caller may clear `chain.periods`; a chain that still has some goes on with its next task, or
-    with the same one after an error.
-    """
-    from distributed import as_completed
-
-    waiting = iter(chains)
-    in_flight: dict[Future, _Chain] = {}
-    finished = as_completed([], loop=client.loop)
-
-    def submit(chain: _Chain) -> None:
-        future = client.submit(
-            run_task,
-            stage,
-            chain.block,
-            chain.periods[0],
-            wait_s=0.0 if chain.attempts == 0 else 0.2 * 2.0**chain.attempts,
-            pure=False,
-            retries=0,
-            key=f"{stage.name}-{chain.block.index}-{chain.periods[0].index}-{next(_submission)}",
-        )
-        in_flight[future] = chain
-        finished.add(future)
-
-    try:
-        for chain in itertools.islice(waiting, window):
-            submit(chain)
-        while in_flight:
-            future = next(finished)
-            chain = in_flight.pop(future)
-            error, result = _outcome_of(future)
-            chain.attempts = 0 if error is None else chain.attempts + 1
-            if error is None:
-                chain.periods.popleft()
-            future.release()
-            yield chain, error, result
-            if chain.periods:
-                submit(chain)
-            elif (following := next(waiting, None)) is not None:
-                submit(following)
-    finally:
-        client.cancel(list(in_flight))  # of a run that ends early; nothing is left otherwise
 
 
 _submission = itertools.count()

@@ -198,11 +198,15 @@ def set_failures(root: zarr.Group, experiment: str, failures: Mapping[int, str])
     existing_group(root, path_of(experiment)).attrs["failures"] = {str(index): text for index, text in failures.items()}
 
 
-def add_seconds(root: zarr.Group, experiment: str, seconds: float) -> None:
-    """Adds to the wall-clock time that a stage has taken, over all its resumptions; written by the driver only."""
+def add_seconds(root: zarr.Group, experiment: str, seconds: float, task_seconds: float) -> None:
+    """Adds to the wall-clock time of a stage and to that of all its tasks together, over all its resumptions.
+
+    Written by the driver only. Stages may have run side by side: then only the second tells what each of them cost.
+    """
     attributes = existing_group(root, path_of(experiment)).attrs
-    before: Any = attributes.get("seconds", 0.0)
-    attributes["seconds"] = round(float(before) + seconds, 3)
+    for name, more in (("seconds", seconds), ("task_seconds", task_seconds)):
+        before: Any = attributes.get(name, 0.0)
+        attributes[name] = round(float(before) + more, 3)
 
 
 def failures(root: zarr.Group, experiment: str) -> dict[int, str]:

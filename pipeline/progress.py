@@ -1,8 +1,8 @@
-"""What one sees of a run: a live line per stage in a terminal, plain lines at intervals in a log."""
+"""What one sees of a run: a live line for each stage in a terminal, plain lines at intervals in a log."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -25,13 +25,14 @@ _DAYS_PER_YEAR = 365.25
 
 @dataclass
 class _Stage:
-    name: str
     tasks: int
     done: int
     began: float
     done_before: int
+    last_line: float
+    bar: TaskID
     cell_years: float = 0.0
-    failed: list[str] = field(default_factory=list)
+    failed: int = 0
 
     def rate(self, now: float) -> float:
         """Cell-years per second since the stage began."""
@@ -48,10 +49,8 @@ class ProgressDisplay:
         self._console = console or Console(stderr=True)
         self._interval = interval_s
         self._clock = clock
-        self._stage: _Stage | None = None
-        self._last_line = 0.0
+        self._stages: dict[str, _Stage] = {}
         self._bar: Progress | None = None
-        self._task = TaskID(0)
         if self._console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -80,39 +79,35 @@ class ProgressDisplay:
 
     def stage_started(self, name: str, tasks: int, done: int) -> None:
         """See `execution.Listener`."""
-        self._stage = _Stage(name, tasks, done, self._clock(), done)
-        self._last_line = self._clock()
+        now, bar = self._clock(), TaskID(0)
         if self._bar:
-            self._task = self._bar.add_task(name, total=tasks, completed=done, rate="")
+            bar = self._bar.add_task(name, total=tasks, completed=done, rate="")
         else:
             self.message(f"{name}: {tasks} tasks, {done} done before")
+        self._stages[name] = _Stage(tasks, done, now, done, now, bar)
 
-    def task_done(self, result: TaskResult) -> None:
+    def task_done(self, name: str, result: TaskResult) -> None:
         """See `execution.Listener`."""
-        stage, now = self._running(), self._clock()
+        stage, now = self._stages[name], self._clock()
         stage.done += 1
         stage.cell_years += result.cells * result.days / _DAYS_PER_YEAR
         if self._bar:
-            self._bar.update(self._task, completed=stage.done, rate=f"{stage.rate(now):.2f} cell-years/s")
-        elif now - self._last_line >= self._interval:
-            self._last_line = now
+            self._bar.update(stage.bar, completed=stage.done, rate=f"{stage.rate(now):.2f} cell-years/s")
+        elif now - stage.last_line >= self._interval:
+            stage.last_line = now
             left = (stage.tasks - stage.done) * (now - stage.began) / (stage.done - stage.done_before)
             self.message(
-                f"{stage.name}: {stage.done}/{stage.tasks} tasks, {stage.rate(now):.2f} cell-years/s, {left:.0f} s left"
+                f"{name}: {stage.done}/{stage.tasks} tasks, {stage.rate(now):.2f} cell-years/s, {left:.0f} s left"
             )
 
-    def block_failed(self, block: Block, period: Period, message: str) -> None:
+    def block_failed(self, name: str, block: Block, period: Period, message: str) -> None:
         """See `execution.Listener`."""
-        self._running().failed.append(message)
-        self.message(f"block {block.index} (cells {block.start} to {block.stop - 1}), {period}: set aside: {message}")
+        self._stages[name].failed += 1
+        cells = f"cells {block.start} to {block.stop - 1}"
+        self.message(f"{name}, block {block.index} ({cells}), {period}: set aside: {message}")
 
     def stage_finished(self, name: str) -> None:
         """See `execution.Listener`."""
-        stage, now = self._running(), self._clock()
-        failed = f", {len(stage.failed)} blocks set aside" if stage.failed else ""
+        stage, now = self._stages[name], self._clock()
+        failed = f", {stage.failed} blocks set aside" if stage.failed else ""
         self.message(f"{name}: done in {now - stage.began:.1f} s ({stage.rate(now):.2f} cell-years/s){failed}")
-
-    def _running(self) -> _Stage:
-        if self._stage is None:
-            raise RuntimeError("no stage has started")
-        return self._stage

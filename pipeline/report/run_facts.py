@@ -29,15 +29,17 @@ VOLUME_GROUPS = (
 
 
 def status_table(root: zarr.Group) -> pd.DataFrame:
-    """One row per stage: cell-periods by status, and the seconds that its tasks took where they were recorded."""
+    """One row per stage: cell-periods by status, and where it was recorded, its time and that of its tasks together."""
     rows = []
     for name in ledger.experiments(root):
         statuses = ledger.statuses(root, name)
         row: dict[str, Any] = {"run": name}
         for code, words in enumerate(ledger.STATUS_NAMES):
             row[words] = int(np.count_nonzero(statuses == code))
-        seconds = attributes(root, ledger.path_of(name)).get("seconds")
-        row["run time (s)"] = float(seconds) if isinstance(seconds, int | float) else float("nan")
+        recorded = attributes(root, ledger.path_of(name))
+        for column, key in (("run time (s)", "seconds"), ("task time (s)", "task_seconds")):
+            seconds = recorded.get(key)
+            row[column] = float(seconds) if isinstance(seconds, int | float) else float("nan")
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -245,12 +245,14 @@ def run(sources: Sources) -> Section:
     status = status_table(sources.root)
     if not status.empty:
         section.sentences.append(_status_sentence(status))
-        seconds = status["run time (s)"]
+        seconds = status["task time (s)"]  # stages may have run side by side: their run times do not add up
         if seconds.notna().any():
             longest = str(status["run"].iloc[int(seconds.argmax())])
-            took = f"The stages took {sentences.with_unit(float(seconds.sum()), 's')} together"
-            section.sentences.append(f"{took}, the longest of them {sentences.named(longest)}.")
-        section.tables.append(Table("Cell-periods by status, and run time of each stage", status, "status"))
+            took = f"The tasks of all stages took {sentences.with_unit(float(seconds.sum()), 's')} together"
+            section.sentences.append(f"{took}, most of it those of {sentences.named(longest)}.")
+        section.tables.append(
+            Table("Cell-periods by status, time of each stage, and of its tasks together", status, "status")
+        )
     section.sentences += failure_lines(sources.root)
     volumes = volume_table(sources.evaluation.location)
     if not volumes.empty:

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -68,6 +68,19 @@ class Stage(ABC):
     @abstractmethod
     def memory_bytes(self, cells: int) -> int:
         """Memory that a task over this many cells needs, at most."""
+
+    @property
+    def needs(self) -> Collection[str] | None:
+        """Names of the stages that must be done before this one begins.
+
+        None: all those before it, and those after it need it: they are built and begin when it is done.
+        """
+        return None
+
+    @property
+    def follows(self) -> Collection[str]:
+        """Names of the stages, with the same blocks, that must have done a block before this one begins with it."""
+        return ()
 
     def work_days(self, period: Period) -> float:
         """Days that the model runs in a period, for the rate that progress shows."""

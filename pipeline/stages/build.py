@@ -9,7 +9,7 @@ from pipeline.stages.land import number_of_cells
 from pipeline.stages.open_loop import OpenLoop
 from pipeline.stages.spin_up import NAME as SPIN_UP
 from pipeline.stages.spin_up import SpinUp
-from pipeline.stages.train import Train
+from pipeline.stages.train import Train, training_stage
 from pipeline.store import open_store, read_region
 from pipeline.twin.stages import error_stage, twin_stages
 
@@ -26,7 +26,7 @@ def build_stages(config: ExperimentConfig) -> Iterator[Stage]:
         yield SpinUp(SPIN_UP, config.location, cells, size, config, columns_per_cell)
     yield OpenLoop(config.open_loop.name, config.location, cells, size, config, columns_per_cell)
     for operator in config.operators:
-        yield Train(f"train-{operator.name}", config.location, cells, cells, config, operator)
+        yield Train(training_stage(operator.name), config.location, cells, cells, config, operator)
     for run in config.assimilation:
         yield Assimilate(run.name, config.location, cells, size, config, columns_per_cell, run)
     if config.twin is not None and config.twin.from_run is None:

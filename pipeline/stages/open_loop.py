@@ -1,6 +1,6 @@
 """The open loop: the land model over the whole period, without observations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, ClassVar
@@ -52,6 +52,16 @@ class OpenLoop(LandStage):
         """See `Stage.periods`."""
         period = self.config.period
         return periods_of(np.datetime64(period.start, "s"), period.days, self.config.execution.days_per_period)
+
+    @property
+    def needs(self) -> Collection[str]:
+        """See `Stage.needs`: nothing but land and forcing."""
+        return ()
+
+    @property
+    def follows(self) -> Collection[str]:
+        """See `Stage.follows`: the spin-up."""
+        return (spin_up.NAME,)
 
     def identity(self) -> Mapping[str, Any]:
         """See `Stage.identity`."""

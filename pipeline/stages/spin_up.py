@@ -1,6 +1,6 @@
 """Spin-up: one year of forcing repeated from a cold start, until the slow reservoirs no longer change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,11 @@ class SpinUp(LandStage):
     def periods(self) -> Sequence[Period]:
         """One: a block's spin-up is one task."""
         return [Period(0, *self.year, slice(0, 1))]
+
+    @property
+    def needs(self) -> Collection[str]:
+        """See `Stage.needs`: nothing but land and forcing."""
+        return ()
 
     def work_days(self, period: Period) -> float:
         """See `Stage.work_days`; all repetitions, although cells may settle earlier."""

@@ -1,6 +1,6 @@
 """Training of the observation operators: from the open loop and observations to networks in the store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -34,6 +34,11 @@ class Samples(NamedTuple):
     target: np.ndarray
 
 
+def training_stage(operator: str) -> str:
+    """Name of the stage that trains an operator."""
+    return f"train-{operator}"
+
+
 @dataclass(frozen=True)
 class Train(Stage):
     """Trains one operator for all cells, in blocks of the size that belongs to its options. One task."""
@@ -46,6 +51,11 @@ class Train(Stage):
         """One: the training window."""
         window = self.settings.training
         return [Period(0, np.datetime64(window.start, "s"), np.datetime64(window.end, "s"), slice(0, 1))]
+
+    @property
+    def needs(self) -> Collection[str]:
+        """See `Stage.needs`: the states that the observations are paired with."""
+        return (self.config.open_loop.name,)
 
     def work_days(self, period: Period) -> float:
         """No model days."""

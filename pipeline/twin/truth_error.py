@@ -1,6 +1,6 @@
 """How far a run is from the truth: RMSD, bias and correlation of every variable that both hold, cell by cell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,16 @@ class TruthError(Stage):
     def group(self) -> str:
         """Group of the scores."""
         return f"truth_error/{self.run}"
+
+    @property
+    def needs(self) -> Collection[str]:
+        """See `Stage.needs`: nothing but the truth."""
+        return ()
+
+    @property
+    def follows(self) -> Collection[str]:
+        """See `Stage.follows`: the run."""
+        return (self.run,)
 
     def periods(self) -> Sequence[Period]:
         """One: all days that both have."""

@@ -7,9 +7,9 @@ from distributed import Client
 
 from pipeline.cluster import connected
 from pipeline.config import ClusterConfig
-from pipeline.execution import run_stage
 from pipeline.stages.base import prepare
 from pipeline.store import array_hashes
+from tests.pipeline.runs import run_stage
 from tests.pipeline.toy import Silence, toy
 
 

@@ -8,9 +8,9 @@ from pipeline import ledger
 from pipeline.cluster import connected
 from pipeline.config import ClusterConfig
 from pipeline.errors import ExecutionError
-from pipeline.execution import run_stage
 from pipeline.stages.base import prepare
 from pipeline.store import array_hashes, open_store, read_region
+from tests.pipeline.runs import run_stage
 from tests.pipeline.toy import Silence, toy
 
 

@@ -1,18 +1,24 @@
-"""Stages of an experiment one after the other on a cluster that is there, as the tests of stages run them."""
+"""Stages on a cluster that is there, one after the other, as the tests of stages run them."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from distributed import Client
 
-from pipeline import ledger
+from pipeline import execution, ledger
 from pipeline.config import ExperimentConfig
 from pipeline.errors import PipelineError
-from pipeline.execution import Listener, Outcome, run_stage
-from pipeline.stages.base import prepare
+from pipeline.execution import Listener, Outcome
+from pipeline.stages.base import Stage
 from pipeline.stages.build import build_stages
 from pipeline.store import open_store
 from tests.pipeline.toy import Silence
+
+
+def run_stage(stage: Stage, client: Client, *, window: int, retries: int, listener: Listener) -> Outcome:
+    """One stage alone, prepared if it is not."""
+    only = execution.run_stages([stage], client, window=lambda: window, retries=retries, listener=listener)
+    return only[stage.name]
 
 
 def run_stages(
@@ -25,7 +31,6 @@ def run_stages(
 ) -> Iterator[Outcome]:
     """Runs what is not done, up to the stage of this name or to the end; gives the outcome of each stage."""
     for stage in build_stages(config):
-        prepare(stage)
         yield run_stage(stage, client, window=4, retries=retries, listener=listener or Silence())
         if stage.name == last:
             return

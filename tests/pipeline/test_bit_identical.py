@@ -192,9 +192,9 @@ class Killer(Silence):
         if name == "ekf" and self.after == 0:
             self.timer.start()
 
-    def task_done(self, result: Any) -> None:
+    def task_done(self, name: str, result: Any) -> None:
         """See Listener."""
-        super().task_done(result)
+        super().task_done(name, result)
         if self.after and len(self.results) == self.after:
             self.timer.start()
 

@@ -14,11 +14,12 @@ from pipeline import ledger
 from pipeline.cluster import connected
 from pipeline.config import ClusterConfig
 from pipeline.errors import ConfigurationError, ExecutionError
-from pipeline.execution import Outcome, check_memory, run_stage
+from pipeline.execution import Outcome, check_memory
 from pipeline.location import Location
 from pipeline.stages.base import Stage, prepare, run_task
 from pipeline.store import array_hashes, open_store, read_region, write_region
 from tests.pipeline.failing import FailingFileSystem, register
+from tests.pipeline.runs import run_stage
 from tests.pipeline.toy import Silence, toy
 from tests.support import REPOSITORY
 

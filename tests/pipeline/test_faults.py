@@ -13,11 +13,10 @@ import pytest
 from distributed import Client
 
 from pipeline import ledger
-from pipeline.execution import run_stage
 from pipeline.ledger import day_axis
 from pipeline.stages.base import prepare
 from pipeline.store import array_hashes, open_store, read_region
-from tests.pipeline.runs import tasks_done
+from tests.pipeline.runs import run_stage, tasks_done
 from tests.pipeline.toy import START, Silence, toy
 from tests.pipeline.toy_cluster import SCHEDULER_LOST, ToyCluster
 

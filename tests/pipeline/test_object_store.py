@@ -11,10 +11,10 @@ from distributed import Client
 from pipeline import ledger
 from pipeline.engine import run_experiment
 from pipeline.errors import ExecutionError, StoreError
-from pipeline.execution import run_stage
 from pipeline.location import Location
 from pipeline.stages.base import prepare, run_task
 from pipeline.store import array_hashes, open_store
+from tests.pipeline.runs import run_stage
 from tests.pipeline.s3_server import S3Server
 from tests.pipeline.synthetic_store import experiment, make_store
 from tests.pipeline.toy import Silence, ToyStage

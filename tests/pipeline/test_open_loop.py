@@ -23,7 +23,6 @@ from pipeline import ledger
 from pipeline.config import ExperimentConfig
 from pipeline.engine import check_experiment, experiment_status, run_experiment
 from pipeline.errors import ConfigurationError, StoreError
-from pipeline.execution import run_stage
 from pipeline.ledger import Block
 from pipeline.location import Location
 from pipeline.restart import columns_of, read_restart, restart_path
@@ -31,7 +30,7 @@ from pipeline.stages.base import prepare
 from pipeline.stages.build import build_stages
 from pipeline.stages.land import LandStage
 from pipeline.store import array_hashes, open_store, read_region
-from tests.pipeline.runs import run_stages
+from tests.pipeline.runs import run_stage, run_stages
 from tests.pipeline.small_store import FIRST_DAY, make_synthetic_store
 from tests.pipeline.toy import Silence
 

@@ -36,14 +36,14 @@ def test_a_log_gets_plain_lines_at_intervals() -> None:
     with ProgressDisplay(Console(file=text, width=40), interval_s=10.0, clock=clock) as display:
         display.stage_started("open_loop", 8, 2)
         for clock.now in (4.0, 8.0, 12.0, 16.0):
-            display.task_done(result())
-        display.block_failed(Block(3, 30, 40), PERIOD, "soil [made] of cheese")
+            display.task_done("open_loop", result())
+        display.block_failed("open_loop", Block(3, 30, 40), PERIOD, "soil [made] of cheese")
         clock.now = 20.0
         display.stage_finished("open_loop")
     assert text.getvalue().splitlines() == [
         "open_loop: 8 tasks, 2 done before",
         "open_loop: 5/8 tasks, 2.50 cell-years/s, 12 s left",
-        "block 3 (cells 30 to 39), 2007-01-01 to 2008-01-01: set aside: soil [made] of cheese",
+        "open_loop, block 3 (cells 30 to 39), 2007-01-01 to 2008-01-01: set aside: soil [made] of cheese",
         "open_loop: done in 20.0 s (2.00 cell-years/s), 1 blocks set aside",
     ]
 
@@ -52,7 +52,7 @@ def test_a_terminal_gets_a_live_line() -> None:
     text = io.StringIO()
     with ProgressDisplay(Console(file=text, force_terminal=True, width=120)) as display:
         display.stage_started("open_loop", 2, 0)
-        display.task_done(result())
+        display.task_done("open_loop", result())
         display.stage_finished("open_loop")
     assert "1/2" in text.getvalue()
     assert "cell-years/s" in text.getvalue()

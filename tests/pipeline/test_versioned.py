@@ -14,11 +14,12 @@ from pipeline import ledger
 from pipeline.cluster import connected
 from pipeline.config import ClusterConfig, load_experiment
 from pipeline.errors import StoreError
-from pipeline.execution import Outcome, run_stage
+from pipeline.execution import Outcome
 from pipeline.location import Location
 from pipeline.stages.base import prepare, run_task
 from pipeline.store import array_hashes, has_group, open_dataset, open_run, open_store, read_region
 from pipeline.versioned import IN_PROGRESS, VISIBLE, committed, published, unfinished
+from tests.pipeline.runs import run_stage
 from tests.pipeline.s3_server import S3Server
 from tests.pipeline.small_store import make_synthetic_store
 from tests.pipeline.toy import Silence, ToyStage, toy

@@ -129,11 +129,11 @@ class Silence:
         """See Listener."""
         self.tasks, self.done_before = tasks, done
 
-    def task_done(self, result: Any) -> None:
+    def task_done(self, name: str, result: Any) -> None:
         """See Listener."""
         self.results.append(result)
 
-    def block_failed(self, block: Any, period: Any, message: str) -> None:
+    def block_failed(self, name: str, block: Any, period: Any, message: str) -> None:
         """See Listener."""
         self.failed.append(message)
 

@@ -17,8 +17,8 @@ from distributed import Client, Scheduler, Worker
 from pipeline.cluster import connected
 from pipeline.config import ClusterConfig
 from pipeline.errors import ExecutionError
-from pipeline.execution import run_stage
 from pipeline.stages.base import Stage, prepare
+from tests.pipeline.runs import run_stage
 from tests.pipeline.toy import Silence
 
 SCHEDULER_LOST = 2
