@@ -97,18 +97,35 @@ def open_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
     Raises StoreError for a group that is missing or was never finished.
     """
     location = as_location(where)
+    return _open_group(location, _finished(location, path), path)
+
+
+def read_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
+    """One group in memory, without Dask: for many small arrays, whose tasks would take longer than the reading.
+
+    Raises StoreError as `open_dataset` does.
+    """
+    location = as_location(where)
+    dataset = _open_group(location, _finished(location, path), path, on_dask=False)
+    _at_once(lambda variable: variable.load(), list(dataset.variables.values()))
+    return dataset
+
+
+def _finished(location: Location, path: str) -> zarr.Group:
+    """The root of a store, once it is certain that a group of it was finished."""
     root = open_store(location)
     if not existing_group(root, path).attrs.get("complete", True):
         raise StoreError(f"group '{path}' of {location.url} was never finished: run the command that makes it again")
-    return _open_group(location, root, path)
+    return root
 
 
-def _open_group(location: Location, root: zarr.Group, path: str) -> xr.Dataset:
+def _open_group(location: Location, root: zarr.Group, path: str, *, on_dask: bool = True) -> xr.Dataset:
     group = existing_group(root, path)
     for _, array in group.arrays():
         _check_plain_array(array)
     store = location.zarr_store(read_only=True)
-    dataset = xr.open_zarr(store, group=path, chunks={}, consolidated=False, zarr_format=3)
+    chunks: dict[str, int] | None = {} if on_dask else None
+    dataset = xr.open_zarr(store, group=path, chunks=chunks, consolidated=False, zarr_format=3)
     return dataset.isel({dim: slice(0, size) for dim, size in committed_sizes(group).items()})
 
 

@@ -24,7 +24,7 @@ from pipeline.groups import write_group
 from pipeline.ledger import Block, blocks_of
 from pipeline.location import Location, as_location
 from pipeline.provenance import provenance
-from pipeline.store import ArraySpec, create_template, has_group, open_dataset, open_store, write_region
+from pipeline.store import ArraySpec, create_template, has_group, open_store, read_dataset, write_region
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ class Evaluation:
         """A group of scores in memory, with text for `series` and `predictor`."""
         if name in self._read:
             return self._read[name]
-        found = open_dataset(self.scores, f"{ROOT}/{name}").load()
+        found = read_dataset(self.scores, f"{ROOT}/{name}")
         found = found.set_coords([name for name in ("code", "cell") if name in found])
         for coordinate in ("series", "predictor", "code"):
             if coordinate in found.coords and "labels" in found[coordinate].attrs:
