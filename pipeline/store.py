@@ -5,9 +5,11 @@ integers, booleans; times are whole seconds since 1970; text is kept as integer 
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -255,6 +257,7 @@ def _create_array(
     )
 
 
+@cache  # the registry looks for similar names before it refuses one, and every group of scores has the same names
 def _attributes(name: str) -> dict[str, Any]:
     try:
         return registry.attributes(name)
@@ -361,11 +364,28 @@ def write_region(root: zarr.Group, path: str, values: Mapping[str, np.ndarray], 
 
 
 def _at_once(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """The function of every item, several at a time: on an object store, waiting is most of the work."""
+    """The function of every item, several at a time: on an object store, waiting is most of the work.
+
+    The function may not call this one. After an error nothing is begun any more, and nothing is still under way.
+    """
     if len(items) == 1:
         return [function(items[0])]
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        return list(pool.map(function, items))
+    futures = [_threads().submit(function, item) for item in items]
+    wait(futures, return_when=FIRST_EXCEPTION)
+    for future in futures:
+        future.cancel()
+    wait(futures)
+    return [future.result() for future in futures]
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads for small requests, kept: to start them takes longer than such a request to a folder."""
+    return ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="ldas-store")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked process has none of its parent's threads
 
 
 def read_region(root: zarr.Group, path: str, name: str, region: Region | None = None) -> np.ndarray:
