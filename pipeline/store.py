@@ -105,12 +105,13 @@ def open_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
 def read_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
     """One group in memory, without Dask: for many small arrays, whose tasks would take longer than the reading.
 
+    Its variables are in the order of their names: that of the files depends on which of them was made first.
     Raises StoreError as `open_dataset` does.
     """
     location = as_location(where)
     dataset = _open_group(location, _finished(location, path), path, on_dask=False)
     _at_once(lambda variable: variable.load(), list(dataset.variables.values()))
-    return dataset
+    return dataset[sorted(dataset.data_vars, key=str)]
 
 
 def _finished(location: Location, path: str) -> zarr.Group:
