@@ -5,9 +5,11 @@ integers, booleans; times are whole seconds since 1970; text is kept as integer 
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -97,18 +99,36 @@ def open_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
     Raises StoreError for a group that is missing or was never finished.
     """
     location = as_location(where)
+    return _open_group(location, _finished(location, path), path)
+
+
+def read_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
+    """One group in memory, without Dask: for many small arrays, whose tasks would take longer than the reading.
+
+    Its variables are in the order of their names: that of the files depends on which of them was made first.
+    Raises StoreError as `open_dataset` does.
+    """
+    location = as_location(where)
+    dataset = _open_group(location, _finished(location, path), path, on_dask=False)
+    _at_once(lambda variable: variable.load(), list(dataset.variables.values()))
+    return dataset[sorted(dataset.data_vars, key=str)]
+
+
+def _finished(location: Location, path: str) -> zarr.Group:
+    """The root of a store, once it is certain that a group of it was finished."""
     root = open_store(location)
     if not existing_group(root, path).attrs.get("complete", True):
         raise StoreError(f"group '{path}' of {location.url} was never finished: run the command that makes it again")
-    return _open_group(location, root, path)
+    return root
 
 
-def _open_group(location: Location, root: zarr.Group, path: str) -> xr.Dataset:
+def _open_group(location: Location, root: zarr.Group, path: str, *, on_dask: bool = True) -> xr.Dataset:
     group = existing_group(root, path)
     for _, array in group.arrays():
         _check_plain_array(array)
     store = location.zarr_store(read_only=True)
-    dataset = xr.open_zarr(store, group=path, chunks={}, consolidated=False, zarr_format=3)
+    chunks: dict[str, int] | None = {} if on_dask else None
+    dataset = xr.open_zarr(store, group=path, chunks=chunks, consolidated=False, zarr_format=3)
     return dataset.isel({dim: slice(0, size) for dim, size in committed_sizes(group).items()})
 
 
@@ -238,6 +258,7 @@ def _create_array(
     )
 
 
+@cache  # the registry looks for similar names before it refuses one, and every group of scores has the same names
 def _attributes(name: str) -> dict[str, Any]:
     try:
         return registry.attributes(name)
@@ -344,11 +365,28 @@ def write_region(root: zarr.Group, path: str, values: Mapping[str, np.ndarray], 
 
 
 def _at_once(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """The function of every item, several at a time: on an object store, waiting is most of the work."""
+    """The function of every item, several at a time: on an object store, waiting is most of the work.
+
+    The function may not call this one. After an error nothing is begun any more, and nothing is still under way.
+    """
     if len(items) == 1:
         return [function(items[0])]
-    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-        return list(pool.map(function, items))
+    futures = [_threads().submit(function, item) for item in items]
+    wait(futures, return_when=FIRST_EXCEPTION)
+    for future in futures:
+        future.cancel()
+    wait(futures)
+    return [future.result() for future in futures]
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads for small requests, kept: to start them takes longer than such a request to a folder."""
+    return ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="ldas-store")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked process has none of its parent's threads
 
 
 def read_region(root: zarr.Group, path: str, name: str, region: Region | None = None) -> np.ndarray:

@@ -6,7 +6,7 @@ shards by one writer each, and only sums over cells come back.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from pipeline.groups import write_group
 from pipeline.ledger import Block, blocks_of
 from pipeline.location import Location, as_location
 from pipeline.provenance import provenance
-from pipeline.store import ArraySpec, create_template, has_group, open_dataset, open_store, write_region
+from pipeline.store import ArraySpec, create_template, has_group, open_store, read_dataset, write_region
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ class Evaluation:
         """A group of scores in memory, with text for `series` and `predictor`."""
         if name in self._read:
             return self._read[name]
-        found = open_dataset(self.scores, f"{ROOT}/{name}").load()
+        found = read_dataset(self.scores, f"{ROOT}/{name}")
         found = found.set_coords([name for name in ("code", "cell") if name in found])
         for coordinate in ("series", "predictor", "code"):
             if coordinate in found.coords and "labels" in found[coordinate].attrs:
@@ -95,12 +95,10 @@ def evaluate(
     root = open_store(target, "a")
     _remove_old(root)
     totals = _Totals()
-    first = evaluate_block(open_store(location), plan, blocks[0].region)
-    _create(root, plan, first)
-    _write(root, first, blocks[0])
-    totals.add(first)
-    progress(1, len(blocks))
-    for number, result in enumerate(_others(location, target, plan, blocks[1:], client), start=2):
+    results = (
+        _here(location, root, plan, blocks) if client is None else _on_dask(location, target, plan, blocks, client)
+    )
+    for number, result in enumerate(results, start=1):
         totals.add(result)
         progress(number, len(blocks))
     totals.write(root, plan)
@@ -118,35 +116,53 @@ def _remove_old(root: zarr.Group) -> None:
             del root[f"{ROOT}/{name}"]
 
 
-def _others(
-    location: Location, target: Location, plan: Plan, blocks: Sequence[Block], client: "Client | None"
+def _here(location: Location, root: zarr.Group, plan: Plan, blocks: Sequence[Block]) -> Iterator[BlockResult]:
+    """Results of the blocks, one after the other; their scores are written."""
+    for number, block in enumerate(blocks):
+        result = _evaluated(location, plan, block)
+        if number == 0:
+            _create(root, plan, result)
+        yield _written(root, result, block)
+
+
+def _on_dask(
+    location: Location, target: Location, plan: Plan, blocks: Sequence[Block], client: "Client"
 ) -> Iterator[BlockResult]:
-    """Results of the blocks in their order, so that sums come out the same whoever computes them."""
-    if client is None:
-        for block in blocks:
-            yield _task(location, target, plan, block)
-        return
+    """Results of the blocks in their order, so that sums come out the same whoever computes them.
+
+    The first blocks are all begun before there is a place for their scores, whose shape is that of the first result.
+    """
     shared = client.scatter(plan, broadcast=True)
-    window = _TASKS_PER_THREAD * max(sum(client.nthreads().values()), 1)
     waiting = iter(blocks)
-    in_flight: deque[Any] = deque()
-    for block in islice(waiting, window):
-        in_flight.append(client.submit(_task, location, target, shared, block, pure=False))
+
+    def begun(number: int) -> list[tuple[Block, Any]]:
+        some = islice(waiting, number)
+        return [(block, client.submit(_evaluated, location, shared, block, pure=False)) for block in some]
+
+    def written(block: Block, result: Any) -> Any:
+        return client.submit(_written, target, result, block, pure=False)
+
+    first = begun(_TASKS_PER_THREAD * max(sum(client.nthreads().values()), 1))
+    _create(open_store(target, "a"), plan, first[0][1].result())
+    in_flight = deque(written(*one) for one in first)
+    first.clear()
     while in_flight:
         future = in_flight.popleft()
         result: BlockResult = future.result()
         future.release()
-        for block in islice(waiting, 1):
-            in_flight.append(client.submit(_task, location, target, shared, block, pure=False))
+        in_flight.extend(written(*one) for one in begun(1))
         yield result
 
 
-def _task(location: Location, target: Location, plan: Plan, block: Block) -> BlockResult:
-    """One block, on a worker: its scores are written, its sums come back."""
-    result = evaluate_block(open_store(location), plan, block.region)
-    _write(open_store(target, "a"), result, block)
-    result.scores.clear()
-    return result
+def _evaluated(location: Location, plan: Plan, block: Block) -> BlockResult:
+    """One block, with its scores."""
+    return evaluate_block(open_store(location), plan, block.region)
+
+
+def _written(target: "Location | zarr.Group", result: BlockResult, block: Block) -> BlockResult:
+    """Writes the scores of a block; its sums come back."""
+    _write(open_store(target, "a") if isinstance(target, Location) else target, result, block)
+    return replace(result, scores={})
 
 
 def series_labels(plan: Plan, name: str) -> list[str]:

@@ -9,6 +9,7 @@ Definitions as in Corchia et al. (2023, doi:10.3390/rs15174258), section 2.6, wi
 bias = mean(m - o), RMSD = sqrt(mean((m - o)^2)), ubRMSD = sqrt(RMSD^2 - bias^2), R = Pearson's correlation.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ MINIMUM_PAIRS = 2  # a mean difference of a single day says nothing about a plac
 MINIMUM_PAIRS_R = 10  # of a correlation; the paper states none (assimilation.md section 7)
 ANOMALY_WINDOW_DAYS = 35.0  # five weeks: Albergel et al. (2009), doi:10.5194/hess-13-115-2009
 ANOMALY_MINIMUM_IN_WINDOW = 5
+_VALUES_AT_A_TIME = 1 << 16  # 512 kB: what is worked out in between stays in the cache of a processor
 CONFIDENCE_QUANTILE = 1.959963984540054  # standard normal, two-sided 95 %
 SCORE_NAMES = ("n", "bias", "rmsd", "ubrmsd", "r", "r_low", "r_high", "n_effective", "anomaly_r", "kge")
 
@@ -51,29 +53,34 @@ def _mean(values: FloatArray, number: FloatArray) -> FloatArray:
     return np.asarray(np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0))
 
 
-def _variance(values: FloatArray, mean: FloatArray, paired: NDArray[np.bool_], number: FloatArray) -> FloatArray:
-    """Population variance; exactly 0 for a constant series, whose computed mean may differ from it in the last bit."""
-    lowest = np.where(paired, values, np.inf).min(axis=-1, initial=np.inf)
-    highest = np.where(paired, values, -np.inf).max(axis=-1, initial=-np.inf)
-    variance = _mean(np.where(paired, values - mean[..., None], 0.0) ** 2, number)
-    return np.where(lowest == highest, 0.0, variance)
+def _variance(
+    anomaly: FloatArray, mean: FloatArray, values: FloatArray, paired: NDArray[np.bool_], number: FloatArray
+) -> FloatArray:
+    """Population variance; exactly 0 for a constant series, whose computed mean may differ from it in the last bits."""
+    variance = _mean(anomaly**2, number)
+    doubtful = variance <= 1e-16 * mean**2  # no more than rounding: these alone may be constant
+    counts, some = paired[doubtful], values[doubtful]
+    lowest = np.where(counts, some, np.inf).min(axis=-1, initial=np.inf)
+    highest = np.where(counts, some, -np.inf).max(axis=-1, initial=-np.inf)
+    variance[doubtful] = np.where(lowest == highest, 0.0, variance[doubtful])
+    return variance
 
 
 def _moments(model: FloatArray, reference: FloatArray) -> _Moments:
     m, o, paired = _paired(model, reference)
     number = paired.sum(axis=-1).astype(np.float64)
-    mean_m = _mean(np.where(paired, m, 0.0), number)
-    mean_o = _mean(np.where(paired, o, 0.0), number)
+    filled_m, filled_o = np.where(paired, m, 0.0), np.where(paired, o, 0.0)
+    mean_m, mean_o = _mean(filled_m, number), _mean(filled_o, number)
     anomaly_m = np.where(paired, m - mean_m[..., None], 0.0)
     anomaly_o = np.where(paired, o - mean_o[..., None], 0.0)
     return _Moments(
         number,
         mean_m,
         mean_o,
-        _variance(m, mean_m, paired, number),
-        _variance(o, mean_o, paired, number),
+        _variance(anomaly_m, mean_m, m, paired, number),
+        _variance(anomaly_o, mean_o, o, paired, number),
         _mean(anomaly_m * anomaly_o, number),
-        _mean(np.where(paired, m - o, 0.0) ** 2, number),
+        _mean((filled_m - filled_o) ** 2, number),
     )
 
 
@@ -113,8 +120,10 @@ def _kling_gupta(moments: _Moments, minimum: int) -> FloatArray:
 
 def _together(values: FloatArray, paired: NDArray[np.bool_]) -> FloatArray:
     """Values that count, moved to the front of the last axis in their order; NaN behind them."""
-    order = np.argsort(~paired, axis=-1, kind="stable")
-    return np.take_along_axis(np.where(paired, values, np.nan), order, axis=-1)
+    front = np.arange(values.shape[-1]) < paired.sum(axis=-1)[..., None]
+    together = np.full(values.shape, np.nan)
+    together[front] = values[paired]
+    return together
 
 
 def _lag_one(values: FloatArray, paired: NDArray[np.bool_]) -> FloatArray:
@@ -144,30 +153,28 @@ def _interval(r: FloatArray, effective: FloatArray) -> tuple[FloatArray, FloatAr
     return np.where(exact, r, low), np.where(exact, r, high)
 
 
-def _moving_mean(
-    values: FloatArray, counts: NDArray[np.bool_], first: NDArray[np.intp], last: NDArray[np.intp]
-) -> tuple[FloatArray, FloatArray]:
-    """Mean of the values that count in [first, last) of the last axis, and how many there are."""
-    zero = np.zeros((*values.shape[:-1], 1))
-    offset = _mean(np.where(counts, values, 0.0), counts.sum(axis=-1).astype(np.float64))[..., None]
-    running = np.concatenate([zero, np.cumsum(np.where(counts, values - offset, 0.0), axis=-1)], axis=-1)
-    number = np.concatenate([zero, np.cumsum(counts, axis=-1, dtype=np.float64)], axis=-1)
-    inside = number[..., last] - number[..., first]
-    total = running[..., last] - running[..., first]
-    return np.divide(total, inside, out=np.full(total.shape, np.nan), where=inside > 0) + offset, inside
-
-
-def _anomalies(values: FloatArray, counts: NDArray[np.bool_], days: FloatArray) -> FloatArray:
-    half = ANOMALY_WINDOW_DAYS / 2.0
-    first = np.searchsorted(days, days - half, side="left")
-    last = np.searchsorted(days, days + half, side="right")
-    mean, inside = _moving_mean(values, counts, first, last)
-    return _where(counts & (inside >= ANOMALY_MINIMUM_IN_WINDOW), values - mean)
+def _window_sums(values: FloatArray | NDArray[np.bool_], first: NDArray[np.intp], last: NDArray[np.intp]) -> FloatArray:
+    """Sum of the values in [first, last) of the last axis."""
+    running = np.zeros((*values.shape[:-1], values.shape[-1] + 1))
+    np.cumsum(values, axis=-1, out=running[..., 1:])
+    return np.take(running, last, axis=-1) - np.take(running, first, axis=-1)
 
 
 def _anomaly_correlation(model: FloatArray, reference: FloatArray, days: FloatArray, minimum: int) -> FloatArray:
     m, o, paired = _paired(model, reference)
-    return _correlation(_moments(_anomalies(m, paired, days), _anomalies(o, paired, days)), minimum)
+    half = ANOMALY_WINDOW_DAYS / 2.0
+    first = np.searchsorted(days, days - half, side="left")
+    last = np.searchsorted(days, days + half, side="right")
+    inside = _window_sums(paired, first, last)
+    usable = paired & (inside >= ANOMALY_MINIMUM_IN_WINDOW)
+
+    def anomalies(values: FloatArray) -> FloatArray:
+        """Departures from the moving mean of the values that count; NaN where a window has too few of them."""
+        overall = _mean(np.where(paired, values, 0.0), paired.sum(axis=-1).astype(np.float64))[..., None]
+        total = _window_sums(np.where(paired, values - overall, 0.0), first, last)
+        return _where(usable, values - (total / np.maximum(inside, 1.0) + overall))
+
+    return _correlation(_moments(anomalies(m), anomalies(o)), minimum)
 
 
 def _days(time: xr.DataArray) -> FloatArray:
@@ -307,12 +314,20 @@ def _grouped(
     """Scores (..., [group,] score), of all times or of each group of places on the time axis."""
     days = _days(model[dim])
 
-    def kernel(m: FloatArray, o: FloatArray) -> FloatArray:
+    def of_rows(m: FloatArray, o: FloatArray, days: FloatArray) -> FloatArray:
+        """Scores (row, score) of series (row, time)."""
+        step = max(1, _VALUES_AT_A_TIME // max(1, len(days)))
+        parts = [slice(start, start + step) for start in range(0, max(1, len(m)), step)]
+        return np.concatenate([_all_scores(m[part], o[part], days, names, minimum, minimum_r) for part in parts])
+
+    def kernel(model: FloatArray, reference: FloatArray) -> FloatArray:
+        m, o, _ = _paired(model, reference)
+        shape = m.shape[:-1]
+        m, o = (values.reshape(math.prod(shape), len(days)) for values in (m, o))
         if groups is None:
-            return _all_scores(m, o, days, names, minimum, minimum_r)
-        return np.stack(
-            [_all_scores(m[..., g], o[..., g], days[g], names, minimum, minimum_r) for g in groups], axis=-2
-        )
+            return of_rows(m, o, days).reshape(*shape, len(names))
+        found = [of_rows(m[:, g], o[:, g], days[g]) for g in groups]
+        return np.stack(found, axis=-2).reshape(*shape, len(groups), len(names))
 
     sizes = {"score": len(names)} if groups is None else {"group": len(groups), "score": len(names)}
     stacked = xr.apply_ufunc(

@@ -19,6 +19,7 @@ from pipeline.store import committed_sizes, dimensions, existing_array, existing
 
 FloatArray = NDArray[np.float64]
 Days = NDArray[np.datetime64]
+MOST_KEPT = 3_000_000  # values of series that a reader keeps: 24 MB
 
 
 def group_names(root: zarr.Group, parent: str) -> list[str]:
@@ -51,11 +52,15 @@ def cell_centres(root: zarr.Group) -> tuple[FloatArray, FloatArray]:
 
 
 class Reader:
-    """Reads series from a store; the time axis of each group is read once."""
+    """Reads series from a store; the time axis of each group is read once.
+
+    What was read last is kept: the comparisons of a block of cells have many series in common.
+    """
 
     def __init__(self, root: zarr.Group) -> None:
         self.root = root
         self._axes: dict[str, Days] = {}
+        self._kept: dict[tuple[object, ...], FloatArray] = {}  # in the order of their last use
 
     def days_of(self, path: str) -> Days:
         """UTC day of each record of a group, in the order of the records, which must be that of time."""
@@ -73,10 +78,18 @@ class Reader:
 
         Several records of a day (hourly in-situ data) give the mean of those that are there.
         """
+        if not len(days):
+            return np.full((0, places.stop - places.start), np.nan)
+        key = (path, name, days[0], len(days), places.start, places.stop, place_dim)
+        values = self._kept.pop(key) if key in self._kept else self._read(path, name, days, places, place_dim)
+        self._kept[key] = values
+        while sum(kept.size for kept in self._kept.values()) > MOST_KEPT and len(self._kept) > 1:
+            del self._kept[next(iter(self._kept))]
+        return values.copy()
+
+    def _read(self, path: str, name: str, days: Days, places: slice, place_dim: str) -> FloatArray:
         stored = self.days_of(path)
         values = np.full((len(days), places.stop - places.start), np.nan)
-        if not len(days):
-            return values
         first, last = np.searchsorted(stored, [days[0], days[-1] + np.timedelta64(1, "D")])
         if first == last:
             return values

@@ -77,14 +77,17 @@ def volume_table(location: Location) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def run_numbers(location: Location) -> dict[str, Any]:
-    """For `--json`: seconds of each stage whose time was recorded, cell-periods by status, MB of each group."""
-    status = status_table(open_store(location))
+def run_numbers(root: zarr.Group, volumes: pd.DataFrame) -> dict[str, Any]:
+    """For `--json`: seconds of each stage whose time was recorded, cell-periods by status, MB of each group.
+
+    volumes: see `volume_table`.
+    """
+    status = status_table(root)
     records = status.to_dict("records")
     return {
         "run_time_s": {row["run"]: row["run time (s)"] for row in records if np.isfinite(row["run time (s)"])},
         "status": {row["run"]: {words: row[words] for words in ledger.STATUS_NAMES} for row in records},
-        "stored_mb": {row["group"]: row["stored (MB)"] for row in volume_table(location).to_dict("records")},
+        "stored_mb": {row["group"]: row["stored (MB)"] for row in volumes.to_dict("records")},
     }
 
 

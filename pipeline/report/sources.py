@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 import zarr
 
@@ -16,6 +17,7 @@ from pipeline.evaluation.reading import FloatArray, Reader, cell_centres
 from pipeline.evaluation.stations import Station, find_stations
 from pipeline.evaluation.summary import JUDGED, summary
 from pipeline.evaluation.tables import baseline, comparison_named, primary
+from pipeline.report.run_facts import volume_table
 from pipeline.report.sentences import shown_unit
 from pipeline.store import existing_group, has_group, open_store, read_region
 
@@ -60,6 +62,11 @@ class Sources:
     def summary(self) -> dict[str, Any]:
         """See `evaluation.summary`."""
         return summary(self.evaluation)
+
+    @cached_property
+    def volumes(self) -> pd.DataFrame:
+        """See `volume_table`; every file of the store is looked at."""
+        return volume_table(self.evaluation.location)
 
     def index(self, experiment: str) -> int:
         """Number of an experiment, which is that of its colour."""

@@ -59,8 +59,9 @@ def write_report(
     folder = out if out is not None else default_folder(location)
     with tempfile.TemporaryDirectory(prefix="ldas-scores-") as spare:
         evaluation = _evaluated(location, Path(spare) / "scores.zarr", experiments, client)
-        document = make_document(evaluation)
-        numbers = report_numbers(evaluation) | run_numbers(location)
+        sources = Sources(evaluation)
+        document = make_document(sources)
+        numbers = report_numbers(evaluation) | run_numbers(sources.root, sources.volumes)
     text = as_markdown(document)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,9 +102,9 @@ def _is_read_only(error: StoreError) -> bool:
     return isinstance(cause, OSError) and isinstance(cause, PermissionError)
 
 
-def make_document(evaluation: Evaluation) -> Document:
+def make_document(sources: Sources) -> Document:
     """All sections that have something to show."""
-    sources = Sources(evaluation)
+    evaluation = sources.evaluation
     makers = (
         sections.overview,
         system_sections.domain,
