@@ -61,7 +61,7 @@ def _fill(root: zarr.Group, path: str, names: tuple[str, ...], cells: int, days:
             "time": (("time",), (FIRST_DAY + np.arange(days)).astype("datetime64[s]")),
             "cell": (("cell",), np.arange(cells)),
         },
-        chunks={"time": 366, "cell": 16},
+        chunks={"time": 366, "cell": 64},
         shards={"time": 366, "cell": BLOCK},
     )
     random = np.random.default_rng(abs(hash(path)) % 2**32)

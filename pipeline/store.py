@@ -33,7 +33,7 @@ _SAFE_CODECS = frozenset({"bytes", "zstd", "gzip", "blosc", "crc32c", "transpose
 _NO_TIME = int(np.iinfo("int64").min)  # NaT: a place on the time axis that was made but not yet written
 _GROWING_CHUNK = 1024
 _REQUESTS_AT_ONCE = 8
-_MOST_CHUNK_CELLS = 16  # of the cells of a shard
+_CHUNK_VALUES = 2**18  # at most: a megabyte, a year of hours in 29 cells
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Region = Mapping[str, slice]
@@ -187,10 +187,11 @@ def _codec_names(codecs: Any) -> Iterator[str]:
         yield from _codec_names(inner.get("index_codecs", ()))
 
 
-def chunk_cells(shard_cells: int) -> int:
-    """Cells of a chunk in a shard of so many: few, as a time series of one cell reads whole chunks, and a divisor, as
-    whole chunks make a shard."""
-    return max(size for size in range(1, _MOST_CHUNK_CELLS + 1) if shard_cells % size == 0)
+def chunk_cells(shard_cells: int, records: int) -> int:
+    """Cells of a chunk of so many records, in a shard of so many cells: few, as a time series of one cell reads whole
+    chunks, but not so few that a block is read in crumbs; and a divisor, as whole chunks make a shard."""
+    most = max(1, _CHUNK_VALUES // records)
+    return max(size for size in range(1, min(most, shard_cells) + 1) if shard_cells % size == 0)
 
 
 # --- templates and regions ---------------------------------------------------------------------------------------

@@ -188,7 +188,7 @@ class Assimilate(LandStage):
                 "cell": (("cell",), np.arange(self.cells)),
                 "patch": (("patch",), np.arange(1, patches + 1)),
             },
-            chunks={"time": days, "cell": chunk_cells(self.cells_per_block)},
+            chunks={"time": days, "cell": chunk_cells(self.cells_per_block, days)},
             shards={"time": days, "cell": self.cells_per_block},
             attributes={
                 **self.group_attributes(root),

@@ -119,7 +119,7 @@ class Twin(Stage):
                 "time": (("time",), start + np.arange(_HOURS * days + 1) * np.timedelta64(3600, "s")),
                 **cells,
             },
-            chunks={"time": _HOURS * length, "cell": chunk_cells(self.cells_per_block)},
+            chunks={"time": _HOURS * length, "cell": chunk_cells(self.cells_per_block, _HOURS * length)},
             shards={"time": _HOURS * length, "cell": self.cells_per_block},
             attributes={**attributes, "complete": False},
         )
@@ -133,7 +133,7 @@ class Twin(Stage):
                 **{name: ArraySpec(("time", "cell"), attributes=instant) for name in (*self._instants(), "sigma40")},
             },
             coordinates={"time": (("time",), day_axis(start, days)), **cells},
-            chunks={"time": length, "cell": chunk_cells(self.cells_per_block)},
+            chunks={"time": length, "cell": chunk_cells(self.cells_per_block, length)},
             shards={"time": length, "cell": self.cells_per_block},
             attributes={
                 **attributes,

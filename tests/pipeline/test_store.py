@@ -375,10 +375,16 @@ def test_any_number_of_cells_makes_a_shard(tmp_path: Path, cells: int) -> None:
         "runs/small",
         {"LAI": ArraySpec(("time", "cell"))},
         coordinates={"time": (("time",), np.arange(3)), "cell": (("cell",), np.arange(100))},
-        chunks={"time": 3, "cell": chunk_cells(cells)},
+        chunks={"time": 3, "cell": chunk_cells(cells, 3)},
         shards={"time": 3, "cell": cells},
     )
     block = {"cell": slice(0, min(cells, 100))}
     write_region(root, "runs/small", {"LAI": np.ones((3, min(cells, 100)))}, block)
     assert (read_region(root, "runs/small", "LAI", block) == 1.0).all()
-    assert chunk_cells(cells) <= 16
+
+
+def test_chunks_of_long_series_have_few_cells() -> None:
+    """A megabyte: a year of hours for some 20 cells, a year of days for the whole of a usual block."""
+    assert [chunk_cells(cells, 8784) for cells in (1, 7, 61, 62, 63, 64, 250)] == [1, 7, 1, 2, 21, 16, 25]
+    assert [chunk_cells(cells, 366) for cells in (1, 63, 64, 256, 1024)] == [1, 63, 64, 256, 512]
+    assert chunk_cells(64, 10**7) == 1
