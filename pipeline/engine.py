@@ -97,7 +97,9 @@ def _run_experiment(
         if config.report and stages is build_stages:
             from pipeline.report import write_report
 
-            result.report = write_report(config.location, client=client).page
+            # The evaluation is many short operations, which threads of one process only take from each other.
+            own_threads = settings.cluster.kind == "local" and not settings.cluster.processes
+            result.report = write_report(config.location, client=None if own_threads else client).page
             message(f"report: {result.report}")
     return result
 
