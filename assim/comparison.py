@@ -106,18 +106,6 @@ def compared(
     return Comparison(*(np.stack(parts, axis=-1) for parts in zip(*columns, strict=True)))
 
 
-def usable_beforehand(kind: ObservationType, given: WindowObservations) -> BoolArray:
-    """(cell,) whether an observation is there that could be used, as far as this is known before the forecast.
-
-    Every observation that `screened` finds to be USED is among them.
-    """
-    lowest, highest = kind.valid_range
-    there = np.isfinite(given.value) & (given.value >= lowest) & (given.value <= highest)
-    if given.quality is not None:
-        there &= given.quality == Quality.USED
-    return np.asarray(there & kind.operator.usable & kind.assimilate)
-
-
 def screened(
     kind: ObservationType,
     given: WindowObservations,

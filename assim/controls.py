@@ -143,13 +143,13 @@ class ControlVector:
         return np.where(self.present, size * scale, 0.0)
 
     def perturbed_members(self, state: State, relative_size: Mapping[str, float]) -> State:
-        """The state with a member axis (column, 1 + control, ...): as it is, then with one control perturbed in each.
+        """The state with a member axis (column, control, ...), one control perturbed in each.
 
         WG_l += t COFSWI; LAI and leaf biomass times (1 + t): without the biomass the midnight update would undo it.
         """
-        members = state.members(1 + len(self.names))
-        for control, name in enumerate(self.names):
-            here, member, size = self.present[:, control], control + 1, relative_size[name]
+        members = state.members(len(self.names))
+        for member, name in enumerate(self.names):
+            here, size = self.present[:, member], relative_size[name]
             if name == "LAI":
                 members.leaf_area_index[here, member] *= 1.0 + size
                 members.biomass[here, member, 0] *= 1.0 + size

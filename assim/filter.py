@@ -59,8 +59,8 @@ class CycleResult(NamedTuple):
     observation_variance: R; background_variance: H B H^T; degrees_of_freedom: H K (cell, observation), 0 where unused.
     chi_square (cell,): d^T S^-1 d over the used observations; used_count (cell,): how many they are.
     quality (cell, observation): codes of `Quality`. increment (column, control): after limits.
-    jacobian: H (cell, observation, patch, control) of the SEKF, 0 in a cell without any observation that could be used
-    (nothing is perturbed there); None for a filter that has none.
+    jacobian: H (cell, observation, patch, control) of the SEKF, 0 in a cell where no observation passed the screening
+    against the forecast (nothing is perturbed there); None for a filter that has none.
     set_aside (cell,): True where the state turned non-finite now or was set aside before; such a cell keeps the
     state it had at the start of the window.
     """

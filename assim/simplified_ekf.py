@@ -4,7 +4,7 @@ The equations are in `sekf`; here is where their terms come from: perturbed runs
 operators, error models, and where the increments go.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from assim import sekf
-from assim.comparison import Equivalent, Masks, compared, equivalent, predicted_by, predictors, usable_beforehand
+from assim.comparison import Comparison, Equivalent, Masks, compared, equivalent, predicted_by, predictors
 from assim.controls import DEFAULT_CONTROLS, ControlVector, checked_controls, control_vector
 from assim.errors import FilterConfigurationError
 from assim.filter import (
@@ -137,7 +137,10 @@ class SimplifiedEKF:
         threads: int = 1,
         set_aside: BoolArray | None = None,
     ) -> CycleResult:
-        """Forecast with perturbed members over [start, start + 24 h) and analysis at its end: see `Filter.cycle`."""
+        """Forecast over [start, start + 24 h), perturbed members where it is needed, analysis at the end.
+
+        See `Filter.cycle`. Where no observation passes the screening against the forecast, nothing is perturbed.
+        """
         begin, records = forcing_of_window(
             start, forcing, forcing_start, forcing_step_s, self.configuration.analysis_hour_utc
         )
@@ -145,31 +148,36 @@ class SimplifiedEKF:
         controls = self.controls_of(model.parameters)
         relative_size = self.configuration.relative_perturbation()
         excluded = np.zeros(self.cell_ids.shape, dtype=bool) if set_aside is None else set_aside
-        observed = ~excluded & np.any([usable_beforehand(kind, given[kind.name]) for kind in self.observation_types], 0)
-
         run = partial(
-            run_window,
-            forcing=records,
-            start=begin,
-            step_s=step_s,
-            forcing_step_s=forcing_step_s,
-            output=output,
-            threads=threads,
+            run_window, forcing=records, start=begin, step_s=step_s, forcing_step_s=forcing_step_s, threads=threads
         )
-        perturbed = observed[controls.cell]
-        part, part_state = controls.take(perturbed), state.take(perturbed)
-        members = part.perturbed_members(part_state, relative_size)
-        forecast, ends, outputs = run_where_needed(run, model, state, members, perturbed)
+        forecast, outputs = run(model, state, output=output)
         # A cell that blew up gives NaN and infinities here; it is found, coded and set aside, so NumPy need not warn.
         with np.errstate(invalid="ignore", over="ignore"):
-            equivalents = [
-                equivalent(kind.operator, predictors(controls, forecast, kind.operator))
-                for kind in self.observation_types
-            ]
-            eps = part.perturbation(part_state, relative_size)
-            jacobian = observation_jacobian(part, ends, eps, self.observation_types, equivalents)
-            result = self._analysed(controls, state, forecast, equivalents, jacobian, given, excluded)
+            masks = Masks(
+                finite=finite_cells(controls, state, forecast) & ~excluded,
+                frozen=frozen_soil(controls, forecast, self.configuration.frozen_rule),
+                snow=snow_cover(controls, forecast, self.configuration.snow_threshold),
+            )
+            equivalents = self._equivalents(controls, forecast)
+            everywhere = np.ones((self.cell_ids.size, len(self.observation_types)), dtype=bool)
+            y = compared(self.observation_types, given, equivalents, everywhere, masks, controls.cell_dynamic_range)
+            perturbed = (y.quality == Quality.USED).any(axis=1)[controls.cell]
+            part, start_state = controls.take(perturbed), state.take(perturbed)
+            eps = part.perturbation(start_state, relative_size)
+            members = part.perturbed_members(start_state, relative_size)
+            ends = run(model.take(perturbed), members, output=None)[0] if perturbed.any() else members
+            jacobian = observation_jacobian(
+                part, forecast.take(perturbed), ends, eps, self.observation_types, equivalents
+            )
+            result = self._analysed(controls, state, forecast, y, jacobian, masks.finite)
         return result._replace(outputs=masked_outputs(outputs, result.set_aside[controls.cell]))
+
+    def _equivalents(self, controls: ControlVector, state: State) -> list[Equivalent]:
+        """What the operators make of a state."""
+        return [
+            equivalent(kind.operator, predictors(controls, state, kind.operator)) for kind in self.observation_types
+        ]
 
     def window_jacobian(
         self,
@@ -194,26 +202,25 @@ class SimplifiedEKF:
             start, forcing, forcing_start, forcing_step_s, self.configuration.analysis_hour_utc
         )
         controls = self.controls_of(model.parameters)
+        run = partial(
+            run_window,
+            forcing=records,
+            start=begin,
+            step_s=step_s,
+            forcing_step_s=forcing_step_s,
+            output=None,
+            threads=threads,
+        )
+        forecast, _ = run(model, state)
+        equivalents = self._equivalents(controls, forecast)
         sides = []
         for sign in (1.0, -1.0) if central else (1.0,):
             sizes = {name: sign * factor * t for name, t in self.configuration.relative_perturbation().items()}
-            ends, _ = run_window(
-                model,
-                controls.perturbed_members(state, sizes),
-                records,
-                start=begin,
-                step_s=step_s,
-                forcing_step_s=forcing_step_s,
-                output=None,
-                threads=threads,
-            )
-            control_end = ends.member(0)
-            equivalents = [
-                equivalent(kind.operator, predictors(controls, control_end, kind.operator))
-                for kind in self.observation_types
-            ]
+            ends, _ = run(model, controls.perturbed_members(state, sizes))
             perturbation = controls.perturbation(state, sizes)
-            sides.append(observation_jacobian(controls, ends, perturbation, self.observation_types, equivalents))
+            sides.append(
+                observation_jacobian(controls, forecast, ends, perturbation, self.observation_types, equivalents)
+            )
         return np.asarray(sum(sides[1:], sides[0]) / len(sides))
 
     def _analysed(
@@ -221,31 +228,28 @@ class SimplifiedEKF:
         controls: ControlVector,
         start: State,
         forecast: State,
-        equivalents: Sequence[Equivalent],
+        y: Comparison,
         jacobian: FloatArray,
-        observations: Mapping[str, WindowObservations],
-        set_aside: BoolArray,
+        finite: BoolArray,
     ) -> CycleResult:
-        """The analysis at the end of a window, from the forecast there, its equivalents and the Jacobian."""
+        """The analysis at the end of a window, from the forecast there, the screened observations and the Jacobian.
+
+        finite (cell,): False in cells that are set aside.
+        """
         types = self.observation_types
-        masks = Masks(
-            finite=finite_cells(controls, start, forecast) & ~set_aside,
-            frozen=frozen_soil(controls, forecast, self.configuration.frozen_rule),
-            snow=snow_cover(controls, forecast, self.configuration.snow_threshold),
-        )
-        jacobian_finite = np.asarray(np.isfinite(jacobian).all(axis=(2, 3)))
-        y = compared(types, observations, equivalents, jacobian_finite, masks, controls.cell_dynamic_range)
-        used = y.quality == Quality.USED
+        failed = ~np.isfinite(jacobian).all(axis=(2, 3))
+        quality = np.where(failed & (y.quality == Quality.USED), np.int8(Quality.JACOBIAN_FAILED), y.quality)
+        used = quality == Quality.USED
 
         H = np.where(used[:, :, None, None], jacobian, 0.0)
         R = np.where(used, y.sigma**2, 1.0)
         d = np.where(used, y.innovation, 0.0)
-        B = np.where(masks.finite[:, None, None], self._background_variance(controls, forecast), 0.0)
+        B = np.where(finite[:, None, None], self._background_variance(controls, forecast), 0.0)
         analysis = sekf.analyse(H, B, R, d)
         increment = controls.limited(forecast, controls.to_columns(analysis.increment))
         analysed = controls.add(forecast, increment)
 
-        kept = ~masks.finite[controls.cell]
+        kept = ~finite[controls.cell]
         predicted_analysis = predicted_by(controls, analysed, types)
         return CycleResult(
             state=keep_columns(kept, start, analysed),
@@ -263,10 +267,10 @@ class SimplifiedEKF:
             degrees_of_freedom=analysis.degrees_of_freedom,
             chi_square=analysis.chi_square,
             used_count=used.sum(axis=1),
-            quality=y.quality,
+            quality=quality,
             increment=increment,
             jacobian=jacobian,
-            set_aside=~masks.finite,
+            set_aside=~finite,
         )
 
     def _background_variance(self, controls: ControlVector, forecast: State) -> FloatArray:
@@ -280,36 +284,9 @@ class SimplifiedEKF:
         )
 
 
-def run_where_needed(
-    run: Callable[[LandModel, State], tuple[State, dict[str, FloatArray]]],
-    model: LandModel,
-    state: State,
-    members: State,
-    perturbed: BoolArray,
-) -> tuple[State, State, dict[str, FloatArray]]:
-    """Runs the members (column, member, ...) of the perturbed columns (boolean), and the other columns as they are.
-
-    Returns the forecast of all columns, that is the end of the first member where there are members; the ends of the
-    members; and the outputs of the forecast (time, column, ...).
-    """
-    if perturbed.all():
-        ends, outputs = run(model, members)
-        return ends.member(0), ends, {name: values[:, :, 0] for name, values in outputs.items()}
-    rest, outputs = run(model.take(~perturbed), state.take(~perturbed))
-    if not perturbed.any():
-        return rest, members, outputs
-    ends, of_members = run(model.take(perturbed), members)
-    order = np.argsort(np.argsort(~perturbed, kind="stable"))  # where each column is among the perturbed, then the rest
-
-    def joined(part: FloatArray, others: FloatArray, axis: int = 0) -> FloatArray:
-        return np.take(np.concatenate([part, others], axis=axis), order, axis=axis)
-
-    forecast = State(*(joined(values[:, 0], others) for values, others in zip(ends, rest, strict=True)))
-    return forecast, ends, {name: joined(of_members[name][:, :, 0], outputs[name], axis=1) for name in outputs}
-
-
 def observation_jacobian(
     controls: ControlVector,
+    forecast: State,
     ends: State,
     perturbation: FloatArray,
     types: Sequence[ObservationType],
@@ -318,8 +295,9 @@ def observation_jacobian(
     """H (cell, observation, 12, control) by the chain rule through grid means and operators (assimilation.md 4.3); 0 in
     columns that are not in the control vector.
 
-    H_k = sum_i dh_k/dX_i f_p (X_i,p[run l] - X_i,p[control]) / eps_p,l. ends: states (column, 1 + control, ...) at the
-    window's end, the control run first; perturbation: eps (column, control).
+    H_k = sum_i dh_k/dX_i f_p (X_i,p[run l] - X_i,p[control]) / eps_p,l. forecast: state (column, ...) at the window's
+    end, that of the control run; ends: those of the perturbed runs (column, control, ...); perturbation: eps (column,
+    control).
     """
     eps = controls.to_cells(perturbation)
     response: dict[str, FloatArray] = {}
@@ -327,7 +305,7 @@ def observation_jacobian(
     for row, (kind, prediction) in enumerate(zip(types, equivalents, strict=True)):
         for index, name in enumerate(kind.operator.predictor_names):
             if name not in response:
-                values = controls.patches_of(ends, name)
-                response[name] = sekf.window_jacobian(controls.fraction, values[..., 0], values[..., 1:], eps)
+                control, perturbed = (controls.patches_of(state, name) for state in (forecast, ends))
+                response[name] = sekf.window_jacobian(controls.fraction, control, perturbed, eps)
             rows[:, row] += prediction.jacobian[:, index, None, None] * response[name]
     return rows

@@ -3,7 +3,7 @@
 For each seed `ldas run` makes the experiment in a process of its own (one that is there is continued), then `ldas
 report` scores it. Printed for each: seconds of every stage, of which some run side by side, and of all its tasks
 together; column-steps (of the experiment, every window with all its
-members, and those that were run, because cells without an observation are not perturbed); the time that
+members, and those that were run, because cells without an observation to use are not perturbed); the time that
 `benchmarks/landmodel.py`, run before and after (mean of the two rates), would need for them on all cores; peak memory;
 the cost of a day of assimilation against a day of open loop; and by experiment the part of the cells that the 24 h
 forecast improves against the open loop, the analysis beside it.
@@ -42,11 +42,8 @@ EXPERIMENT = REPOSITORY / "examples" / "southwest_france_twin.yaml"
 LDAS = [sys.executable, "-m", "pipeline.cli"]
 JUDGED = ("sigma40_rmsd", "lai_rmsd", "ssm_r")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-# What is known of an observation before the forecast: where nothing else is there, the filter perturbs nothing.
-KNOWN_BEFOREHAND = (
-    Quality.MISSING, Quality.OUTSIDE_VALID_RANGE, Quality.MASKED_TOPOGRAPHY, Quality.MASKED_WATER, Quality.MASKED_URBAN,
-    Quality.MASKED_PRODUCT_FLAG, Quality.OPERATOR_ABSENT, Quality.NOT_ASSIMILATED,
-)  # fmt: skip
+# Codes of observations that passed the screening against the forecast: only where there is one, the filter perturbs.
+PERTURBED = (Quality.USED, Quality.JACOBIAN_FAILED)
 
 
 def land_model_rate() -> float:
@@ -116,7 +113,7 @@ def column_days(config: ExperimentConfig, *, run: bool) -> float:
         members = 1 + len(entry.sekf.controls) if entry.filter == "sekf" else entry.ensrf.members
         if run and entry.filter == "sekf":
             codes = [read_region(root, f"runs/{entry.name}", f"quality_{kind.name}") for kind in entry.observations]
-            perturbed = np.any([~np.isin(code, KNOWN_BEFOREHAND) for code in codes], axis=0)
+            perturbed = np.any([np.isin(code, PERTURBED) for code in codes], axis=0)
             total += float(((1 + (members - 1) * perturbed) @ columns_of_cell).sum())
         else:
             total += columns * members * (last - first).days

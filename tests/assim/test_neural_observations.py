@@ -5,6 +5,7 @@ import pytest
 
 from assim import ObservationError, ObservationType, Quality, SEKFConfiguration, SimplifiedEKF, WindowObservations
 from assim.comparison import predictors
+from landmodel import State
 from operators.networks import Networks
 from operators.neural import NeuralOperator
 from operators.outcome import Outcome
@@ -65,9 +66,9 @@ def test_jacobian_is_that_of_network_and_model_together(network_operator):
     for column in range(5):
         cell, patch = parameters.cell[column], parameters.patch[column] - 1
         for control in range(8):
-            one = ends.member(0)
+            one = State(*(np.array(values) for values in forecast.forecast))
             for before, after in zip(one, ends, strict=True):
-                before[column] = after[column, control + 1]
+                before[column] = after[column, control]
             if eps[column, control] == 0.0:
                 assert result.jacobian[cell, 0, patch, control] == 0.0
                 continue
