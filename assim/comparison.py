@@ -84,26 +84,27 @@ def compared(
     types: Sequence[ObservationType],
     observations: Mapping[str, WindowObservations],
     equivalents: Sequence[Equivalent],
-    sensitivity_finite: BoolArray,
     masks: Masks,
     dynamic_range: FloatArray,
 ) -> Comparison:
-    """All types against their equivalents, whose predictions are (cell,).
-
-    sensitivity_finite (cell, observation): whether the Jacobian (or covariance) is finite; dynamic_range (cell,),
-    COFSWI.
-    """
+    """All types against their equivalents, whose predictions are (cell,). dynamic_range (cell,): COFSWI, m3 m-3."""
     columns = []
-    for kind, prediction, finite in zip(types, equivalents, sensitivity_finite.T, strict=True):
+    for kind, prediction in zip(types, equivalents, strict=True):
         given = observations[kind.name]
         sigma = kind.error.sigma(given.value, given.uncertainty, dynamic_range)
         innovation = given.value - prediction.predicted
-        quality = screened(kind, given, sigma, prediction, innovation, finite, masks)
+        quality = screened(kind, given, sigma, prediction, innovation, masks)
         columns.append((given.value, prediction.predicted, innovation, sigma, quality))
     if not columns:
         nothing = np.zeros((masks.finite.size, 0))
         return Comparison(nothing, nothing, nothing, nothing, nothing.astype(np.int8))
     return Comparison(*(np.stack(parts, axis=-1) for parts in zip(*columns, strict=True)))
+
+
+def with_sensitivity(comparison: Comparison, finite: BoolArray) -> Comparison:
+    """The comparison without the observations whose Jacobian (or covariance) is not finite, (cell, observation)."""
+    failed = ~finite & (comparison.quality == Quality.USED)
+    return comparison._replace(quality=np.where(failed, np.int8(Quality.JACOBIAN_FAILED), comparison.quality))
 
 
 def screened(
@@ -112,7 +113,6 @@ def screened(
     sigma: FloatArray,
     prediction: Equivalent,
     innovation: FloatArray,
-    sensitivity_finite: BoolArray,
     masks: Masks,
 ) -> CodeArray:
     """One code per cell: the first reason, in this order, that keeps an observation out, or USED; arrays (cell,)."""
@@ -127,7 +127,6 @@ def screened(
         (~(np.isfinite(sigma) & (sigma > 0.0)), Quality.ERROR_NOT_POSITIVE),
         (prediction.absent, Quality.OPERATOR_ABSENT),
         (prediction.failed, Quality.OPERATOR_FAILED),
-        (~sensitivity_finite, Quality.JACOBIAN_FAILED),
         (masks.frozen & kind.reject_frozen, Quality.MASKED_FROZEN),
         (masks.snow & kind.reject_snow, Quality.MASKED_SNOW),
         (np.abs(innovation) > kind.innovation_limit, Quality.REJECTED_INNOVATION),

@@ -222,6 +222,21 @@ def control_vector(
     )
 
 
+class ControlsOfModel:
+    """The control vector of a model's columns, kept: window after window asks for that of the same model."""
+
+    def __init__(self, cells: int, names: Sequence[str], leaf_biomass: Literal["BSLAI", "legacy"]) -> None:
+        """See `control_vector`."""
+        self._settings = cells, names, leaf_biomass
+        self._last: tuple[Parameters, ControlVector] | None = None
+
+    def of(self, parameters: Parameters) -> ControlVector:
+        """The control vector for these parameters."""
+        if self._last is None or self._last[0] is not parameters:
+            self._last = parameters, control_vector(parameters, *self._settings)
+        return self._last[1]
+
+
 def checked_controls(names: Sequence[str]) -> None:
     """Raises FilterConfigurationError unless the names are LAI or WG1..WG14, at least one, none twice."""
     known = {"LAI", *(f"WG{layer}" for layer in range(1, 15))}

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from assim import ensrf
-from assim.comparison import Masks, compared, equivalent, predicted_by, predictors
-from assim.controls import DEFAULT_CONTROLS, ControlVector, checked_controls, control_vector
+from assim.comparison import Masks, compared, equivalent, predicted_by, predictors, with_sensitivity
+from assim.controls import DEFAULT_CONTROLS, ControlsOfModel, ControlVector, checked_controls
 from assim.ensrf import member_mean
 from assim.errors import FilterConfigurationError
 from assim.filter import (
@@ -99,14 +99,11 @@ class EnsembleSquareRootFilter:
         self.cell_ids = np.asarray(cell_ids, dtype=np.int64)
         self.observation_types = checked_types(observation_types, self.cell_ids)
         self.control_names = configuration.controls
-        self._controls: tuple[Parameters, ControlVector] | None = None
+        self._controls = ControlsOfModel(self.cell_ids.size, self.control_names, configuration.leaf_biomass)
 
     def controls_of(self, parameters: Parameters) -> ControlVector:
-        """The control vector of the model's columns; kept, because the next window asks for the same."""
-        if self._controls is None or self._controls[0] is not parameters:
-            cells, names = self.cell_ids.size, self.control_names
-            self._controls = parameters, control_vector(parameters, cells, names, self.configuration.leaf_biomass)
-        return self._controls[1]
+        """The control vector of the model's columns."""
+        return self._controls.of(parameters)
 
     def initial_state(self, parameters: Parameters, state: State) -> State:
         """An ensemble (column, member, ...) around the state of a single run."""
@@ -223,8 +220,8 @@ class EnsembleSquareRootFilter:
         equivalents = [equivalent(kind.operator, predictors(controls, ensemble, kind.operator)) for kind in types]
         means = [prediction._replace(predicted=member_mean(prediction.predicted)) for prediction in equivalents]
         predicted = predicted_by(controls, ensemble, types)
-        finite = np.asarray(np.isfinite(predicted).all(axis=1))
-        y = compared(types, observations, means, finite, masks, controls.cell_dynamic_range)
+        y = compared(types, observations, means, masks, controls.cell_dynamic_range)
+        y = with_sensitivity(y, np.asarray(np.isfinite(predicted).all(axis=1)))
         used = y.quality == Quality.USED
 
         dense = controls.to_cells(controls.values(ensemble)).swapaxes(1, 2)

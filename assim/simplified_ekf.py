@@ -13,8 +13,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from assim import sekf
-from assim.comparison import Comparison, Equivalent, Masks, compared, equivalent, predicted_by, predictors
-from assim.controls import DEFAULT_CONTROLS, ControlVector, checked_controls, control_vector
+from assim.comparison import (
+    Comparison,
+    Equivalent,
+    Masks,
+    compared,
+    equivalent,
+    predicted_by,
+    predictors,
+    with_sensitivity,
+)
+from assim.controls import DEFAULT_CONTROLS, ControlsOfModel, ControlVector, checked_controls
 from assim.errors import FilterConfigurationError
 from assim.filter import (
     CycleResult,
@@ -109,18 +118,15 @@ class SimplifiedEKF:
         self.cell_ids = np.asarray(cell_ids, dtype=np.int64)
         self.observation_types = checked_types(observation_types, self.cell_ids)
         self.control_names = configuration.controls
-        self._controls: tuple[Parameters, ControlVector] | None = None
+        self._controls = ControlsOfModel(self.cell_ids.size, self.control_names, configuration.leaf_biomass)
 
     def initial_state(self, parameters: Parameters, state: State) -> State:
         """The state itself: this filter keeps a single run."""
         return state
 
     def controls_of(self, parameters: Parameters) -> ControlVector:
-        """The control vector of the model's columns; kept, because the next window asks for the same."""
-        if self._controls is None or self._controls[0] is not parameters:
-            cells, names = self.cell_ids.size, self.control_names
-            self._controls = parameters, control_vector(parameters, cells, names, self.configuration.leaf_biomass)
-        return self._controls[1]
+        """The control vector of the model's columns."""
+        return self._controls.of(parameters)
 
     def cycle(
         self,
@@ -160,8 +166,7 @@ class SimplifiedEKF:
                 snow=snow_cover(controls, forecast, self.configuration.snow_threshold),
             )
             equivalents = self._equivalents(controls, forecast)
-            everywhere = np.ones((self.cell_ids.size, len(self.observation_types)), dtype=bool)
-            y = compared(self.observation_types, given, equivalents, everywhere, masks, controls.cell_dynamic_range)
+            y = compared(self.observation_types, given, equivalents, masks, controls.cell_dynamic_range)
             perturbed = (y.quality == Quality.USED).any(axis=1)[controls.cell]
             part, start_state = controls.take(perturbed), state.take(perturbed)
             eps = part.perturbation(start_state, relative_size)
@@ -237,9 +242,8 @@ class SimplifiedEKF:
         finite (cell,): False in cells that are set aside.
         """
         types = self.observation_types
-        failed = ~np.isfinite(jacobian).all(axis=(2, 3))
-        quality = np.where(failed & (y.quality == Quality.USED), np.int8(Quality.JACOBIAN_FAILED), y.quality)
-        used = quality == Quality.USED
+        y = with_sensitivity(y, np.asarray(np.isfinite(jacobian).all(axis=(2, 3))))
+        used = y.quality == Quality.USED
 
         H = np.where(used[:, :, None, None], jacobian, 0.0)
         R = np.where(used, y.sigma**2, 1.0)
@@ -267,7 +271,7 @@ class SimplifiedEKF:
             degrees_of_freedom=analysis.degrees_of_freedom,
             chi_square=analysis.chi_square,
             used_count=used.sum(axis=1),
-            quality=quality,
+            quality=y.quality,
             increment=increment,
             jacobian=jacobian,
             set_aside=~finite,

@@ -2,11 +2,11 @@
 
 For each seed `ldas run` makes the experiment in a process of its own (one that is there is continued), then `ldas
 report` scores it. Printed for each: seconds of every stage, of which some run side by side, and of all its tasks
-together; column-steps (of the experiment, every window with all its
-members, and those that were run, because cells without an observation to use are not perturbed); the time that
-`benchmarks/landmodel.py`, run before and after (mean of the two rates), would need for them on all cores; peak memory;
-the cost of a day of assimilation against a day of open loop; and by experiment the part of the cells that the 24 h
-forecast improves against the open loop, the analysis beside it.
+together; column-steps (of the experiment, every window with all its members, and those that were run, because cells
+without an observation to use are not perturbed); the time that `benchmarks/landmodel.py`, run before and after (mean of
+the two rates), would need for them on all cores; peak memory; the cost of a day of assimilation against a day of open
+loop; and by experiment the part of the cells that the 24 h forecast improves against the open loop, the analysis beside
+it.
 Costs are those of the last call only if it began with an empty folder, on a machine with nothing else to do.
 """
 
