@@ -103,7 +103,7 @@ def run_blocks(
     """Run rows (column x member) through all steps, `WIDTH` at a time in the given order.
 
     `state_rows` (row, value) is updated in place; `parameter_rows` (column, value); `cells` (column,) index the
-    forcing (record, cell, variable); `sun` (step, 4) as in `sun_of_times`; `day_starts` (step,). `block`: the records
+    forcing (cell, record, variable); `sun` (step, 4) as in `sun_of_times`; `day_starts` (step,). `block`: the records
     state, parameters, air, work, flux; `flat`: the same memory as (row, lane). `selections`: rows for means, end
     values and instants; `outputs`: their (column x member, time, row), of which this call's first is `offset`.
     """
@@ -136,8 +136,8 @@ def run_blocks(
                 for lane in range(WIDTH):
                     cell = cells[parameter_lanes[lane]]
                     for variable in range(9):
-                        before[variable, lane] = forcing[record, cell, variable]
-                        after[variable, lane] = forcing[record + 1, cell, variable]
+                        before[variable, lane] = forcing[cell, record, variable]
+                        after[variable, lane] = forcing[cell, record + 1, variable]
             read_air(parameters, air, before, after, part / steps_per_record, sun[step])
             isba_step(column, parameters, air, work, flux, option, day_starts[step])
             if steps_per_output > 0:

@@ -110,13 +110,6 @@ class Isba:
         self.options = options or Options()
         self._kept_rows: Array | None = None
 
-    def take(self, columns: NDArray[np.integer] | NDArray[np.bool_]) -> "Isba":
-        """The model of some of the columns, chosen by number or by True and False."""
-        part = Isba(self.parameters.take(columns), self.options)
-        if self.parameters.columns <= _LARGEST_PART:
-            part._kept_rows = self._parameter_rows(slice(None))[columns]
-        return part
-
     def _parameter_rows(self, columns: slice) -> Array:
         """Parameters of a part for the kernel. Those of few columns, which a filter runs again and again, are kept."""
         if self.parameters.columns > _LARGEST_PART:
@@ -137,6 +130,7 @@ class Isba:
         threads: int = 1,
         allow_nonfinite: bool = False,
         overwrite_state: bool = False,
+        where: NDArray[np.bool_] | None = None,
     ) -> tuple[State, dict[str, Array]]:
         """Run from `start` (the time of the forcing's first record) over `steps` steps, or to the forcing's end.
 
@@ -148,6 +142,8 @@ class Isba:
             threads: blocks of columns are shared among so many threads; results do not depend on it.
             allow_nonfinite: return states that are not finite instead of raising.
             overwrite_state: put the final state into the arrays of `state` to save their memory.
+            where: (column,) or (column, member) like the state, True where it is run (default: everywhere). The others
+                keep their state, and what is put out of them is NaN.
 
         Returns the final state and name -> (time, column[, member][, layer]). Undefined values (water below the
         moisture column, LAI of bare soil, albedo of no snow) are NaN in outputs.
@@ -158,14 +154,16 @@ class Isba:
         if not allow_nonfinite:
             validate_state(state, self.parameters)
             _check_snow_layers(state, self.options)
+        if where is not None and np.shape(where) != leading:
+            raise LandModelError(f"where: expected the state's shape {leading}, got {np.shape(where)}")
         _check_steps(step_s, forcing_step_s, steps)
         records = _stack_forcing(forcing, int(self.parameters.cell.max()) + 1)
         per_record = _whole(forcing_step_s / step_s, f"forcing_step_s={forcing_step_s} over step_s={step_s}")
-        available = (len(records) - 1) * per_record
+        available = (records.shape[1] - 1) * per_record
         steps = available if steps is None else steps
         if steps < 1 or steps > available:
             raise LandModelError(
-                f"steps: expected 1 to {available} ({len(records)} forcing records of {forcing_step_s} s are "
+                f"steps: expected 1 to {available} ({records.shape[1]} forcing records of {forcing_step_s} s are "
                 f"{available} steps of {step_s} s), got {steps}"
             )
         times = _seconds(start) + (np.arange(steps) * step_s).astype("timedelta64[s]")
@@ -176,14 +174,17 @@ class Isba:
         final = None if overwrite_state else np.empty((self.parameters.columns * members, layout.STATE_SIZE))
         option = _option_record(self.options, step_s, schedule)
         sun, day_starts = sun_of_times(times), _starts_of_day(times, step_s)
+        air_temperature = records[:, :, Forcing._fields.index("Tair")].mean(axis=1)
+        chosen = np.broadcast_to(True if where is None else where, leading).reshape(-1, members)
 
         def part(columns: slice) -> None:
             parameters = self.parameters.take(columns)
             place = None if final is None else final[columns.start * members : columns.stop * members]
             rows = State(*(values[columns] for values in state)).to_rows(place)
             cells = np.array(parameters.cell, dtype=np.int64)  # C-contiguous and writable, whatever was given
+            order = _order(parameters, chosen[columns], air_temperature)
             run_blocks(
-                _order(parameters, members), columns.start * members, members, rows, self._parameter_rows(columns),
+                order, columns.start * members, members, rows, self._parameter_rows(columns),
                 cells, records, per_record, sun, day_starts, option, *_workspace(schedule),
                 *schedule.times(), results,
             )  # fmt: skip
@@ -212,11 +213,18 @@ def _parts(columns: int, threads: int) -> list[slice]:
     return [slice(first, min(first + size, columns)) for first in range(0, columns, size)]
 
 
-def _order(parameters: Parameters, members: int) -> NDArray[np.int64]:
-    """Order in which rows fill the lanes: alike columns together, so that a block can skip what none of them needs."""
-    values = parameters.values
-    order = np.lexsort((values["vegetated"], values["woody"], parameters.patch, values["moist_layers"]))
-    return (order[:, None] * members + np.arange(members)).reshape(-1)
+def _order(parameters: Parameters, where: NDArray[np.bool_], air_temperature: Array) -> NDArray[np.int64]:
+    """Order in which the rows to run, (column, member), fill the lanes: alike ones together, so that a block can skip
+    what none of them needs.
+
+    First by the number of members, so that those of a column fill blocks; then by the number of layers with soil water,
+    and by the mean air temperature of the cells, (cell,), which decides on snow and frost and keeps the columns of a
+    cell together.
+    """
+    keys = (parameters.patch, air_temperature[parameters.cell], parameters.values["moist_layers"], -where.sum(axis=1))
+    order = np.lexsort(keys)
+    columns, members = np.nonzero(where[order])
+    return order[columns] * where.shape[1] + members
 
 
 class _Schedule:
@@ -313,7 +321,7 @@ def _whole(value: float, what: str) -> int:
 
 
 def _stack_forcing(forcing: Forcing, cells: int) -> Array:
-    """Forcing as one C-contiguous array (record, cell, variable)."""
+    """Forcing as one C-contiguous array (cell, record, variable): a block of columns reads along the time of cells."""
     shapes = {name: np.shape(values) for name, values in zip(forcing._fields, forcing, strict=True)}
     first = shapes["Tair"]
     for name, shape in shapes.items():
@@ -321,16 +329,17 @@ def _stack_forcing(forcing: Forcing, cells: int) -> Array:
             raise LandModelError(f"forcing: expected {name} of shape (record, cell) = {first}, got {shape}")
     if first[0] < 2 or first[1] < cells:
         raise LandModelError(f"forcing: expected at least 2 records of at least {cells} cells, got {first}")
-    # stack() keeps the order of its parts, and the kernel would be compiled anew for another order
-    stacked = np.ascontiguousarray(np.stack([np.asarray(values, dtype=np.float64) for values in forcing], axis=-1))
-    for variable, name in enumerate(forcing._fields):
-        where = FORCING_RANGES[name].first_outside(stacked[..., variable])
+    stacked = np.empty((first[1], first[0], len(forcing)))
+    for variable, (name, given) in enumerate(zip(forcing._fields, forcing, strict=True)):
+        values = np.asarray(given, dtype=np.float64)
+        where = FORCING_RANGES[name].first_outside(values)
         if where is not None:
-            value = stacked[..., variable][where]
+            value = values[where]
             raise LandModelError(
                 f"forcing: {name} of record {where[0]}, cell {where[1]}: {FORCING_RANGES[name].message(value)}"
                 + ("" if np.isfinite(value) else "; fill gaps before the run")
             )
+        stacked[:, :, variable] = values.T
     return stacked
 
 

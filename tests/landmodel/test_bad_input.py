@@ -215,6 +215,7 @@ def test_state_shapes() -> None:
     raised(lambda: run(STATE._replace(soil_water=np.ones((2, 10)))), "(2, 14)", "soil_water", "(2, 10)")
     mixed = STATE._replace(soil_ice=STATE.members(2).soil_ice)
     raised(lambda: run(mixed), "soil_ice", "(2, 2, 14)")
+    raised(lambda: run(STATE.members(3), where=np.ones(2, dtype=bool)), "where", "(2, 3)", "(2,)")
 
 
 def test_restart_of_another_configuration() -> None:

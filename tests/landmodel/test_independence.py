@@ -179,6 +179,23 @@ def test_members(mixed: tuple[Any, ...], members: int) -> None:
         assert not np.array_equal(result[0].soil_water[:, 0], result[0].soil_water[:, 1])
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_only_some_members_are_run(mixed: tuple[Any, ...], threads: int) -> None:
+    """The chosen ones come to the same bytes, the others keep their state and put out nothing."""
+    options, parameters, state, forcing, _ = mixed
+    many = state.members(3)
+    whole = run(options, parameters, many, forcing)
+    where = np.random.default_rng(5).random((COUNT, 3)) < 0.6
+    assert where.any(axis=1).sum() not in (0, COUNT)
+    end, outputs = run(options, parameters, many, forcing, where=where, threads=threads)
+    for name, before, after, of_all in zip(State._fields, many, end, whole[0], strict=True):
+        assert after[where].tobytes() == of_all[where].tobytes(), name
+        assert after[~where].tobytes() == before[~where].tobytes(), name
+    for name, values in outputs.items():
+        assert values[:, where].tobytes() == whole[1][name][:, where].tobytes(), name
+        assert np.isnan(values[:, ~where]).all(), name
+
+
 def test_columns_of_one_cell_share_its_forcing() -> None:
     """Patches of a cell, next to patches of another, are what they are with a cell of their own."""
     options = Options()
