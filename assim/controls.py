@@ -6,7 +6,7 @@ the sums over patches are the same sums, to the last bit, whatever other cells a
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -76,11 +76,6 @@ class ControlVector:
     largest: FloatArray
     leaf_biomass: FloatArray
     dynamic_range: FloatArray
-
-    def take(self, columns: BoolArray) -> "ControlVector":
-        """The control vector of some of the columns, of the same cells."""
-        by_column = ("cell", "patch", "moist_layers", "vegetated", "lower", "upper", "leaf_biomass", "dynamic_range")
-        return replace(self, **{name: getattr(self, name)[columns] for name in by_column})
 
     @cached_property
     def is_lai(self) -> BoolArray:

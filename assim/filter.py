@@ -1,7 +1,7 @@
 """What every filter is to the rest of the system: one cycle of a window, and what comes out of it."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,6 @@ class LandModel(Protocol):
     def parameters(self) -> Parameters:
         """Parameters of the columns, with the cell and patch of each."""
 
-    def take(self, columns: BoolArray) -> Self:
-        """The model of the chosen columns (boolean, column); what they do must not depend on the others."""
-
     def run(
         self,
         state: State,
@@ -39,10 +36,13 @@ class LandModel(Protocol):
         output: OutputRequest | None,
         threads: int,
         allow_nonfinite: bool,
+        where: BoolArray | None,
     ) -> tuple[State, dict[str, FloatArray]]:
         """The state after `steps` steps and the outputs asked for, with a member axis where the state has one.
 
-        The forcing's first record is at `start`. allow_nonfinite: a column that blows up is returned as it is.
+        The forcing's first record is at `start`. allow_nonfinite: a column that blows up is returned as it is. where:
+        True for the columns and members to run (None: all), shaped like the state's leading axes; the others keep their
+        state. What a column or member does must not depend on the others.
         """
 
 
@@ -169,8 +169,12 @@ def run_window(
     forcing_step_s: int,
     output: OutputRequest | None,
     threads: int,
+    where: BoolArray | None = None,
 ) -> tuple[State, dict[str, FloatArray]]:
-    """The model over the 24 h from `start`, where the forcing begins; what blows up there is returned as it is."""
+    """The model over the 24 h from `start`, where the forcing begins; what blows up there is returned as it is.
+
+    where: see `LandModel.run`.
+    """
     return model.run(
         state,
         forcing,
@@ -181,6 +185,7 @@ def run_window(
         output=output,
         threads=threads,
         allow_nonfinite=True,
+        where=where,
     )
 
 

@@ -168,13 +168,10 @@ class SimplifiedEKF:
             equivalents = self._equivalents(controls, forecast)
             y = compared(self.observation_types, given, equivalents, masks, controls.cell_dynamic_range)
             perturbed = (y.quality == Quality.USED).any(axis=1)[controls.cell]
-            part, start_state = controls.take(perturbed), state.take(perturbed)
-            eps = part.perturbation(start_state, relative_size)
-            members = part.perturbed_members(start_state, relative_size)
-            ends = run(model.take(perturbed), members, output=None)[0] if perturbed.any() else members
-            jacobian = observation_jacobian(
-                part, forecast.take(perturbed), ends, eps, self.observation_types, equivalents
-            )
+            eps = np.where(perturbed[:, None], controls.perturbation(state, relative_size), 0.0)
+            members = controls.perturbed_members(state, relative_size)
+            ends = run(model, members, output=None, where=eps != 0.0)[0] if perturbed.any() else members
+            jacobian = observation_jacobian(controls, forecast, ends, eps, self.observation_types, equivalents)
             result = self._analysed(controls, state, forecast, y, jacobian, masks.finite)
         return result._replace(outputs=masked_outputs(outputs, result.set_aside[controls.cell]))
 
@@ -296,8 +293,8 @@ def observation_jacobian(
     types: Sequence[ObservationType],
     equivalents: Sequence[Equivalent],
 ) -> FloatArray:
-    """H (cell, observation, 12, control) by the chain rule through grid means and operators (assimilation.md 4.3); 0 in
-    columns that are not in the control vector.
+    """H (cell, observation, 12, control) by the chain rule through grid means and operators (assimilation.md 4.3); 0
+    where nothing was perturbed.
 
     H_k = sum_i dh_k/dX_i f_p (X_i,p[run l] - X_i,p[control]) / eps_p,l. forecast: state (column, ...) at the window's
     end, that of the control run; ends: those of the perturbed runs (column, control, ...); perturbation: eps (column,

@@ -1,7 +1,5 @@
 """Small land models with known answers, on the land model's own states and parameters."""
 
-import copy
-
 import numpy as np
 
 import landmodel
@@ -54,20 +52,16 @@ class LinearModel:
         self.drift = np.zeros((columns, 1 + LAYERS)) if drift is None else drift
         moist = np.arange(LAYERS) < parameters.moist_layers[:, None]
         self.defined = np.concatenate([parameters.vegetated[:, None] > 0.5, moist], axis=1)
-        self.starts, self.shapes = [], []  # of all runs
+        self.starts, self.shapes, self.where = [], [], []  # of all runs
 
-    def take(self, columns):
-        part = copy.copy(self)
-        part.parameters = self.parameters.take(columns)
-        for name in ("transition", "drift", "defined"):
-            setattr(part, name, getattr(self, name)[columns])
-        return part
-
-    def run(self, state, forcing, *, start, step_s, steps, forcing_step_s, output, threads, allow_nonfinite):
+    def run(
+        self, state, forcing, *, start, step_s, steps, forcing_step_s, output, threads, allow_nonfinite, where=None
+    ):
         assert np.shape(forcing.Tair)[0] == steps * step_s / forcing_step_s + 1
         self.starts.append(start)
         lai = state.leaf_area_index
         self.shapes.append(lai.shape)
+        self.where.append(where)
         x = np.concatenate([lai[..., None], state.soil_water], axis=-1)
         columns = (slice(None), None) if x.ndim == 3 else (slice(None),)
         new = np.einsum("cij,c...j->c...i", self.transition, x) + self.drift[columns]
@@ -76,6 +70,10 @@ class LinearModel:
         biomass[..., 0] *= np.where(lai > 0.0, new[..., 0] / np.where(lai > 0.0, lai, 1.0), 1.0)
         end = State(*(values.copy() for values in state))
         end = end._replace(leaf_area_index=new[..., 0].copy(), soil_water=new[..., 1:].copy(), biomass=biomass)
+        if where is not None:
+            assert where.shape == lai.shape
+            shaped = (where.reshape(where.shape + (1,) * (old.ndim - where.ndim)) for old in state)
+            end = State(*(np.where(w, new, old) for w, new, old in zip(shaped, end, state, strict=True)))
         return end, {"LAI": end.leaf_area_index[None].copy(), "WG": end.soil_water[None].copy()}
 
 
