@@ -3,10 +3,10 @@
 For each seed `ldas run` makes the experiment in a process of its own (one that is there is continued), then `ldas
 report` scores it. Printed for each: seconds of every stage, of which some run side by side, and of all its tasks
 together; column-steps (of the experiment, every window with all its members, and those that were run, because cells
-without an observation to use are not perturbed); the time that `benchmarks/landmodel.py`, run before and after (mean of
-the two rates), would need for them on all cores; peak memory; the cost of a day of assimilation against a day of open
-loop; and by experiment the part of the cells that the 24 h forecast improves against the open loop, the analysis beside
-it.
+without an observation to use are not perturbed, nor are variables that a column does not have); the time that
+`benchmarks/landmodel.py`, run before and after (mean of the two rates), would need for them on all cores; peak memory;
+the cost of a day of assimilation against a day of open loop; and by experiment the part of the cells that the 24 h
+forecast improves against the open loop, the analysis beside it.
 Costs are those of the last call only if it began with an empty folder, on a machine with nothing else to do.
 """
 
@@ -30,6 +30,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 import landmodel  # noqa: E402
 from assim import Quality  # noqa: E402
+from assim.controls import control_vector  # noqa: E402
 from pipeline import ledger  # noqa: E402
 from pipeline.config import ExperimentConfig, load_experiment  # noqa: E402
 from pipeline.stages.build import build_stages  # noqa: E402
@@ -95,26 +96,33 @@ def run(path: Path) -> dict[str, float]:
     }
 
 
-def column_days(config: ExperimentConfig, *, run: bool) -> float:
+def region_parameters(config: ExperimentConfig) -> landmodel.Parameters:
+    """All columns of the experiment."""
+    stage = next(stage for stage in build_stages(config) if isinstance(stage, OpenLoop))
+    return stage.parameters(stage.root(), ledger.Block(0, 0, stage.cells))
+
+
+def column_days(config: ExperimentConfig, parameters: landmodel.Parameters, *, run: bool) -> float:
     """Days times columns and members of all stages; run: without the members that the filter did not need."""
     root = open_store(config.location)
-    columns_of_cell = (read_region(root, "land", "patch_fraction") > 0).sum(axis=1)
-    columns = float(columns_of_cell.sum())
-    total = columns * config.period.days
+    columns, cells = parameters.columns, len(read_region(root, "land", "latitude"))
+    total = float(columns * config.period.days)
     if config.spin_up is not None:
         total += columns * 365 * config.spin_up.repetitions
     if config.twin is not None:
         nature = config.twin.nature_settings()
-        land = observed_land(root, ledger.Block(0, 0, len(columns_of_cell)))
+        land = observed_land(root, ledger.Block(0, 0, cells))
         fields = make_nature(nature, config.twin.seed, land, config.model.time_step_s).parameters.columns
         total += float(fields) * (config.period.days + 365 * nature.spin_up_years)
     for entry in config.assimilation:
         first, last = entry.start or config.period.start, entry.end or config.period.end
         members = 1 + len(entry.sekf.controls) if entry.filter == "sekf" else entry.ensrf.members
         if run and entry.filter == "sekf":
+            present = control_vector(parameters, cells, entry.sekf.controls).present.sum(axis=1)
             codes = [read_region(root, f"runs/{entry.name}", f"quality_{kind.name}") for kind in entry.observations]
             perturbed = np.any([np.isin(code, PERTURBED) for code in codes], axis=0)
-            total += float(((1 + (members - 1) * perturbed) @ columns_of_cell).sum())
+            total += columns * (last - first).days
+            total += float((perturbed @ np.bincount(parameters.cell, present, cells)).sum())
         else:
             total += columns * members * (last - first).days
     return total
@@ -127,10 +135,14 @@ def cost(config: ExperimentConfig, rate: float) -> dict[str, Any]:
     seconds = {name: attributes.get("seconds") for name, attributes in ledgers.items()}
     # of all tasks together: stages run side by side
     task_seconds = {name: attributes.get("task_seconds") for name, attributes in ledgers.items()}
-    steps, steps_run = (column_days(config, run=run) * 86400 / config.model.time_step_s for run in (False, True))
+    parameters = region_parameters(config)
+    steps, steps_run = (
+        column_days(config, parameters, run=run) * 86400 / config.model.time_step_s for run in (False, True)
+    )
     open_loop = task_seconds[config.open_loop.name] / config.period.days
     return {
         "cells": len(read_region(root, "land", "latitude")),
+        "columns": parameters.columns,
         "stage_seconds": seconds,
         "task_seconds": task_seconds,
         "column_steps": steps,
@@ -163,7 +175,10 @@ def print_cost(seed: int, found: dict[str, Any]) -> None:
     )
     ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in found["assimilation_day_to_open_loop_day"].items())
     steps, run = found["column_steps"], found["column_steps_run"]
-    print(f"seed {seed}: {found['cells']} cells, {steps / 1e9:.3f}e9 column-steps, {run / 1e9:.3f}e9 of them run")
+    print(
+        f"seed {seed}: {found['cells']} cells, {found['columns']} columns, {steps / 1e9:.3f}e9 column-steps, "
+        f"{run / 1e9:.3f}e9 of them run"
+    )
     print(f"  seconds by stage: {stages}; of its tasks together: {tasks}")
     print(f"  a day of assimilation against a day of open loop: {ratios}")
     print(
