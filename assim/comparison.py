@@ -101,8 +101,11 @@ def compared(
     return Comparison(*(np.stack(parts, axis=-1) for parts in zip(*columns, strict=True)))
 
 
-def with_sensitivity(comparison: Comparison, finite: BoolArray) -> Comparison:
-    """The comparison without the observations whose Jacobian (or covariance) is not finite, (cell, observation)."""
+def screened_by_sensitivity(comparison: Comparison, finite: BoolArray) -> Comparison:
+    """The comparison with code JACOBIAN_FAILED for used observations whose Jacobian (or covariance) is not finite.
+
+    finite (cell, observation), bool. It is known only after the members that the screened observations called for.
+    """
     failed = ~finite & (comparison.quality == Quality.USED)
     return comparison._replace(quality=np.where(failed, np.int8(Quality.JACOBIAN_FAILED), comparison.quality))
 

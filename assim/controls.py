@@ -226,7 +226,7 @@ class ControlsOfModel:
         self._last: tuple[Parameters, ControlVector] | None = None
 
     def of(self, parameters: Parameters) -> ControlVector:
-        """The control vector for these parameters."""
+        """The control vector for these parameters. Raises FilterConfigurationError as `control_vector` does."""
         if self._last is None or self._last[0] is not parameters:
             self._last = parameters, control_vector(parameters, *self._settings)
         return self._last[1]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from assim import ensrf
-from assim.comparison import Masks, compared, equivalent, predicted_by, predictors, with_sensitivity
+from assim.comparison import Masks, compared, equivalent, predicted_by, predictors, screened_by_sensitivity
 from assim.controls import DEFAULT_CONTROLS, ControlsOfModel, ControlVector, checked_controls
 from assim.ensrf import member_mean
 from assim.errors import FilterConfigurationError
@@ -221,7 +221,7 @@ class EnsembleSquareRootFilter:
         means = [prediction._replace(predicted=member_mean(prediction.predicted)) for prediction in equivalents]
         predicted = predicted_by(controls, ensemble, types)
         y = compared(types, observations, means, masks, controls.cell_dynamic_range)
-        y = with_sensitivity(y, np.asarray(np.isfinite(predicted).all(axis=1)))
+        y = screened_by_sensitivity(y, np.asarray(np.isfinite(predicted).all(axis=1)))
         used = y.quality == Quality.USED
 
         dense = controls.to_cells(controls.values(ensemble)).swapaxes(1, 2)

@@ -21,7 +21,7 @@ from assim.comparison import (
     equivalent,
     predicted_by,
     predictors,
-    with_sensitivity,
+    screened_by_sensitivity,
 )
 from assim.controls import DEFAULT_CONTROLS, ControlsOfModel, ControlVector, checked_controls
 from assim.errors import FilterConfigurationError
@@ -239,7 +239,7 @@ class SimplifiedEKF:
         finite (cell,): False in cells that are set aside.
         """
         types = self.observation_types
-        y = with_sensitivity(y, np.asarray(np.isfinite(jacobian).all(axis=(2, 3))))
+        y = screened_by_sensitivity(y, np.asarray(np.isfinite(jacobian).all(axis=(2, 3))))
         used = y.quality == Quality.USED
 
         H = np.where(used[:, :, None, None], jacobian, 0.0)

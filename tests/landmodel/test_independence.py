@@ -180,15 +180,15 @@ def test_members(mixed: tuple[Any, ...], members: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_only_some_members_are_run(mixed: tuple[Any, ...], threads: int) -> None:
+@pytest.mark.parametrize("members", [0, 3])
+def test_only_some_columns_and_members_are_run(mixed: tuple[Any, ...], members: int, threads: int) -> None:
     """The chosen ones come to the same bytes, the others keep their state and put out nothing."""
     options, parameters, state, forcing, _ = mixed
-    many = state.members(3)
-    whole = run(options, parameters, many, forcing)
-    where = np.random.default_rng(5).random((COUNT, 3)) < 0.6
-    assert where.any(axis=1).sum() not in (0, COUNT)
-    end, outputs = run(options, parameters, many, forcing, where=where, threads=threads)
-    for name, before, after, of_all in zip(State._fields, many, end, whole[0], strict=True):
+    start = state.members(members) if members else state
+    whole = run(options, parameters, start, forcing)
+    where = np.random.default_rng(5).random((COUNT, members) if members else COUNT) < 0.6
+    end, outputs = run(options, parameters, start, forcing, where=where, threads=threads)
+    for name, before, after, of_all in zip(State._fields, start, end, whole[0], strict=True):
         assert after[where].tobytes() == of_all[where].tobytes(), name
         assert after[~where].tobytes() == before[~where].tobytes(), name
     for name, values in outputs.items():
