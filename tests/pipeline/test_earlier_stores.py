@@ -1,0 +1,74 @@
+"""Stores written by an earlier version open, resume and extend: the promise of the store format.
+
+`data/stores_d0208ce.tar.xz` holds three stores written by commit d0208ce, with the files that made them, all synthetic:
+`own` (made-up land, weather and observations; spin-up, open loop, operator, two assimilations), `twin`, and `swi` (a soil
+water index ingested with `append: true`, and the file of the two days that follow). `data/extended_d0208ce.json` has the
+hashes of the arrays of `own` after the same commit had extended it to 20 April 2007.
+"""
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from pipeline import ledger
+from pipeline.config import ExperimentConfig, load_experiment
+from pipeline.engine import check_experiment, run_experiment
+from pipeline.store import array_hashes, open_run, open_store
+from tests.pipeline.toy import Silence
+
+DATA = Path(__file__).parent / "data"
+LATER_END = "2007-04-20"
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three stores, in another folder than the one that they were made in."""
+    folder = tmp_path_factory.mktemp("earlier")
+    with tarfile.open(DATA / "stores_d0208ce.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def without_report(path: Path, **period: str) -> ExperimentConfig:
+    """An experiment file, with another period where one is given."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content["report"] = False
+    content["period"].update(period)
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return load_experiment(path)
+
+
+def test_every_group_opens(earlier: Path) -> None:
+    tree = open_run(earlier / "own" / "store.zarr", everything=True)
+    assert {"land", "forcing", "observations", "operators", "runs", "restarts", "ledger", "scores"} <= set(tree.children)
+    ekf = tree["runs/ekf"].load()
+    assert ekf.sizes["time"] == 14
+    assert str(ekf["time"].values[0])[:10] == "2007-04-02"
+    assert np.isfinite(ekf["LAI"].values).all()
+    assert set(open_run(earlier / "twin" / "store.zarr")["runs"].children) == {"EKF", "open_loop"}
+
+
+def test_a_finished_run_has_nothing_left_to_do(earlier: Path, tmp_path: Path) -> None:
+    shutil.copytree(earlier / "own", tmp_path / "own")
+    config = without_report(tmp_path / "own" / "experiment.yaml")
+    before = array_hashes(config.location)
+    runs = [row for row in check_experiment(config) if row.what in ("open_loop", "ekf", "ensemble")]
+    assert [row.detail for row in runs] == ["will be continued"] * 3
+    assert run_experiment(config, Silence()).complete
+    assert array_hashes(config.location) == before
+
+
+def test_bit_identical_when_extended(earlier: Path, tmp_path: Path) -> None:
+    shutil.copytree(earlier / "own", tmp_path / "own")
+    config = without_report(tmp_path / "own" / "experiment.yaml", end=LATER_END)
+    assert run_experiment(config, Silence()).complete
+    found = array_hashes(config.location)
+    expected = json.loads((DATA / "extended_d0208ce.json").read_text(encoding="utf-8"))
+    assert {name: found.get(name) for name in expected} == expected
+    root = open_store(config.location)
+    assert all(ledger.is_complete(root, name) for name in ("open_loop", "ekf", "ensemble"))
