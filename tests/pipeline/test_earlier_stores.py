@@ -1,9 +1,9 @@
 """Stores written by an earlier version open, resume and extend: the promise of the store format.
 
-`data/stores_d0208ce.tar.xz` holds three stores written by commit d0208ce, with the files that made them, all synthetic:
-`own` (made-up land, weather and observations; spin-up, open loop, operator, two assimilations), `twin`, and `swi` (a soil
-water index ingested with `append: true`, and the file of the two days that follow). `data/extended_d0208ce.json` has the
-hashes of the arrays of `own` after the same commit had extended it to 20 April 2007.
+`data/stores_d0208ce.tar.xz` holds three stores written by commit d0208ce, with the files that made them, all
+synthetic: `own` (made-up land, weather and observations; spin-up, open loop, operator, two assimilations), `twin`, and
+`swi` (a soil water index ingested with `append: true`, and the file of the two days that follow).
+`data/extended_d0208ce.json` has the hashes of the arrays of `own` after the same commit had extended it to 20 April 2007.
 """
 
 import json
@@ -45,7 +45,8 @@ def without_report(path: Path, **period: str) -> ExperimentConfig:
 
 def test_every_group_opens(earlier: Path) -> None:
     tree = open_run(earlier / "own" / "store.zarr", everything=True)
-    assert {"land", "forcing", "observations", "operators", "runs", "restarts", "ledger", "scores"} <= set(tree.children)
+    groups = {"land", "forcing", "observations", "operators", "runs", "restarts", "ledger", "scores"}
+    assert groups <= set(tree.children)
     ekf = tree["runs/ekf"].load()
     assert ekf.sizes["time"] == 14
     assert str(ekf["time"].values[0])[:10] == "2007-04-02"
