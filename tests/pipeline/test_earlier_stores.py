@@ -3,7 +3,7 @@
 `data/stores_d0208ce.tar.xz` holds three stores written by commit d0208ce, with the files that made them, all
 synthetic: `own` (made-up land, weather and observations; spin-up, open loop, operator, two assimilations), `twin`, and
 `swi` (a soil water index ingested with `append: true`, and the file of the two days that follow).
-`data/extended_d0208ce.json` has the hashes of the arrays of `own` after the same commit had extended it to 20 April 2007.
+`data/extended_d0208ce.json` has the hashes of the arrays of `own` after that commit had extended it to 20 April 2007.
 """
 
 import json
