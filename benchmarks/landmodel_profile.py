@@ -7,6 +7,7 @@ a process timed alone finds its data in the first-level cache.
 import argparse
 import json
 import time
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -29,83 +30,102 @@ from landmodel import (
     vegetation,
 )
 from landmodel.carbon import carbon_fluxes, mean_temperature_first_metre
-from landmodel.lanes import WIDTH, get
+from landmodel.lanes import WIDTH
+from landmodel.records import record
 from landmodel.vegetation_table import VEGETATION_OF_PATCH
 
 CALLS = 5000
 
 
-@njit(error_model="numpy")
-def _step(n, c, p, a, w, f, o):
-    for _ in range(n):
-        step.isba_step(c, p, a, w, f, o, False)
+_Block = namedtuple("_Block", ("column", "parameters", "air", "work", "flux"))
+
+
+@njit(inline="always")
+def _opened(block):
+    return _Block(record(block[0]), record(block[1]), record(block[2]), record(block[3]), record(block[4]))
 
 
 @njit(error_model="numpy")
-def _thermal(n, c, p, a, w, f, o):
+def _step(n, block, o):
+    r = _opened(block)
     for _ in range(n):
-        soil_thermal.soil_thermal_properties(c, p, w, o)
+        step.isba_step(r.column, r.parameters, r.air, r.work, r.flux, o, False)
 
 
 @njit(error_model="numpy")
-def _photosynthesis(n, c, p, a, w, f, o):
+def _thermal(n, block, o):
+    r = _opened(block)
     for _ in range(n):
-        photosynthesis.photosynthesis(c, p, a, w, f, o)
+        soil_thermal.soil_thermal_properties(r.column, r.parameters, r.work, o)
 
 
 @njit(error_model="numpy")
-def _energy(n, c, p, a, w, f, o):
+def _photosynthesis(n, block, o):
+    r = _opened(block)
     for _ in range(n):
-        energy_budget.energy_budget(c, a, w, o)
+        photosynthesis.photosynthesis(r.column, r.parameters, r.air, r.work, r.flux, o)
 
 
 @njit(error_model="numpy")
-def _hydrology(n, c, p, a, w, f, o):
+def _energy(n, block, o):
+    r = _opened(block)
     for _ in range(n):
-        hydrology.hydrology(c, p, a, w, f, o)
+        energy_budget.energy_budget(r.column, r.air, r.work, o)
 
 
 @njit(error_model="numpy")
-def _vapour(n, c, p, a, w, f, o):
+def _hydrology(n, block, o):
+    r = _opened(block)
     for _ in range(n):
-        soil_water.vapour_pressures(c, a, w)
+        hydrology.hydrology(r.column, r.parameters, r.air, r.work, r.flux, o)
 
 
 @njit(error_model="numpy")
-def _water_properties(n, c, p, a, w, f, o):
+def _vapour(n, block, o):
+    r = _opened(block)
     for _ in range(n):
-        soil_water.soil_water_properties(c, p, a, w)
-        soil_water.soil_water_properties(c, p, a, w)
+        soil_water.vapour_pressures(r.column, r.air, r.work)
 
 
 @njit(error_model="numpy")
-def _richards(n, c, p, a, w, f, o):
-    zero = get(w.wet_fraction) * 0.0
+def _water_properties(n, block, o):
+    r = _opened(block)
     for _ in range(n):
-        soil_water.solve_richards(c, p, w, 900.0, zero, zero)
-        soil_water.solve_richards(c, p, w, 900.0, zero, zero)
+        soil_water.soil_water_properties(r.column, r.parameters, r.air, r.work)
+        soil_water.soil_water_properties(r.column, r.parameters, r.air, r.work)
 
 
 @njit(error_model="numpy")
-def _freezing(n, c, p, a, w, f, o):
-    zero = get(w.wet_fraction) * 0.0
+def _richards(n, block, o):
+    r = _opened(block)
+    zero = r.work.wet_fraction * 0.0
     for _ in range(n):
-        soil_freezing.soil_freezing(c, p, w, 900.0, zero)
-        soil_freezing.soil_freezing(c, p, w, 900.0, zero)
+        soil_water.solve_richards(r.column, r.parameters, r.work, 900.0, zero, zero)
+        soil_water.solve_richards(r.column, r.parameters, r.work, 900.0, zero, zero)
 
 
 @njit(error_model="numpy")
-def _rest(n, c, p, a, w, f, o):
+def _freezing(n, block, o):
+    r = _opened(block)
+    zero = r.work.wet_fraction * 0.0
     for _ in range(n):
-        surface_exchange.effective_roughness(p, w)
-        surface_exchange.exchange_coefficients(p, a, w)
-        soil_stress.soil_moisture_stress(c, p, w)
-        interception.wet_leaf_fraction(c, p, w)
-        surface_exchange.ground_relative_humidity(c, p, w)
-        step.aggregate_fluxes(c, a, w, f, o)
-        mean = mean_temperature_first_metre(c, p, w)
-        vegetation.plant_respiration(c, p, w, f, o, mean)
-        carbon_fluxes(c, p, a, w, f, o, mean)
+        soil_freezing.soil_freezing(r.column, r.parameters, r.work, 900.0, zero)
+        soil_freezing.soil_freezing(r.column, r.parameters, r.work, 900.0, zero)
+
+
+@njit(error_model="numpy")
+def _rest(n, block, o):
+    r = _opened(block)
+    for _ in range(n):
+        surface_exchange.effective_roughness(r.parameters, r.work)
+        surface_exchange.exchange_coefficients(r.parameters, r.air, r.work)
+        soil_stress.soil_moisture_stress(r.column, r.parameters, r.work)
+        interception.wet_leaf_fraction(r.column, r.parameters, r.work)
+        surface_exchange.ground_relative_humidity(r.column, r.parameters, r.work)
+        step.aggregate_fluxes(r.column, r.air, r.work, r.flux, o)
+        mean = mean_temperature_first_metre(r.column, r.parameters, r.work)
+        vegetation.plant_respiration(r.column, r.parameters, r.work, r.flux, o, mean)
+        carbon_fluxes(r.column, r.parameters, r.air, r.work, r.flux, o, mean)
 
 
 PARTS = {
@@ -131,19 +151,19 @@ def block_of_patches(air: dict[str, float], temperature: float):
     state = landmodel.cold_start(parameters, temperature, leaf_area_index=2.0, relative_moisture=0.6)
     schedule = isba._Schedule(landmodel.OutputRequest(interval_s=1800.0), np.datetime64("1986-06-01", "s"), 1800.0, 1)
     records, _, _ = isba._workspace(schedule)
-    column, values, atmosphere, work, flux = records
+    column, values, atmosphere, work, _ = block = records[:5]
     column.view(np.float64).reshape(-1, WIDTH)[:] = state.to_rows().T
     values.view(np.float64).reshape(-1, WIDTH)[:] = parameters.to_rows().T
     for name, value in air.items():
         atmosphere[name] = value
     option = isba._option_record(landmodel.Options(), 1800.0, schedule)
     _start(column, values, work)
-    return column[0], values[0], atmosphere[0], work[0], flux[0], option[0]
+    return block, option[0]
 
 
 @njit(error_model="numpy")
 def _start(column, parameters, work):
-    driver.start_block(column[0], parameters[0], work[0])
+    driver.start_block(record(column), record(parameters), record(work))
 
 
 def main() -> None:

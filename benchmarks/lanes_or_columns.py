@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from landmodel.lanes import WIDTH, get, put
+from landmodel.lanes import WIDTH
 from landmodel.leaf import leaf
+from landmodel.records import rows
 from landmodel.soil_freezing import freeze_or_thaw
 from landmodel.thermodynamics import saturation_humidity_and_slope
 
@@ -31,7 +32,7 @@ def _saturation_columns(x, out):
 @njit(error_model="numpy")
 def _saturation_lanes(x, out):
     for row in range(len(x)):
-        put(out, row, saturation_humidity_and_slope(get(x, row), 1.0e5)[1])
+        rows(out)[row] = saturation_humidity_and_slope(rows(x)[row], 1.0e5)[1]
 
 
 @njit(error_model="numpy")
@@ -51,7 +52,7 @@ def _leaf_columns(x, out):
 @njit(error_model="numpy")
 def _leaf_lanes(x, out):
     for row in range(len(x)):
-        put(out, row, _leaf(get(x, row)))
+        rows(out)[row] = _leaf(rows(x)[row])
 
 
 SOIL = (0.45, -0.33, 8.0)
@@ -68,7 +69,7 @@ def _freezing_columns(x, out):
 @njit(error_model="numpy")
 def _freezing_lanes(x, out):
     for row in range(len(x)):
-        put(out, row, freeze_or_thaw(get(x, row), 0.25, 0.05, 2e6, SOIL, PER_SOIL, 1.0, 900.0)[0])
+        rows(out)[row] = freeze_or_thaw(rows(x)[row], 0.25, 0.05, 2e6, SOIL, PER_SOIL, 1.0, 900.0)[0]
 
 
 PROCESSES = {

@@ -4,7 +4,7 @@ import math
 
 from landmodel.compile import science
 from landmodel.constants import SOLAR_CONSTANT
-from landmodel.lanes import any_lane, arccos, exp, get, log, maximum, minimum, where
+from landmodel.lanes import any_lane, arccos, exp, log, maximum, minimum, where
 from landmodel.leaf import leaf
 
 PAR_FRACTION = 0.48
@@ -53,19 +53,19 @@ def carrer_canopy(parameters, air, leaf_area, co2, deficit, mesophyll, capacity,
                   ratio, deficit_limit, open_stomata):  # fmt: skip
     """Leaf-mean net assimilation, vapour conductance and dark respiration over ten layers, each with sunlit and
     shaded leaves. Source: isba.md 8.8 (Carrer et al. 2013)."""
-    shortwave = get(air.shortwave)
-    cosine = maximum(get(air.cosine_zenith), _MINIMUM_COSINE)
+    shortwave = air.shortwave
+    cosine = maximum(air.cosine_zenith, _MINIMUM_COSINE)
     zenith = arccos(cosine)
     sky = diffuse_sky_fraction(shortwave, cosine)
     root = _SINGLE_SCATTERING_ROOT
     absorption_direct = 1.0 - (1.0 - root) / (1.0 + 2.0 * cosine * root)
     absorption_diffuse = 1.0 - (1.0 - root) / (1.0 + root)
-    b_upper = get(parameters.clumping_upper)
-    b_lower = get(parameters.clumping_lower)
-    albedo = get(parameters.albedo_vegetation_visible)
+    b_upper = parameters.clumping_upper
+    b_lower = parameters.clumping_lower
+    albedo = parameters.albedo_vegetation_visible
     floor_area = maximum(leaf_area, 1.0e-4)  # leafless canopies divide by this; their light is 0
-    woody = get(parameters.woody) > 0.5
-    shading = leaf_area >= get(parameters.shading_leaf_area)
+    woody = parameters.woody > 0.5
+    shading = leaf_area >= parameters.shading_leaf_area
     par = PAR_FRACTION * shortwave
     daylight = any_lane(shortwave > 0.0)
     through = leaf_area * 0.0 + 1.0
@@ -102,7 +102,7 @@ def carrer_canopy(parameters, air, leaf_area, co2, deficit, mesophyll, capacity,
         )
         absorbed = (1.0 - albedo) * (1.0 - through) * par
         if layer == 0:
-            ground = get(parameters.albedo_soil_visible)
+            ground = parameters.albedo_soil_visible
             absorbed = absorbed + (1.0 - albedo) * (1.0 - albedo) * ground * (
                 1.0 - exp(-absorption_diffuse * clumping_diffuse * leaf_area)
             ) * through * par  # fmt: skip

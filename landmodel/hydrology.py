@@ -3,7 +3,7 @@
 from landmodel.compile import science
 from landmodel.constants import SUBLIMATION_HEAT, VAPORISATION_HEAT, WATER_DENSITY
 from landmodel.interception import intercept_rain
-from landmodel.lanes import get, maximum, minimum, put, where
+from landmodel.lanes import maximum, minimum, where
 from landmodel.runoff import surface_runoff
 from landmodel.soil_freezing import soil_freezing
 from landmodel.soil_water import set_vapour_transfer, soil_water_substep, vapour_pressures
@@ -15,26 +15,24 @@ def hydrology(column, parameters, air, work, flux, options):
 
     Source: isba.md 11; evaporation terms already weighted by the snow-free shares.
     """
-    rain = get(work.rain_on_ground)
-    put(work.wet_canopy_loss, 0, (get(work.canopy_evaporation) - get(work.transpiration)) / VAPORISATION_HEAT)
+    rain = work.rain_on_ground
+    work.wet_canopy_loss = (work.canopy_evaporation - work.transpiration) / VAPORISATION_HEAT
     reaching = intercept_rain(column, work, flux, options, rain)
-    melt = get(work.throughfall)
+    melt = work.throughfall
     infiltration = surface_runoff(column, parameters, work, flux, options, reaching, melt) / WATER_DENSITY
 
-    evaporation = get(work.ground_evaporation) / (WATER_DENSITY * VAPORISATION_HEAT)
-    sublimation = get(work.ground_sublimation) / (WATER_DENSITY * SUBLIMATION_HEAT)
-    stress = get(work.soil_moisture_stress)
+    evaporation = work.ground_evaporation / (WATER_DENSITY * VAPORISATION_HEAT)
+    sublimation = work.ground_sublimation / (WATER_DENSITY * SUBLIMATION_HEAT)
+    stress = work.soil_moisture_stress
     # without any extractable water nothing transpires: the floor keeps the shares defined
     per_stress = 1.0 / maximum(stress, 1.0e-12)
-    transpiration = get(work.transpiration) / (WATER_DENSITY * VAPORISATION_HEAT)
+    transpiration = work.transpiration / (WATER_DENSITY * VAPORISATION_HEAT)
     for layer in range(work.most_layers):
-        put(work.uptake_share, layer, get(work.root_uptake_weight, layer) * per_stress)
-    correction = get(work.evaporation_correction) / WATER_DENSITY
-    vegetated = get(parameters.vegetated) > 0.5
-    insulation = (1.0 - 0.2 * get(work.vegetation_fraction)) * minimum(
-        maximum(1.0 - get(work.leaf_area_index) / 30.0, 0.0), 1.0
-    )
-    put(work.freezing_insulation, 0, where(vegetated, insulation, 1.0))
+        work.uptake_share[layer] = work.root_uptake_weight[layer] * per_stress
+    correction = work.evaporation_correction / WATER_DENSITY
+    vegetated = parameters.vegetated > 0.5
+    insulation = (1.0 - 0.2 * work.vegetation_fraction) * minimum(maximum(1.0 - work.leaf_area_index / 30.0, 0.0), 1.0)
+    work.freezing_insulation = where(vegetated, insulation, 1.0)
 
     count = options.water_substeps
     substep = options.step / count
@@ -52,7 +50,7 @@ def hydrology(column, parameters, air, work, flux, options):
             for layer in range(work.most_layers):
                 if work.phase_change[layer] > 0:  # its temperature has moved, and the vapour transfer with it
                     set_vapour_transfer(column, work, layer)
-    put(flux.DRAINAGE, 0, drainage * (WATER_DENSITY / count))
-    put(flux.OVERFLOW, 0, overflow * (WATER_DENSITY / count))
-    put(flux.RUNOFF, 0, get(flux.RUNOFF) + overflow * (WATER_DENSITY / count))
-    put(flux.HORTON, 0, get(flux.HORTON) + overflow * (WATER_DENSITY / count))
+    flux.DRAINAGE = drainage * (WATER_DENSITY / count)
+    flux.OVERFLOW = overflow * (WATER_DENSITY / count)
+    flux.RUNOFF += overflow * (WATER_DENSITY / count)
+    flux.HORTON += overflow * (WATER_DENSITY / count)

@@ -1,7 +1,7 @@
 """Water on the leaves: wet fraction, interception and drip (SURFEX wet_leaves_frac.F90, hydro_veg.F90)."""
 
 from landmodel.compile import science
-from landmodel.lanes import any_lane, exp, get, log, maximum, minimum, put, where
+from landmodel.lanes import any_lane, exp, log, maximum, minimum, where
 
 _DRIP_THRESHOLD = 0.01  # kg m-2 of rain in the step (X001)
 
@@ -9,21 +9,21 @@ _DRIP_THRESHOLD = 0.01  # kg m-2 of rain in the step (X001)
 @science
 def wet_leaf_fraction(column, parameters, work):
     """Wet share of the leaves (1) and the capacity of the interception reservoir (kg m-2). Source: isba.md 7.1."""
-    leaf_area = get(work.leaf_area_index)
-    capacity = get(parameters.interception_coefficient) * get(work.vegetation_fraction) * leaf_area
-    put(work.interception_capacity, 0, capacity)
+    leaf_area = work.leaf_area_index
+    capacity = parameters.interception_coefficient * work.vegetation_fraction * leaf_area
+    work.interception_capacity = capacity
     wet = capacity * 0.0
-    if any_lane(get(column.intercepted_water) > 0.0):
+    if any_lane(column.intercepted_water > 0.0):
         holds = capacity > 0.0
         size = where(holds, capacity, 1.0)
-        water = minimum(get(column.intercepted_water), capacity)
+        water = minimum(column.intercepted_water, capacity)
         # dry leaves: the logarithm of the tiny floor gives a share that the last line sets to 0
         low = exp((2.0 / 3.0) * log(maximum(water / size, 1.0e-300)))
         slenderness = 1.0 + 2.0 * leaf_area
         high = water / ((1.0 - slenderness) * water + slenderness * size)
-        tall = minimum(maximum(2.0 * get(work.roughness) - 1.0, 0.0), 1.0)
+        tall = minimum(maximum(2.0 * work.roughness - 1.0, 0.0), 1.0)
         wet = where(holds & (water > 0.0), minimum(1.0, (1.0 - tall) * low + tall * high), 0.0)
-    put(work.wet_fraction, 0, wet)
+    work.wet_fraction = wet
 
 
 @science
@@ -53,19 +53,19 @@ def intercept_rain(column, work, flux, options, rain):
     """Update of the reservoir by the rain on the snow-free part (kg m-2 s-1) and by evaporation; returns the rain that
     reaches the ground (kg m-2 s-1)."""
     step = options.step
-    fraction = get(work.vegetation_fraction)
-    capacity = get(work.interception_capacity)
+    fraction = work.vegetation_fraction
+    capacity = work.interception_capacity
     caught = fraction * rain
-    water = get(column.intercepted_water) - step * (get(work.wet_canopy_loss) - caught)
+    water = column.intercepted_water - step * (work.wet_canopy_loss - caught)
     shortage = minimum(0.0, water / step)
     water = maximum(0.0, water)
     drip = water * 0.0
     if options.drip_subgrid > 0:
-        drip = subgrid_drip(water, capacity, caught, get(work.raining_fraction), step)
+        drip = subgrid_drip(water, capacity, caught, work.raining_fraction, step)
         water = water - step * drip
         shortage = shortage + minimum(0.0, water / step)
         water = maximum(0.0, water)
     drip = drip + maximum(0.0, (water - capacity) / step)
-    put(column.intercepted_water, 0, minimum(water, capacity))
-    put(flux.DRIP, 0, drip + shortage)
+    column.intercepted_water = minimum(water, capacity)
+    flux.DRIP = drip + shortage
     return (1.0 - fraction) * rain + drip + shortage

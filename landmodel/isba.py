@@ -395,14 +395,13 @@ def _option_record(options: Options, step_s: float, schedule: _Schedule) -> NDAr
 def _workspace(schedule: _Schedule) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
     """Memory of one thread: records of a block, the same as matrices, and buffers."""
     dtypes = (layout.STATE_DTYPE, layout.PARAMETER_DTYPE, layout.AIR_DTYPE, layout.WORK_DTYPE, layout.FLUX_DTYPE)
-    state, parameters, air, work, flux = (np.zeros(1, dtype=dtype) for dtype in dtypes)
-    surface = work.view(np.uint8)[: len(layout.SURFACE) * WIDTH * 8].view(np.float64).reshape(-1, WIDTH)
-    flat = (*(a.view(np.float64).reshape(-1, WIDTH) for a in (state, parameters)), surface,
-            flux.view(np.float64).reshape(-1, WIDTH))  # fmt: skip
+    block = tuple(np.zeros(1, dtype=dtype) for dtype in (*dtypes, layout.FORCING_DTYPE, layout.FORCING_DTYPE))
+    state, parameters, _, work, flux, before, after = block
+    surface = work.view(np.uint8)[: len(layout.SURFACE) * WIDTH * 8]
+    flat = tuple(a.view(np.float64).reshape(-1, WIDTH) for a in (state, parameters, surface, flux, before, after))
     sums = tuple(np.zeros((len(rows), WIDTH)) for rows in schedule.rows)
     lanes = (np.zeros(WIDTH, dtype=np.int64), np.zeros(WIDTH, dtype=np.int64))
-    forcing = (np.zeros((9, WIDTH)), np.zeros((9, WIDTH)))
-    return (state, parameters, air, work, flux), flat, (*forcing, *lanes, *sums)
+    return block, flat, (*lanes, *sums)
 
 
 def _check_finite(rows: Array, parameters: Parameters, members: int, first: int, end: np.datetime64) -> None:

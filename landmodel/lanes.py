@@ -7,7 +7,7 @@ instructions. Every operation works lane by lane and branch-free, so a column's 
 Conditions are written `where(condition, a, b)`, both sides being evaluated; `any_lane(condition)` allows a block of
 columns to skip work that none of them needs (night, no snow, no ice), which must not change any lane's numbers.
 
-Arrays of lanes are C-contiguous float64 arrays (WIDTH,) or (row, WIDTH): `get(array, row)`, `put(array, row, value)`.
+How lanes lie in memory, and how a process reads and writes them by name, is in `records.py`.
 """
 
 import math
@@ -19,7 +19,6 @@ from numba.core import cgutils
 from numba.core.imputils import lower_builtin, lower_cast
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, models, register_model
-from numba.np import arrayobj
 
 WIDTH = 8
 _DOUBLE = ir.DoubleType()
@@ -366,41 +365,22 @@ def any_lane(typingctx, condition):
     return types.boolean(condition), codegen
 
 
-def _lane_pointer(context, builder, array_type, array, row):
-    data = arrayobj.make_array(array_type)(context, builder, array).data
-    data = builder.bitcast(data, _DOUBLE.as_pointer())
-    if row is not None:
-        data = builder.gep(data, [builder.mul(row, ir.Constant(row.type, WIDTH))])
-    return builder.bitcast(data, _VECTOR.as_pointer())
+@njit(inline="always")
+def phase():
+    """Stands between the processes of a step: nothing on a CPU, a place to wait for the other columns on a GPU."""
 
 
 @intrinsic
-def _get_row(typingctx, array, row):
+def fewest_and_most(typingctx, counts):
+    """The smallest and the largest of the lanes, whole numbers."""
+
     def codegen(context, builder, sig, args):
-        index = context.cast(builder, args[1], sig.args[1], types.intp)
-        return builder.load(_lane_pointer(context, builder, sig.args[0], args[0], index), align=8)
+        lanes = [builder.extract_element(args[0], ir.Constant(ir.IntType(32), lane)) for lane in range(WIDTH)]
+        fewest, *rest = [builder.fptosi(value, _I64) for value in lanes]
+        most = fewest
+        for value in rest:
+            fewest = builder.select(builder.icmp_signed("<", value, fewest), value, fewest)
+            most = builder.select(builder.icmp_signed(">", value, most), value, most)
+        return context.make_tuple(builder, sig.return_type, (fewest, most))
 
-    return LANES(array, row), codegen
-
-
-@intrinsic
-def _put_row(typingctx, array, row, value):
-    def codegen(context, builder, sig, args):
-        index = context.cast(builder, args[1], sig.args[1], types.intp)
-        vector = _as_lanes(context, builder, args[2], sig.args[2])
-        builder.store(vector, _lane_pointer(context, builder, sig.args[0], args[0], index), align=8)
-        return context.get_dummy_value()
-
-    return types.void(array, row, value), codegen
-
-
-@njit(inline="always")
-def get(array, row=0):
-    """The lanes of a row of an array of lanes."""
-    return _get_row(array, row)
-
-
-@njit(inline="always")
-def put(array, row, value):
-    """Store lanes (or one number for all) in a row of an array of lanes."""
-    _put_row(array, row, value)
+    return types.UniTuple(types.int64, 2)(counts), codegen

@@ -261,6 +261,9 @@ _SNOW_SCRATCH = (
     "snow_temperature",
     "snow_thickness",
 )
+FORCING = ("Tair", "Qair", "Wind", "PSurf", "SWdown", "LWdown", "Rainf", "Snowf", "CO2air")
+"""ALMA names of a record of the forcing, in its order."""
+
 _AIR = (
     "temperature",
     "humidity",
@@ -286,6 +289,7 @@ PARAMETER_ROWS = dict.fromkeys(LAYER_PARAMETERS, SOIL_LAYERS) | dict.fromkeys(CO
 STATE_DTYPE = np.dtype(_lanes(STATE_FIELDS))
 PARAMETER_DTYPE = np.dtype(_lanes(PARAMETER_ROWS))
 FLUX_DTYPE = np.dtype(_lanes(dict.fromkeys(FLUXES, 0)))
+FORCING_DTYPE = np.dtype(_lanes(dict.fromkeys(FORCING, 0)))
 AIR_DTYPE = np.dtype(_lanes(dict.fromkeys(_AIR, 0)))
 WORK_DTYPE = np.dtype(
     [

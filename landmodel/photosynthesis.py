@@ -14,7 +14,7 @@ from landmodel.constants import (
     MAXIMUM_STOMATAL_RESISTANCE,
     VAPORISATION_HEAT,
 )
-from landmodel.lanes import any_lane, exp, get, log, maximum, minimum, put, where
+from landmodel.lanes import any_lane, exp, log, maximum, minimum, where
 from landmodel.leaf import leaf
 from landmodel.thermodynamics import saturation_humidity
 
@@ -38,11 +38,11 @@ def temperature_response(celsius, q10_power, low, high):
 @science
 def herbaceous_stress(stress, parameters):
     """Mesophyll conductance gm (m s-1) and maximum deficit Dmax (kg kg-1) of herbs under stress F2 (Calvet 2000)."""
-    slope = get(parameters.herb_slope)  # BH
-    intercept = get(parameters.herb_intercept)  # AH
-    critical = get(parameters.critical_stress)
-    defensive = get(parameters.defensive) > 0.5
-    unstressed = exp((log(1000.0 * get(parameters.mesophyll_conductance)) - intercept) / slope) / 1000.0
+    slope = parameters.herb_slope  # BH
+    intercept = parameters.herb_intercept  # AH
+    critical = parameters.critical_stress
+    defensive = parameters.defensive > 0.5
+    unstressed = exp((log(1000.0 * parameters.mesophyll_conductance) - intercept) / slope) / 1000.0
     limit = where(defensive, _DEFICIT_DEFENSIVE, _DEFICIT_OFFENSIVE)
     moderate = stress >= critical
     deficit = where(moderate, unstressed - (unstressed - limit) * (1.0 - stress) / (1.0 - critical), limit)
@@ -58,9 +58,9 @@ def herbaceous_stress(stress, parameters):
 @science
 def woody_stress(stress, parameters):
     """Mesophyll conductance gm (m s-1) and ratio f0 (1) of trees under stress F2 (Calvet et al. 2004)."""
-    unstressed = get(parameters.mesophyll_conductance)
-    critical = get(parameters.critical_stress)
-    defensive = get(parameters.defensive) > 0.5
+    unstressed = parameters.mesophyll_conductance
+    critical = parameters.critical_stress
+    defensive = parameters.defensive > 0.5
     ratio = (_WOODY_INTERCEPT - log(1000.0 * unstressed)) / _WOODY_SLOPE
     stressed = where(defensive, unstressed, exp(_WOODY_INTERCEPT_STRESSED - _WOODY_SLOPE * ratio) / 1000.0)
     moderate = stress >= critical
@@ -80,10 +80,10 @@ def woody_stress(stress, parameters):
 @science
 def stressed_leaf(stress, parameters, work):
     """Mesophyll conductance, maximum deficit and f0 of the leaf under the stress of this step."""
-    ratio = get(parameters.ci_ratio)
-    deficit = get(parameters.maximum_deficit)
-    conductance = get(parameters.mesophyll_conductance)
-    woody = get(parameters.woody) > 0.5
+    ratio = parameters.ci_ratio
+    deficit = parameters.maximum_deficit
+    conductance = parameters.mesophyll_conductance
+    woody = parameters.woody > 0.5
     if any_lane(~woody):
         herb_conductance, herb_deficit = herbaceous_stress(stress, parameters)
         conductance = where(woody, conductance, herb_conductance)
@@ -92,40 +92,38 @@ def stressed_leaf(stress, parameters, work):
         tree_conductance, tree_ratio = woody_stress(stress, parameters)
         conductance = where(woody, tree_conductance, conductance)
         ratio = where(woody, tree_ratio, ratio)
-    tropical = get(parameters.tropical) > 0.5
-    conductance = where(tropical, get(parameters.mesophyll_conductance) * stress, conductance)
-    return conductance, deficit, where(tropical, get(parameters.ci_ratio), ratio)
+    tropical = parameters.tropical > 0.5
+    conductance = where(tropical, parameters.mesophyll_conductance * stress, conductance)
+    return conductance, deficit, where(tropical, parameters.ci_ratio, ratio)
 
 
 @science
 def photosynthesis(column, parameters, air, work, flux, options):
     """Stomatal resistance of the canopy, gross and net assimilation and leaf respiration of this step, from the
     surface temperature at its start and the latent heat flux and aerodynamic resistance of the step before."""
-    density = get(air.density)
-    stress = get(work.soil_moisture_stress)
-    celsius = get(column.soil_temperature, 0) - FREEZING_POINT
+    density = air.density
+    stress = work.soil_moisture_stress
+    celsius = column.soil_temperature[0] - FREEZING_POINT
     conductance, deficit_limit, ratio = stressed_leaf(stress, parameters, work)
     q10 = exp((0.1 * _LN2) * (celsius - 25.0))
-    conductance = conductance * temperature_response(
-        celsius, q10, get(parameters.mesophyll_low), get(parameters.mesophyll_high)
-    )
+    conductance = conductance * temperature_response(celsius, q10, parameters.mesophyll_low, parameters.mesophyll_high)
     capacity = (
-        get(parameters.assimilation_capacity)
-        * temperature_response(celsius, q10, get(parameters.capacity_low), get(parameters.capacity_high))
+        parameters.assimilation_capacity
+        * temperature_response(celsius, q10, parameters.capacity_low, parameters.capacity_high)
         / density
     )
-    compensation = get(parameters.compensation_point) * PPM_CO2 * exp((0.1 * _LN15) * (celsius - 25.0))
-    efficiency = get(parameters.quantum_efficiency) / density
-    saturated = saturation_humidity(get(column.soil_temperature, 0), get(air.pressure))
+    compensation = parameters.compensation_point * PPM_CO2 * exp((0.1 * _LN15) * (celsius - 25.0))
+    efficiency = parameters.quantum_efficiency / density
+    saturated = saturation_humidity(column.soil_temperature[0], air.pressure)
     deficit = maximum(
         0.0,
         saturated
-        - get(air.humidity)
-        - get(column.latent_heat_flux) * get(column.aerodynamic_resistance) / (density * VAPORISATION_HEAT),
+        - air.humidity
+        - column.latent_heat_flux * column.aerodynamic_resistance / (density * VAPORISATION_HEAT),
     )
-    cuticular = get(parameters.cuticular_conductance)
-    co2 = get(air.co2)
-    leaf_area = get(work.leaf_area_index)
+    cuticular = parameters.cuticular_conductance
+    co2 = air.co2
+    leaf_area = work.leaf_area_index
     open_stomata = minimum(1.0, stress / 1.0e-12)  # closed only where F2 is exactly 0
     if options.light_carrer > 0:
         assimilation, vapour_conductance, respiration = carrer_canopy(
@@ -135,11 +133,11 @@ def photosynthesis(column, parameters, air, work, flux, options):
     else:
         zero = leaf_area * 0.0
         assimilation, vapour_conductance, respiration = zero, zero, zero
-        daylight = any_lane(get(air.shortwave) > 0.0)
+        daylight = any_lane(air.shortwave > 0.0)
         light = zero
         for node in range(3):
             if daylight:
-                light = gauss_canopy_light(node, get(air.shortwave), get(air.cosine_zenith), leaf_area)
+                light = gauss_canopy_light(node, air.shortwave, air.cosine_zenith, leaf_area)
             if daylight or node == 0:  # in the dark all levels are alike
                 level = leaf(light, co2, deficit, conductance, cuticular, capacity, compensation, efficiency, ratio,
                              deficit_limit, open_stomata, 1.0)  # fmt: skip
@@ -147,19 +145,15 @@ def photosynthesis(column, parameters, air, work, flux, options):
             assimilation = assimilation + weight * level[0]
             vapour_conductance = vapour_conductance + weight * level[1]
             respiration = respiration + weight * level[2]
-    vegetated = get(parameters.vegetated) > 0.5
-    uncovered = (1.0 - get(work.wet_fraction)) * (1.0 - get(work.snow_fraction_vegetation))
+    vegetated = parameters.vegetated > 0.5
+    uncovered = (1.0 - work.wet_fraction) * (1.0 - work.snow_fraction_vegetation)
     net = where(vegetated, uncovered * assimilation * leaf_area, 0.0)
     leaf_respiration = where(vegetated, uncovered * respiration * leaf_area, 0.0)
     resistance = minimum(maximum(1.0 / (vapour_conductance * leaf_area + 1.0e-12), 1.0e-4), MAXIMUM_STOMATAL_RESISTANCE)
-    put(work.stomatal_resistance, 0, where(vegetated, resistance, 0.0))
-    put(column.net_assimilation, 0, net)
-    put(work.leaf_respiration, 0, leaf_respiration)
-    put(flux.GPP, 0, (net + leaf_respiration) * density)
-    put(column.daily_net_assimilation, 0, get(column.daily_net_assimilation) + net * options.step * density)
-    put(
-        column.maximum_leaf_assimilation,
-        0,
-        where(vegetated, maximum(assimilation, get(column.maximum_leaf_assimilation)),
-              get(column.maximum_leaf_assimilation)),
-    )  # fmt: skip
+    work.stomatal_resistance = where(vegetated, resistance, 0.0)
+    column.net_assimilation = net
+    work.leaf_respiration = leaf_respiration
+    flux.GPP = (net + leaf_respiration) * density
+    column.daily_net_assimilation += net * options.step * density
+    column.maximum_leaf_assimilation = (where(vegetated, maximum(assimilation, column.maximum_leaf_assimilation),
+              column.maximum_leaf_assimilation))  # fmt: skip

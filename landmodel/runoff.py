@@ -5,7 +5,7 @@ import math
 
 from landmodel.compile import science
 from landmodel.constants import MINIMUM_WATER, WATER_DENSITY
-from landmodel.lanes import any_lane, exp, get, log, maximum, minimum, put, where
+from landmodel.lanes import any_lane, exp, log, maximum, minimum, where
 
 _LN10 = math.log(10.0)
 HORTON_DEPTH = 0.1  # m
@@ -32,20 +32,20 @@ def raining_fraction(rain, cell_size, subgrid):
 @science
 def infiltration_capacity(column, parameters, work):
     """Maximum infiltration Imax (m s-1) over the layers down to 0.1 m."""
-    depth = get(parameters.moist_layers) * 0.0
+    depth = parameters.moist_layers * 0.0
     total = depth
     for layer in range(work.most_layers):
-        thickness = get(work.thickness, layer)
-        taken = (depth < HORTON_DEPTH - 1.0e-9) & (get(parameters.moist_layers) > layer)  # layer bottoms are sums
-        ice = get(column.soil_ice, layer)
-        water = get(column.soil_water, layer)
-        pores = maximum(MINIMUM_WATER, get(parameters.porosity, layer) - ice)
+        thickness = work.thickness[layer]
+        taken = (depth < HORTON_DEPTH - 1.0e-9) & (parameters.moist_layers > layer)  # layer bottoms are sums
+        ice = column.soil_ice[layer]
+        water = column.soil_water[layer]
+        pores = maximum(MINIMUM_WATER, parameters.porosity[layer] - ice)
         saturation = minimum(1.0, water / pores)
-        suction = get(parameters.retention_exponent, layer) * get(parameters.entry_potential, layer)
+        suction = parameters.retention_exponent[layer] * parameters.entry_potential[layer]
         rate = (
             thickness
             * ice_impedance(water, ice)
-            * get(parameters.hydraulic_conductivity, layer)
+            * parameters.hydraulic_conductivity[layer]
             * (suction * (saturation - 1.0) / thickness + 1.0)
         )
         total = total + where(taken, rate, 0.0)
@@ -56,10 +56,10 @@ def infiltration_capacity(column, parameters, work):
 @science
 def mean_over_runoff_depth(values, parameters, layers):
     """Mean of a layer quantity over the depth of the saturation runoff (RUNOFFD)."""
-    total = get(parameters.runoff_weight, 0) * get(values, 0)
+    total = parameters.runoff_weight[0] * values[0]
     for layer in range(1, layers):
-        total = total + get(parameters.runoff_weight, layer) * get(values, layer)
-    return total / get(parameters.runoff_depth)
+        total = total + parameters.runoff_weight[layer] * values[layer]
+    return total / parameters.runoff_depth
 
 
 @science
@@ -88,13 +88,13 @@ def surface_runoff(column, parameters, work, flux, options, rain, melt):
         capacity = infiltration_capacity(column, parameters, work) * WATER_DENSITY
         if options.drip_subgrid > 0:
             positive = where(rain > 0.0, rain, 1.0)
-            excess = where(rain > 0.0, positive / (capacity * get(work.raining_fraction) / positive + 1.0), 0.0)
+            excess = where(rain > 0.0, positive / (capacity * work.raining_fraction / positive + 1.0), 0.0)
         else:
             excess = maximum(0.0, rain - capacity)
         horton = (1.0 - saturated_area) * (excess + maximum(0.0, melt - capacity))
     if options.runoff_saturation > 0:
         step = options.step
-        depth = get(parameters.runoff_depth)
+        depth = parameters.runoff_depth
         supply = incoming - horton
         content = minimum(porosity, water + ice)
         room = porosity - wilting
@@ -108,6 +108,6 @@ def surface_runoff(column, parameters, work, flux, options, rain, melt):
     if any_lane(incoming < 0.0):
         horton = where(incoming < 0.0, 0.0, horton)
         dunne = where(incoming < 0.0, 0.0, dunne)
-    put(flux.HORTON, 0, horton)
-    put(flux.RUNOFF, 0, horton + dunne)
+    flux.HORTON = horton
+    flux.RUNOFF = horton + dunne
     return incoming - dunne - horton

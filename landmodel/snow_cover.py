@@ -1,7 +1,7 @@
 """Snow fractions of ground and vegetation, and the albedo of snow (SURFEX isba_snow_frac.F90, SNOW3LALB)."""
 
 from landmodel.compile import science
-from landmodel.lanes import any_lane, get, maximum, minimum, put, sqrt
+from landmodel.lanes import any_lane, maximum, minimum, sqrt
 
 _FULL_COVER_DEPTH = 0.01  # m of snow hide bare ground (XDCRN_EXPL)
 _ALBEDO_AGING_TIME = 60.0  # days (XVAGING_NOGLACIER)
@@ -11,13 +11,13 @@ BAND_WEIGHTS = (0.71, 0.21, 0.08)
 @science
 def total_snow(column, options):
     """Snow mass (kg m-2) and depth (m) of the pack."""
-    mass = get(column.snow_water_equivalent, 0)
+    mass = column.snow_water_equivalent[0]
     for layer in range(1, options.snow_layers):
-        mass = mass + get(column.snow_water_equivalent, layer)
+        mass = mass + column.snow_water_equivalent[layer]
     depth = mass * 0.0
     if any_lane(mass > 0.0):
         for layer in range(options.snow_layers):
-            depth = depth + get(column.snow_water_equivalent, layer) / get(column.snow_density, layer)
+            depth = depth + column.snow_water_equivalent[layer] / column.snow_density[layer]
     return mass, depth
 
 
@@ -26,19 +26,19 @@ def snow_fractions(column, work, options):
     """Shares of the surface under snow (1): bare ground, vegetation, all; mass and depth of the pack are kept.
     Source: isba.md 12.1."""
     mass, depth = total_snow(column, options)
-    put(work.snow_mass, 0, mass)
-    put(work.snow_depth, 0, depth)
+    work.snow_mass = mass
+    work.snow_depth = depth
     ground = depth * 0.0
     leaves = ground
     if any_lane(mass > 0.0):
         ground = minimum(1.0, depth / _FULL_COVER_DEPTH)
         # the floor keeps the density of no snow defined
         density = minimum(maximum(mass / maximum(1.0e-6, depth), 50.0), 750.0)
-        leaves = minimum(mass / (mass + density * 5.0 * get(work.vegetation_roughness)), ground)
-    fraction = get(work.vegetation_fraction)
-    put(work.snow_fraction_ground, 0, ground)
-    put(work.snow_fraction_vegetation, 0, leaves)
-    put(work.snow_fraction, 0, (1.0 - fraction) * ground + fraction * leaves)
+        leaves = minimum(mass / (mass + density * 5.0 * work.vegetation_roughness), ground)
+    fraction = work.vegetation_fraction
+    work.snow_fraction_ground = ground
+    work.snow_fraction_vegetation = leaves
+    work.snow_fraction = (1.0 - fraction) * ground + fraction * leaves
 
 
 @science

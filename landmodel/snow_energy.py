@@ -10,7 +10,7 @@ from landmodel.constants import (
     STEFAN_BOLTZMANN,
     SUBLIMATION_HEAT,
 )
-from landmodel.lanes import any_lane, exp, get, log, maximum, put, sqrt, where
+from landmodel.lanes import any_lane, exp, log, maximum, sqrt, where
 from landmodel.snow_cover import BAND_WEIGHTS, optical_grain_size
 from landmodel.surface_exchange import heat_conductance, richardson_number
 from landmodel.thermodynamics import saturation_humidity_and_slope
@@ -22,19 +22,19 @@ _EXTINCTION_INFRARED = 2000.0  # m-1
 @science
 def absorb_sunlight(air, work, options, first, second, third):
     """Sunlight (W m-2, negative downward) that passes the bottom of every layer. Source: isba.md 12.3.6."""
-    shortwave = get(air.shortwave)
+    shortwave = air.shortwave
     layers = options.snow_layers
     if not any_lane(shortwave > 0.0):
         for layer in range(layers):
-            put(work.snow_sunlight, layer, -shortwave)
+            work.snow_sunlight[layer] = -shortwave
         return
     path_first = shortwave * 0.0
     path_second = path_first
     path_third = path_first
     for layer in range(layers):
-        density = get(work.snow_density, layer)
-        thickness = maximum(_THINNEST, get(work.snow_thickness, layer))
-        scattering = density / sqrt(optical_grain_size(density, get(work.snow_age, layer)))
+        density = work.snow_density[layer]
+        thickness = maximum(_THINNEST, work.snow_thickness[layer])
+        scattering = density / sqrt(optical_grain_size(density, work.snow_age[layer]))
         path_first = path_first + maximum(40.0, 1.92e-3 * scattering) * thickness
         path_second = path_second + maximum(100.0, 1.098e-2 * scattering) * thickness
         path_third = path_third + _EXTINCTION_INFRARED * thickness
@@ -45,8 +45,8 @@ def absorb_sunlight(air, work, options, first, second, third):
         )
         beneath = -shortwave * passing
         if layer == layers - 1:
-            beneath = beneath * (1.0 - get(work.albedo))
-        put(work.snow_sunlight, layer, beneath)
+            beneath = beneath * (1.0 - work.albedo)
+        work.snow_sunlight[layer] = beneath
 
 
 @science
@@ -59,10 +59,8 @@ def snow_conductivity(density, temperature, pressure):
 @science
 def half_resistance(work, layer, pressure):
     """Thermal resistance (m2 K W-1) of half a layer."""
-    thickness = maximum(_THINNEST, get(work.snow_thickness, layer))
-    return (
-        0.5 * thickness / snow_conductivity(get(work.snow_density, layer), get(work.snow_temperature, layer), pressure)
-    )
+    thickness = maximum(_THINNEST, work.snow_thickness[layer])
+    return 0.5 * thickness / snow_conductivity(work.snow_density[layer], work.snow_temperature[layer], pressure)
 
 
 @science
@@ -70,26 +68,26 @@ def eliminate_snow(column, air, work, options):
     """Conductances (W m-2 K-1) and the upward elimination of the implicit conduction from the soil to layer 2."""
     layers = options.snow_layers
     storage_factor = HEAT_CAPACITY_ICE / options.step
-    pressure = get(air.pressure)
+    pressure = air.pressure
     # half the resistance of the layer below: at first of soil layer 1
-    below = 0.5 * get(work.thickness, 0) / get(work.conductivity, 0)
+    below = 0.5 * work.thickness[0] / work.conductivity[0]
     half = half_resistance(work, layers - 1, pressure)
     conductance = 1.0 / (half + below)
     slope = pressure * 0.0
-    intercept = get(column.soil_temperature, 0)
+    intercept = column.soil_temperature[0]
     for number in range(layers):
         layer = layers - 1 - number
-        temperature = get(work.snow_temperature, layer)
-        thickness = maximum(_THINNEST, get(work.snow_thickness, layer))
-        storage = storage_factor * get(work.snow_density, layer) * thickness
-        put(work.snow_conductance, layer, conductance)
-        put(work.snow_storage, layer, storage)
-        put(work.snow_slope, layer, slope)
-        put(work.snow_intercept, layer, intercept)
+        temperature = work.snow_temperature[layer]
+        thickness = maximum(_THINNEST, work.snow_thickness[layer])
+        storage = storage_factor * work.snow_density[layer] * thickness
+        work.snow_conductance[layer] = conductance
+        work.snow_storage[layer] = storage
+        work.snow_slope[layer] = slope
+        work.snow_intercept[layer] = intercept
         if layer > 0:
             half_above = half_resistance(work, layer - 1, pressure)
             above = 1.0 / (half_above + half)
-            right = storage * temperature - (get(work.snow_sunlight, layer - 1) - get(work.snow_sunlight, layer))
+            right = storage * temperature - (work.snow_sunlight[layer - 1] - work.snow_sunlight[layer])
             inverse = 1.0 / (storage + above + conductance * (1.0 - slope))
             intercept = (right + conductance * intercept) * inverse
             slope = above * inverse
@@ -102,8 +100,8 @@ def conduct_down(work, options, surface):
     """Temperatures of layers 2 to n from that of layer 1 (K); row l of the elimination gives layer l + 1."""
     temperature = surface
     for layer in range(1, options.snow_layers):
-        temperature = get(work.snow_slope, layer - 1) * temperature + get(work.snow_intercept, layer - 1)
-        put(work.snow_solved, layer, temperature)
+        temperature = work.snow_slope[layer - 1] * temperature + work.snow_intercept[layer - 1]
+        work.snow_solved[layer] = temperature
     return temperature
 
 
@@ -111,15 +109,9 @@ def conduct_down(work, options, surface):
 def snow_surface_fluxes(air, work, exchange, old, new, humidity, slope):
     """Net radiation, sensible heat and sublimation heat (W m-2) of the snow surface at a new temperature (K)."""
     cubed = EMISSIVITY_SNOW * STEFAN_BOLTZMANN * (old * old * old)
-    net = (
-        (1.0 - get(work.snow_albedo)) * get(air.shortwave)
-        + EMISSIVITY_SNOW * get(air.longwave)
-        - cubed * (old + 4.0 * (new - old))
-    )
-    sensible = (
-        exchange * HEAT_CAPACITY_DRY_AIR * (new / get(air.exner_surface) - get(air.temperature) / get(air.exner_air))
-    )
-    latent = SUBLIMATION_HEAT * exchange * (humidity - get(air.humidity) + slope * (new - old))
+    net = (1.0 - work.snow_albedo) * air.shortwave + EMISSIVITY_SNOW * air.longwave - cubed * (old + 4.0 * (new - old))
+    sensible = exchange * HEAT_CAPACITY_DRY_AIR * (new / air.exner_surface - air.temperature / air.exner_air)
+    latent = SUBLIMATION_HEAT * exchange * (humidity - air.humidity + slope * (new - old))
     return net, sensible, latent
 
 
@@ -131,36 +123,36 @@ def snow_energy_budget(column, parameters, air, work, options):
     """
     layers = options.snow_layers
     step = options.step
-    old = get(work.snow_temperature, 0)
-    pressure = get(air.pressure)
+    old = work.snow_temperature[0]
+    pressure = air.pressure
     humidity, slope = saturation_humidity_and_slope(old, pressure)
-    exchange = get(air.density) * heat_conductance(richardson_number(old, humidity, work), work)
+    exchange = air.density * heat_conductance(richardson_number(old, humidity, work), work)
     eliminate_snow(column, air, work, options)
-    thickness = maximum(_THINNEST, get(work.snow_thickness, 0))
-    inertia = 1.0 / (HEAT_CAPACITY_ICE * get(work.snow_density, 0) * thickness)
+    thickness = maximum(_THINNEST, work.snow_thickness[0])
+    inertia = 1.0 / (HEAT_CAPACITY_ICE * work.snow_density[0] * thickness)
     cubed = EMISSIVITY_SNOW * STEFAN_BOLTZMANN * (old * old * old)
-    conduction = get(work.snow_conductance, 0)
+    conduction = work.snow_conductance[0]
     evaporation_slope = exchange * SUBLIMATION_HEAT * slope
     a = 1.0 / step + inertia * (
-        4.0 * cubed + evaporation_slope + exchange * HEAT_CAPACITY_DRY_AIR / get(air.exner_surface) + conduction
+        4.0 * cubed + evaporation_slope + exchange * HEAT_CAPACITY_DRY_AIR / air.exner_surface + conduction
     )
     b = 1.0 / step + inertia * (3.0 * cubed + evaporation_slope)
     c = inertia * (
-        exchange * HEAT_CAPACITY_DRY_AIR * get(air.temperature) / get(air.exner_air)
-        + get(air.shortwave) * (1.0 - get(work.snow_albedo))
-        + EMISSIVITY_SNOW * get(air.longwave)
-        - exchange * SUBLIMATION_HEAT * (humidity - get(air.humidity))
-        + get(work.snow_sunlight, 0)
+        exchange * HEAT_CAPACITY_DRY_AIR * air.temperature / air.exner_air
+        + air.shortwave * (1.0 - work.snow_albedo)
+        + EMISSIVITY_SNOW * air.longwave
+        - exchange * SUBLIMATION_HEAT * (humidity - air.humidity)
+        + work.snow_sunlight[0]
     )
     coupling = conduction * inertia / a
     explicit = (old * b + c) / a
-    new = (explicit + coupling * get(work.snow_intercept, 0)) / (1.0 - coupling * get(work.snow_slope, 0))
+    new = (explicit + coupling * work.snow_intercept[0]) / (1.0 - coupling * work.snow_slope[0])
     at_melting = old == FREEZING_POINT
     warms = new > FREEZING_POINT
     stays = warms & at_melting  # melting went on: the surface is at the melting point during the whole step
     reaches = warms & ~at_melting
     lowest = conduct_down(work, options, where(stays, FREEZING_POINT, new))
-    flux_below = conduction * (where(stays, FREEZING_POINT, new) - get(work.snow_solved, 1))
+    flux_below = conduction * (where(stays, FREEZING_POINT, new) - work.snow_solved[1])
 
     final = where(stays | reaches, FREEZING_POINT, new)
     net, sensible, latent = snow_surface_fluxes(air, work, exchange, old, final, humidity, slope)
@@ -168,20 +160,20 @@ def snow_energy_budget(column, parameters, air, work, options):
     free_net, free_sensible, free_latent = snow_surface_fluxes(air, work, exchange, old, new, humidity, slope)
     unused = (free_net - free_sensible - free_latent) - surface
     new = where(reaches, new - unused * step * inertia, new)
-    melting = FREEZING_POINT + step * inertia * (surface + get(work.snow_sunlight, 0) - flux_below)
+    melting = FREEZING_POINT + step * inertia * (surface + work.snow_sunlight[0] - flux_below)
     new = where(stays, melting, new)
 
-    into_soil = get(work.snow_conductance, layers - 1)
-    soil = get(column.soil_temperature, 0)
+    into_soil = work.snow_conductance[layers - 1]
+    soil = column.soil_temperature[0]
     ground = into_soil * (lowest - soil)
     ground_limited = into_soil * (where(lowest < FREEZING_POINT, lowest, FREEZING_POINT) - soil)
-    put(work.snow_solved, layers - 1, lowest + (ground - ground_limited) / get(work.snow_storage, layers - 1))
-    put(work.snow_temperature, 0, new)
+    work.snow_solved[layers - 1] = lowest + (ground - ground_limited) / work.snow_storage[layers - 1]
+    work.snow_temperature[0] = new
     for layer in range(1, layers):
-        put(work.snow_temperature, layer, get(work.snow_solved, layer))
-    put(work.snow_net_radiation, 0, net)
-    put(work.snow_sensible_heat, 0, sensible)
-    put(work.snow_latent_heat, 0, latent)
-    put(work.snow_surface_flux, 0, surface)
-    put(work.snow_ground_flux, 0, ground)
-    put(work.snow_ground_flux_limited, 0, ground_limited)
+        work.snow_temperature[layer] = work.snow_solved[layer]
+    work.snow_net_radiation = net
+    work.snow_sensible_heat = sensible
+    work.snow_latent_heat = latent
+    work.snow_surface_flux = surface
+    work.snow_ground_flux = ground
+    work.snow_ground_flux_limited = ground_limited

@@ -4,7 +4,7 @@ heat content, snowfall and the vertical grid. Everything per unit patch area; he
 
 from landmodel.compile import science
 from landmodel.constants import FREEZING_POINT, FUSION_HEAT, HEAT_CAPACITY_ICE, WATER_DENSITY
-from landmodel.lanes import any_lane, get, maximum, minimum, put, sqrt, where
+from landmodel.lanes import any_lane, maximum, minimum, sqrt, where
 
 MAXIMUM_DENSITY = 750.0
 MINIMUM_DENSITY = 50.0
@@ -45,9 +45,9 @@ def temperature_and_liquid(heat, density, thickness, floor):
 def add_snowfall(air, work, options, present, falling):
     """Snowfall joins the first layer, or founds a pack of equal layers. Returns its density. Source: isba.md 12.3.1."""
     layers = options.snow_layers
-    density = get(work.snow_density, 0)
-    thickness = get(work.snow_thickness, 0)
-    heat = get(work.snow_heat, 0)
+    density = work.snow_density[0]
+    thickness = work.snow_thickness[0]
+    heat = work.snow_heat[0]
     capacity = HEAT_CAPACITY_ICE * density
     surface = minimum(
         FREEZING_POINT,
@@ -55,30 +55,24 @@ def add_snowfall(air, work, options, present, falling):
         + (heat + FUSION_HEAT * density * thickness) / (capacity * maximum(MINIMUM_DEPTH / layers, thickness)),
     )
     temperature = where(present, surface, FREEZING_POINT)
-    amount = get(air.snow) * options.step
+    amount = air.snow * options.step
     new_heat = amount * (HEAT_CAPACITY_ICE * (temperature - FREEZING_POINT) - FUSION_HEAT)
-    new_density = maximum(
-        MINIMUM_DENSITY, 109.0 + 6.0 * (get(air.temperature) - FREEZING_POINT) + 26.0 * sqrt(get(air.wind))
-    )
+    new_density = maximum(MINIMUM_DENSITY, 109.0 + 6.0 * (air.temperature - FREEZING_POINT) + 26.0 * sqrt(air.wind))
     depth = amount / new_density
     mass = density * thickness
     joins = present & falling
     total = where(joins, thickness + depth, 1.0)
-    put(
-        work.snow_age,
-        0,
-        where(joins, get(work.snow_age, 0) * mass / where(joins, mass + amount, 1.0), get(work.snow_age, 0)),
-    )
-    put(work.snow_density, 0, where(joins, (mass + amount) / total, density))
-    put(work.snow_thickness, 0, where(joins, total, thickness))
-    put(work.snow_heat, 0, where(joins, heat + new_heat, heat))
+    work.snow_age[0] = where(joins, work.snow_age[0] * mass / where(joins, mass + amount, 1.0), work.snow_age[0])
+    work.snow_density[0] = where(joins, (mass + amount) / total, density)
+    work.snow_thickness[0] = where(joins, total, thickness)
+    work.snow_heat[0] = where(joins, heat + new_heat, heat)
     founds = falling & ~present
     if any_lane(founds):
         for layer in range(layers):
-            put(work.snow_thickness, layer, where(founds, depth / layers, get(work.snow_thickness, layer)))
-            put(work.snow_heat, layer, where(founds, new_heat / layers, get(work.snow_heat, layer)))
-            put(work.snow_density, layer, where(founds, new_density, get(work.snow_density, layer)))
-            put(work.snow_age, layer, where(founds, 0.0, get(work.snow_age, layer)))
+            work.snow_thickness[layer] = where(founds, depth / layers, work.snow_thickness[layer])
+            work.snow_heat[layer] = where(founds, new_heat / layers, work.snow_heat[layer])
+            work.snow_density[layer] = where(founds, new_density, work.snow_density[layer])
+            work.snow_age[layer] = where(founds, 0.0, work.snow_age[layer])
     return new_density
 
 
@@ -93,9 +87,9 @@ def target_grid(work, options, depth):
         first = where(shallow, edge, where(middle, 0.25 * depth, 0.05))
         second = where(shallow, depth - 2.0 * edge, where(middle, 0.5 * depth, second))
         third = where(shallow, edge, where(middle, 0.25 * depth, depth - 0.05 - second))
-        put(work.snow_target, 0, first)
-        put(work.snow_target, 1, second)
-        put(work.snow_target, 2, third)
+        work.snow_target[0] = first
+        work.snow_target[1] = second
+        work.snow_target[2] = third
     else:
         equal = depth / 12.0
         limits_top = (0.01, 0.05, 0.15, 0.5, 1.0)
@@ -103,24 +97,24 @@ def target_grid(work, options, depth):
         rest = depth
         for layer in range(5):
             thickness = minimum(limits_top[layer], equal)
-            put(work.snow_target, layer, thickness)
+            work.snow_target[layer] = thickness
             rest = rest - thickness
         for layer in range(4):
             thickness = minimum(limits_bottom[layer], equal)
-            put(work.snow_target, 8 + layer, thickness)
+            work.snow_target[8 + layer] = thickness
             rest = rest - thickness
         sixth = 0.3 * rest
         seventh = 0.4 * rest
         eighth = 0.3 * rest
-        shift = minimum(0.0, sixth - get(work.snow_target, 4))
+        shift = minimum(0.0, sixth - work.snow_target[4])
         sixth = sixth - shift
         seventh = seventh + shift
-        shift = minimum(0.0, eighth - get(work.snow_target, 8))
+        shift = minimum(0.0, eighth - work.snow_target[8])
         eighth = eighth - shift
         seventh = seventh + shift
-        put(work.snow_target, 5, sixth)
-        put(work.snow_target, 6, seventh)
-        put(work.snow_target, 7, eighth)
+        work.snow_target[5] = sixth
+        work.snow_target[6] = seventh
+        work.snow_target[7] = eighth
 
 
 @science
@@ -129,9 +123,9 @@ def off_target(work, options, depth, active):
     if options.snow_layers == 3:
         return active
     equal = depth / 12.0
-    first = get(work.snow_thickness, 0) / minimum(0.01, equal)
-    second = get(work.snow_thickness, 1) / minimum(0.05, equal)
-    last = get(work.snow_thickness, 11) / minimum(0.02, equal)
+    first = work.snow_thickness[0] / minimum(0.01, equal)
+    second = work.snow_thickness[1] / minimum(0.05, equal)
+    last = work.snow_thickness[11] / minimum(0.02, equal)
     outside = (first < 0.5) | (first > 1.5) | (second < 0.5) | (second > 1.5) | (last < 0.5) | (last > 1.5)
     return active & outside
 
@@ -139,40 +133,40 @@ def off_target(work, options, depth, active):
 @science
 def transfer_layers(work, layers, regrid):
     """Move mass, heat and age (weighted by mass) to the target grid by the overlap of old and new layers."""
-    top = get(work.snow_thickness, 0) * 0.0
+    top = work.snow_thickness[0] * 0.0
     for step in range(layers):
         layer = layers - 1 - step
-        thickness = get(work.snow_thickness, layer)
+        thickness = work.snow_thickness[layer]
         top = top + thickness
-        put(work.snow_old_top, layer, top)
-        put(work.snow_inverse_thickness, layer, 1.0 / maximum(thickness, 1.0e-300))  # without thickness: share nothing
+        work.snow_old_top[layer] = top
+        work.snow_inverse_thickness[layer] = 1.0 / maximum(thickness, 1.0e-300)  # without thickness: share nothing
     top = top * 0.0
     for step in range(layers):
         new = layers - 1 - step
         bottom = top
-        top = top + get(work.snow_target, new)
+        top = top + work.snow_target[new]
         mass = top * 0.0
         heat = mass
         age = mass
         for old in range(layers):
-            thickness = get(work.snow_thickness, old)
-            old_top = get(work.snow_old_top, old)
+            thickness = work.snow_thickness[old]
+            old_top = work.snow_old_top[old]
             overlap = maximum(0.0, minimum(old_top, top) - maximum(old_top - thickness, bottom))
-            share = overlap * get(work.snow_inverse_thickness, old)
-            part = share * get(work.snow_density, old) * thickness
+            share = overlap * work.snow_inverse_thickness[old]
+            part = share * work.snow_density[old] * thickness
             mass = mass + part
-            heat = heat + share * get(work.snow_heat, old)
-            age = age + part * get(work.snow_age, old)
-        put(work.snow_new_mass, new, mass)
-        put(work.snow_new_heat, new, heat)
-        put(work.snow_new_age, new, age / maximum(mass, 1.0e-300))
+            heat = heat + share * work.snow_heat[old]
+            age = age + part * work.snow_age[old]
+        work.snow_new_mass[new] = mass
+        work.snow_new_heat[new] = heat
+        work.snow_new_age[new] = age / maximum(mass, 1.0e-300)
     for layer in range(layers):
-        target = get(work.snow_target, layer)
-        density = get(work.snow_new_mass, layer) / maximum(target, 1.0e-300)
-        put(work.snow_density, layer, where(regrid, density, get(work.snow_density, layer)))
-        put(work.snow_heat, layer, where(regrid, get(work.snow_new_heat, layer), get(work.snow_heat, layer)))
-        put(work.snow_age, layer, where(regrid, get(work.snow_new_age, layer), get(work.snow_age, layer)))
-        put(work.snow_thickness, layer, where(regrid, target, get(work.snow_thickness, layer)))
+        target = work.snow_target[layer]
+        density = work.snow_new_mass[layer] / maximum(target, 1.0e-300)
+        work.snow_density[layer] = where(regrid, density, work.snow_density[layer])
+        work.snow_heat[layer] = where(regrid, work.snow_new_heat[layer], work.snow_heat[layer])
+        work.snow_age[layer] = where(regrid, work.snow_new_age[layer], work.snow_age[layer])
+        work.snow_thickness[layer] = where(regrid, target, work.snow_thickness[layer])
 
 
 @science
@@ -182,24 +176,24 @@ def equalise_thin_pack(work, layers, depth, thin):
     heat = mass
     age = mass
     for layer in range(layers):
-        mass = mass + get(work.snow_density, layer) * get(work.snow_thickness, layer)
-        heat = heat + get(work.snow_heat, layer)
-        age = age + get(work.snow_age, layer)
+        mass = mass + work.snow_density[layer] * work.snow_thickness[layer]
+        heat = heat + work.snow_heat[layer]
+        age = age + work.snow_age[layer]
     density = mass / where(thin, depth, 1.0)
     for layer in range(layers):
-        put(work.snow_density, layer, where(thin, density, get(work.snow_density, layer)))
-        put(work.snow_heat, layer, where(thin, heat / layers, get(work.snow_heat, layer)))
-        put(work.snow_age, layer, where(thin, age / layers, get(work.snow_age, layer)))
-        put(work.snow_thickness, layer, where(thin, depth / layers, get(work.snow_thickness, layer)))
+        work.snow_density[layer] = where(thin, density, work.snow_density[layer])
+        work.snow_heat[layer] = where(thin, heat / layers, work.snow_heat[layer])
+        work.snow_age[layer] = where(thin, age / layers, work.snow_age[layer])
+        work.snow_thickness[layer] = where(thin, depth / layers, work.snow_thickness[layer])
 
 
 @science
 def regrid_snow(work, options, active):
     """Bring the layers back to their target thickness where needed. Source: isba.md 12.3.3."""
     layers = options.snow_layers
-    depth = get(work.snow_thickness, 0)
+    depth = work.snow_thickness[0]
     for layer in range(1, layers):
-        depth = depth + get(work.snow_thickness, layer)
+        depth = depth + work.snow_thickness[layer]
     safe_depth = where(active, depth, 1.0)
     target_grid(work, options, safe_depth)
     thin = active & (depth < _THIN_PACK)
@@ -216,8 +210,8 @@ def diagnose_snow(work, options):
     is at it."""
     for layer in range(options.snow_layers):
         temperature, liquid = temperature_and_liquid(
-            get(work.snow_heat, layer), get(work.snow_density, layer), get(work.snow_thickness, layer), 1.0e-300
+            work.snow_heat[layer], work.snow_density[layer], work.snow_thickness[layer], 1.0e-300
         )
         temperature = where(temperature > FREEZING_POINT - _NEAR_FREEZING, FREEZING_POINT, temperature)
-        put(work.snow_temperature, layer, temperature)
-        put(work.snow_liquid, layer, liquid)
+        work.snow_temperature[layer] = temperature
+        work.snow_liquid[layer] = liquid

@@ -2,7 +2,7 @@
 
 from landmodel.compile import science
 from landmodel.constants import FREEZING_POINT, FUSION_HEAT, HEAT_CAPACITY_ICE, SUBLIMATION_HEAT, WATER_DENSITY
-from landmodel.lanes import any_lane, get, maximum, minimum, put, where
+from landmodel.lanes import any_lane, maximum, minimum, where
 from landmodel.snow_layers import (
     MINIMUM_DENSITY,
     MINIMUM_DEPTH,
@@ -19,13 +19,13 @@ _COLDEST_BELOW_AIR = 15.0  # K: the first layer is not cooled further below the 
 @science
 def melt_snow(work, options):
     """Melt in every layer; returns the heat that no snow was left to use (W m-2). Source: isba.md 12.3.12."""
-    unused = get(work.snow_thickness, 0) * 0.0
+    unused = work.snow_thickness[0] * 0.0
     per_step = 1.0 / options.step
     for layer in range(options.snow_layers):
-        density = get(work.snow_density, layer)
-        thickness = get(work.snow_thickness, layer)
-        temperature = get(work.snow_temperature, layer)
-        liquid = get(work.snow_liquid, layer)
+        density = work.snow_density[layer]
+        thickness = work.snow_thickness[layer]
+        temperature = work.snow_temperature[layer]
+        liquid = work.snow_liquid[layer]
         exists = thickness > 0.0
         capacity = HEAT_CAPACITY_ICE * density * where(exists, thickness, 1.0)
         water = density * thickness * (1.0 / WATER_DENSITY)
@@ -43,10 +43,10 @@ def melt_snow(work, options):
         too_dense = denser > _ICE_DENSITY
         shrunk = where(too_dense, shrunk * denser * (1.0 / _ICE_DENSITY), shrunk)
         denser = where(too_dense, _ICE_DENSITY, denser)
-        put(work.snow_thickness, layer, where(exists, shrunk, thickness))
-        put(work.snow_density, layer, where(exists, denser, density))
-        put(work.snow_temperature, layer, where(exists, minimum(temperature, FREEZING_POINT), temperature))
-        put(work.snow_liquid, layer, where(exists, liquid + melted, liquid))
+        work.snow_thickness[layer] = where(exists, shrunk, thickness)
+        work.snow_density[layer] = where(exists, denser, density)
+        work.snow_temperature[layer] = where(exists, minimum(temperature, FREEZING_POINT), temperature)
+        work.snow_liquid[layer] = where(exists, liquid + melted, liquid)
     return unused
 
 
@@ -61,34 +61,34 @@ def percolate(work, options, rain):
     floor = MINIMUM_DEPTH / layers
     capacity_sum = rain * 0.0
     for layer in range(layers):
-        density = get(work.snow_density, layer)
-        thickness = get(work.snow_thickness, layer)
-        heat = layer_heat(get(work.snow_temperature, layer), get(work.snow_liquid, layer), density, thickness)
+        density = work.snow_density[layer]
+        thickness = work.snow_thickness[layer]
+        heat = layer_heat(work.snow_temperature[layer], work.snow_liquid[layer], density, thickness)
         _, liquid = temperature_and_liquid(heat, density, thickness, floor)
         hold = liquid_capacity(density, thickness)
         surplus = maximum(0.0, liquid - hold)
-        put(work.snow_heat, layer, heat)
-        put(work.snow_liquid, layer, liquid - surplus)
-        put(work.snow_hold, layer, hold)
-        put(work.snow_surplus, layer, surplus)
-        put(work.snow_thickness, layer, maximum(0.0, thickness - surplus * WATER_DENSITY / density))
+        work.snow_heat[layer] = heat
+        work.snow_liquid[layer] = liquid - surplus
+        work.snow_hold[layer] = hold
+        work.snow_surplus[layer] = surplus
+        work.snow_thickness[layer] = maximum(0.0, thickness - surplus * WATER_DENSITY / density)
         capacity_sum = capacity_sum + hold
     inflow = minimum(rain * step / WATER_DENSITY, capacity_sum)
     direct = rain * step / WATER_DENSITY - inflow
     for layer in range(layers):
-        density = get(work.snow_density, layer)
-        thickness = get(work.snow_thickness, layer)
-        before = get(work.snow_liquid, layer)
+        density = work.snow_density[layer]
+        thickness = work.snow_thickness[layer]
+        before = work.snow_liquid[layer]
         liquid = before + inflow
-        excess = maximum(0.0, liquid - get(work.snow_hold, layer))
+        excess = maximum(0.0, liquid - work.snow_hold[layer])
         liquid = liquid - excess
-        inflow = get(work.snow_surplus, layer) + excess
+        inflow = work.snow_surplus[layer] + excess
         density = density + (liquid - before) * WATER_DENSITY / maximum(floor, thickness)
-        temperature, liquid = temperature_and_liquid(get(work.snow_heat, layer), density, thickness, floor)
-        put(work.snow_density, layer, density)
-        put(work.snow_temperature, layer, temperature)
-        put(work.snow_liquid, layer, liquid)
-        put(work.snow_heat, layer, layer_heat(temperature, liquid, density, thickness))
+        temperature, liquid = temperature_and_liquid(work.snow_heat[layer], density, thickness, floor)
+        work.snow_density[layer] = density
+        work.snow_temperature[layer] = temperature
+        work.snow_liquid[layer] = liquid
+        work.snow_heat[layer] = layer_heat(temperature, liquid, density, thickness)
     return (inflow + direct) * WATER_DENSITY / step
 
 
@@ -100,47 +100,45 @@ def sublimate(air, work, options, cover):
     """
     layers = options.snow_layers
     step = options.step
-    density = get(work.snow_density, 0)
-    thickness = get(work.snow_thickness, 0)
-    liquid = get(work.snow_liquid, 0)
+    density = work.snow_density[0]
+    thickness = work.snow_thickness[0]
+    liquid = work.snow_liquid[0]
     exists = thickness > 0.0
-    heat = get(work.snow_heat, 0)
-    per_mass = HEAT_CAPACITY_ICE * (get(work.snow_temperature, 0) - FREEZING_POINT) - FUSION_HEAT
+    heat = work.snow_heat[0]
+    per_mass = HEAT_CAPACITY_ICE * (work.snow_temperature[0] - FREEZING_POINT) - FUSION_HEAT
     dry = (heat - FUSION_HEAT * WATER_DENSITY * liquid) / (where(exists, thickness, 1.0) * per_mass)
     lacking = maximum(0.0, MINIMUM_DENSITY - dry) * thickness / step
     dry = maximum(MINIMUM_DENSITY, dry)
-    remaining = thickness - cover * get(work.snow_latent_heat) * step / (SUBLIMATION_HEAT * dry)
+    remaining = thickness - cover * work.snow_latent_heat * step / (SUBLIMATION_HEAT * dry)
     lacking = lacking + maximum(0.0, -remaining) * dry / step
     remaining = maximum(0.0, remaining)
     temperature, liquid = temperature_and_liquid(heat, dry, remaining, _THINNEST)
-    temperature = maximum(temperature, minimum(FREEZING_POINT, get(air.temperature) - _COLDEST_BELOW_AIR))
+    temperature = maximum(temperature, minimum(FREEZING_POINT, air.temperature - _COLDEST_BELOW_AIR))
     new_heat = layer_heat(temperature, liquid, dry, remaining)
     increase = where(exists, new_heat - heat, 0.0)
     below = thickness * 0.0
     for layer in range(1, layers):
-        below = below + get(work.snow_thickness, layer)
-    put(work.snow_density, 0, where(exists, dry, density))
-    put(work.snow_thickness, 0, where(exists, remaining, thickness))
-    put(work.snow_heat, 0, where(exists, new_heat, heat))
+        below = below + work.snow_thickness[layer]
+    work.snow_density[0] = where(exists, dry, density)
+    work.snow_thickness[0] = where(exists, remaining, thickness)
+    work.snow_heat[0] = where(exists, new_heat, heat)
     per_depth = increase / maximum(_THINNEST, below)
     for layer in range(1, layers):
-        part = get(work.snow_thickness, layer) * per_depth
-        put(work.snow_heat, layer, get(work.snow_heat, layer) - part)
+        part = work.snow_thickness[layer] * per_depth
+        work.snow_heat[layer] -= part
     for layer in range(layers):
-        layer_density = get(work.snow_density, layer)
-        layer_thickness = get(work.snow_thickness, layer)
+        layer_density = work.snow_density[layer]
+        layer_thickness = work.snow_thickness[layer]
         share = minimum(1.0, layer_thickness * (1.0 / MINIMUM_DEPTH))
         capacity = HEAT_CAPACITY_ICE * layer_density
         excess = share * (
-            get(work.snow_heat, layer) / maximum(MINIMUM_DEPTH, layer_thickness) + FUSION_HEAT * layer_density
+            work.snow_heat[layer] / maximum(MINIMUM_DEPTH, layer_thickness) + FUSION_HEAT * layer_density
         ) / capacity  # fmt: skip
-        put(work.snow_temperature, layer, minimum(FREEZING_POINT, FREEZING_POINT + excess))
-        put(
-            work.snow_liquid,
-            layer,
-            maximum(0.0, excess) * capacity * layer_thickness * (1.0 / (FUSION_HEAT * WATER_DENSITY)),
+        work.snow_temperature[layer] = minimum(FREEZING_POINT, FREEZING_POINT + excess)
+        work.snow_liquid[layer] = (
+            maximum(0.0, excess) * capacity * layer_thickness * (1.0 / (FUSION_HEAT * WATER_DENSITY))
         )
-    lost = (get(work.snow_thickness, 0) <= 0.0) & (below > 0.0)
+    lost = (work.snow_thickness[0] <= 0.0) & (below > 0.0)
     if any_lane(lost):
         spread_lower_layers(work, layers, lost)
     return where(exists, lacking, 0.0)
@@ -149,22 +147,22 @@ def sublimate(air, work, options, cover):
 @science
 def spread_lower_layers(work, layers, lost):
     """Spread layers 2 to n equally over n layers where sublimation took the first."""
-    depth = get(work.snow_thickness, 0) * 0.0
+    depth = work.snow_thickness[0] * 0.0
     heat = depth
     mass = depth
     for layer in range(1, layers):
-        thickness = get(work.snow_thickness, layer)
-        density = get(work.snow_density, layer)
+        thickness = work.snow_thickness[layer]
+        density = work.snow_density[layer]
         depth = depth + thickness
-        heat = heat + layer_heat(get(work.snow_temperature, layer), get(work.snow_liquid, layer), density, thickness)
+        heat = heat + layer_heat(work.snow_temperature[layer], work.snow_liquid[layer], density, thickness)
         mass = mass + density * thickness
     depth = maximum(0.5 * MINIMUM_DEPTH, depth)
     for layer in range(layers):
         density = mass / where(lost, depth, 1.0)
         thickness = depth / layers
         temperature, liquid = temperature_and_liquid(heat / layers, density, thickness, 1.0e-300)
-        put(work.snow_density, layer, where(lost, density, get(work.snow_density, layer)))
-        put(work.snow_thickness, layer, where(lost, thickness, get(work.snow_thickness, layer)))
-        put(work.snow_heat, layer, where(lost, heat / layers, get(work.snow_heat, layer)))
-        put(work.snow_temperature, layer, where(lost, temperature, get(work.snow_temperature, layer)))
-        put(work.snow_liquid, layer, where(lost, liquid, get(work.snow_liquid, layer)))
+        work.snow_density[layer] = where(lost, density, work.snow_density[layer])
+        work.snow_thickness[layer] = where(lost, thickness, work.snow_thickness[layer])
+        work.snow_heat[layer] = where(lost, heat / layers, work.snow_heat[layer])
+        work.snow_temperature[layer] = where(lost, temperature, work.snow_temperature[layer])
+        work.snow_liquid[layer] = where(lost, liquid, work.snow_liquid[layer])

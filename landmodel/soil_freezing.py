@@ -12,7 +12,7 @@ from landmodel.constants import (
     MINIMUM_WATER,
     WATER_DENSITY,
 )
-from landmodel.lanes import any_lane, exp, get, log, maximum, minimum, put, where
+from landmodel.lanes import any_lane, exp, log, maximum, minimum, where
 
 _LATENT = FUSION_HEAT * WATER_DENSITY  # J per m3 of water
 _SENSIBLE = HEAT_CAPACITY_ICE * ICE_DENSITY
@@ -55,38 +55,38 @@ def soil_freezing(column, parameters, work, substep, sublimation):
 
     Returns the water (m s-1) that ice above the pore space pushes out at the bottom.
     """
-    moist = get(parameters.moist_layers)
+    moist = parameters.moist_layers
     leaving = moist * 0.0
     pushed = leaving
     for layer in range(work.most_layers):
         inside = moist > layer
-        thickness = get(work.thickness, layer)
-        per_thickness = get(work.inverse_thickness, layer)
-        temperature = get(column.soil_temperature, layer)
-        water = get(column.soil_water, layer)
-        ice = get(column.soil_ice, layer)
+        thickness = work.thickness[layer]
+        per_thickness = work.inverse_thickness[layer]
+        temperature = column.soil_temperature[layer]
+        water = column.soil_water[layer]
+        ice = column.soil_ice[layer]
         active = inside & ((temperature < FREEZING_POINT) | (ice > 0.0))
         work.phase_change[layer] = 0
         if any_lane(active):
             work.phase_change[layer] = 1
             insulation = temperature * 0.0 + 1.0
             if layer == 0:
-                insulation = get(work.freezing_insulation)
-            capacity = get(work.heat_capacity, layer)
+                insulation = work.freezing_insulation
+            capacity = work.heat_capacity[layer]
             new_temperature, new_water, new_ice = freeze_or_thaw(
                 temperature,
                 maximum(water, MINIMUM_WATER),  # only layers below the column, which are not used, are drier
                 ice,
                 capacity,
                 (
-                    get(parameters.porosity, layer),
-                    get(parameters.entry_potential, layer),
-                    get(parameters.retention_exponent, layer),
+                    parameters.porosity[layer],
+                    parameters.entry_potential[layer],
+                    parameters.retention_exponent[layer],
                 ),
                 (
-                    get(work.inverse_porosity, layer),
-                    get(work.inverse_entry_potential, layer),
-                    get(work.inverse_exponent, layer),
+                    work.inverse_porosity[layer],
+                    work.inverse_entry_potential[layer],
+                    work.inverse_exponent[layer],
                 ),
                 insulation,
                 substep,
@@ -102,17 +102,17 @@ def soil_freezing(column, parameters, work, substep, sublimation):
         ice = ice + pushed * per_thickness
         pushed = leaving * 0.0
         if any_lane(ice > 0.0):
-            limit = get(parameters.porosity, layer) - MINIMUM_WATER
+            limit = parameters.porosity[layer] - MINIMUM_WATER
             excess = where(inside, maximum(0.0, ice - limit), 0.0)
             ice = where(excess > 0.0, limit, ice)
             lowest = moist == layer + 1.0
             leaving = leaving + where(lowest, excess * thickness * (1.0 / substep), 0.0)
             pushed = where(lowest, 0.0, excess * thickness)
             trace = (ice > 0.0) & (ice < _TRACE_OF_ICE)
-            temperature = where(trace, temperature - ice * _LATENT / get(work.heat_capacity, layer), temperature)
+            temperature = where(trace, temperature - ice * _LATENT / work.heat_capacity[layer], temperature)
             water = where(trace, water + ice, water)
             ice = where(trace, 0.0, ice)
-        put(column.soil_temperature, layer, temperature)
-        put(column.soil_water, layer, water)
-        put(column.soil_ice, layer, ice)
+        column.soil_temperature[layer] = temperature
+        column.soil_water[layer] = water
+        column.soil_ice[layer] = ice
     return leaving

@@ -1,18 +1,18 @@
 """Soil moisture stress of transpiration (SURFEX soilstress.F90)."""
 
 from landmodel.compile import science
-from landmodel.lanes import get, maximum, minimum, put
+from landmodel.lanes import maximum, minimum
 
 
 @science
 def soil_moisture_stress(column, parameters, work):
     """F2 (1) and the share of every layer in it: root fraction times relative extractable liquid water. Ice does not
     change the limits. Source: isba.md 6.1."""
-    stress = get(parameters.moist_layers) * 0.0
+    stress = parameters.moist_layers * 0.0
     for layer in range(work.most_layers):
-        wilting = get(parameters.wilting_point, layer)
-        available = (get(column.soil_water, layer) - wilting) / (get(parameters.field_capacity, layer) - wilting)
-        weight = get(parameters.root_fraction, layer) * minimum(maximum(available, 0.0), 1.0)
-        put(work.root_uptake_weight, layer, weight)
+        wilting = parameters.wilting_point[layer]
+        available = (column.soil_water[layer] - wilting) / (parameters.field_capacity[layer] - wilting)
+        weight = parameters.root_fraction[layer] * minimum(maximum(available, 0.0), 1.0)
+        work.root_uptake_weight[layer] = weight
         stress = stress + weight
-    put(work.soil_moisture_stress, 0, stress)
+    work.soil_moisture_stress = stress

@@ -18,7 +18,7 @@ from landmodel.constants import (
     WATER_DENSITY,
     WATER_TABLE_DEPTH,
 )
-from landmodel.lanes import any_lane, exp, get, log, maximum, minimum, put, where
+from landmodel.lanes import any_lane, exp, log, maximum, minimum, where
 
 _LOG_ICE = math.log(ICE_CONDUCTIVITY)
 _LOG_WATER = math.log(WATER_CONDUCTIVITY)
@@ -63,15 +63,15 @@ def set_soil_constants(parameters, work):
     """What only depends on the soil: inverses of its constants, and the conductivity of the saturated unfrozen soil,
     constant as long as there is no ice."""
     for layer in range(SOIL_LAYERS):
-        solid = log(get(parameters.solid_conductivity, layer))
-        put(work.log_solid_conductivity, layer, solid)
-        porosity = get(parameters.porosity, layer)
-        put(work.inverse_porosity, layer, 1.0 / porosity)
-        put(work.inverse_exponent, layer, 1.0 / get(parameters.retention_exponent, layer))
-        put(work.inverse_entry_potential, layer, 1.0 / get(parameters.entry_potential, layer))
-        put(work.inverse_thickness, layer, 1.0 / get(work.thickness, layer))
-        put(work.inverse_air_space, layer, 1.0 / (porosity - 0.05))
-        put(work.saturated_conductivity, layer, saturated_conductivity(solid, porosity, porosity * 0.0))
+        solid = log(parameters.solid_conductivity[layer])
+        work.log_solid_conductivity[layer] = solid
+        porosity = parameters.porosity[layer]
+        work.inverse_porosity[layer] = 1.0 / porosity
+        work.inverse_exponent[layer] = 1.0 / parameters.retention_exponent[layer]
+        work.inverse_entry_potential[layer] = 1.0 / parameters.entry_potential[layer]
+        work.inverse_thickness[layer] = 1.0 / work.thickness[layer]
+        work.inverse_air_space[layer] = 1.0 / (porosity - 0.05)
+        work.saturated_conductivity[layer] = saturated_conductivity(solid, porosity, porosity * 0.0)
 
 
 @science
@@ -81,18 +81,18 @@ def water_below(parameters, work, layer, temperature, bottom_potential_ratio, bo
     The matric potential goes from that of the lowest moisture layer (`bottom_potential_ratio` times the air-entry
     potential, at `bottom_depth` m) to saturation at the water table.
     """
-    depth = get(parameters.layer_bottom, layer) - 0.5 * get(work.thickness, layer)
-    porosity = get(parameters.porosity, layer)
-    exponent = -get(work.inverse_exponent, layer)
+    depth = parameters.layer_bottom[layer] - 0.5 * work.thickness[layer]
+    porosity = parameters.porosity[layer]
+    exponent = -work.inverse_exponent[layer]
     # above the lowest moisture layer the result is not used; the 1e-3 m keep the division defined there
     weight = maximum(0.0, (WATER_TABLE_DEPTH - depth) / maximum(depth - bottom_depth, 1.0e-3))
     ratio = (1.0 + weight * bottom_potential_ratio) / (1.0 + weight)
     total = maximum(MINIMUM_WATER, porosity * exp(exponent * log(maximum(1.0, ratio))))
-    entry = get(parameters.entry_potential, layer)
+    entry = parameters.entry_potential[layer]
     liquid = porosity
     if any_lane(temperature < FREEZING_POINT):
         potential = minimum(entry, (FUSION_HEAT / GRAVITY) * (temperature - FREEZING_POINT) / temperature)
-        liquid = porosity * exp(exponent * log(maximum(1.0, potential * get(work.inverse_entry_potential, layer))))
+        liquid = porosity * exp(exponent * log(maximum(1.0, potential * work.inverse_entry_potential[layer])))
     water = minimum(maximum(MINIMUM_WATER, liquid), total)
     return water, total - water
 
@@ -101,57 +101,56 @@ def water_below(parameters, work, layer, temperature, bottom_potential_ratio, bo
 def soil_thermal_properties(column, parameters, work, options):
     """Conductivity, heat capacity and conductances between layers, the inertia coefficients CG and CT and the frozen
     share of layer 1; constant over the ISBA step."""
-    moist_layers = get(parameters.moist_layers)
+    moist_layers = parameters.moist_layers
     bottom_ratio = moist_layers * 0.0 + 1.0
     bottom_depth = moist_layers * 0.0
     half_above = bottom_depth
     for layer in range(SOIL_LAYERS):
-        water = get(column.soil_water, layer)
-        ice = get(column.soil_ice, layer)
-        porosity = get(parameters.porosity, layer)
+        water = column.soil_water[layer]
+        ice = column.soil_ice[layer]
+        porosity = parameters.porosity[layer]
         if layer + 1 >= work.fewest_layers:
-            thickness = get(work.thickness, layer)
+            thickness = work.thickness[layer]
             saturation = minimum(1.0, (water + ice) / porosity)
             lowest = moist_layers == layer + 1.0
             if any_lane(lowest):
                 # the layers below have no water of their own; the floor keeps the logarithm defined there
-                ratio = exp(-get(parameters.retention_exponent, layer) * log(maximum(saturation, 1.0e-3)))
+                ratio = exp(-parameters.retention_exponent[layer] * log(maximum(saturation, 1.0e-3)))
                 bottom_ratio = where(lowest, ratio, bottom_ratio)
-                bottom_depth = where(lowest, get(parameters.layer_bottom, layer) - 0.5 * thickness, bottom_depth)
+                bottom_depth = where(lowest, parameters.layer_bottom[layer] - 0.5 * thickness, bottom_depth)
             below = moist_layers <= layer
             if any_lane(below):
                 deep_water, deep_ice = water_below(
-                    parameters, work, layer, get(column.soil_temperature, layer), bottom_ratio, bottom_depth
+                    parameters, work, layer, column.soil_temperature[layer], bottom_ratio, bottom_depth
                 )
                 water = where(below, deep_water, water)
                 ice = where(below, deep_ice, ice)
-        saturated = get(work.saturated_conductivity, layer)
+        saturated = work.saturated_conductivity[layer]
         frozen = porosity * 0.0
         if any_lane(ice > 0.0):
             frozen = frozen_fraction(water, ice)
-            saturated = saturated_conductivity(get(work.log_solid_conductivity, layer), porosity, frozen)
+            saturated = saturated_conductivity(work.log_solid_conductivity[layer], porosity, frozen)
         conductivity = thermal_conductivity(
-            water, ice, get(work.inverse_porosity, layer), get(parameters.dry_conductivity, layer), saturated, frozen
+            water, ice, work.inverse_porosity[layer], parameters.dry_conductivity[layer], saturated, frozen
         )
-        put(work.conductivity, layer, conductivity)
-        half_resistance = 0.5 * get(work.thickness, layer) / conductivity
+        work.conductivity[layer] = conductivity
+        half_resistance = 0.5 * work.thickness[layer] / conductivity
         if layer > 0:
-            put(work.conductance, layer - 1, 1.0 / (half_above + half_resistance))
+            work.conductance[layer - 1] = 1.0 / (half_above + half_resistance)
         half_above = half_resistance
-        put(work.heat_capacity, layer, heat_capacity(water, ice, porosity))
+        work.heat_capacity[layer] = heat_capacity(water, ice, porosity)
         if layer == 0:
-            put(work.frozen_fraction, 0, frozen)
-    bare = minimum(_MAXIMUM_INERTIA_COEFFICIENT, 1.0 / (get(work.thickness, 0) * get(work.heat_capacity, 0)))
+            work.frozen_fraction = frozen
+    bare = minimum(_MAXIMUM_INERTIA_COEFFICIENT, 1.0 / (work.thickness[0] * work.heat_capacity[0]))
     vegetation = minimum(
         _MAXIMUM_INERTIA_COEFFICIENT,
-        1.0
-        / (0.2 / get(parameters.vegetation_inertia_coefficient) + HEAT_CAPACITY_WATER * get(column.intercepted_water)),
+        1.0 / (0.2 / parameters.vegetation_inertia_coefficient + HEAT_CAPACITY_WATER * column.intercepted_water),
     )
-    fraction = get(work.vegetation_fraction)
+    fraction = work.vegetation_fraction
     composite = 1.0 / ((1.0 - fraction) / bare + fraction / vegetation)
-    put(work.inertia_bare, 0, bare)
-    put(work.inertia_composite, 0, composite)
+    work.inertia_bare = bare
+    work.inertia_composite = composite
     coupling = bare
     if options.conserve_heat > 0:
         coupling = composite
-    put(work.surface_coupling, 0, coupling)
+    work.surface_coupling = coupling

@@ -2,7 +2,7 @@
 
 from landmodel.compile import science
 from landmodel.constants import GRAVITY, MAXIMUM_RICHARDSON, MAXIMUM_STOMATAL_RESISTANCE, MINIMUM_WATER, VON_KARMAN
-from landmodel.lanes import any_lane, exp, get, half_cosine_rise, log, maximum, minimum, put, sqrt, where
+from landmodel.lanes import any_lane, exp, half_cosine_rise, log, maximum, minimum, sqrt, where
 from landmodel.thermodynamics import VIRTUAL
 
 _SNOW_ROUGHNESS = 1.0e-3  # m
@@ -13,13 +13,13 @@ ROUGHNESS_RATIO = 10.0  # z0 / z0h
 @science
 def effective_roughness(parameters, work):
     """Roughness lengths (m) for momentum and heat of the surface with its snow. Source: isba.md 10.2."""
-    snow = get(work.snow_fraction)
-    free = get(work.vegetation_roughness)
+    snow = work.snow_fraction
+    free = work.vegetation_roughness
     roughness = free
     roughness_heat = free / ROUGHNESS_RATIO
     if any_lane(snow > 0.0):
-        wind_height = get(parameters.wind_height)
-        air_height = get(parameters.air_height)
+        wind_height = parameters.wind_height
+        air_height = parameters.air_height
         on_snow = log(wind_height / _SNOW_ROUGHNESS)
         on_ground = log(wind_height / free)
         mixed = snow / (on_snow * on_snow) + (1.0 - snow) / (on_ground * on_ground)
@@ -28,18 +28,18 @@ def effective_roughness(parameters, work):
         mixed_heat = snow / (on_snow * on_snow) + (1.0 - snow) / (on_ground * on_ground)
         roughness = where(snow > 0.0, wind_height * exp(-1.0 / sqrt(mixed)), roughness)
         roughness_heat = where(snow > 0.0, air_height * exp(-1.0 / sqrt(mixed_heat)), roughness_heat)
-    put(work.roughness, 0, roughness)
-    put(work.roughness_heat, 0, roughness_heat)
+    work.roughness = roughness
+    work.roughness_heat = roughness_heat
 
 
 @science
 def exchange_coefficients(parameters, air, work):
     """What the exchange functions need of roughness and heights: constant over the step, so its logarithms are taken
     once."""
-    wind_height = get(parameters.wind_height)
-    air_height = get(parameters.air_height)
-    roughness = minimum(get(work.roughness), 0.5 * wind_height)
-    roughness_heat = minimum(minimum(get(work.roughness_heat), roughness), 0.5 * air_height)
+    wind_height = parameters.wind_height
+    air_height = parameters.air_height
+    roughness = minimum(work.roughness, 0.5 * wind_height)
+    roughness_heat = minimum(minimum(work.roughness_heat, roughness), 0.5 * air_height)
     log_momentum = log(wind_height / roughness)
     log_heat = log(air_height / roughness_heat)
     log_ratio = maximum(log(roughness / roughness_heat), 0.0)
@@ -48,53 +48,53 @@ def exchange_coefficients(parameters, air, work):
     heat_factor = log_momentum / log_heat
     c_star = 3.2165 + log_ratio * (4.3431 + log_ratio * (0.5360 - 0.0781 * log_ratio))
     power = 0.5802 + log_ratio * (-0.1571 + log_ratio * (0.0327 - 0.0026 * log_ratio))
-    put(work.exchange_neutral, 0, neutral)
-    put(work.exchange_heat_factor, 0, heat_factor)
-    put(work.exchange_unstable, 0, c_star * neutral * 15.0 * exp(power * log_heat) * heat_factor)
+    work.exchange_neutral = neutral
+    work.exchange_heat_factor = heat_factor
+    work.exchange_unstable = c_star * neutral * 15.0 * exp(power * log_heat) * heat_factor
     # the wind never falls below this in the exchange (source)
-    wind = maximum(get(air.wind), 0.1 * minimum(10.0, wind_height))
-    put(work.exchange_wind, 0, wind)
-    put(work.exchange_inverse_cubed_wind, 0, 1.0 / (wind * wind * wind))
-    put(work.exchange_richardson_factor, 0, 2.0 * GRAVITY * wind_height * wind_height / (wind * wind * air_height))
-    put(work.virtual_air, 0, get(air.temperature) / get(air.exner_air) * (1.0 + VIRTUAL * get(air.humidity)))
-    put(work.inverse_exner, 0, 1.0 / get(air.exner_surface))
+    wind = maximum(air.wind, 0.1 * minimum(10.0, wind_height))
+    work.exchange_wind = wind
+    work.exchange_inverse_cubed_wind = 1.0 / (wind * wind * wind)
+    work.exchange_richardson_factor = 2.0 * GRAVITY * wind_height * wind_height / (wind * wind * air_height)
+    work.virtual_air = air.temperature / air.exner_air * (1.0 + VIRTUAL * air.humidity)
+    work.inverse_exner = 1.0 / air.exner_surface
 
 
 @science
 def richardson_number(surface_temperature, surface_humidity, work):
     """Bulk Richardson number (1), limited above as in the source."""
-    virtual_air = get(work.virtual_air)
-    virtual_surface = surface_temperature * get(work.inverse_exner) * (1.0 + VIRTUAL * surface_humidity)
-    number = get(work.exchange_richardson_factor) * (virtual_air - virtual_surface) / (virtual_air + virtual_surface)
+    virtual_air = work.virtual_air
+    virtual_surface = surface_temperature * work.inverse_exner * (1.0 + VIRTUAL * surface_humidity)
+    number = work.exchange_richardson_factor * (virtual_air - virtual_surface) / (virtual_air + virtual_surface)
     return minimum(MAXIMUM_RICHARDSON, number)
 
 
 @science
 def heat_conductance(richardson, work):
     """Aerodynamic conductance for heat (m s-1). Source: isba.md 9.6."""
-    wind = get(work.exchange_wind)
+    wind = work.exchange_wind
     squared = wind * wind
     stability = richardson * squared
     transfer = wind
     if any_lane(richardson < 0.0):
-        unstable = wind - 15.0 * stability / (wind + get(work.exchange_unstable) * sqrt(maximum(-stability, 0.0)))
+        unstable = wind - 15.0 * stability / (wind + work.exchange_unstable * sqrt(maximum(-stability, 0.0)))
         transfer = where(richardson < 0.0, unstable, transfer)
     if any_lane(richardson > 0.0):
         damping = 15.0 * stability * sqrt(squared + 5.0 * maximum(stability, 0.0))
-        stable = wind / (1.0 + damping * get(work.exchange_inverse_cubed_wind))
+        stable = wind / (1.0 + damping * work.exchange_inverse_cubed_wind)
         transfer = where(richardson > 0.0, stable, transfer)
-    return get(work.exchange_neutral) * get(work.exchange_heat_factor) * transfer
+    return work.exchange_neutral * work.exchange_heat_factor * transfer
 
 
 @science
 def momentum_drag(richardson, parameters, work):
     """Drag coefficient CD (1), a diagnostic. Source: isba.md 9.7."""
-    wind_height = get(parameters.wind_height)
-    roughness = minimum(get(work.roughness), 0.5 * wind_height)
-    roughness_heat = minimum(minimum(get(work.roughness_heat), roughness), 0.5 * get(parameters.air_height))
+    wind_height = parameters.wind_height
+    roughness = minimum(work.roughness, 0.5 * wind_height)
+    roughness_heat = minimum(minimum(work.roughness_heat, roughness), 0.5 * parameters.air_height)
     ratio = log(minimum(roughness / roughness_heat, 200.0))
     power = 0.5233 + ratio * (-0.0815 + ratio * (0.0135 - 0.0010 * ratio))
-    neutral = get(work.exchange_neutral)
+    neutral = work.exchange_neutral
     scale = (
         10.0
         * neutral
@@ -109,17 +109,17 @@ def momentum_drag(richardson, parameters, work):
 @science
 def ground_relative_humidity(column, parameters, work):
     """Relative humidity at the surface of the liquid and of the frozen bare ground (1), before dew is considered."""
-    water = get(column.soil_water, 0)
-    ice = get(column.soil_ice, 0)
-    porosity = get(parameters.porosity, 0)
-    capacity = get(parameters.field_capacity, 0)
+    water = column.soil_water[0]
+    ice = column.soil_ice[0]
+    porosity = parameters.porosity[0]
+    capacity = parameters.field_capacity[0]
     liquid_limit = capacity * (porosity - ice) / porosity
     frozen_limit = capacity * maximum(MINIMUM_WATER, porosity - water) / porosity
     # a layer full of ice has no liquid limit left; the floor keeps the quotient defined and the minimum decides
     ratio = minimum((water - MINIMUM_WATER) / maximum(liquid_limit, 1.0e-12), 1.0)
-    put(work.ground_humidity_liquid, 0, half_cosine_rise(ratio))
-    put(work.ground_ice_share, 0, ice / (water + ice))
-    put(work.ground_humidity_frozen, 0, half_cosine_rise(minimum(ice / frozen_limit, 1.0)))
+    work.ground_humidity_liquid = half_cosine_rise(ratio)
+    work.ground_ice_share = ice / (water + ice)
+    work.ground_humidity_frozen = half_cosine_rise(minimum(ice / frozen_limit, 1.0))
 
 
 @science
@@ -167,18 +167,13 @@ def limit_wet_fraction(column, air, work, options, gradient, conductance, foliag
     `transpiring`: conductance of the dry leaves (m s-1), 0 where dew falls. Returns also where it is short.
     """
     step = options.step
-    fraction = get(work.vegetation_fraction)
-    bare_of_snow = 1.0 - get(work.snow_fraction_vegetation)
-    wet = get(work.wet_fraction)
+    fraction = work.vegetation_fraction
+    bare_of_snow = 1.0 - work.snow_fraction_vegetation
+    wet = work.wet_fraction
     demand = (
-        step
-        * bare_of_snow
-        * get(air.density)
-        * fraction
-        * gradient
-        * (foliage * conductance - (1.0 - wet) * transpiring)
+        step * bare_of_snow * air.density * fraction * gradient * (foliage * conductance - (1.0 - wet) * transpiring)
     )
-    supply = get(column.intercepted_water) + step * fraction * bare_of_snow * get(air.rain)
+    supply = column.intercepted_water + step * fraction * bare_of_snow * air.rain
     short = (gradient >= 0.0) & (demand != 0.0) & (supply < demand)
     limited = wet
     if any_lane(short):
@@ -190,8 +185,8 @@ def limit_wet_fraction(column, air, work, options, gradient, conductance, foliag
 @science
 def exchange_diagnostics(parameters, work, flux):
     """Richardson number, CH and CD of the surface at the end of the step; outputs only. Source: isba.md 9 (end)."""
-    temperature = get(flux.TS)
-    number = richardson_number(temperature, get(work.surface_humidity), work)
-    put(flux.RI, 0, number)
-    put(flux.CH, 0, heat_conductance(number, work) / get(work.exchange_wind))
-    put(flux.CD, 0, momentum_drag(number, parameters, work))
+    temperature = flux.TS
+    number = richardson_number(temperature, work.surface_humidity, work)
+    flux.RI = number
+    flux.CH = heat_conductance(number, work) / work.exchange_wind
+    flux.CD = momentum_drag(number, parameters, work)

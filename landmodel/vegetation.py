@@ -10,7 +10,7 @@ from landmodel.constants import (
     EMISSIVITY_SOIL,
     EMISSIVITY_VEGETATION,
 )
-from landmodel.lanes import exp, get, log, maximum, minimum, put, where
+from landmodel.lanes import exp, log, maximum, minimum, where
 
 _ALLOMETRY_EXPONENT = 0.38
 _ALLOMETRY_COEFFICIENT = 0.31425531725
@@ -42,14 +42,14 @@ def leaf_from_total(total):
 @science
 def leaf_life_span(parameters, leaf_area, maximum_assimilation):
     """Effective leaf life span (days)."""
-    standard = get(parameters.senescence_time) / DAY
-    conductance = 1000.0 * get(parameters.mesophyll_conductance)
+    standard = parameters.senescence_time / DAY
+    conductance = 1000.0 * parameters.mesophyll_conductance
     crowding = where(
         conductance > 0.0,
-        exp(0.321 * log(maximum(conductance, 1.0e-300))) * leaf_area / get(parameters.shadow_lai),
+        exp(0.321 * log(maximum(conductance, 1.0e-300))) * leaf_area / parameters.shadow_lai,
         1.0,
     )
-    span = standard * maximum(1.0, crowding) * minimum(1.0, maximum_assimilation / get(parameters.optimal_assimilation))
+    span = standard * maximum(1.0, crowding) * minimum(1.0, maximum_assimilation / parameters.optimal_assimilation)
     return maximum(standard / 10.0, maximum(1.0e-8, span))
 
 
@@ -60,17 +60,17 @@ def daily_biomass(column, parameters, leaf_area):
     Returns the leaf, active and passive structural biomass, the litter and the biomass that clipping negative pools
     created, all kg m-2.
     """
-    leaves_before = maximum(get(column.biomass, 0), 0.0)  # 1
-    active_before = get(column.biomass, 1)
-    passive_before = get(column.biomass, 2)
-    respired_active = get(column.respired_biomass, 0)
-    respired_passive = get(column.respired_biomass, 1)
-    span = leaf_life_span(parameters, leaf_area, get(column.maximum_leaf_assimilation))
-    least = get(parameters.minimum_lai) * get(parameters.leaf_biomass_ratio)
+    leaves_before = maximum(column.biomass[0], 0.0)  # 1
+    active_before = column.biomass[1]
+    passive_before = column.biomass[2]
+    respired_active = column.respired_biomass[0]
+    respired_passive = column.respired_biomass[1]
+    span = leaf_life_span(parameters, leaf_area, column.maximum_leaf_assimilation)
+    least = parameters.minimum_lai * parameters.leaf_biomass_ratio
     loss = maximum(0.0, minimum(leaves_before - least, leaves_before * (1.0 - exp(-1.0 / span))))
     leaves = leaves_before - loss
-    gain = get(column.daily_net_assimilation) * DRY_MATTER_PER_CO2  # 2
-    turnover = 1.0 - exp(-DAY / get(parameters.senescence_time))  # 3
+    gain = column.daily_net_assimilation * DRY_MATTER_PER_CO2  # 2
+    turnover = 1.0 - exp(-DAY / parameters.senescence_time)  # 3
     growing = gain >= loss
     total_growing = maximum(leaves, total_from_leaf(leaves))
     active_growing = total_growing - leaves
@@ -101,56 +101,54 @@ def daily_biomass(column, parameters, leaf_area):
     passive_decay = passive_before * turnover
     passive = passive_before + reserve + to_passive - passive_decay - respired_passive  # 8
     litter = mortality - reserve + active_litter + passive_decay
-    clipped = clipped + (leaves_before - get(column.biomass, 0)) + (maximum(0.0, passive) - passive)
+    clipped = clipped + (leaves_before - column.biomass[0]) + (maximum(0.0, passive) - passive)
     return leaves + gain, active, maximum(0.0, passive), litter, clipped
 
 
 @science
 def daily_vegetation_update(column, parameters, work, flux, options):
     """Biomass, LAI and surface properties at the end of the first step of a UTC day. Source: isba.md 13.1 to 13.3."""
-    vegetated = get(parameters.vegetated) > 0.5
-    leaves, active, passive, litter, clipped = daily_biomass(column, parameters, get(column.leaf_area_index))
-    ratio = get(parameters.leaf_biomass_ratio)
-    lai = maximum(get(parameters.minimum_lai) * ratio, leaves) / ratio
-    put(flux.LITTER, 0, where(vegetated, litter, 0.0) / options.step)
-    put(flux.BIOMASS_CLIP, 0, where(vegetated, clipped, 0.0) / options.step)
-    put(column.biomass, 0, where(vegetated, leaves, get(column.biomass, 0)))
-    put(column.biomass, 1, where(vegetated, active, get(column.biomass, 1)))
-    put(column.biomass, 2, where(vegetated, passive, get(column.biomass, 2)))
-    put(column.leaf_area_index, 0, where(vegetated, lai, get(column.leaf_area_index)))
-    put(column.respired_biomass, 0, where(vegetated, 0.0, get(column.respired_biomass, 0)))
-    put(column.respired_biomass, 1, where(vegetated, 0.0, get(column.respired_biomass, 1)))
-    put(column.daily_net_assimilation, 0, where(vegetated, 0.0, get(column.daily_net_assimilation)))
-    put(column.maximum_leaf_assimilation, 0, where(vegetated, 0.0, get(column.maximum_leaf_assimilation)))
+    vegetated = parameters.vegetated > 0.5
+    leaves, active, passive, litter, clipped = daily_biomass(column, parameters, column.leaf_area_index)
+    ratio = parameters.leaf_biomass_ratio
+    lai = maximum(parameters.minimum_lai * ratio, leaves) / ratio
+    flux.LITTER = where(vegetated, litter, 0.0) / options.step
+    flux.BIOMASS_CLIP = where(vegetated, clipped, 0.0) / options.step
+    column.biomass[0] = where(vegetated, leaves, column.biomass[0])
+    column.biomass[1] = where(vegetated, active, column.biomass[1])
+    column.biomass[2] = where(vegetated, passive, column.biomass[2])
+    column.leaf_area_index = where(vegetated, lai, column.leaf_area_index)
+    column.respired_biomass[0] = where(vegetated, 0.0, column.respired_biomass[0])
+    column.respired_biomass[1] = where(vegetated, 0.0, column.respired_biomass[1])
+    column.daily_net_assimilation = where(vegetated, 0.0, column.daily_net_assimilation)
+    column.maximum_leaf_assimilation = where(vegetated, 0.0, column.maximum_leaf_assimilation)
     set_surface_from_leaf_area(column, parameters, work)
 
 
 @science
 def set_surface_from_leaf_area(column, parameters, work):
     """Vegetation fraction, roughness, emissivity and snow-free albedo from the LAI. Source: isba.md 13.5."""
-    vegetated = get(parameters.vegetated) > 0.5
-    lai = where(vegetated, get(column.leaf_area_index), 0.0)
-    put(work.leaf_area_index, 0, lai)
-    cover = get(parameters.vegetation_cover)
+    vegetated = parameters.vegetated > 0.5
+    lai = where(vegetated, column.leaf_area_index, 0.0)
+    work.leaf_area_index = lai
+    cover = parameters.vegetation_cover
     fraction = where(cover < 0.0, 1.0 - exp(-0.6 * lai), cover)
-    law = get(parameters.height_law)
+    law = parameters.height_law
     crop = exp((lai - 3.5) / 1.3)
     height = where(
         law == FIXED,
-        get(parameters.plant_height),
+        parameters.plant_height,
         where(law == GRASS, lai / 6.0, minimum(where(law == CROP_C3, 1.0, 2.5), crop)),
     )
     roughness = maximum(0.001, _ROUGHNESS_PER_HEIGHT * maximum(0.001, height))
-    put(work.vegetation_fraction, 0, fraction)
-    put(work.vegetation_roughness, 0, roughness)
-    put(work.emissivity, 0, EMISSIVITY_VEGETATION * fraction + EMISSIVITY_SOIL * (1.0 - fraction))
-    near = (1.0 - fraction) * get(parameters.albedo_soil_near_infrared) + fraction * get(
-        parameters.albedo_vegetation_near_infrared
-    )
-    visible = (1.0 - fraction) * get(parameters.albedo_soil_visible) + fraction * get(
-        parameters.albedo_vegetation_visible
-    )
-    put(work.albedo, 0, 0.5 * (near + visible))
+    work.vegetation_fraction = fraction
+    work.vegetation_roughness = roughness
+    work.emissivity = EMISSIVITY_VEGETATION * fraction + EMISSIVITY_SOIL * (1.0 - fraction)
+    near = (
+        1.0 - fraction
+    ) * parameters.albedo_soil_near_infrared + fraction * parameters.albedo_vegetation_near_infrared
+    visible = (1.0 - fraction) * parameters.albedo_soil_visible + fraction * parameters.albedo_vegetation_visible
+    work.albedo = 0.5 * (near + visible)
 
 
 @science
@@ -158,17 +156,17 @@ def plant_respiration(column, parameters, work, flux, options, mean_temperature)
     """Respiration of the structural pools over the step, taken from them at the next daily update. Source: isba.md
     13.4. The temperature (K) of the first metre is that of the end of the step."""
     step = options.step
-    vegetated = get(parameters.vegetated) > 0.5
-    surface = get(column.soil_temperature, 0)
-    active = get(column.biomass, 1)
-    passive = get(column.biomass, 2)
+    vegetated = parameters.vegetated > 0.5
+    surface = column.soil_temperature[0]
+    active = column.biomass[1]
+    passive = column.biomass[2]
     herb_rate = 1.16e-7 * exp((0.1 * math.log(2.0)) * (surface - 298.16))
     wood_rate = maximum(0.0, 1.25 * exp(3500.0 * (1.0 / 288.0 - 1.0 / surface))) / (365.0 * DAY)
-    active_rate = active * where(get(parameters.woody) > 0.5, wood_rate, herb_rate)
+    active_rate = active * where(parameters.woody > 0.5, wood_rate, herb_rate)
     passive_rate = passive * 1.16e-7 * exp((0.1 * math.log(2.0)) * (mean_temperature - 298.16))
     active_rate = where(vegetated, active_rate, 0.0)
     passive_rate = where(vegetated, passive_rate, 0.0)
-    put(column.respired_biomass, 0, get(column.respired_biomass, 0) + active_rate * step)
-    put(column.respired_biomass, 1, get(column.respired_biomass, 1) + passive_rate * step)
-    put(work.active_respiration, 0, active_rate / DRY_MATTER_PER_CO2)
-    put(work.passive_respiration, 0, passive_rate / DRY_MATTER_PER_CO2)
+    column.respired_biomass[0] += active_rate * step
+    column.respired_biomass[1] += passive_rate * step
+    work.active_respiration = active_rate / DRY_MATTER_PER_CO2
+    work.passive_respiration = passive_rate / DRY_MATTER_PER_CO2

@@ -10,10 +10,11 @@ from numba import njit
 
 from landmodel import Parameters, cold_start
 from landmodel.canopy_light import gauss_canopy_light
-from landmodel.lanes import WIDTH, get, put
+from landmodel.lanes import WIDTH
 from landmodel.leaf import leaf
 from landmodel.parameters import DEFAULT_CO2
 from landmodel.photosynthesis import PPM_CO2, stressed_leaf, temperature_response
+from landmodel.records import record, rows
 from landmodel.surface_exchange import exchange_coefficients, heat_conductance, momentum_drag, richardson_number
 from landmodel.thermodynamics import air_density, exner
 from landmodel.vegetation import daily_biomass, set_surface_from_leaf_area, total_from_leaf
@@ -23,10 +24,10 @@ from tests.landmodel.support import Array, simple_columns
 
 @njit
 def _stressed(stress, parameters, work, out):
-    conductance, deficit, ratio = stressed_leaf(get(stress), parameters[0], work[0])
-    put(out, 0, conductance)
-    put(out, 1, deficit)
-    put(out, 2, ratio)
+    conductance, deficit, ratio = stressed_leaf(rows(stress)[0], record(parameters), record(work))
+    rows(out)[0] = conductance
+    rows(out)[1] = deficit
+    rows(out)[2] = ratio
 
 
 def under_stress(code: str, stress: float | Array, **overrides: float) -> Array:
@@ -143,11 +144,11 @@ def test_light_of_the_gauss_levels() -> None:
 
 @njit
 def _exchange(parameters, air, work, surface, humidity, out):
-    exchange_coefficients(parameters[0], air[0], work[0])
-    number = richardson_number(get(surface), get(humidity), work[0])
-    put(out, 0, number)
-    put(out, 1, 1.0 / heat_conductance(number, work[0]))
-    put(out, 2, momentum_drag(number, parameters[0], work[0]))
+    exchange_coefficients(record(parameters), record(air), record(work))
+    number = richardson_number(rows(surface)[0], rows(humidity)[0], record(work))
+    rows(out)[0] = number
+    rows(out)[1] = 1.0 / heat_conductance(number, record(work))
+    rows(out)[2] = momentum_drag(number, record(parameters), record(work))
 
 
 def exchange(surface: Any, humidity: Any, air: Any, air_humidity: Any, wind: Any, roughness: float = 0.05) -> Array:
@@ -205,9 +206,9 @@ def test_roughness_is_limited_by_the_heights() -> None:
 
 @njit
 def _biomass(column, parameters, leaf_area, out):
-    result = daily_biomass(column[0], parameters[0], get(leaf_area))
+    result = daily_biomass(record(column), record(parameters), rows(leaf_area)[0])
     for row in range(5):
-        put(out, row, result[row])
+        rows(out)[row] = result[row]
 
 
 def a_day(parameters: Parameters, biomass: Any, respired: Any, assimilated: float, largest: float) -> Array:
@@ -263,7 +264,7 @@ def test_allometry() -> None:
 
 @njit
 def _surface(column, parameters, work):
-    set_surface_from_leaf_area(column[0], parameters[0], work[0])
+    set_surface_from_leaf_area(record(column), record(parameters), record(work))
 
 
 @pytest.mark.parametrize(

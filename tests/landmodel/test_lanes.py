@@ -10,7 +10,8 @@ import pytest
 from numba import njit
 
 from landmodel import lanes
-from landmodel.lanes import WIDTH, get, put
+from landmodel.lanes import WIDTH
+from landmodel.records import rows
 from tests.landmodel.support import Array
 
 LARGEST_ERROR = 1.5e-16
@@ -30,7 +31,7 @@ def forms(function: Callable[..., Any], arguments: int = 1) -> tuple[Callable[..
         @njit(error_model="numpy")
         def lane_loop(x, out):
             for row in range(len(x)):
-                put(out, row, function(get(x, row)))
+                rows(out)[row] = function(rows(x)[row])
 
     else:
 
@@ -42,7 +43,7 @@ def forms(function: Callable[..., Any], arguments: int = 1) -> tuple[Callable[..
         @njit(error_model="numpy")
         def lane_loop(x, y, out):
             for row in range(len(x)):
-                put(out, row, function(get(x, row), get(y, row)))
+                rows(out)[row] = function(rows(x)[row], rows(y)[row])
 
     def scalar(*values: Array) -> Array:
         out = np.empty(len(values[0]))
@@ -199,7 +200,7 @@ def test_nan_stays_in_its_lane() -> None:
 def test_any_lane() -> None:
     @njit
     def any_positive(x):
-        return lanes.any_lane(get(x) > 0.0)
+        return lanes.any_lane(rows(x)[0] > 0.0)
 
     @njit
     def scalar_positive(x):
@@ -218,8 +219,8 @@ def test_any_lane() -> None:
 def test_numbers_are_spread_over_lanes_and_rows() -> None:
     @njit
     def fill(out, value):
-        put(out, 1, value)
-        put(out, 2, get(out, 1) + 1)
+        rows(out)[1] = value
+        rows(out)[2] = rows(out)[1] + 1
 
     out = np.zeros((4, WIDTH))
     fill(out, 2.5)

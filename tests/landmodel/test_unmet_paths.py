@@ -11,7 +11,8 @@ import pytest
 from numba import njit
 
 from landmodel import Options, cold_start
-from landmodel.lanes import WIDTH, get, put
+from landmodel.lanes import WIDTH
+from landmodel.records import record, rows
 from landmodel.snow import share_ground_flux
 from landmodel.snow_layers import regrid_snow
 from landmodel.snow_melt import sublimate
@@ -26,7 +27,7 @@ FUSION, TRIPLE = 3.337e5, 273.16
 
 @njit
 def _limit(column, parameters, work, out):
-    put(out, 0, limit_water(column[0], parameters[0], work[0], 900.0))
+    rows(out)[0] = limit_water(record(column), record(parameters), record(work), 900.0)
 
 
 def limited(water: Array, porosity: float | Array, layers: int) -> tuple[Array, float]:
@@ -81,7 +82,7 @@ def test_supersaturation_is_handed_down_and_leaves_at_the_bottom() -> None:
 
 @njit
 def _freeze(column, parameters, work, sublimation, out):
-    put(out, 0, soil_freezing(column[0], parameters[0], work[0], 900.0, get(sublimation)))
+    rows(out)[0] = soil_freezing(record(column), record(parameters), record(work), 900.0, rows(sublimation)[0])
 
 
 def frozen(
@@ -173,7 +174,7 @@ def test_a_trace_of_ice_melts_at_once() -> None:
 
 @njit
 def _regrid(work, options, active):
-    regrid_snow(work[0], options[0], get(active) > 0.5)
+    regrid_snow(record(work), options[0], rows(active)[0] > 0.5)
 
 
 def regridded(layers: int, depth: Any, density: Any, heat: Any, age: Any) -> dict[str, Array]:
@@ -267,7 +268,7 @@ def test_twelve_layers_keep_their_grid_until_an_edge_leaves_its_range() -> None:
 
 @njit
 def _sublimate(air, work, options, cover, out):
-    put(out, 0, sublimate(air[0], work[0], options[0], get(cover)))
+    rows(out)[0] = sublimate(record(air), record(work), options[0], rows(cover)[0])
 
 
 def sublimated(
@@ -336,7 +337,7 @@ def test_snow_lightened_by_sublimation_in_a_run_closes_the_water_budget() -> Non
 
 @njit
 def _share(work, options, cover, ground, residual):
-    share_ground_flux(work[0], options[0], get(cover), get(ground), get(residual))
+    share_ground_flux(record(work), options[0], rows(cover)[0], rows(ground)[0], rows(residual)[0])
 
 
 @pytest.mark.parametrize("ground", [-20.0, 2.0e4])
