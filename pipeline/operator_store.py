@@ -1,6 +1,6 @@
 """Observation operators in the store: group `operators/<name>`, checked before it is written and when it is read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,12 +41,14 @@ def write_operator(
     longitude: ArrayLike | None = None,
     configuration: Mapping[str, Any] | None = None,
     inputs: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
     replace: bool = False,
 ) -> str:
     """Stores an operator with all that is known of it and returns its content hash.
 
     windows: first and last day by window name ("training", "test"). scores: the scores by window name.
-    latitude, longitude: (cell,) degrees. configuration, inputs: for the provenance.
+    latitude, longitude: (cell,) degrees. configuration, inputs: for the provenance. notes: what is to be said about the
+    training data, kept as attribute `notes`.
     The same operator again changes nothing. Another one under a name that is taken raises StoreError unless `replace`.
     Nothing stored is touched before the new operator has been taken apart, put together and compared.
     """
@@ -70,6 +72,7 @@ def write_operator(
         "arrays": sorted(stored.arrays),
         "content_hash": digest,
         "windows": {window: list(days) for window, days in (windows or {}).items()},
+        **({"notes": list(notes)} if notes else {}),
         **provenance(configuration or {}, inputs),
     }
     if has_group(root, path):

@@ -139,6 +139,11 @@ def run_training_command(
             longitude=samples.longitude,
             configuration={"train": train, "test": test, "aggregation": aggregation, "options": asdict(options)},
             inputs={file.name: file_checksum(file) for file in samples.files},
+            notes=[
+                f"{file.name}: {note}"
+                for file, notes in zip(samples.files, samples.notes, strict=True)
+                for note in notes
+            ],
             replace=replace_stored,
         )
     if keras_folder is not None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,6 +16,7 @@ from operators.errors import DuplicateTimesError
 from operators.protocol import BoolArray, FloatArray
 from pipeline import registry
 from pipeline.errors import PipelineError
+from pipeline.once_a_day import warnings_of_table
 
 # Leaf area per leaf biomass fitted on the ISBA cell 43.625N 0.875E (R 0.9998), for tables without leaf area index.
 LEAF_AREA_PER_BIOMASS = 14.07
@@ -100,7 +102,8 @@ def read_training_table(path: Path | str, names: Names) -> TrainingTable:
     """Reads one NetCDF table with dimension `obs`, coordinates `time`, `lat`, `lon` and a variable per column.
 
     `sig` is taken for sigma40 and `LAI_ISBA` for LAI; where there is no LAI, LEAF_AREA_PER_BIOMASS x BIOMA1 is derived
-    and noted. Rows without target or predictor (NaN) are left out and counted in the notes.
+    and noted. Rows without target or predictor (NaN) are left out and counted in the notes. The notes warn of variables
+    that change once a day but differ between two rows of a day (`pipeline.once_a_day`).
 
     Raises TrainingTableError (missing or misshapen columns, other units) and DuplicateTimesError.
     """
@@ -121,6 +124,7 @@ def read_training_table(path: Path | str, names: Names) -> TrainingTable:
         axis=-1,
     )
     latitude, longitude = _coordinate(table, "lat", file), _coordinate(table, "lon", file)
+    notes += warnings_of_table(_columns_by_row(table, times.size), times)
     missing = np.isnan(target) | np.isnan(predictors).any(axis=1)
     if missing.any():
         notes.append(f"{int(missing.sum())} of {missing.size} rows have no target or predictor and are left out")
@@ -150,6 +154,15 @@ def _times(table: xr.Dataset, file: Path) -> NDArray[np.datetime64]:
     if np.isnat(times).any():
         raise TrainingTableError(f"{file}: {int(np.isnat(times).sum())} of {times.size} times are missing")
     return times
+
+
+def _columns_by_row(table: xr.Dataset, rows: int) -> dict[str, NDArray[Any]]:
+    """All numeric columns with a value for each time."""
+    return {
+        str(name): column.values
+        for name, column in table.data_vars.items()
+        if column.shape == (rows,) and column.dtype.kind in "fiu"
+    }
 
 
 def _column(table: xr.Dataset, name: str, unit: str, file: Path, notes: list[str], rows: int) -> FloatArray:

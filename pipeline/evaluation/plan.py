@@ -142,6 +142,7 @@ def make_plan(root: zarr.Group, experiments: Sequence[str] | None = None) -> Pla
     compared, days = _common_period(found, notes)
     for experiment in compared:
         notes += _completeness(root, experiment)
+        notes += _notes_of_ingestion(root, experiment)
     operator, operator_cells = _operator(root, notes)
     cells = len(read_region(root, "runs/" + compared[0].name, "cell"))
     comparisons = tuple(_comparisons(root, compared, operator, notes))
@@ -225,6 +226,13 @@ def _completeness(root: zarr.Group, experiment: Experiment) -> list[str]:
     if aside:
         notes.append(f"{aside} cells of {experiment.name} were set aside by the model.")
     return notes
+
+
+def _notes_of_ingestion(root: zarr.Group, experiment: Experiment) -> list[str]:
+    """What had to be said of a run when it was ingested, each once."""
+    records = attributes(root, f"runs/{experiment.name}").get("ingests", ())
+    notes = dict.fromkeys(note for record in records for note in record.get("notes", ()))
+    return [f"{experiment.name}: {note}" for note in notes]
 
 
 def _operator(root: zarr.Group, notes: list[str]) -> tuple[str | None, np.ndarray | None]:

@@ -17,6 +17,7 @@ from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells, wrap
 from pipeline.ingest.observations import Daily, observation_dataset
 from pipeline.ingest.surfex import output_names
+from pipeline.once_a_day import changes_once_a_day, warnings_of_table
 
 Array = npt.NDArray[np.float64]
 DEFAULT_VARIABLES = ("TG1", "TG2", "TG3", "WG1", "WG2", "WG3", "LAI", "BIOMASS1")
@@ -36,6 +37,9 @@ class CollocatedConfig(FilesConfig):
 
 def read(paths: list[Path], config: CollocatedConfig) -> tuple[xr.Dataset, xr.Dataset]:
     """The run and the observations over (time daily, cell); a day's overpasses are averaged, in both alike.
+
+    Attribute `notes` of both: a warning for each file in which variables that change once a day differ between two rows
+    of a day (`pipeline.once_a_day`).
 
     :raises IngestError: a file without place, time or backscatter; two files of one place
     """
@@ -79,6 +83,9 @@ def read(paths: list[Path], config: CollocatedConfig) -> tuple[xr.Dataset, xr.Da
         "dB",
         "normalised backscatter at 40 degrees incidence",
     )
+    notes = [f"{path.name}: {note}" for path, table in zip(paths, tables, strict=True) for note in table.attrs["notes"]]
+    if notes:
+        run.attrs["notes"] = observed.attrs["notes"] = notes
     return run, observed
 
 
@@ -118,6 +125,11 @@ def _read_table(path: Path, config: CollocatedConfig) -> pd.DataFrame:
             stored = next((item for item in output_names(name) if item in dataset.variables), None)
             if stored is not None:
                 columns[name] = files.values(dataset[stored], path)
+        rows = {
+            str(name): files.values(dataset[name], path)
+            for name in dataset.data_vars
+            if changes_once_a_day(str(name)) and dataset[name].shape == time.shape
+        }
         place = {}
         for name in ("latitude", "longitude"):
             short = name[:3]
@@ -128,5 +140,5 @@ def _read_table(path: Path, config: CollocatedConfig) -> pd.DataFrame:
     table = table.loc[pd.Timestamp(start) if start else None : pd.Timestamp(end) if end else None]
     if table.empty:
         raise IngestError(f"{path}: no row lies in the period")
-    table.attrs.update(place)
+    table.attrs.update(place, notes=warnings_of_table(rows, time))
     return table

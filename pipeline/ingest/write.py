@@ -63,6 +63,7 @@ class Origin:
         if "time" in dataset.coords and dataset.sizes.get("time", 0):
             times = dataset["time"].to_numpy()
             span = {"first": files.instant(times.min()), "last": files.instant(times.max())}
+        notes = _list(dataset.attrs.get("notes"))
         return {
             "source": self.source,
             "command": self.command,
@@ -70,6 +71,7 @@ class Origin:
             "inputs": dict(self.inputs),
             "ldas": code_version(),
             "readers": _reader_versions(),
+            **({"notes": notes} if notes else {}),
             **span,
         }
 

@@ -1,4 +1,4 @@
-"""Land from cover maps; PGD files and ISBA outputs (mimics); the real collocated series."""
+"""Land from cover maps; PGD files and ISBA outputs (mimics); the collocated series, one real and three altered."""
 
 from pathlib import Path
 from typing import Any
@@ -331,7 +331,8 @@ def test_outputs_that_lack_something_are_named(tmp_path):
     assert surfex.output_names("WG2") == ("WG2", "WG2_ISBA")
 
 
-def test_the_real_collocated_series_as_run_and_observations(tmp_path):
+def test_the_collocated_series_as_run_and_observations(tmp_path):
+    """A test of the format: three of the four series are altered example data whose places are only labels."""
     folder = shared("data/ldas/isba_ascat_43.625N_0.875E_2007-2016.nc").parent
     settings = samples.write_config(
         tmp_path / "c.yaml",
