@@ -22,6 +22,8 @@ from pipeline.errors import RegistryError, StoreError
 from pipeline.location import AccessMode, Location, as_location, check_name, check_path, open_root
 
 FORMAT_VERSION = 1
+FILTER_STATES = "filter_states"
+"""Group of what the next append to an observation needs."""
 TIME_ATTRIBUTES = {
     "units": "seconds since 1970-01-01T00:00:00",
     "calendar": "proleptic_gregorian",
@@ -75,11 +77,11 @@ def open_store(where: str | Path | Location, mode: AccessMode = "r") -> zarr.Gro
 def open_run(where: str | Path | Location, *, everything: bool = False) -> xr.DataTree:
     """The groups of a store as one lazy `xarray.DataTree` with CF attributes and decoded times.
 
-    Restarts and ledgers are left out unless `everything` is asked for: they are many, and of use to the next run only.
+    Restarts, ledgers and states of filters are left out unless `everything` is asked for: the next run needs them only.
     """
     location = as_location(where)
     root = open_store(location)
-    paths = _dataset_paths(root, skipped=() if everything else ("restarts", "ledger"))
+    paths = _dataset_paths(root, skipped=() if everything else ("restarts", "ledger", FILTER_STATES))
     return xr.DataTree.from_dict({f"/{path}": _open_group(location, root, path) for path in paths})
 
 

@@ -13,11 +13,12 @@ from assim.quality import Quality
 from pipeline.assimilation_config import Name
 from pipeline.ingest import ascat_swath, files, grid
 from pipeline.ingest.ascat_swath import FlagLimits, Measurements
-from pipeline.ingest.config import CellsConfig, FilesConfig, Period
+from pipeline.ingest.config import CellsConfig, ObservationConfig
 from pipeline.ingest.errors import IngestError
+from pipeline.ingest.files import Times
 from pipeline.ingest.grid import Cells
-from pipeline.ingest.observations import Daily, Overpasses, combined, daily_means, day_axis, observation_dataset
-from pipeline.ingest.swi import soil_water_index, soil_water_index_error
+from pipeline.ingest.observations import DAY, Daily, Overpasses, combined, daily_means, day_axis, observation_dataset
+from pipeline.ingest.swi import FilterState, soil_water_index_series
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -34,13 +35,12 @@ CONFIDENCE = {2: Quality.MASKED_TOPOGRAPHY, 4: Quality.MASKED_WATER}  # bits of 
 LOW_CONFIDENCE_SOIL_MOISTURE = 8 | 16  # bits of conf_flag: noise above 50 %, sensitivity below 1 dB
 
 
-class AscatConfig(FilesConfig):
+class AscatConfig(ObservationConfig):
     """`ldas ingest ascat`."""
 
     quantity: Literal["sigma40", "ssm", "swi"] = "sigma40"
     group: Name | None = Field(default=None, description="name below `observations`; default: the quantity")
     cells: CellsConfig
-    period: Period = Period()
     method: Literal["nearest", "bilinear", "inverse_distance"] = Field(
         default="nearest", description="from the product's points to the cells; bilinear for cell files only"
     )
@@ -63,25 +63,113 @@ class CellFile:
     measurements: Measurements
 
 
+@dataclass(frozen=True)
+class Places:
+    """Overpasses at places of the product (`location`) or of the group (`cell`), and how cells are made from them.
+
+    `identifier` (place,) tells a place from others in all files; `index` and `weight` (cell, n) as in `combined`, None
+    where the places are the cells.
+    """
+
+    kind: str
+    passes: Overpasses
+    identifier: Indices
+    weights: tuple[Indices, Array] | None
+
+    def daily(self, passes: Overpasses, days: Times) -> Daily:
+        """Daily means at the cells."""
+        means = daily_means(passes, len(self.identifier), days)
+        return means if self.weights is None else combined(means, *self.weights)
+
+
 def read(paths: list[Path], cells: Cells, config: AscatConfig, folder: Path) -> xr.Dataset:
     """Daily observations over (time, cell); see `observations.observation_dataset`.
 
     :param folder: what `config.grid` is relative to
     :raises IngestError: a file that is no ASCAT product, a quantity it does not have, no point near any cell
     """
+    return read_after(paths, cells, config, folder)[0]
+
+
+def read_after(
+    paths: list[Path],
+    cells: Cells,
+    config: AscatConfig,
+    folder: Path,
+    stored: xr.Dataset | None = None,
+    past: FilterState | None = None,
+) -> tuple[xr.Dataset, FilterState | None]:
+    """As `read`, to be appended to a stored group; with the state of the soil water index after it.
+
+    Without `period.start` the days begin where the stored ones end, so that days without overpass leave no hole.
+
+    :param stored: the group that is there
+    :param past: where its filter stands; None where an earlier version wrote it: then the files must hold the stored
+        days too, and give the stored index
+    """
     swath = [ascat_swath.is_swath(path) for path in paths]
     if any(swath) and not all(swath):
         raise IngestError("cell files and swath files cannot be mixed in one ingest: run two, into two groups")
-    if all(swath):
-        daily = _from_swaths(paths, cells, config)
-    else:
-        if config.grid is not None:
-            paths = needed_cell_files(paths, folder / config.grid, cells, config.radius_km)
-        daily = _from_cell_files(paths, cells, config)
-    attributes = {"characteristic_days": config.swi_days} if config.quantity == "swi" else {}
-    return observation_dataset(
-        config.quantity, daily, cells, UNITS[config.quantity], LONG_NAMES[config.quantity], **attributes
+    if not all(swath) and config.grid is not None:
+        paths = needed_cell_files(paths, folder / config.grid, cells, config.radius_km)
+    places = _from_swaths(paths, cells, config) if all(swath) else _from_cell_files(paths, cells, config)
+    passes = places.passes
+    notes: list[str] = []
+    state = None
+    if not len(passes.time):
+        raise IngestError(f"no point of the {len(paths)} files near the target cells has an observation")
+    last = None if stored is None else stored["time"].to_numpy()[-1].astype("datetime64[D]")
+    start = config.period.start
+    if start is None and last is not None and passes.time.min() >= last + DAY:
+        start = last + DAY
+    days = day_axis(passes.time, start, config.period.end)
+    if not len(days):
+        raise IngestError(
+            f"no observation lies in the period; the files hold {files.instant(passes.time.min())} to "
+            f"{files.instant(passes.time.max())}"
+        )
+    if config.quantity == "swi":
+        passes, state = soil_water_index_series(
+            passes, places.kind, places.identifier, config.swi_days, days[-1] + DAY, past
+        )
+        if stored is not None and past is None:
+            _check_recomputed(places.daily(passes, _all_days(stored)), stored)
+        late = 0 if past is None or last is None else int((passes.time < last + DAY).sum())
+        if late:
+            notes.append(
+                f"{late} overpasses of stored days came after these days were stored: the filter takes them from now "
+                "on, the stored days stay as they are"
+            )
+    dataset = observation_dataset(
+        config.quantity,
+        places.daily(passes, days),
+        cells,
+        UNITS[config.quantity],
+        LONG_NAMES[config.quantity],
+        **({"characteristic_days": config.swi_days} if config.quantity == "swi" else {}),
     )
+    if notes:
+        dataset.attrs["notes"] = [*dataset.attrs.get("notes", ()), *notes]
+    return dataset, state
+
+
+def _all_days(stored: xr.Dataset) -> Times:
+    return day_axis(stored["time"].to_numpy(), None, None)
+
+
+def _check_recomputed(daily: Daily, stored: xr.Dataset) -> None:
+    """IngestError unless the index made from the files is the stored one: else it would forget what it has seen."""
+    rows = np.searchsorted(daily.days, stored["time"].to_numpy())
+    before = np.where(stored["quality"].to_numpy() == Quality.USED, stored["value"].to_numpy(), np.nan)
+    now = np.where(daily.quality[rows] == Quality.USED, daily.value[rows], np.nan)
+    if not np.allclose(before, now, rtol=0.0, atol=1e-5, equal_nan=True):
+        first, last = (files.instant(stored["time"].to_numpy()[place])[:10] for place in (0, -1))
+        following = stored["time"].to_numpy()[-1].astype("datetime64[D]") + DAY
+        raise IngestError(
+            "an earlier version of ldas made the stored soil water index and did not keep where its filter stood: give "
+            f"the files of the stored days ({first} to {last}) too, with `period: {{start: {following}}}`, or ingest "
+            "all files into another store or group"
+        )
 
 
 def read_cell_file(path: Path) -> CellFile:
@@ -177,13 +265,11 @@ def needed_cell_files(paths: list[Path], grid_path: Path, cells: Cells, radius_k
     latitude, longitude, number = latitude[land], longitude[land], number[land]
     index, _ = grid.neighbours(latitude, longitude, cells, 16, radius_km)
     needed = set(number[index[index >= 0]].tolist())
-    by_number: dict[int, Path] = {}
+    by_number: dict[int, list[Path]] = {}
     for path in paths:
         digits = "".join(c if c.isdigit() else " " for c in path.stem).split()
-        if digits and by_number.setdefault(int(digits[-1]), path) != path:
-            raise IngestError(
-                f"{path} and {by_number[int(digits[-1])]} are both of cell {digits[-1]}: give files of one product"
-            )
+        if digits:
+            by_number.setdefault(int(digits[-1]), []).append(path)
     missing = sorted(needed - by_number.keys())
     if missing:
         raise IngestError(
@@ -192,7 +278,7 @@ def needed_cell_files(paths: list[Path], grid_path: Path, cells: Cells, radius_k
         )
     if not needed:
         raise IngestError(f"{grid_path}: no land point within {radius_km} km of any target cell")
-    return [by_number[item] for item in sorted(needed)]
+    return [path for item in sorted(needed) for path in by_number[item]]
 
 
 def _chosen(measurements: Measurements, quantity: str, place: Indices, where: object) -> Overpasses:
@@ -211,32 +297,57 @@ def _chosen(measurements: Measurements, quantity: str, place: Indices, where: ob
     return Overpasses(place, measurements.time, value, noise, code).only(there)
 
 
-def _from_cell_files(paths: list[Path], cells: Cells, config: AscatConfig) -> Daily:
-    parts, latitudes, longitudes, offset = [], [], [], 0
-    owner: dict[int, Path] = {}
+def _from_cell_files(paths: list[Path], cells: Cells, config: AscatConfig) -> Places:
+    parts: list[Overpasses] = []
+    row_of: dict[int, int] = {}  # location -> place
+    latitudes: list[float] = []
+    longitudes: list[float] = []
+    seen: dict[int, list[tuple[np.datetime64, np.datetime64, Path]]] = {}
     for path in paths:
         content = read_cell_file(path)
-        for number in content.location_id.tolist():
-            if owner.setdefault(number, path) != path:
-                raise IngestError(
-                    f"{path}: location {number} is also in {owner[number]}; give one file of each cell, of one product"
-                )
-        parts.append(_chosen(content.measurements, config.quantity, content.location + offset, path))
-        latitudes.append(content.latitude)
-        longitudes.append(content.longitude)
-        offset += len(content.latitude)
+        for row, number in enumerate(content.location_id.tolist()):
+            if number not in row_of:
+                row_of[number] = len(row_of)
+                latitudes.append(content.latitude[row])
+                longitudes.append(content.longitude[row])
+        _check_spans(content, path, seen)
+        rows = np.array([row_of[number] for number in content.location_id.tolist()], dtype=np.int64)
+        parts.append(_chosen(content.measurements, config.quantity, rows[content.location], path))
     passes = Overpasses.joined(parts)
-    latitude, longitude = np.concatenate(latitudes), np.concatenate(longitudes)
-    index, weight = point_weights(latitude, longitude, cells, config.method, config.radius_km)
+    index, weight = point_weights(np.array(latitudes), np.array(longitudes), cells, config.method, config.radius_km)
     if (index < 0).all():
         raise IngestError(f"no point of the {len(paths)} cell files lies within {config.radius_km} km of a target cell")
-    if config.quantity == "swi":
-        passes = soil_water_index_series(passes, config.swi_days)
-    days = day_axis(passes.time, config.period.start, config.period.end)
-    return combined(daily_means(passes, offset, days), index, weight)
+    # Only the points that a cell takes from: their numbers are then the places.
+    used, places = np.unique(index[index >= 0], return_inverse=True)
+    place_of = np.full(len(row_of), -1, dtype=np.int64)
+    place_of[used] = np.arange(len(used))
+    place = place_of[passes.place]
+    near = np.full(index.shape, -1, dtype=np.int64)
+    near[index >= 0] = places
+    passes = Overpasses(place, passes.time, passes.value, passes.uncertainty, passes.quality).only(place >= 0)
+    return Places("location", passes, np.array(list(row_of), dtype=np.int64)[used], (near, weight))
 
 
-def _from_swaths(paths: list[Path], cells: Cells, config: AscatConfig) -> Daily:
+def _check_spans(
+    content: CellFile, path: Path, seen: dict[int, list[tuple[np.datetime64, np.datetime64, Path]]]
+) -> None:
+    """IngestError where two files have one location at one time: it would count twice. A later part is welcome."""
+    order = np.lexsort((content.measurements.time, content.location))
+    borders = np.searchsorted(content.location[order], np.arange(len(content.location_id) + 1))
+    for row, number in enumerate(content.location_id.tolist()):
+        times = content.measurements.time[order[borders[row] : borders[row + 1]]]
+        if not len(times):
+            continue
+        for first, last, other in seen.setdefault(number, []):
+            if other != path and times[0] <= last and times[-1] >= first:
+                raise IngestError(
+                    f"{path}: location {number} is also in {other}, at overlapping times; give one file of each cell, "
+                    "of one product"
+                )
+        seen[number].append((times[0], times[-1], path))
+
+
+def _from_swaths(paths: list[Path], cells: Cells, config: AscatConfig) -> Places:
     if config.method == "bilinear":
         raise IngestError("swaths have no fixed grid: use method nearest or inverse_distance")
     parts: list[tuple[Path, Overpasses]] = []
@@ -256,10 +367,7 @@ def _from_swaths(paths: list[Path], cells: Cells, config: AscatConfig) -> Daily:
     _check_once(parts)
     passes = Overpasses.joined([part for _, part in parts])
     passes = passes.only(np.argsort(passes.time, kind="stable"))
-    if config.quantity == "swi":
-        passes = soil_water_index_series(passes, config.swi_days)
-    days = day_axis(passes.time, config.period.start, config.period.end)
-    return daily_means(passes, len(cells), days)
+    return Places("cell", passes, np.arange(len(cells)), None)
 
 
 def _check_once(parts: list[tuple[Path, Overpasses]]) -> None:
@@ -338,15 +446,3 @@ def _row_weights(latitude: Array, longitude: Array, cells: Cells, radius_km: flo
     near, _ = grid.neighbours(latitude, longitude, cells, 1, radius_km)
     index[near[:, 0] < 0] = -1
     return index, np.where(index >= 0, weight, 0.0)
-
-
-def soil_water_index_series(passes: Overpasses, characteristic_days: float) -> Overpasses:
-    """The soil water index at every usable observation of each place; the others are left out."""
-    good = passes.only(passes.quality == Quality.USED)
-    good = good.only(np.lexsort((good.time, good.place)))
-    value, error = np.empty_like(good.value), np.empty_like(good.value)
-    borders = np.flatnonzero(np.diff(good.place)) + 1
-    for part in np.split(np.arange(len(good.place)), borders):
-        value[part] = soil_water_index(good.time[part], good.value[part], characteristic_days)
-        error[part] = soil_water_index_error(good.time[part], good.uncertainty[part], characteristic_days)
-    return Overpasses(good.place, good.time, value, error, good.quality)

@@ -16,7 +16,7 @@ from pydantic import Field
 from assim.quality import Quality
 from pipeline.assimilation_config import Name
 from pipeline.ingest import files, grid
-from pipeline.ingest.config import CellsConfig, FilesConfig, Period
+from pipeline.ingest.config import CellsConfig, ObservationConfig, Period
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import AreaAverage, Cells, Weights
 from pipeline.ingest.observations import Daily, observation_dataset
@@ -57,7 +57,7 @@ FLAG_WORDS = {
 }
 
 
-class CglsConfig(FilesConfig):
+class CglsConfig(ObservationConfig):
     """`ldas ingest cgls`."""
 
     variable: str = Field(description="variable of the product, such as SWI_001, ssm or LAI")
@@ -71,7 +71,6 @@ class CglsConfig(FilesConfig):
     least_quality: float = Field(
         default=0.0, ge=0, description="a pixel whose quality layer is below is not used (in the layer's unit)"
     )
-    period: Period = Period()
 
 
 @dataclass(frozen=True)
@@ -128,14 +127,13 @@ def stacked(rows: list[Row]) -> Daily:
     if repeated.size:
         i = int(repeated[0])
         raise IngestError(f"{rows[i + 1].path}: {files.instant(times[i])} is also in {rows[i].path}")
-    value = np.stack([row.value for row in rows])
     return Daily(
         times,
-        value,
+        np.stack([row.value for row in rows]),
         np.stack([row.uncertainty for row in rows]),
         np.stack([row.quality for row in rows]),
         np.stack([row.count for row in rows]),
-        np.full(value.shape, np.nan),
+        None,
     )
 
 

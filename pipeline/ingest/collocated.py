@@ -12,7 +12,7 @@ from assim.quality import Quality
 from pipeline import registry
 from pipeline.assimilation_config import Name
 from pipeline.ingest import files
-from pipeline.ingest.config import FilesConfig, Period
+from pipeline.ingest.config import ObservationConfig
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells, wrap
 from pipeline.ingest.observations import Daily, observation_dataset
@@ -23,7 +23,7 @@ Array = npt.NDArray[np.float64]
 DEFAULT_VARIABLES = ("TG1", "TG2", "TG3", "WG1", "WG2", "WG3", "LAI", "BIOMASS1")
 
 
-class CollocatedConfig(FilesConfig):
+class CollocatedConfig(ObservationConfig):
     """`ldas ingest collocated`: makes `runs/<run>` and `observations/<observation>`."""
 
     run: Name = "open_loop"
@@ -32,7 +32,6 @@ class CollocatedConfig(FilesConfig):
     lai_per_leaf_biomass: float | None = Field(
         default=None, gt=0, description="m2 kg-1: LAI from leaf biomass where a file has no LAI"
     )
-    period: Period = Period()
 
 
 def read(paths: list[Path], config: CollocatedConfig) -> tuple[xr.Dataset, xr.Dataset]:
@@ -75,10 +74,9 @@ def read(paths: list[Path], config: CollocatedConfig) -> tuple[xr.Dataset, xr.Da
     sigma = np.stack([mean["sig"].to_numpy() for mean in means], axis=1)
     noise = np.stack([_noise(table, days) for table in tables], axis=1)
     code = np.where(counts > 0, Quality.USED, Quality.MISSING).astype(np.int8)
-    hour = np.full(sigma.shape, np.nan)
     observed = observation_dataset(
         config.observation,
-        Daily(times, sigma, noise, code, counts.astype(np.int64), hour),
+        Daily(times, sigma, noise, code, counts.astype(np.int64), None),
         cells,
         "dB",
         "normalised backscatter at 40 degrees incidence",

@@ -140,6 +140,16 @@ class FilesConfig(IngestConfig):
     files: tuple[str, ...] = Field(min_length=1)
 
 
+class ObservationConfig(FilesConfig):
+    """What every ingest of satellite observations shares."""
+
+    period: Period = Period()
+    nothing_usable: Literal["raise", "store"] = Field(
+        default="raise",
+        description="a new group without a single usable value stops the ingest, or is stored all the same",
+    )
+
+
 class ForcingConfig(IngestConfig):
     """What every forcing ingest shares."""
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from pipeline.assimilation_config import Name
 from pipeline.ingest import cgls, files, grid
 from pipeline.ingest.cgls import Row
-from pipeline.ingest.config import CellsConfig, FilesConfig, Period
+from pipeline.ingest.config import CellsConfig, ObservationConfig
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
 from pipeline.ingest.observations import observation_dataset
@@ -23,7 +23,7 @@ SCALE = 0.1
 GOOD = 1  # bit 0 of FparLai_QC: not the main algorithm's good quality
 
 
-class ModisConfig(FilesConfig):
+class ModisConfig(ObservationConfig):
     """`ldas ingest modis`."""
 
     variable: str = "Lai_500m"
@@ -31,7 +31,6 @@ class ModisConfig(FilesConfig):
     cells: CellsConfig
     cell_size: float = Field(default=0.25, gt=0, description="degrees: side of the squares of the area average")
     least_fraction: float = Field(default=0.3, ge=0, le=1, description="part of a cell's pixels that must be valid")
-    period: Period = Period()
 
 
 def read(paths: list[Path], cells: Cells, config: ModisConfig) -> xr.Dataset:

@@ -53,14 +53,14 @@ class Overpasses:
 
 @dataclass(frozen=True)
 class Daily:
-    """Daily values (day, place): `count` observations, at the mean hour of the day `hour` (UTC)."""
+    """Daily values (day, place): `count` observations, at the mean hour of the day `hour` (UTC; None: unknown)."""
 
     days: Times
     value: Array
     uncertainty: Array
     quality: Codes
     count: Indices
-    hour: Array
+    hour: Array | None
 
 
 def day_axis(times: Times, start: Any, end: Any) -> Times:
@@ -138,7 +138,9 @@ def combined(daily: Daily, index: Indices, weight: Array, least_weight: float = 
         np.where(
             none, 0, np.where(enough, (daily.count[:, points] * usable).sum(axis=-1), daily.count[:, heaviest])
         ).astype(np.int64),
-        np.where(none, np.nan, np.where(enough, mean(daily.hour), daily.hour[:, heaviest])),
+        None
+        if daily.hour is None
+        else np.where(none, np.nan, np.where(enough, mean(daily.hour), daily.hour[:, heaviest])),
     )
 
 
@@ -182,7 +184,22 @@ def observation_dataset(
     if empty.size:
         named = ", ".join(cells.name(int(index)) for index in empty[:5])
         dataset.attrs["notes"] = [f"{empty.size} of {len(cells)} cells have no observation in the files: {named}"]
-    if np.isfinite(daily.hour).any():
+    if daily.hour is not None:
         hour_attributes = {"units": "h", "long_name": "mean hour of the observations (UTC)"}
         dataset["overpass_hour"] = (dims, daily.hour.astype(np.float32), hour_attributes)
     return dataset
+
+
+def require_usable(dataset: xr.Dataset, group: str, nothing_usable: str) -> None:
+    """IngestError for a group of observations without a usable value, unless that is to be stored."""
+    if nothing_usable == "store" or "quality" not in dataset:
+        return
+    codes, numbers = np.unique(dataset["quality"].to_numpy(), return_counts=True)
+    if Quality.USED not in codes:
+        found = ", ".join(
+            f"{Quality(code).name.lower()}: {number}" for code, number in zip(codes, numbers, strict=True)
+        )
+        raise IngestError(
+            f"{group}: none of the {int(numbers.sum())} values is usable ({found}): check variable, cells, period and "
+            "limits, and the fill values of the files; `nothing_usable: store` stores them all the same"
+        )

@@ -16,18 +16,21 @@ from pipeline.ingest import (
     daily,
     era5,
     files,
+    filter_states,
     forcing_fields,
     grid,
     ismn,
     land,
     modis,
+    observations,
     surfex,
     tower,
 )
-from pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, IngestConfig
+from pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, IngestConfig, ObservationConfig
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
-from pipeline.ingest.write import Ingested, Origin, write_all, write_forcing
+from pipeline.ingest.swi import FilterState
+from pipeline.ingest.write import Ingested, Origin, default_settings, is_complete, write_all, write_forcing
 from pipeline.location import Location
 from pipeline.store import has_group, open_dataset, open_store
 from pipeline.versioned import published
@@ -63,15 +66,39 @@ class Job:
             return grid.target_cells(config)
         return grid.target_cells(config, open_dataset(self.location, group))
 
-    def put(self, dataset: xr.Dataset, group: str, config: IngestConfig, paths: list[Path]) -> list[Ingested]:
-        """Writes a small dataset."""
-        return self.put_all({group: dataset}, config, paths)
+    def stored(self, group: str, config: IngestConfig) -> xr.Dataset | None:
+        """The group that is there, where this ingest appends to it."""
+        appends = (self.continued or config.append) and self.location.exists()
+        if not appends or not is_complete(open_store(self.location), group):
+            return None
+        return open_dataset(self.location, group)
 
-    def put_all(self, datasets: Mapping[str, xr.Dataset], config: IngestConfig, paths: list[Path]) -> list[Ingested]:
+    def put(
+        self,
+        dataset: xr.Dataset,
+        group: str,
+        config: IngestConfig,
+        paths: list[Path],
+        state: FilterState | None = None,
+    ) -> list[Ingested]:
+        """Writes a small dataset, with the state of the filter that made it."""
+        return self.put_all({group: dataset}, config, paths, {group: state})
+
+    def put_all(
+        self,
+        datasets: Mapping[str, xr.Dataset],
+        config: IngestConfig,
+        paths: list[Path],
+        states: Mapping[str, FilterState | None] | None = None,
+    ) -> list[Ingested]:
         """Writes several small datasets, all or none."""
+        if isinstance(config, ObservationConfig):
+            for group, dataset in datasets.items():
+                if self.stored(group, config) is None:
+                    observations.require_usable(dataset, group, config.nothing_usable)
         parts = {group: self._unwritten(dataset, group) for group, dataset in datasets.items()}
         new = {group: dataset for group, dataset in parts.items() if dataset is not None}
-        return write_all(new, self.location, config, self.origin(config, paths))
+        return write_all(new, self.location, config, self.origin(config, paths), states)
 
     def put_forcing(self, dataset: xr.Dataset, config: ForcingConfig, origin: Origin) -> list[Ingested]:
         """Writes the forcing."""
@@ -100,6 +127,7 @@ def _arco(job: Job, config: arco.ArcoConfig) -> list[Ingested]:
         f"ldas ingest {job.source} --config {job.config_path.name}",
         {config.url: "archive: not checksummed"},
         config.model_dump(mode="json"),
+        default_settings(config),
     )
     return job.put_forcing(dataset, config, origin)
 
@@ -118,8 +146,11 @@ def _daily(job: Job, config: daily.DailyConfig) -> list[Ingested]:
 
 def _ascat(job: Job, config: ascat.AscatConfig) -> list[Ingested]:
     paths = job.paths(config)
-    dataset = ascat.read(paths, job.cells(config.cells), config, job.folder)
-    return job.put(dataset, f"observations/{config.group or config.quantity}", config, paths)
+    group = f"observations/{config.group or config.quantity}"
+    stored = job.stored(group, config)
+    past = None if stored is None else filter_states.state_of(job.location, group, stored)
+    dataset, state = ascat.read_after(paths, job.cells(config.cells), config, job.folder, stored, past)
+    return job.put(dataset, group, config, paths, state)
 
 
 def _cgls(job: Job, config: cgls.CglsConfig) -> list[Ingested]:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ import zarr
 
 from pipeline import groups, registry
 from pipeline.errors import PipelineError, RegistryError
-from pipeline.ingest import files, forcing_fields, gaps, rechunk
+from pipeline.ingest import files, filter_states, forcing_fields, gaps, rechunk
 from pipeline.ingest.config import ForcingConfig, IngestConfig
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.files import Times
 from pipeline.ingest.gaps import HOUR, MissingValues
 from pipeline.ingest.grid import Cells
+from pipeline.ingest.swi import FilterState
 from pipeline.location import Location
 from pipeline.provenance import code_version, provenance
 from pipeline.store import existing_group, has_group, open_dataset, open_store
@@ -33,6 +34,7 @@ SAME_PLACE_DEGREES = 1e-4
 FREE_TO_CHANGE = {
     *("store", "append", "chunks", "shards", "memory_mb", "scratch", "files", "cells", "period"),
     *("gaps", "out_of_range", "max_gap_days", "grid", "url", "url_options", "timeout_s"),
+    "nothing_usable",
 }
 READERS = ("netcdf4", "h5netcdf", "pandas", "cfgrib", "eccodes", "ismn", "ascat", "cubed")
 SMALL_FRACTION = 0.25  # of the memory: data that are larger go through the scratch folder
@@ -46,6 +48,7 @@ class Origin:
     command: str
     inputs: Mapping[str, str]  #: file name or URL -> checksum
     configuration: Mapping[str, Any]
+    defaults: Mapping[str, Any] = field(default_factory=dict)  #: of the settings: those that an earlier version lacked
 
     @staticmethod
     def of_files(source: str, config_path: Path, config: IngestConfig, paths: Sequence[Path]) -> "Origin":
@@ -55,6 +58,7 @@ class Origin:
             f"ldas ingest {source} --config {config_path.name}",
             {name: f"sha256:{files.checksum(path)}" for name, path in files.distinct_names(paths).items()},
             config.model_dump(mode="json"),
+            default_settings(config),
         )
 
     def record(self, dataset: xr.Dataset) -> dict[str, Any]:
@@ -74,6 +78,21 @@ class Origin:
             **({"notes": notes} if notes else {}),
             **span,
         }
+
+
+def default_settings(config: IngestConfig) -> dict[str, Any]:
+    """The settings that have a default, with it, as `Origin.configuration` holds settings."""
+    return type(config).model_construct().model_dump(mode="json")
+
+
+def _completed(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, with the default of those that an earlier version did not have."""
+    inner = {
+        key: _completed(value, defaults[key])
+        for key, value in settings.items()
+        if isinstance(value, Mapping) and isinstance(defaults.get(key), Mapping)
+    }
+    return {**defaults, **settings, **inner}
 
 
 @dataclass(frozen=True)
@@ -98,10 +117,19 @@ class Ingested:
         )
 
 
-def write(dataset: xr.Dataset, group: str, location: Location, config: IngestConfig, origin: Origin) -> Ingested:
+def write(
+    dataset: xr.Dataset,
+    group: str,
+    location: Location,
+    config: IngestConfig,
+    origin: Origin,
+    state: FilterState | None = None,
+) -> Ingested:
     """Writes a new group, or appends later times to one that is there (`append: true`).
 
     Everything that can be refused is refused before the first byte is written.
+
+    :param state: where a recursive filter stands after the last time, for the next append
 
     :raises IngestError: a group that is there already, times that overlap, other cells than the store has
     :raises StoreError: other variables or coordinates than the group to append to
@@ -109,7 +137,9 @@ def write(dataset: xr.Dataset, group: str, location: Location, config: IngestCon
     check_writable(dataset, group, location, config, origin)
     root = open_store(location, "a")
     record = origin.record(dataset)
-    appended = config.append and _is_complete(root, group) and "time" in dataset.dims
+    if state is not None:
+        filter_states.keep(root, group, dataset, state)
+    appended = config.append and is_complete(root, group) and "time" in dataset.dims
     try:
         if appended:
             earlier = _list(existing_group(root, group).attrs.get("ingests"))
@@ -120,6 +150,8 @@ def write(dataset: xr.Dataset, group: str, location: Location, config: IngestCon
             groups.write_group(root, group, dataset, chunks=chunks, shards=shards or None, attributes=attributes)
     except OSError as error:
         raise IngestError(f"{group} cannot be written to {location.url}: {error}") from error
+    if state is not None:
+        filter_states.forget_earlier(root, group, dataset)
     return Ingested(
         group=group,
         store=location.url,
@@ -133,15 +165,22 @@ def write(dataset: xr.Dataset, group: str, location: Location, config: IngestCon
 
 
 def write_all(
-    datasets: Mapping[str, xr.Dataset], location: Location, config: IngestConfig, origin: Origin
+    datasets: Mapping[str, xr.Dataset],
+    location: Location,
+    config: IngestConfig,
+    origin: Origin,
+    states: Mapping[str, FilterState | None] | None = None,
 ) -> list[Ingested]:
-    """Writes several groups: all are checked before the first is written, and after an error no new one is left."""
+    """Writes several groups: all are checked before the first is written, and after an error no new one is left.
+
+    :param states: of the filters that made them, where they were made by one
+    """
     for group, dataset in datasets.items():
         check_writable(dataset, group, location, config, origin)
     done: list[Ingested] = []
     try:
         for group, dataset in datasets.items():
-            done.append(write(dataset, group, location, config, origin))
+            done.append(write(dataset, group, location, config, origin, (states or {}).get(group)))
     except BaseException:
         for item in done:
             if not item.appended:
@@ -161,7 +200,7 @@ def check_writable(dataset: xr.Dataset, group: str, location: Location, config: 
         return
     root = open_store(location)
     _check_cells(root, location, group, dataset)
-    if not _is_complete(root, group):
+    if not is_complete(root, group):
         return
     if not config.append or "time" not in dataset.dims:
         raise IngestError(
@@ -184,7 +223,7 @@ def _check_same_making(root: zarr.Group, group: str, location: Location, origin:
     if not ingests:
         return
     last = ingests[-1]
-    before, now = last.get("configuration", {}), dict(origin.configuration)
+    before, now = _completed(last.get("configuration", {}), origin.defaults), dict(origin.configuration)
     different = [
         f"{key} {before.get(key)!r} there, {now.get(key)!r} now"
         for key in sorted((before.keys() | now.keys()) - FREE_TO_CHANGE)
@@ -199,7 +238,7 @@ def _check_same_making(root: zarr.Group, group: str, location: Location, origin:
         )
 
 
-def _is_complete(root: zarr.Group, group: str) -> bool:
+def is_complete(root: zarr.Group, group: str) -> bool:
     """Whether a group is there and was finished; an unfinished one is replaced."""
     return has_group(root, group) and bool(existing_group(root, group).attrs.get("complete", True))
 
@@ -256,7 +295,7 @@ def _check_cells(root: zarr.Group, location: Location, group: str, dataset: xr.D
 
 def check_appendable(location: Location, group: str, times: Times, config: IngestConfig) -> None:
     """Appended hourly data must follow the stored hour by hour: no overlap, no hole."""
-    if not config.append or not location.exists() or not _is_complete(open_store(location), group):
+    if not config.append or not location.exists() or not is_complete(open_store(location), group):
         return
     last = open_dataset(location, group)["time"].to_numpy()[-1]
     if times[0] != last + HOUR:

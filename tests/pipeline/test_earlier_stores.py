@@ -18,7 +18,10 @@ import yaml
 from pipeline import ledger
 from pipeline.config import ExperimentConfig, load_experiment
 from pipeline.engine import check_experiment, run_experiment
-from pipeline.store import array_hashes, open_run, open_store
+from pipeline.ingest import filter_states, run_ingest
+from pipeline.ingest.errors import IngestError
+from pipeline.location import as_location
+from pipeline.store import array_hashes, open_dataset, open_run, open_store
 from tests.pipeline.toy import Silence
 
 DATA = Path(__file__).parent / "data"
@@ -73,3 +76,29 @@ def test_bit_identical_when_extended(earlier: Path, tmp_path: Path) -> None:
     assert {name: found.get(name) for name in expected} == expected
     root = open_store(config.location)
     assert all(ledger.is_complete(root, name) for name in ("open_loop", "ekf", "ensemble"))
+
+
+def test_an_earlier_soil_water_index_is_never_continued_from_nothing(earlier: Path, tmp_path: Path) -> None:
+    """It has no state of its filter: the right index where the files allow it, else one message with the way on."""
+    folder, group = tmp_path / "swi", "observations/swi"
+    shutil.copytree(earlier / "swi", folder)
+    location = as_location(folder / "store.zarr")
+    before = array_hashes(location)
+
+    def settings(files: list[str], **change: object) -> Path:
+        content = yaml.safe_load((earlier / "swi" / "c.yaml").read_text(encoding="utf-8"))
+        (folder / "c.yaml").write_text(yaml.safe_dump({**content, "files": files, **change}), encoding="utf-8")
+        return folder / "c.yaml"
+
+    with pytest.raises(
+        IngestError, match=r"give the files of the stored days \(.* to .*\) too, with `period: \{start: "
+    ):
+        run_ingest("ascat", settings(["later.nc"]))
+    assert array_hashes(location) == before
+    stored = open_dataset(location, group).load()
+    following = str(stored["time"].to_numpy()[-1] + np.timedelta64(1, "D"))[:10]
+    run_ingest("ascat", settings(["first.nc", "later.nc"], period={"start": following}))
+    run_ingest("ascat", settings(["first.nc", "later.nc"], store={"url": "again.zarr"}))
+    assert array_hashes(location) == array_hashes(as_location(folder / "again.zarr"))  # as one ingest of both
+    assert filter_states.state_of(location, group, open_dataset(location, group)) is not None
+    assert open_dataset(location, group).sizes["time"] == stored.sizes["time"] + 2

@@ -197,3 +197,28 @@ def write_cgls(path: Path, variable: str = "SWI_001", time: str = "2015-06-01T12
     encoding: dict[Any, Any] = {name: {"_FillValue": None} for name in ("lat", "lon", "time")}
     dataset.to_netcdf(path, encoding=encoding)
     return path
+
+
+def write_series(path: Path, points: dict[int, tuple[float, float]], series: pd.DataFrame) -> Path:
+    """A synthetic H SAF cell file of soil moisture: columns location, time, sm (%), conf_flag; noise 3 %."""
+    series = series.sort_values(["location", "time"])
+    numbers = list(points)
+    rows = [int((series["location"] == number).sum()) for number in numbers]
+    days = (series["time"].to_numpy() - np.datetime64("1970-01-01")) / np.timedelta64(1, "D")
+    zero = np.zeros(len(series), dtype="int8")
+    dataset = xr.Dataset(
+        {
+            "row_size": ("locations", rows),
+            "lat": ("locations", [points[number][0] for number in numbers]),
+            "lon": ("locations", [points[number][1] for number in numbers]),
+            "location_id": ("locations", numbers),
+            "time": ("obs", days, {"units": "days since 1970-01-01 00:00:00"}),
+            "sm": ("obs", series["sm"].to_numpy(dtype="float32"), {"units": "%"}),
+            "sm_noise": ("obs", np.full(len(series), 3.0, dtype="float32"), {"units": "%"}),
+            "ssf": ("obs", zero),
+            "proc_flag": ("obs", zero),
+            "conf_flag": ("obs", series["conf_flag"].to_numpy(dtype="int8")),
+        }
+    )
+    dataset.to_netcdf(path)
+    return path
