@@ -14,7 +14,7 @@ import numpy as np
 
 from assim.errors import FilterConfigurationError
 from assim.sekf import BoolArray, FloatArray, dynamic_range, limit_increments
-from landmodel import Parameters, State
+from landmodel import Parameters, State, quantities
 
 PATCHES = 12
 DEFAULT_CONTROLS = ("LAI", "WG2", "WG3", "WG4", "WG5", "WG6", "WG7", "WG8")
@@ -30,9 +30,8 @@ MINIMUM_SOIL_MOISTURE = 0.001  # m3 m-3
 LARGEST_LAI_INCREMENT = 1.0  # m2 m-2
 LARGEST_SOIL_MOISTURE_INCREMENT = 0.1  # m3 m-3
 
-UNITS = {"LAI": "m2 m-2", "WG": "m3 m-3", "WGI": "m3 m-3", "TG": "K"}
+_STATE = {quantity.surfex: quantity for quantity in quantities.STATE}
 _VARIABLE = re.compile(r"(WGI|WG|TG)([1-9]\d?)|LAI")
-_LAYERED_FIELD = {"WG": "soil_water", "WGI": "soil_ice", "TG": "soil_temperature"}
 
 
 def variable_unit(name: str) -> str:
@@ -42,7 +41,7 @@ def variable_unit(name: str) -> str:
         raise FilterConfigurationError(
             f"unknown state variable {name!r}: expected LAI, or WG, WGI or TG with the number of a soil layer (WG2)"
         )
-    return UNITS[match[1] or "LAI"]
+    return _STATE[match[1] or "LAI"].unit
 
 
 def read_variable(state: State, name: str) -> FloatArray:
@@ -51,7 +50,7 @@ def read_variable(state: State, name: str) -> FloatArray:
     if name == "LAI":
         return np.asarray(state.leaf_area_index)
     kind, layer = name.rstrip("0123456789"), int(name.lstrip("WGTI"))
-    return np.asarray(getattr(state, _LAYERED_FIELD[kind])[..., layer - 1])
+    return np.asarray(getattr(state, _STATE[kind].name)[..., layer - 1])
 
 
 @dataclass(frozen=True)

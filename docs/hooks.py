@@ -1,9 +1,11 @@
 """Tables of the documentation that are made from the code when the site is built."""
 
 import logging
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from landmodel import quantities
 from pipeline.config import ExperimentConfig, json_schema
 from pipeline.registry import names, variable
 
@@ -23,7 +25,8 @@ def on_config(config: Any) -> None:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fills `<!-- table: ... -->` in a page."""
-    for name, table in (("variables", variables_table), ("configuration", configuration_table)):
+    tables = {"variables": variables_table, "configuration": configuration_table, "quantities": quantities_table}
+    for name, table in tables.items():
         marker = f"<!-- table: {name} -->"
         if marker in markdown:
             markdown = markdown.replace(marker, table())
@@ -42,6 +45,29 @@ def variables_table() -> str:
         entry = variable(name)
         limits = f"{entry.valid_range[0]:g} to {entry.valid_range[1]:g}" if entry.valid_range else ""
         lines.append(f"| `{name}` | {entry.unit} | {entry.long_name} | {limits} | {entry.axis or ''} |")
+    return "\n".join(lines)
+
+
+def quantities_table() -> str:
+    """Everything in the memory of a column of the land model, table by table."""
+    lines = []
+    for table, entries in vars(quantities).items():
+        if not (table.isupper() and isinstance(entries, tuple)):
+            continue
+        lines += [
+            "",
+            f"`{table}`",
+            "",
+            "| name | SURFEX | unit | rows | meaning | accepted | set by |",
+            "|" + "---|" * 7,
+        ]
+        for entry in entries:
+            limits = f"{entry.low:g} to {entry.high:g}" if isfinite(entry.low) else ""
+            setters = ", ".join(f"`{name}`" for name in entry.set_by.split())
+            lines.append(
+                f"| `{entry.name}` | {entry.surfex} | {entry.unit} | {entry.rows or ''} | {entry.meaning} | {limits} | "
+                f"{setters} |"
+            )
     return "\n".join(lines)
 
 

@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from landmodel import quantities
 from landmodel.errors import LandModelError
+from landmodel.quantities import Quantity
 
 Array = NDArray[np.float64]
 
@@ -31,74 +33,14 @@ class Range(NamedTuple):
         return f"expected {self.low:g} to {self.high:g} {self.unit}, got {float(value)!r}{hint}"
 
 
-PARAMETER_RANGES = {
-    "minimum_lai": Range(0.0, 10.0, "m2 m-2"),
-    "mesophyll_conductance": Range(1.0e-6, 0.1, "m s-1"),
-    "cuticular_conductance": Range(0.0, 0.1, "m s-1"),
-    "maximum_deficit": Range(1.0e-4, 1.0, "kg kg-1"),
-    "critical_stress": Range(0.01, 0.99, "1"),
-    "defensive": Range(0.0, 1.0, "(1: defensive, 0: offensive)"),
-    "assimilation_capacity": Range(1.0e-9, 1.0, "kg m-2 s-1"),
-    "ci_ratio": Range(0.01, 0.99, "1"),
-    "quantum_efficiency": Range(1.0e-10, 1.0e-6, "kg J-1"),
-    "compensation_point": Range(0.1, 500.0, "ppm"),
-    "optimal_assimilation": Range(1.0e-12, 1.0, "kg kg-1 m s-1"),
-    "vegetation_inertia_coefficient": Range(1.0e-6, 1.0e-3, "K m2 J-1"),
-    "vegetation_cover": Range(-1.0, 1.0, "(0 to 1, or -1: from the LAI)"),
-    "interception_coefficient": Range(0.0, 10.0, "kg m-2"),
-    "albedo_soil_near_infrared": Range(0.0, 1.0, "1"),
-    "albedo_soil_visible": Range(0.0, 1.0, "1"),
-    "albedo_vegetation_near_infrared": Range(0.0, 1.0, "1"),
-    "albedo_vegetation_visible": Range(0.0, 1.0, "1"),
-    "leaf_biomass_ratio": Range(1.0e-4, 10.0, "kg m-2"),
-    "senescence_time": Range(86400.0, 1.0e10, "s", below="is it in days?"),
-    "plant_height": Range(0.0, 100.0, "m"),
-    "soil_respiration_25": Range(0.0, 1.0e-4, "kg m-2 s-1"),
-    "runoff_depth": Range(0.01, 12.0, "m"),
-    "air_height": Range(0.1, 200.0, "m"),
-    "wind_height": Range(0.1, 200.0, "m"),
-    "cell_size": Range(1.0e-3, 1.0e4, "km"),
-    "porosity": Range(0.05, 0.95, "m3 m-3"),
-    "wilting_point": Range(0.0, 0.95, "m3 m-3"),
-    "retention_exponent": Range(1.0, 30.0, "1"),
-    "entry_potential": Range(-100.0, -1.0e-6, "m"),
-    "hydraulic_conductivity": Range(1.0e-12, 1.0e-1, "m s-1"),
-    "dry_conductivity": Range(1.0e-3, 20.0, "W m-1 K-1"),
-    "solid_conductivity": Range(1.0e-2, 50.0, "W m-1 K-1"),
-}
+def _ranges(*tables: tuple[Quantity, ...]) -> dict[str, Range]:
+    limited = (q for table in tables for q in table if np.isfinite(q.low))
+    return {q.name: Range(q.low, q.high, q.unit, q.below, q.above) for q in limited}
 
-STATE_RANGES = {
-    "soil_temperature": Range(150.0, 360.0, "K", below="is it in deg C? 0 deg C is 273.15 K"),
-    "soil_water": Range(0.0, 1.0, "m3 m-3", above="is it in percent?"),
-    "soil_ice": Range(0.0, 1.0, "m3 m-3"),
-    "intercepted_water": Range(0.0, 100.0, "kg m-2"),
-    "snow_water_equivalent": Range(0.0, 1.0e5, "kg m-2"),
-    "snow_density": Range(1.0, 1000.0, "kg m-3", below="an empty layer has 50"),
-    "snow_heat": Range(-1.0e9, 1.0e8, "J m-3"),
-    "snow_age": Range(0.0, 1.0e5, "days"),
-    "snow_albedo": Range(0.0, 1.0, "1"),
-    "leaf_area_index": Range(0.0, 20.0, "m2 m-2"),
-    "biomass": Range(-10.0, 1.0e3, "kg m-2"),
-    "respired_biomass": Range(-10.0, 1.0e3, "kg m-2"),
-    "daily_net_assimilation": Range(-10.0, 10.0, "kg m-2"),
-    "maximum_leaf_assimilation": Range(-1.0, 1.0, "kg kg-1 m s-1"),
-    "net_assimilation": Range(-1.0, 1.0, "kg kg-1 m s-1"),
-    "latent_heat_flux": Range(-1.0e5, 1.0e5, "W m-2"),
-    "aerodynamic_resistance": Range(1.0e-4, 1.0e7, "s m-1"),
-}
 
-FORCING_RANGES = {
-    "Tair": Range(150.0, 360.0, "K", below="is it in deg C? 0 deg C is 273.15 K"),
-    "Qair": Range(0.0, 0.1, "kg kg-1", above="is it in g kg-1, or relative?"),
-    "Wind": Range(0.0, 150.0, "m s-1", below="a speed is meant, not a component"),
-    "PSurf": Range(3.0e4, 1.2e5, "Pa", below="is it in hPa?"),
-    "SWdown": Range(0.0, 2.0e3, "W m-2", above="is it in J m-2?"),
-    "LWdown": Range(20.0, 1.0e3, "W m-2", above="is it in J m-2?"),
-    "Rainf": Range(0.0, 0.2, "kg m-2 s-1", above="is it in mm per hour or day?"),
-    "Snowf": Range(0.0, 0.2, "kg m-2 s-1", above="is it in mm per hour or day?"),
-    "CO2air": Range(1.0e-5, 1.0e-2, "kg m-3", above="is it in ppm?"),
-}
-
+PARAMETER_RANGES = _ranges(quantities.LAYER_PARAMETERS, quantities.COLUMN_PARAMETERS)
+STATE_RANGES = _ranges(quantities.STATE)
+FORCING_RANGES = _ranges(quantities.FORCING)
 DEPTH_RANGES = {"DG2": Range(0.01, 12.0, "m"), "DROOT": Range(0.0, 12.0, "m")}
 CO2_RATIO_RANGE = Range(1.0e-5, 1.0e-2, "kg kg-1", above="is it in ppm?")
 

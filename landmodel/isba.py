@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from landmodel import layout
+from landmodel import layout, quantities
 from landmodel.checks import FORCING_RANGES
 from landmodel.constants import SOIL_LAYERS
 from landmodel.driver import run_blocks
@@ -50,36 +50,12 @@ class Forcing(NamedTuple):
     """kg m-3"""
 
 
-STATE_NAMES: dict[str, tuple[str, int | None, str]] = {
-    "TG": ("soil_temperature", None, "K"),
-    "WG": ("soil_water", None, "m3 m-3"),
-    "WGI": ("soil_ice", None, "m3 m-3"),
-    "WR": ("intercepted_water", None, "kg m-2"),
-    "LAI": ("leaf_area_index", None, "m2 m-2"),
-    "BIOMASS": ("biomass", None, "kg m-2"),
-    "RESP_BIOMASS": ("respired_biomass", None, "kg m-2"),
-    "ANDAY": ("daily_net_assimilation", None, "kg m-2"),
-    "ANFM": ("maximum_leaf_assimilation", None, "kg kg-1 m s-1"),
-    "AN": ("net_assimilation", None, "kg kg-1 m s-1"),
-    "RESA": ("aerodynamic_resistance", None, "s m-1"),
-    "SNOW_SWE": ("snow_water_equivalent", None, "kg m-2"),
-    "SNOW_RHO": ("snow_density", None, "kg m-3"),
-    "SNOW_HEAT": ("snow_heat", None, "J m-3"),
-    "SNOW_AGE": ("snow_age", None, "days"),
-    "SNOW_ALBEDO": ("snow_albedo", None, "1"),
-}
-"""Output name of state fields, with unit."""
+STATE_NAMES = {q.surfex: q for q in quantities.STATE if q.surfex != "LE"}  # that of a step is put out as a flux
+SURFACE_NAMES = {q.surfex: q.name for q in quantities.SURFACE}
+OUTPUT_NAMES = (*STATE_NAMES, *SURFACE_NAMES, *layout.FLUXES)
+"""Everything that can be put out, by SURFEX name."""
 
 _LARGEST_PART = 512  # columns run at a time, with all their members
-
-SURFACE_NAMES = {
-    "VEG": "vegetation_fraction",
-    "Z0VEG": "vegetation_roughness",
-    "EMIS": "emissivity",
-    "ALBNOSNOW": "albedo",
-}
-OUTPUT_NAMES = (*STATE_NAMES, *SURFACE_NAMES, *layout.FLUXES)
-"""Everything that can be put out."""
 
 
 @dataclass(frozen=True)
@@ -302,16 +278,16 @@ def _undefined_as_nan(name: str, values: Array, leading: tuple[int, ...], parame
 def _rows(name: str) -> range:
     """Rows of an output in the sequence state, surface, fluxes."""
     if name in STATE_NAMES:
-        return layout.STATE_ROWS[STATE_NAMES[name][0]]
+        return layout.STATE_ROWS[STATE_NAMES[name].name]
     if name in SURFACE_NAMES:
         first = layout.STATE_SIZE + layout.SURFACE.index(SURFACE_NAMES[name])
     else:
-        first = layout.STATE_SIZE + len(layout.SURFACE) + list(layout.FLUXES).index(name)
+        first = layout.STATE_SIZE + len(layout.SURFACE) + layout.FLUXES.index(name)
     return range(first, first + 1)
 
 
 def _is_layered(name: str) -> bool:
-    return name in STATE_NAMES and layout.STATE_FIELDS[STATE_NAMES[name][0]] > 0
+    return name in STATE_NAMES and STATE_NAMES[name].rows > 0
 
 
 def _whole(value: float, what: str) -> int:

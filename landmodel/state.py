@@ -21,46 +21,30 @@ _SURPLUS = 0.05  # m3 m-3 above the porosity that hoar on a full layer, or an an
 
 
 class State(NamedTuple):
-    """Prognostic state; float64 arrays with leading axes `column` or (`column`, `member`).
+    """Prognostic state; float64 arrays with leading axes `column` or (`column`, `member`), then layers or pools.
 
-    Layers below the moisture column carry no water: `soil_water` and `soil_ice` are 0 there. Without snow the layers
-    have no mass, density 50 kg m-3, and heat, age and albedo 0; with 3 snow layers the rest stays so.
+    Units and meaning are in `quantities.STATE`, which these fields repeat for readers and type checkers. Layers below
+    the moisture column carry no water: `soil_water` and `soil_ice` are 0 there. Without snow the layers have no mass,
+    density 50 kg m-3, and heat, age and albedo 0; with 3 snow layers the rest stays so.
     """
 
     soil_temperature: Array
-    """(..., 14) TG, K; the first layer is the composite surface"""
     soil_water: Array
-    """(..., 14) WG, liquid, m3 m-3"""
     soil_ice: Array
-    """(..., 14) WGI, liquid-water equivalent, m3 m-3"""
     intercepted_water: Array
-    """WR, kg m-2"""
     snow_water_equivalent: Array
-    """(..., 12) kg m-2"""
     snow_density: Array
-    """(..., 12) kg m-3"""
     snow_heat: Array
-    """(..., 12) J m-3, relative to liquid water at 273.16 K"""
     snow_age: Array
-    """(..., 12) days"""
     snow_albedo: Array
-    """ALB, 1"""
     leaf_area_index: Array
-    """LAI, m2 m-2"""
     biomass: Array
-    """(..., 3) leaf, active and passive structural biomass, kg of dry matter m-2"""
     respired_biomass: Array
-    """(..., 2) respired from the structural pools since the last daily update, kg m-2"""
     daily_net_assimilation: Array
-    """ANDAY, kg CO2 m-2 since the last daily update"""
     maximum_leaf_assimilation: Array
-    """ANFM, kg CO2 kg-1 m s-1, of the day"""
     net_assimilation: Array
-    """AN of the last step, kg CO2 kg-1 m s-1"""
     latent_heat_flux: Array
-    """LE of the last step, W m-2"""
     aerodynamic_resistance: Array
-    """Ra of the last step, s m-1"""
 
     def to_rows(self, out: Array | None = None) -> Array:
         """The state as one C-contiguous matrix (column x member, value), `out` if it is given."""

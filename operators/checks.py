@@ -27,7 +27,7 @@ class PhysicalRange(NamedTuple):
 PHYSICAL_RANGES: dict[str, PhysicalRange] = {
     "m3 m-3": PhysicalRange(0.0, 1.0, "is it in percent or kg m-2?"),
     "K": PhysicalRange(150.0, 400.0, "is it in degrees Celsius?"),
-    "m2 m-2": PhysicalRange(0.0, 15.0, "is a fill value or a scale factor left in it?"),
+    "m2 m-2": PhysicalRange(0.0, 20.0, "is a fill value or a scale factor left in it?"),
     "dB": PhysicalRange(-35.0, 5.0, "is it in linear units? sigma_dB = 10 log10(sigma)"),
 }
 UNBOUNDED = PhysicalRange(-np.inf, np.inf, "")

@@ -10,22 +10,13 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import zarr
 
+from landmodel import quantities
 from pipeline import ledger
 from pipeline.errors import StoreError
 from pipeline.ledger import Block
 from pipeline.store import ArraySpec, create_template, existing_group, has_group, read_region, write_region
 
-_AXES = {
-    "soil_temperature": "layer",
-    "soil_water": "layer",
-    "soil_ice": "layer",
-    "snow_water_equivalent": "snow_layer",
-    "snow_density": "snow_layer",
-    "snow_heat": "snow_layer",
-    "snow_age": "snow_layer",
-    "biomass": "pool",
-    "respired_biomass": "respired_pool",
-}
+_AXES = {quantity.name: quantity.axis for quantity in quantities.STATE if quantity.axis}
 StateType = TypeVar("StateType")
 
 

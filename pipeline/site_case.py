@@ -8,6 +8,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from landmodel import quantities
 from landmodel.errors import LdasError
 from pipeline import registry
 from pipeline.forcing import SnowfallRule
@@ -17,25 +18,7 @@ SECONDS_PER_DAY = 86400
 Values = float | tuple[float | None, ...] | None
 
 # The state by SURFEX's names: field of `landmodel.State`.
-STATE_FIELDS = {
-    "TG": "soil_temperature",
-    "WG": "soil_water",
-    "WGI": "soil_ice",
-    "WR": "intercepted_water",
-    "SNOW_SWE": "snow_water_equivalent",
-    "SNOW_RHO": "snow_density",
-    "SNOW_HEAT": "snow_heat",
-    "SNOW_AGE": "snow_age",
-    "SNOW_ALBEDO": "snow_albedo",
-    "LAI": "leaf_area_index",
-    "BIOMASS": "biomass",
-    "RESP_BIOMASS": "respired_biomass",
-    "ANDAY": "daily_net_assimilation",
-    "ANFM": "maximum_leaf_assimilation",
-    "AN": "net_assimilation",
-    "LE": "latent_heat_flux",
-    "RESA": "aerodynamic_resistance",
-}
+STATE_FIELDS = {quantity.surfex: quantity.name for quantity in quantities.STATE}
 # What is written when the file does not say it: states, and what the water, energy and carbon budgets need.
 DEFAULT_OUTPUT = (
     *("TG", "WG", "WGI", "WR", "SWE", "SNOW_DEPTH", "LAI", "BIOMASS", "VEG", "ALBEDO"),

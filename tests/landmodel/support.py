@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from landmodel import Forcing, Isba, Options, OutputRequest, Parameters, State, cold_start, columns
 from landmodel.constants import DRY_MATTER_PER_CO2, FREEZING_POINT, FUSION_HEAT, HEAT_CAPACITY_ICE
 from landmodel.isba import OUTPUT_NAMES
-from landmodel.layout import FLUXES, SNOW_LAYERS
+from landmodel.layout import FLUXES
+from landmodel.quantities import SNOW
 from landmodel.vegetation_table import vegetation_table
 
 Array = NDArray[np.float64]
@@ -139,7 +140,7 @@ def with_snow(state: State, mass: Any, density: Any, temperature: Any, layers: i
     mass, density, temperature, age = (
         np.broadcast_to(np.asarray(value, dtype=np.float64), (count,)) for value in (mass, density, temperature, age)
     )
-    used = (np.arange(SNOW_LAYERS) < layers)[None, :] & (mass > 0.0)[:, None]
+    used = (np.arange(SNOW) < layers)[None, :] & (mass > 0.0)[:, None]
     heat = density * (HEAT_CAPACITY_ICE * (temperature - FREEZING_POINT) - FUSION_HEAT)
     return state._replace(
         snow_water_equivalent=np.where(used, (mass / layers)[:, None], 0.0),

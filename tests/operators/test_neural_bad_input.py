@@ -25,7 +25,7 @@ BAD = {
     4: (Outcome.CONSTANT_PREDICTOR, "LAI (m2 m-2) is 0.3 in all"),
     5: (Outcome.NON_FINITE_PREDICTOR, "TG2 (K) is NaN or infinite in 3 of"),
     6: (Outcome.NON_FINITE_PREDICTOR, "WG2 (m3 m-3) is NaN or infinite in 1 of"),
-    7: (Outcome.PREDICTOR_OUT_OF_RANGE, "values are outside 0 to 15"),
+    7: (Outcome.PREDICTOR_OUT_OF_RANGE, "values are outside 0 to 20"),
     8: (Outcome.PREDICTOR_OUT_OF_RANGE, "is it in percent or kg m-2?"),
     9: (Outcome.PREDICTOR_OUT_OF_RANGE, "is it in degrees Celsius?"),
     10: (Outcome.TARGET_OUT_OF_RANGE, "never negative: is it in linear units?"),
@@ -43,7 +43,7 @@ def spoiled():
     x[4, :, 2] = 0.3
     x[5, :3, 1] = np.nan
     x[6, 7, 0] = np.inf
-    x[7, 8, 2] = 15.5
+    x[7, 8, 2] = 20.5
     x[8, :, 0] *= 100.0
     x[9, :, 1] -= 273.15
     y[10] = 10.0 ** (y[10] / 10.0)

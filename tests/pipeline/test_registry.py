@@ -3,16 +3,27 @@
 import numpy as np
 import pytest
 
-from landmodel.isba import OUTPUT_NAMES, STATE_NAMES
-from landmodel.layout import FLUXES
+from landmodel import quantities
+from landmodel.isba import OUTPUT_NAMES
 from pipeline import registry
 from pipeline.errors import RegistryError
 
 
-@pytest.mark.parametrize("name", OUTPUT_NAMES)
-def test_knows_every_output_of_the_land_model_with_its_unit(name: str) -> None:
-    unit = FLUXES.get(name) or (STATE_NAMES[name][2] if name in STATE_NAMES else None)
-    assert unit is None or registry.variable(name).unit == unit
+def test_knows_every_output_of_the_land_model_with_its_unit() -> None:
+    units = {q.surfex or q.name: q.unit for q in (*quantities.STATE, *quantities.SURFACE, *quantities.FLUXES)}
+    assert set(OUTPUT_NAMES) == set(units)
+    assert {name: registry.variable(name).unit for name in units} == units
+
+
+@pytest.mark.parametrize("table", [quantities.STATE, quantities.FORCING])
+def test_what_the_registry_accepts_the_model_accepts(table: tuple[quantities.Quantity, ...]) -> None:
+    narrower = []
+    for quantity in table:
+        limits = registry.variable(quantity.surfex or quantity.name).valid_range
+        assert limits is not None
+        if not quantity.low <= limits[0] < limits[1] <= quantity.high:
+            narrower.append((quantity.name, (quantity.low, quantity.high), limits))
+    assert narrower == []
 
 
 @pytest.mark.parametrize("name", [n for group in registry.GROUPS for n in registry.names(group)])
