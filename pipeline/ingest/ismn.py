@@ -6,9 +6,10 @@ the old one-file `ceop` layout, so that one is read here.
 
 import tempfile
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +21,23 @@ from pipeline.assimilation_config import Name
 from pipeline.ingest import files
 from pipeline.ingest.config import FilesConfig, Period
 from pipeline.ingest.errors import IngestError
+from pipeline.store import decode_labels
 
 Array = npt.NDArray[np.float64]
 SUFFIX = ".stm"
 CEOP_FIELDS = 16
+CEOP_SEP_FIELDS = 15
 CEOP_MISSING = -900.0  # -999.99 and the like
+PLACE = ("latitude", "longitude", "elevation", "depth")
 
 
 class IsmnConfig(FilesConfig):
     """`ldas ingest ismn`: `.stm` files of one network."""
 
-    network: Name | None = Field(default=None, description="name below `insitu`; default: the network of the files")
+    network: Name | None = Field(
+        default=None,
+        description="name below `insitu` for all files; default: a group for each network, named as in the files' text",
+    )
     depth: float = Field(default=0.05, ge=0, description="m: the sensor nearest to it is taken")
     depth_tolerance: float = Field(default=0.02, ge=0, description="m: a sensor further away is not taken")
     flags: tuple[str, ...] = Field(
@@ -38,6 +45,15 @@ class IsmnConfig(FilesConfig):
     )
     least_hours: int = Field(default=12, ge=1, le=24, description="hours with a good value that make a daily mean")
     resolution: str = Field(default="daily", pattern="^(daily|hourly)$")
+    sensors: Literal["best", "joined"] = Field(
+        default="best",
+        description="of several at the depth: the one with most accepted values in the period; or all joined, hour by "
+        "hour the first of them in that order",
+    )
+    out_of_range: Literal["raise", "missing"] = Field(
+        default="raise",
+        description="soil moisture with an accepted flag outside 0 to 1 stops the ingest, or is missing",
+    )
     period: Period = Period()
 
 
@@ -57,42 +73,178 @@ class Sensor:
 
 
 def read(paths: list[Path], config: IsmnConfig) -> xr.Dataset:
-    """Soil moisture over (station, time), daily means or hours, one sensor a station.
+    """The one group of `read_groups`; IngestError where the files belong to several networks."""
+    found = read_groups(paths, config)
+    if len(found) > 1:
+        raise IngestError(f"the files belong to several networks ({', '.join(sorted(found))}): give `network`")
+    return next(iter(found.values()))
 
-    :raises IngestError: several networks, no sensor at the depth, no value with an accepted flag
+
+def read_groups(
+    paths: list[Path], config: IsmnConfig, stored: Callable[[str], xr.Dataset | None] = lambda _: None
+) -> dict[str, xr.Dataset]:
+    """Soil moisture over (station, time), daily means or hours, for each network (or all in `config.network`).
+
+    Stations without an accepted value are left out, and said in the notes; where a group is appended to, its stations
+    stay, with missing values.
+
+    :param stored: the group of that name that is appended to, None for a new one
+    :raises IngestError: no sensor at the depth, no value with an accepted flag in any file
     """
-    sensors = [sensor for path in paths if path.suffix == SUFFIX for sensor in read_file(path)]
+    sensors = _joined_files([sensor for path in paths if path.suffix == SUFFIX for sensor in read_file(path)])
     if not sensors:
         raise IngestError(f"none of the {len(paths)} files holds soil moisture (ISMN files end in {SUFFIX})")
-    networks = {sensor.network for sensor in sensors}
-    if len(networks) > 1 and config.network is None:
-        raise IngestError(f"the files belong to several networks ({', '.join(sorted(networks))}): give `network`")
-    chosen = _at_depth(sensors, config)
-    series = {}
-    for sensor in chosen:
-        good = _accepted(sensor, config)
-        series[sensor.station] = _daily(good, config.least_hours) if config.resolution == "daily" else _hourly(good)
-    table = pd.DataFrame(series)
-    steps = pd.date_range(table.index[0], table.index[-1], freq="D" if config.resolution == "daily" else "h")
-    values = table.reindex(steps)[[sensor.station for sensor in chosen]].to_numpy(dtype=np.float64).T
-    coordinates: dict[str, Any] = {
-        "time": steps.to_numpy().astype("datetime64[ns]"),
-        "latitude": ("station", [sensor.latitude for sensor in chosen]),
-        "longitude": ("station", [sensor.longitude for sensor in chosen]),
-        "elevation": ("station", [sensor.elevation for sensor in chosen]),
-        "depth": ("station", [0.5 * sum(sensor.depth) for sensor in chosen]),
-        "code": ("station", [sensor.station for sensor in chosen]),
-    }
+    networks = sorted({sensor.network for sensor in sensors})
+    near = [sensor for sensor in sensors if _distance(sensor, config) <= config.depth_tolerance + 1e-9]
+    if not near:
+        depths = sorted({sensor.depth for sensor in sensors})
+        raise IngestError(f"no sensor within {config.depth_tolerance} m of {config.depth} m; there are {depths}")
+    found = {}
+    problems: list[str] = []
+    for name in [config.network] if config.network is not None else networks:
+        stations: dict[str, list[Sensor]] = {}
+        for sensor in near:
+            if config.network is not None or sensor.network == name:
+                # Names are those of one network: another one may have a station of the same name.
+                code = f"{sensor.network}.{sensor.station}" if config.network and len(networks) > 1 else sensor.station
+                stations.setdefault(code, []).append(sensor)
+        dataset = _group(str(name), stations, config, stored(str(name)), problems)
+        if dataset is not None:
+            found[str(name)] = dataset
+    if not found:
+        raise IngestError("; ".join(problems[:3]))
+    return found
+
+
+@dataclass(frozen=True)
+class Series:
+    """One station: the sensor whose place and depth it has, the names of all in it, its values by time."""
+
+    sensor: Sensor
+    instruments: str
+    values: pd.Series
+
+
+def _group(
+    network: str,
+    stations: dict[str, list[Sensor]],
+    config: IsmnConfig,
+    stored: xr.Dataset | None,
+    problems: list[str],
+) -> xr.Dataset | None:
+    """The group of one network, None where no station has a value; what is wrong is added to the problems."""
+    series: dict[str, Series] = {}
+    notes: list[str] = []
+    empty: list[str] = []
+    for code in sorted(stations):
+        made = _station(code, stations[code], config, notes, problems)
+        if made is None:
+            empty.append(code)
+        else:
+            series[code] = made
+    if empty:
+        notes.append(
+            f"{network}: {len(empty)} of {len(stations)} stations without a value in the period: {_few(empty)}"
+        )
+    if not series:
+        return None
+    codes, places = list(series), {code: _place(item.sensor) for code, item in series.items()}
+    if stored is not None:
+        codes = [str(code) for code in decode_labels(stored["code"])]
+        unknown = sorted(series.keys() - set(codes))
+        if unknown:
+            notes.append(f"{network}: stations that the stored group does not have are left out: {_few(unknown)}")
+        for row, code in enumerate(codes):
+            places.setdefault(code, {name: float(stored[name].to_numpy()[row]) for name in PLACE})
+    step = "D" if config.resolution == "daily" else "h"
+    kept = {code: series[code].values for code in codes if code in series}
+    if not kept:
+        problems.append(f"none of the stations with values is in the stored group: {_few(sorted(series))}")
+        return None
+    table = pd.DataFrame(kept)
+    first = table.index[0]
+    if stored is not None and config.period.start is None:  # times without a value leave no hole at the seam
+        following = pd.Timestamp(stored["time"].to_numpy()[-1]) + pd.Timedelta(days=1 if step == "D" else 1 / 24)
+        first = following if first > following else first
+    steps = pd.date_range(first, table.index[-1], freq=step)
+    values = table.reindex(steps).reindex(columns=codes).to_numpy(dtype=np.float64).T
     return xr.Dataset(
         {"soil_moisture": (("station", "time"), values.astype(np.float32), {"units": "m3 m-3"})},
-        coords=coordinates,
+        coords={
+            "time": steps.to_numpy().astype("datetime64[ns]"),
+            **{name: ("station", [places[code][name] for code in codes]) for name in PLACE},
+            "code": ("station", codes),
+        },
         attrs={
-            "network": config.network or networks.pop(),
+            "network": network,
             "resolution": config.resolution,
             "accepted_flags": ", ".join(config.flags),
-            "instruments": [sensor.instrument for sensor in chosen],
+            "instruments": [series[code].instruments if code in series else "" for code in codes],
+            **({"notes": notes} if notes else {}),
         },
     )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _place(sensor: Sensor) -> dict[str, float]:
+    depth = 0.5 * sum(sensor.depth)
+    return dict(zip(PLACE, (sensor.latitude, sensor.longitude, sensor.elevation, depth), strict=True))
+
+
+def _station(
+    code: str, sensors: list[Sensor], config: IsmnConfig, notes: list[str], problems: list[str]
+) -> Series | None:
+    """The values of one station: of the sensor nearest to the depth that has accepted values in the period.
+
+    Among sensors at one depth: the one with most such values, or all of them joined in that order.
+    """
+    accepted = [(sensor, _accepted(sensor, config)) for sensor in sensors]
+    there = [(sensor, values) for sensor, values in accepted if not values.empty]
+    if not there:
+        flags = pd.concat([sensor.data["flag"] for sensor in sensors]).astype(str).value_counts()
+        counts = ", ".join(f"{flag}: {number}" for flag, number in flags.items())
+        problems.append(
+            f"{sensors[0].path}: no value in the period has an accepted flag ({', '.join(config.flags)}); the file has "
+            f"{counts}"
+        )
+        return None
+    there.sort(key=lambda pair: (_distance(pair[0], config), -len(pair[1]), pair[0].instrument))
+    nearest = _distance(there[0][0], config)
+    same = [pair for pair in there if _distance(pair[0], config) <= nearest + 1e-9]
+    taken = same if config.sensors == "joined" else same[:1]
+    hourly = pd.Series(dtype=float)
+    for sensor, values in taken:
+        checked = _in_range(sensor, values, config)
+        hourly = _hourly(checked) if hourly.empty else hourly.combine_first(_hourly(checked))
+    for sensor, values in same[len(taken) :]:
+        notes.append(
+            f"{code}: {taken[0][0].instrument} is stored; {sensor.instrument} at the same depth, with {len(values)} "
+            f"values from {values.index[0]:%Y-%m-%d} to {values.index[-1]:%Y-%m-%d}, is not (`sensors: joined`)"
+        )
+    result = (_daily(hourly, config.least_hours) if config.resolution == "daily" else hourly.asfreq("h")).astype(float)
+    if not result.notna().any():
+        problems.append(
+            f"{taken[0][0].path}: no day in the period has {config.least_hours} hours with an accepted value"
+        )
+        return None
+    return Series(taken[0][0], " + ".join(sensor.instrument for sensor, _ in taken), result)
+
+
+def _joined_files(sensors: list[Sensor]) -> list[Sensor]:
+    """Sensors whose record comes in several files, as one each; at a time that two have, the longer record counts."""
+    parts: dict[tuple[object, ...], list[Sensor]] = {}
+    for sensor in sensors:
+        parts.setdefault((sensor.network, sensor.station, sensor.depth, sensor.instrument), []).append(sensor)
+    joined = []
+    for several in parts.values():
+        several.sort(key=lambda sensor: sensor.data.index[-1], reverse=True)
+        data = pd.concat([sensor.data for sensor in several])
+        data = data[~data.index.duplicated()].sort_index()
+        joined.append(replace(several[0], data=data))
+    return joined
 
 
 def read_file(path: Path) -> list[Sensor]:
@@ -109,10 +261,14 @@ def read_file(path: Path) -> list[Sensor]:
         raise IngestError(f"{path}: the file is empty")
     if len(first) == CEOP_FIELDS and first[10] == "-":
         return _read_ceop(path)
-    return _read_with_package(path)
+    # A line of data, or the header: two dates and times before the names, or nothing.
+    return _read_with_package(
+        path, network=first[5] if len(first) == CEOP_SEP_FIELDS else first[min(1, len(first) - 1)]
+    )
 
 
-def _read_with_package(path: Path) -> list[Sensor]:
+def _read_with_package(path: Path, network: str) -> list[Sensor]:
+    """The package takes the network from the folder: `network` is that of the file's own text."""
     handlers = files.library("ismn.filehandlers")
     # The package wants an archive with folders NETWORK/STATION; the file's own two folders are these.
     root = path.resolve().parents[2]
@@ -138,7 +294,7 @@ def _read_with_package(path: Path) -> list[Sensor]:
     table = pd.DataFrame({"soil_moisture": data["soil_moisture"], "flag": data["soil_moisture_flag"]})
     return [
         Sensor(
-            network=str(entry("network")),
+            network=network,
             station=str(entry("station")),
             latitude=float(entry("latitude")),
             longitude=float(entry("longitude")),
@@ -196,54 +352,33 @@ def _checked(data: pd.DataFrame, path: Path) -> pd.DataFrame:
     return data
 
 
-def _at_depth(sensors: list[Sensor], config: IsmnConfig) -> list[Sensor]:
-    """One sensor a station: the one whose middle is nearest to the wanted depth; equal ones: the longest series."""
-    by_station: dict[str, list[Sensor]] = {}
-    for sensor in sensors:
-        by_station.setdefault(sensor.station, []).append(sensor)
-
-    def distance(sensor: Sensor) -> float:
-        low, high = sensor.depth
-        return 0.0 if low <= config.depth <= high else min(abs(low - config.depth), abs(high - config.depth))
-
-    chosen = []
-    for station in sorted(by_station):
-        near = [sensor for sensor in by_station[station] if distance(sensor) <= config.depth_tolerance + 1e-9]
-        if near:
-            chosen.append(min(near, key=lambda sensor: (distance(sensor), -len(sensor.data), sensor.instrument)))
-    if not chosen:
-        depths = sorted({sensor.depth for sensor in sensors})
-        raise IngestError(f"no sensor within {config.depth_tolerance} m of {config.depth} m; there are {depths}")
-    return chosen
+def _distance(sensor: Sensor, config: IsmnConfig) -> float:
+    """From the wanted depth to the sensor's range, m."""
+    low, high = sensor.depth
+    return 0.0 if low <= config.depth <= high else min(abs(low - config.depth), abs(high - config.depth))
 
 
 def _accepted(sensor: Sensor, config: IsmnConfig) -> pd.Series:
     """The good values of a sensor in the period. A flag may be a list of codes, such as `D01,D03`."""
     flags = sensor.data["flag"].astype(str)
     good = flags.str.split(",").map(lambda codes: all(code in config.flags for code in codes)).astype(bool)
-    values = sensor.data.loc[good, "soil_moisture"].astype(float)
-    if config.period.start:
-        values = values[values.index >= pd.Timestamp(config.period.start)]
-    if config.period.end:
-        values = values[values.index <= pd.Timestamp(config.period.end)]
+    values = sensor.data.loc[good, "soil_moisture"].astype(float).dropna()
+    start, end = config.period.start, config.period.end
+    return values.loc[pd.Timestamp(start) if start else None : pd.Timestamp(end) if end else None]
+
+
+def _in_range(sensor: Sensor, values: pd.Series, config: IsmnConfig) -> pd.Series:
     outside = (values < 0.0) | (values > 1.0)
-    if outside.any():
+    if outside.any() and config.out_of_range == "raise":
         raise IngestError(
             f"{sensor.path}: soil moisture is {values[outside].iloc[0]} at {values.index[outside][0]}, expected 0 to 1 "
-            "m3 m-3"
+            "m3 m-3; `out_of_range: missing` treats such values as missing"
         )
-    if values.empty:
-        counts = ", ".join(f"{flag}: {number}" for flag, number in flags.value_counts().items())
-        raise IngestError(
-            f"{sensor.path}: no value in the period has an accepted flag ({', '.join(config.flags)}); the file has "
-            f"{counts}"
-        )
-    return values
+    return values[~outside]
 
 
-def _daily(values: pd.Series, least_hours: int) -> pd.Series:
+def _daily(hourly: pd.Series, least_hours: int) -> pd.Series:
     """Means over UTC days from hourly means, so that 12-minute records do not outweigh hourly ones."""
-    hourly = _hourly(values)
     groups = hourly.resample("D")
     return groups.mean().where(groups.count() >= least_hours)
 

@@ -168,8 +168,8 @@ def _modis(job: Job, config: modis.ModisConfig) -> list[Ingested]:
 
 def _ismn(job: Job, config: ismn.IsmnConfig) -> list[Ingested]:
     paths = job.paths(config)
-    dataset = ismn.read(paths, config)
-    return job.put(dataset, f"insitu/{dataset.attrs['network']}", config, paths)
+    found = ismn.read_groups(paths, config, lambda network: job.stored(f"insitu/{network}", config))
+    return job.put_all({f"insitu/{network}": dataset for network, dataset in found.items()}, config, paths)
 
 
 def _land(job: Job, config: land.LandConfig) -> list[Ingested]:

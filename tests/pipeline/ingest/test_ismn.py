@@ -152,6 +152,152 @@ def test_stations_in_a_store(tmp_path):
     assert decode_labels(stored["code"]).tolist() == ["Own"]
 
 
+def write_record(
+    root: Path,
+    network: str,
+    station: str,
+    start: str,
+    days: int,
+    value: float,
+    *,
+    sensor: str = "Probe",
+    flag: str = "G",
+    folder: str | None = None,
+    latitude: float = 44.5,
+) -> str:
+    """A synthetic hourly record of one value (layout header_values); returns a pattern that finds all records."""
+    place = root / "ISMN" / (folder or network) / station
+    place.mkdir(parents=True, exist_ok=True)
+    times = pd.date_range(start, periods=24 * days, freq="h")
+    name = f"{network}_{network}_{station}_sm_0.050000_0.050000_{sensor}_{times[0]:%Y%m%d}_{times[-1]:%Y%m%d}.stm"
+    rows = [f"{network} {network} {station} {latitude:.5f} -0.90000 80.00 0.0500 0.0500 {sensor}"]
+    rows += [f"{time:%Y/%m/%d %H:%M} {value:10.4f} {flag} M" for time in times]
+    (place / name).write_text("\n".join(rows) + "\n")
+    return "ISMN/**/*.stm"
+
+
+def ingest(folder: Path, **change: Any) -> Any:
+    content = {"files": ["ISMN/**/*.stm"], "store": {"url": "store.zarr"}, **change}
+    return run_ingest("ismn", samples.write_config(folder / "c.yaml", **content))
+
+
+def stored(folder: Path, network: str) -> dict[str, list[float]]:
+    """Values of each station."""
+    group = open_dataset(folder / "store.zarr", f"insitu/{network}").load()
+    values = group["soil_moisture"].transpose("station", "time").to_numpy()
+    return {
+        str(code): row.astype(float).round(3).tolist()
+        for code, row in zip(decode_labels(group["code"]), values, strict=True)
+    }
+
+
+def test_of_a_replaced_sensor_the_one_that_measured_in_the_period(tmp_path):
+    write_record(tmp_path, "NETC", "S1", "2015-01-01", 40, 0.1, sensor="EC5")
+    write_record(tmp_path, "NETC", "S1", "2015-02-15", 20, 0.3, sensor="5TM")
+    write_record(tmp_path, "NETC", "S1", "2015-02-15", 30, 0.5, sensor="Broken", flag="D01")
+    (done,) = ingest(tmp_path, period={"start": "2015-02-20", "end": "2015-02-22T23:00"})
+    assert stored(tmp_path, "NETC") == {"S1": [0.3, 0.3, 0.3]}
+    assert done.notes == ()
+
+
+def test_a_sensor_replaced_within_the_period(tmp_path):
+    write_record(tmp_path, "NETC", "S1", "2015-01-01", 3, 0.1, sensor="EC5")
+    write_record(tmp_path, "NETC", "S1", "2015-01-03", 4, 0.3, sensor="5TM")
+    (done,) = ingest(tmp_path)
+    assert stored(tmp_path, "NETC") == {"S1": [0.3, 0.3, 0.3, 0.3]}  # the longer record alone
+    assert done.notes == (
+        "S1: 5TM is stored; EC5 at the same depth, with 72 values from 2015-01-01 to 2015-01-03, is not "
+        "(`sensors: joined`)",
+    )
+    ingest(tmp_path, sensors="joined", network="joined")
+    assert stored(tmp_path, "joined") == {"S1": [0.1, 0.1, 0.3, 0.3, 0.3, 0.3]}
+    group = open_dataset(tmp_path / "store.zarr", "insitu/joined")
+    assert group.attrs["instruments"] == ["5TM + EC5"]
+    assert group.attrs["ingests"][0]["configuration"]["sensors"] == "joined"
+
+
+def test_a_record_in_two_downloads_is_one_sensor(tmp_path):
+    write_record(tmp_path, "NETC", "S1", "2015-01-01", 3, 0.1)
+    write_record(tmp_path, "NETC", "S1", "2015-01-03", 2, 0.3)
+    (done,) = ingest(tmp_path)
+    assert stored(tmp_path, "NETC") == {"S1": [0.1, 0.1, 0.3, 0.3]}
+    assert done.notes == ()
+
+
+def test_a_station_without_accepted_values_does_not_stop_the_others(tmp_path):
+    write_record(tmp_path, "NETA", "Old", "2007-01-01", 3, 0.2)
+    write_record(tmp_path, "NETA", "Bad", "2015-01-01", 3, 0.2, flag="D01")
+    write_record(tmp_path, "NETA", "New", "2015-01-01", 3, 0.4)
+    (done,) = ingest(tmp_path, period={"start": "2015-01-01", "end": "2015-12-31"})
+    assert stored(tmp_path, "NETA") == {"New": [0.4, 0.4, 0.4]}
+    assert done.notes == ("NETA: 2 of 3 stations without a value in the period: Bad, Old",)
+
+
+def test_stations_of_the_same_name_in_two_networks(tmp_path):
+    write_record(tmp_path, "NETA", "Grignon", "2015-01-01", 2, 0.1, latitude=48.8)
+    write_record(tmp_path, "NETB", "Grignon", "2015-01-01", 2, 0.4, latitude=43.1)
+    assert [done.group for done in ingest(tmp_path)] == ["insitu/NETA", "insitu/NETB"]
+    assert stored(tmp_path, "NETA") == {"Grignon": [0.1, 0.1]}
+    assert stored(tmp_path, "NETB") == {"Grignon": [0.4, 0.4]}
+    ingest(tmp_path, network="all")
+    assert stored(tmp_path, "all") == {"NETA.Grignon": [0.1, 0.1], "NETB.Grignon": [0.4, 0.4]}
+    np.testing.assert_allclose(open_dataset(tmp_path / "store.zarr", "insitu/all")["latitude"], [48.8, 43.1])
+
+
+def test_the_network_is_that_of_the_text_not_of_the_folder(tmp_path):
+    write_record(tmp_path, "NETA", "S1", "2015-01-01", 2, 0.1, folder="my download")
+    write_record(tmp_path, "NETB", "S1", "2015-01-01", 2, 0.4, folder="my download")
+    assert [done.group for done in ingest(tmp_path)] == ["insitu/NETA", "insitu/NETB"]
+    assert stored(tmp_path, "NETB") == {"S1": [0.4, 0.4]}
+
+
+def test_an_append_keeps_the_stations_and_leaves_no_hole(tmp_path):
+    write_record(tmp_path, "NETA", "A", "2015-01-01", 2, 0.1)
+    write_record(tmp_path, "NETA", "B", "2015-01-01", 2, 0.2)
+    ingest(tmp_path)
+    write_record(tmp_path, "NETA", "B", "2015-01-04", 2, 0.3)
+    write_record(tmp_path, "NETA", "C", "2015-01-04", 2, 0.4)
+    (done,) = ingest(tmp_path, append=True, files=["ISMN/**/*20150104*.stm"])
+    assert done.notes == ("NETA: stations that the stored group does not have are left out: C",)
+    nan = np.nan
+    np.testing.assert_equal(stored(tmp_path, "NETA"), {"A": [0.1, 0.1, nan, nan, nan], "B": [0.2, 0.2, nan, 0.3, 0.3]})
+
+
+def test_values_out_of_range_may_be_missing(tmp_path):
+    write_record(tmp_path, "NETA", "A", "2015-01-01", 1, 30.0)
+    write_record(tmp_path, "NETA", "A", "2015-01-02", 1, 0.2)
+    with pytest.raises(IngestError, match="expected 0 to 1 m3 m-3; `out_of_range: missing`"):
+        ingest(tmp_path)
+    ingest(tmp_path, out_of_range="missing")
+    assert stored(tmp_path, "NETA") == {"A": [0.2]}
+
+
+def test_real_sensors_that_follow_each_other(tmp_path):
+    """Silver Sword (SCAN) at 5 cm: A to 2010-06-10, B to 2016-03, C, then D from 2018-01-26."""
+    folder = shared("data/hawaii/SCAN/SilverSword/SCAN_SCAN_SilverSword_static_variables.csv").parent
+    paths = sorted(folder.glob("*_sm_0.05*_Hydraprobe-Analog-[BC]_*.stm"))
+    period = Period(start="2015-12-01", end="2017-10-10T23:00")
+    common = {"depth": 0.0508, "period": period, "resolution": "hourly"}
+    text = {}
+    for path in paths:
+        words = [line.split() for line in path.read_text().splitlines()[1:]]
+        text[path] = {f"{w[0]} {w[1]}": float(w[2]) for w in words if w[3] == "G" and w[1].endswith(":00")}
+    for sensors, members in (("best", paths[:1]), ("joined", paths)):
+        result = ismn.read(paths, config(sensors=sensors, **common))
+        assert result.attrs["network"] == "SCAN"
+        times = pd.DatetimeIndex(result["time"].to_numpy()).strftime("%Y/%m/%d %H:%M")
+        found = dict(zip(times, result["soil_moisture"].to_numpy()[0], strict=True))
+        expected = {
+            time: value
+            for path in reversed(members)
+            for time, value in text[path].items()
+            if "2015/12/01" <= time < "2017/10/11"
+        }
+        assert np.isfinite(list(found.values())).sum() == len(expected)
+        for time, value in expected.items():
+            assert found[time] == pytest.approx(value, abs=1e-6)
+
+
 # folder -> accepted flag, column of the value, header lines
 REAL = {
     "ceop_sep/FR_Aqui/fraye": ("G", 12, 0),
