@@ -1,6 +1,6 @@
 """Files that SURFEX and LDAS-Monde users have: PGD (land), ISBA outputs (an open loop), in NetCDF.
 
-The names are those of SURFEX v8; the readers were tested on mimics of PGD files, and on real ISBA series
+The names are those of SURFEX v8; the readers were tested on mimics of PGD files, and on a real ISBA series
 (`pipeline.ingest.collocated`).
 """
 

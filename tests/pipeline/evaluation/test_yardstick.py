@@ -66,8 +66,8 @@ def test_fluxes_of_champaign(benchmark: ModuleType, tmp_path: Path) -> None:
 
 
 def test_fraye_soil_moisture_reaches_the_scores(benchmark: ModuleType) -> None:
-    """A plumbing check, no result: the station (Landes forest) and the model series (another cell) are 110 km apart."""
+    """A plumbing check, no result: the station (Landes forest) and the model series (another cell) are 159 km apart."""
     folder = shared("data/insitu/ceop_sep/FR_Aqui/fraye")
-    found = benchmark.fraye(folder, shared("data/ldas/isba_ascat_44.375N_0.625E_2007-2016.nc"))
+    found = benchmark.fraye(folder, shared("data/ldas/isba_ascat_43.625N_0.875E_2007-2016.nc"))
     assert int(found["n"]) > 200
     assert 0.3 < float(found["r"]) < 1.0
