@@ -18,6 +18,8 @@ NOT_PRODUCTS = {
     "CDP_1996-1997_daily_obs.nc",
     "CDP_1996-1997_hourly_obs.nc",
     "CDP_soil_properties_2012.csv",
+    "CalLMIP_FR-Pue_daily_aggregated_2000-2014_FLUXNET2015_Flux.nc",
+    "CalLMIP_template_output_DK-Sor.nc",
     "FLX_FR-Pue_FLUXNET2015_FULLSET_MM_2007-2014_2-3.csv",
     "FR_Pue_May_2012_halfhourly.csv",
     "HAPEX_1986_parameters.json",
