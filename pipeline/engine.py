@@ -1,34 +1,43 @@
 """An experiment from its file to its results: check, run, status."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import dask.array
 import numpy as np
+import xarray as xr
 import zarr
 
-from assim import Quality
-from pipeline import cluster, ledger, registry
+from pipeline import cf, cluster, ledger, registry
 from pipeline.config import ExperimentConfig, IngestStep
 from pipeline.errors import ConfigurationError, PipelineError, RegistryError, StoreError
 from pipeline.execution import Listener, Outcome, check_memory, run_stages, stop_if_hopeless
 from pipeline.forcing_check import forcing_problems
-from pipeline.groups import shard_regions
-from pipeline.ledger import FAILED, SET_ASIDE, STARTED
+from pipeline.ledger import FAILED, SET_ASIDE, STARTED, Block
 from pipeline.stages.base import Stage, prepare
 from pipeline.stages.build import build_stages
-from pipeline.stages.land import FORCING_NAMES, LAND_NAMES, forcing_times
+from pipeline.stages.land import (
+    FORCING_NAMES,
+    LAND_NAMES,
+    check_cells,
+    forcing_times,
+    number_of_cells,
+    read_forcing,
+    read_land,
+)
+from pipeline.stages.observations import good_values, read_observations
 from pipeline.store import (
-    committed_sizes,
+    absence,
+    dimensions,
     existing_array,
     existing_group,
     has_group,
-    open_dataset,
     open_store,
-    read_region,
+    read_times,
 )
 from pipeline.versioned import unfinished
 
@@ -124,9 +133,9 @@ def _ends_early(root: zarr.Group, group: str, config: ExperimentConfig) -> bool:
     """Whether a group with a time axis ends before the experiment; a forcing has a record at the very end."""
     if "time" not in existing_group(root, group):
         return False
-    size = committed_sizes(existing_group(root, group)).get("time")
-    times = read_region(root, group, "time", {"time": slice(0, size)})
-    return bool(times[-1] < np.datetime64(config.period.stop if group == "forcing" else config.period.end))
+    return bool(
+        read_times(root, group)[-1] < np.datetime64(config.period.stop if group == "forcing" else config.period.end)
+    )
 
 
 def _require_forcing(config: ExperimentConfig) -> None:
@@ -174,7 +183,7 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
         rows += _check_land(root)
         rows += _check_forcing_span(root, config)
         if values:
-            rows += _check_forcing_values(config)
+            rows += _check_forcing_values(root, config)
             rows += _check_observations(root, config, made)
         rows += _check_earlier_run(root, config)
     return rows
@@ -196,7 +205,8 @@ def _check_ingest(step: IngestStep) -> CheckRow:
 
 def _check_group(root: zarr.Group, group: str, names: tuple[str, ...], made: set[str]) -> CheckRow:
     if not has_group(root, group):
-        return CheckRow(group, *(("ok", "made by ingestion") if group in made else ("missing", "not in the store")))
+        state = ("ok", "made by ingestion") if group in made else ("missing", absence(root, group))
+        return CheckRow(group, *state)
     missing = [name for name in names if name not in existing_group(root, group)]
     return CheckRow(group, "missing" if missing else "ok", ", ".join(missing) or f"{len(names)} variables")
 
@@ -204,8 +214,8 @@ def _check_group(root: zarr.Group, group: str, names: tuple[str, ...], made: set
 def _check_land(root: zarr.Group) -> Iterator[CheckRow]:
     for name in LAND_NAMES:
         try:
-            registry.check_range(name, read_region(root, "land", name), where="land")
-        except RegistryError as error:
+            registry.check_range(name, read_land(root, name), where="land")
+        except (RegistryError, StoreError) as error:
             yield CheckRow(f"land {name}", "wrong", str(error))
 
 
@@ -231,23 +241,52 @@ def _check_forcing_span(root: zarr.Group, config: ExperimentConfig) -> Iterator[
         yield CheckRow("forcing span", "ok" if inside or to_come else "wrong", f"{detail}{more}")
 
 
-def _check_forcing_values(config: ExperimentConfig) -> Iterator[CheckRow]:
+def _check_forcing_values(root: zarr.Group, config: ExperimentConfig) -> Iterator[CheckRow]:
     """Gaps, ranges, units, night and humidity of the forcing that the experiment needs, read shard by shard."""
-    forcing = open_dataset(config.location, "forcing")
-    land = open_dataset(config.location, "land")
-    spans = _needed_spans(config)
-    first, last = (np.datetime64(day, "ns") for day in (min(span[0] for span in spans), max(span[1] for span in spans)))
-    part = forcing[list(FORCING_NAMES)].sel(time=slice(first, last))
-    part = part.assign_coords(cell=np.arange(part.sizes["cell"]))
-    if not part.sizes["time"]:
+    times, spans = forcing_times(root), _needed_spans(config)
+    first, last = (np.datetime64(day, "s") for day in (min(span[0] for span in spans), max(span[1] for span in spans)))
+    records = slice(int(np.searchsorted(times, first)), int(np.searchsorted(times, last, side="right")))
+    if records.start >= records.stop:
         return  # the span says so
-    problems = forcing_problems(part, land["latitude"].values, land["longitude"].values, block=_CHECK_BLOCK)
+    cells = number_of_cells(root)
+    part = xr.Dataset(
+        {name: _lazy_forcing(root, name, records, cells) for name in FORCING_NAMES},
+        coords={"time": times[records].astype("datetime64[ns]"), "cell": np.arange(cells)},
+    )
+    try:
+        check_cells(root, "forcing", FORCING_NAMES[0])
+        problems = forcing_problems(part, read_land(root, "latitude"), read_land(root, "longitude"), block=_CHECK_BLOCK)
+    except StoreError as error:  # attributes that cannot be decoded, another unit, other cells
+        yield CheckRow("forcing", "wrong", str(error))
+        return
     for problem in problems:
         more = f"; {problem.count} values in all" if problem.count > 1 else ""
         yield CheckRow(f"forcing {problem.name}: {problem.kind}", "wrong", problem.text + more)
     if not problems:
         detail = f"{part.sizes['cell']} cells, {part.sizes['time']} records: no gap, ranges and units as expected"
         yield CheckRow("forcing values", "ok", detail)
+
+
+def _lazy_forcing(root: zarr.Group, name: str, records: slice, cells: int) -> xr.DataArray:
+    """A variable of the forcing, each block of which is read as a run reads it when it is looked at.
+
+    In a unit that a run refuses, it keeps its values and that unit, to be reported with the other problems.
+    """
+    unit = registry.variable(name).unit
+    given = str(existing_array(root, "forcing", name).attrs.get("units", unit))
+    refused = cf.conversion(given, unit) is None
+
+    def block(block_info: Any) -> np.ndarray:
+        time, cell = block_info[None]["array-location"]
+        rows = slice(records.start + time[0], records.start + time[1])
+        return read_forcing(root, name, rows, slice(*cell), as_given=refused)
+
+    chunks = tuple(
+        tuple(min(step, size - start) for start in range(0, size, step))
+        for step, size in zip(_CHECK_BLOCK, (records.stop - records.start, cells), strict=True)
+    )
+    values = dask.array.map_blocks(block, chunks=chunks, dtype=np.float64, meta=np.empty((0, 0)))
+    return xr.DataArray(values, dims=("time", "cell"), attrs={"units": given if refused else unit})
 
 
 def _check_observations(root: zarr.Group, config: ExperimentConfig, made: set[str]) -> Iterator[CheckRow]:
@@ -260,30 +299,32 @@ def _check_observations(root: zarr.Group, config: ExperimentConfig, made: set[st
             yield _check_observed(root, group, name)
         else:
             by_run = group in made or config.twin is not None
-            yield CheckRow(group, *(("ok", "made by the run") if by_run else ("missing", "not in the store")))
+            yield CheckRow(group, *(("ok", "made by the run") if by_run else ("missing", absence(root, group))))
 
 
 def _check_observed(root: zarr.Group, group: str, name: str) -> CheckRow:
-    array = existing_array(root, group, "value")
-    try:
+    """What a run would get of a group of observations, read as the run reads it, some cells at a time."""
+    low, high, unit = -np.inf, np.inf, ""
+    with suppress(RegistryError):  # a group with a name of its own: nothing is known of its values
         entry = registry.variable(name)
-    except RegistryError:  # a group with a name of its own: nothing is known of its values
-        return CheckRow(group, "ok", f"{int(np.prod(array.shape))} values")
-    unit = str(array.attrs.get("units", entry.unit))
-    if unit != entry.unit and (unit, entry.unit) != ("1", "m3 m-3"):  # degree of saturation, rescaled in the run
-        return CheckRow(group, "wrong", f"value has the unit '{unit}', expected '{entry.unit}'")
-    low, high = entry.valid_range or (-np.inf, np.inf)
-    usable = outside = 0
-    for region in shard_regions(array):
-        values = read_region(root, group, "value", region)
-        used = np.isfinite(values)
-        if "quality" in existing_group(root, group):
-            used &= read_region(root, group, "quality", region) == Quality.USED
-        usable += int(used.sum())
-        outside += int((used & ((values < low) | (values > high))).sum())
-    detail = f"{usable} of {int(np.prod(array.shape))} values usable"
+        (low, high), unit = entry.valid_range or (low, high), entry.unit
+    usable = outside = total = 0
+    try:
+        array = existing_array(root, group, "value")
+        widths = dict(zip(dimensions(array), array.shards or array.chunks, strict=True))
+        cells, width = number_of_cells(root), max(widths.get("cell", 1), _CHECK_BLOCK[1])
+        for start in range(0, cells, width):
+            _, arrays = read_observations(root, name, Block(0, start, min(start + width, cells)))
+            values = good_values(arrays)
+            used = np.isfinite(values)
+            total += values.size
+            usable += int(used.sum())
+            outside += int((used & ((values < low) | (values > high))).sum())
+    except StoreError as error:
+        return CheckRow(group, "wrong", str(error))
+    detail = f"{usable} of {total} values usable"
     if outside:
-        return CheckRow(group, "wrong", f"{detail}, {outside} of them outside {low:g} to {high:g} {entry.unit}")
+        return CheckRow(group, "wrong", f"{detail}, {outside} of them outside {low:g} to {high:g} {unit}")
     return CheckRow(group, "ok" if usable else "wrong", detail)
 
 

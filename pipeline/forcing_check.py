@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline import registry
+from pipeline import cf, registry
 from pipeline.errors import PipelineError
 from pipeline.ingest import physics
 
@@ -25,16 +25,6 @@ FORCING_NAMES = registry.names("forcing")
 HIGHEST_NIGHT_SHORTWAVE = 15.0  # W m-2
 # Rounded temperature and humidity give a few tenths of a percent above saturation, and the HAPEX record 1.8 %.
 HIGHEST_RELATIVE_HUMIDITY = 1.03
-
-_SAME_UNIT = {
-    "K": {"kelvin", "degk"},
-    "kg kg-1": {"kg/kg", "1", "g g-1", "kg kg**-1"},
-    "m s-1": {"m/s", "m s**-1"},
-    "Pa": {"pascal", "n m-2"},
-    "W m-2": {"w/m2", "w/m^2", "w m**-2", "watt m-2"},
-    "kg m-2 s-1": {"kg/m2/s", "kg/m^2/s", "mm s-1", "mm/s", "kg m**-2 s**-1", "kg m-2s-1"},
-    "kg m-3": {"kg/m3", "kg/m^3", "kg m**-3"},
-}
 
 
 class ForcingError(PipelineError):
@@ -227,7 +217,7 @@ def _two_dimensional(array: xr.DataArray) -> Array:
 def _unit_problems(name: str, array: xr.DataArray) -> list[Problem]:
     expected = registry.variable(name).unit
     unit = str(array.attrs.get("units", expected)).strip()
-    if unit == expected or unit.lower() in _SAME_UNIT[expected] | {expected.lower()}:
+    if cf.conversion(unit, expected) == (1.0, 0.0):
         return []
     text = f"{name} has the unit '{unit}', expected '{expected}'; convert it and correct the attribute"
     return [Problem(name, "unit", text)]

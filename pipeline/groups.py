@@ -92,9 +92,21 @@ def append_group(
     """
     group = existing_group(root, path)
     committed = committed_sizes(group)
-    if not group.attrs.get("complete", True) or dim not in committed:
+    if not group.attrs.get("complete", True):
         raise StoreError(f"group '{path}' was never finished: write it again instead of appending to it")
+    if dim not in committed:
+        raise StoreError(
+            f"group '{path}' was written by another program, in a layout of its own: append with that program, or "
+            "ingest into another name"
+        )
     old_size = committed[dim]
+    left = read_region(root, path, dim)[old_size:]
+    left = left[~np.isnat(left)] if left.dtype.kind == "M" else left
+    if not np.isin(left, dataset[dim].values.astype(left.dtype)).all():
+        raise StoreError(
+            f"'{path}' has {len(left)} times after {old_size} complete ones, from {left[0]}, which the new data do not "
+            "have and would wipe out: append those first"
+        )
     stored = read_region(root, path, dim, {dim: slice(0, old_size)})
     new = dataset[dim].values
     if not len(new):
@@ -115,11 +127,12 @@ def append_group(
             read_region(root, path, str(name)), encode(coordinate.values)[0], equal_nan=coordinate.dtype.kind == "f"
         ):
             raise StoreError(f"'{path}': coordinate '{name}' of the new data differs from the stored one")
+    group.attrs["appending"] = True  # readers know by it that times after the committed ones are not complete yet
     existing_array(root, path, dim).resize((old_size,))  # what an interrupted append may have left
     extend_template(root, path, dim, np.concatenate([stored, new.astype(stored.dtype)]))
     for name in sorted(given):
         _write_variable(existing_array(root, path, name), encode_variable(dataset[name]), {dim: old_size})
-    group.attrs.update({**(attributes or {}), "committed": {**committed, dim: old_size + len(new)}})
+    group.attrs.update({**(attributes or {}), "committed": {**committed, dim: old_size + len(new)}, "appending": False})
 
 
 def _write_variable(array: zarr.Array, item: xr.DataArray, offset: Mapping[str, int]) -> None:

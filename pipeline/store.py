@@ -5,19 +5,18 @@ integers, booleans; times are whole seconds since 1970; text is kept as integer 
 """
 
 import hashlib
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import xarray as xr
 import zarr
 
-from pipeline import registry
+from pipeline import cf, registry
+from pipeline.at_once import at_once
 from pipeline.errors import RegistryError, StoreError
 from pipeline.location import AccessMode, Location, as_location, check_name, check_path, open_root
 
@@ -25,7 +24,7 @@ FORMAT_VERSION = 1
 FILTER_STATES = "filter_states"
 """Group of what the next append to an observation needs."""
 TIME_ATTRIBUTES = {
-    "units": "seconds since 1970-01-01T00:00:00",
+    "units": cf.TIME_UNITS,
     "calendar": "proleptic_gregorian",
     "standard_name": "time",
     "axis": "T",
@@ -34,10 +33,7 @@ _PLAIN_KINDS = "fiub"
 _SAFE_CODECS = frozenset({"bytes", "zstd", "gzip", "blosc", "crc32c", "transpose", "sharding_indexed"})
 _NO_TIME = int(np.iinfo("int64").min)  # NaT: a place on the time axis that was made but not yet written
 _GROWING_CHUNK = 1024
-_REQUESTS_AT_ONCE = 8
 _CHUNK_VALUES = 2**18  # at most: a megabyte, a year of hours in 29 cells
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Region = Mapping[str, slice]
 
 
@@ -112,7 +108,7 @@ def read_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
     """
     location = as_location(where)
     dataset = _open_group(location, _finished(location, path), path, on_dask=False)
-    _at_once(lambda variable: variable.load(), list(dataset.variables.values()))
+    at_once(lambda variable: variable.load(), list(dataset.variables.values()))
     return dataset[sorted(dataset.data_vars, key=str)]
 
 
@@ -145,15 +141,29 @@ def has_group(root: zarr.Group, path: str) -> bool:
     return check_path(path) in root
 
 
+def absence(root: zarr.Group, path: str) -> str:
+    """Why a group is not found: it is not there, or another program wrote it in Zarr format 2."""
+    try:
+        zarr.open_group(root.store, path=check_path(path), mode="r", zarr_format=2)
+    except FileNotFoundError:
+        return "not in the store"
+    return "written in Zarr format 2, ldas reads format 3: write it with zarr_format=3"
+
+
 def existing_group(root: zarr.Group, path: str) -> zarr.Group:
     """A group that must be there; StoreError with the groups that are there otherwise."""
     try:
         group = root[check_path(path)]
     except KeyError:
         there = ", ".join(sorted(name for name, item in root.members(max_depth=2) if isinstance(item, zarr.Group)))
-        raise StoreError(f"no group '{path}' in {root.store}; there are: {there or 'none'}") from None
+        reason = absence(root, path)
+        raise StoreError(f"group '{path}' of {root.store}: {reason}; there are: {there or 'none'}") from None
     if not isinstance(group, zarr.Group):
         raise StoreError(f"'{path}' in {root.store} is an array, a group was expected")
+    if group.metadata.consolidated_metadata is not None:  # a copy of the metadata, which may be older than they are
+        group = zarr.open_group(
+            root.store, path=group.path, mode="r" if root.read_only else "r+", use_consolidated=False
+        )
     return group
 
 
@@ -226,7 +236,7 @@ def create_template(
         missing = [dim for dim in spec.dims if dim not in sizes]
         if missing:
             raise StoreError(f"{path}/{name}: no coordinate gives the size of {', '.join(missing)}")
-    _at_once(lambda item: _create_array(group, *item, sizes, chunks, shards), list(arrays.items()))
+    at_once(lambda item: _create_array(group, *item, sizes, chunks, shards), list(arrays.items()))
     return group
 
 
@@ -257,8 +267,15 @@ def _create_array(
         shards=outer if sharded else None,
         fill_value=fill,
         dimension_names=spec.dims,
-        attributes={**_attributes(name), **spec.attributes},
+        attributes={**_attributes(name), **_observed(group.path, name), **spec.attributes},
     )
+
+
+def _observed(path: str, name: str) -> dict[str, Any]:
+    """The unit of observations: that of the variable after which their group is named."""
+    parent, _, variable = path.rpartition("/")
+    known = _attributes(variable) if parent == "observations" and name in ("value", "uncertainty") else {}
+    return {"units": known["units"]} if known else {}
 
 
 @cache  # the registry looks for similar names before it refuses one, and every group of scores has the same names
@@ -312,7 +329,7 @@ def dimensions(array: zarr.Array) -> tuple[str, ...]:
     """Dimension names of a stored array."""
     names = getattr(array.metadata, "dimension_names", None) or ()
     if len(names) != array.ndim or None in names:
-        raise StoreError(f"array '{array.path}' has no dimension names: ldas did not write it")
+        raise StoreError(f"array '{array.path}' has no dimension names: write it with them (xarray does)")
     return tuple(str(name) for name in names)
 
 
@@ -350,7 +367,7 @@ def write_region(root: zarr.Group, path: str, values: Mapping[str, np.ndarray], 
     """
     names = list(values)
     ready: list[tuple[zarr.Array, tuple[slice, ...], np.ndarray]] = []
-    for name, array in zip(names, _at_once(lambda name: existing_array(root, path, name), names), strict=True):
+    for name, array in zip(names, at_once(lambda name: existing_array(root, path, name), names), strict=True):
         slices = check_alignment(array, region)
         data = encode(np.asarray(values[name]))[0]
         expected = tuple(part.stop - part.start for part in slices)
@@ -364,40 +381,67 @@ def write_region(root: zarr.Group, path: str, values: Mapping[str, np.ndarray], 
         array, slices, data = item
         array[slices] = data.astype(array.dtype, copy=False)
 
-    _at_once(write, ready)
+    at_once(write, ready)
 
 
-def _at_once(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """The function of every item, several at a time: on an object store, waiting is most of the work.
+def read_region(
+    root: zarr.Group,
+    path: str,
+    name: str,
+    region: Region | None = None,
+    *,
+    dims: Sequence[str] | None = None,
+    unit: str | None = None,
+) -> np.ndarray:
+    """One array of a group, or a region of it, as NumPy: decoded as its CF attributes say (times as datetime64[s]).
 
-    The function may not call this one. After an error nothing is begun any more, and nothing is still under way.
+    dims: the order of dimensions to have; needed wherever another program may have written the group. unit: the unit of
+    the registry to have. Raises StoreError naming group, variable and attribute where that cannot be done.
     """
-    if len(items) == 1:
-        return [function(items[0])]
-    futures = [_threads().submit(function, item) for item in items]
-    wait(futures, return_when=FIRST_EXCEPTION)
-    for future in futures:
-        future.cancel()
-    wait(futures)
-    return [future.result() for future in futures]
+    values, attributes = read_array(root, path, name, region, dims=dims)
+    if unit is None:
+        return values
+    return cf.in_unit(values, str(attributes.get("units", unit)), unit, f"'{path}/{name}'")
 
 
-@cache
-def _threads() -> ThreadPoolExecutor:
-    """Threads for small requests, kept: to start them takes longer than such a request to a folder."""
-    return ThreadPoolExecutor(_REQUESTS_AT_ONCE, thread_name_prefix="ldas-store")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked process has none of its parent's threads
-
-
-def read_region(root: zarr.Group, path: str, name: str, region: Region | None = None) -> np.ndarray:
-    """One array of a group, or a region of it, as NumPy (times as datetime64[s])."""
+def read_array(
+    root: zarr.Group, path: str, name: str, region: Region | None = None, *, dims: Sequence[str] | None = None
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """As `read_region`, with the array's attributes and in the unit in which it is stored."""
     array = existing_array(root, path, name)
-    values = np.asarray(array[tuple((region or {}).get(dim, slice(None)) for dim in dimensions(array))])
-    is_time = str(array.attrs.get("units", "")).startswith("seconds since 1970-01-01")
-    return values.astype("datetime64[s]") if is_time else values
+    stored, where = dimensions(array), f"'{path}/{name}'"
+    if dims is not None and sorted(stored) != sorted(dims):
+        raise StoreError(
+            f"{where} has the dimensions ({', '.join(stored)}), expected ({', '.join(dims)}): rename them, or select"
+        )
+    selection = tuple((region or {}).get(dim, slice(None)) for dim in stored)
+    for dim, size, part in zip(stored, array.shape, selection, strict=True):
+        if part.stop is not None and part.stop > size:
+            raise StoreError(f"{where} has {size} places along {dim}, {part.stop} are needed")
+    attributes = array.attrs.asdict()
+    values = cf.decode(np.asarray(array[selection]), attributes, where)
+    if dims is not None and tuple(dims) != stored:
+        values = np.ascontiguousarray(values.transpose([stored.index(dim) for dim in dims]))
+    return values, attributes
+
+
+def read_times(root: zarr.Group, path: str) -> np.ndarray:
+    """Times of a group as datetime64[s], up to what is complete.
+
+    Raises StoreError for undefined ones, and for later ones of which it cannot be known whether they are complete.
+    """
+    size = committed_sizes(existing_group(root, path)).get("time")
+    there = existing_array(root, path, "time").shape[0]
+    if size is not None and there > size and not existing_group(root, path).attrs.get("appending", False):
+        raise StoreError(
+            f"'{path}' has {there} times, of which the first {size} were completed by ldas: an append was interrupted "
+            "(ingest it again), or another program appended; if that one finished, set the group's attribute "
+            f"'committed' to {{'time': {there}}}"
+        )
+    times = read_region(root, path, "time", {"time": slice(0, size)}, dims=("time",))
+    if np.isnat(times).any():
+        raise StoreError(f"'{path}/time': {int(np.isnat(times).sum())} of {len(times)} times are undefined")
+    return times
 
 
 def extend_template(root: zarr.Group, path: str, dim: str, coordinate: np.ndarray) -> None:

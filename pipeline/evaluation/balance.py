@@ -8,7 +8,8 @@ from landmodel.soil_properties import LAYER_BOTTOMS
 from pipeline import registry
 from pipeline.evaluation.plan import Experiment
 from pipeline.evaluation.reading import Days, FloatArray, Reader
-from pipeline.store import committed_sizes, existing_group, has_group, read_region
+from pipeline.stages.land import forcing_times, read_forcing
+from pipeline.store import existing_group, has_group
 
 SECONDS_PER_DAY = 86400.0
 DAYS_PER_YEAR = 365.25
@@ -67,9 +68,7 @@ def mean_per_year(values: FloatArray) -> FloatArray:
 
 def _precipitation(root: zarr.Group, days: Days, places: slice, present: np.ndarray) -> FloatArray:
     """Rain and snow of the days on which the run has values; a record belongs to the interval that ends at it."""
-    committed = committed_sizes(existing_group(root, "forcing"))
-    times = read_region(root, "forcing", "time")
-    times = times[: committed.get("time", len(times))].astype("datetime64[s]")
+    times = forcing_times(root)
     cells = places.stop - places.start
     total, number = np.zeros(cells), np.zeros(cells)
     second = np.timedelta64(1, "s")
@@ -77,10 +76,10 @@ def _precipitation(root: zarr.Group, days: Days, places: slice, present: np.ndar
         part = days[start : start + DAYS_AT_A_TIME].astype("datetime64[s]")
         bounds = [part[0] + second, part[-1] + np.timedelta64(86400, "s") + second]
         first, last = np.searchsorted(times, bounds)
-        region = {"time": slice(int(first), int(last)), "cell": places}
+        records = slice(int(first), int(last))
         fallen = np.zeros((int(last - first), cells))
         for name in ("Rainf", "Snowf"):
-            fallen += read_region(root, "forcing", name, region)
+            fallen += read_forcing(root, name, records, places)
         day = ((times[first:last] - second).astype("datetime64[D]") - days[0]).astype(np.int64)
         counts = present[day] & np.isfinite(fallen)
         total += np.where(counts, fallen, 0.0).sum(axis=0)

@@ -7,15 +7,15 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from assim.quality import Quality
 from operators.cells import cell_ids_from_coordinates
 from operators.kinds import from_arrays
 from operators.protocol import ObservationOperator, OperatorArrays
 from pipeline.evaluation.errors import EvaluationError
 from pipeline.ledger import Block
 from pipeline.operator_store import operator_path
-from pipeline.stages.observations import read_observations, values_of_windows
-from pipeline.store import committed_sizes, dimensions, existing_array, existing_group, has_group, read_region
+from pipeline.stages.land import read_land
+from pipeline.stages.observations import good_values, read_observations, values_of_windows
+from pipeline.store import dimensions, existing_array, existing_group, has_group, read_region, read_times
 
 FloatArray = NDArray[np.float64]
 Days = NDArray[np.datetime64]
@@ -45,9 +45,7 @@ def attributes(root: zarr.Group, path: str) -> Mapping[str, Any]:
 
 def cell_centres(root: zarr.Group) -> tuple[FloatArray, FloatArray]:
     """Latitude and longitude of all cells, degrees."""
-    latitude, longitude = (
-        np.asarray(read_region(root, "land", name), dtype=np.float64) for name in ("latitude", "longitude")
-    )
+    latitude, longitude = (read_land(root, name).astype(np.float64) for name in ("latitude", "longitude"))
     return latitude, longitude
 
 
@@ -65,9 +63,7 @@ class Reader:
     def days_of(self, path: str) -> Days:
         """UTC day of each record of a group, in the order of the records, which must be that of time."""
         if path not in self._axes:
-            committed = committed_sizes(existing_group(self.root, path))
-            times = read_region(self.root, path, "time")
-            days = np.asarray(times[: committed.get("time", len(times))], dtype="datetime64[D]")
+            days = read_times(self.root, path).astype("datetime64[D]")
             if (np.diff(days) < np.timedelta64(0, "D")).any():
                 raise EvaluationError(f"'{path}': its times decrease; a period could not be read without the others")
             self._axes[path] = days
@@ -93,11 +89,8 @@ class Reader:
         first, last = np.searchsorted(stored, [days[0], days[-1] + np.timedelta64(1, "D")])
         if first == last:
             return values
-        array = existing_array(self.root, path, name)
         region = {"time": slice(int(first), int(last)), place_dim: places}
-        dims = dimensions(array)
-        read = np.asarray(array[tuple(region[dim] for dim in dims)], dtype=np.float64)
-        read = read if dims[0] == "time" else read.T
+        read = read_region(self.root, path, name, region, dims=("time", place_dim)).astype(np.float64)
         rows = (stored[first:last] - days[0]).astype(np.int64)
         if len(np.unique(rows)) == len(rows):
             values[rows] = read
@@ -113,12 +106,8 @@ class Reader:
 
         Values whose quality code is not 0 are left out. hour: analysis hour (UTC) of the runs.
         """
-        block = Block(0, places.start, places.stop)
-        times, arrays = read_observations(self.root, name, block)
-        values = np.asarray(arrays["value"], dtype=np.float64)
-        if "quality" in arrays:
-            values = np.where(arrays["quality"] == int(Quality.USED), values, np.nan)
-        return values_of_windows(times, values, ends_of_windows(days, hour), hour)
+        times, arrays = read_observations(self.root, name, Block(0, places.start, places.stop))
+        return values_of_windows(times, good_values(arrays), ends_of_windows(days, hour), hour)
 
 
 def ends_of_windows(days: Days, hour: int) -> NDArray[np.datetime64]:

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from pipeline import registry
+from pipeline import cf, registry
 from pipeline.errors import RegistryError
 from pipeline.evaluation import metrics
 from pipeline.evaluation.blocks import common_days, place_of
@@ -46,7 +46,9 @@ def find_stations(root: zarr.Group) -> list[Station]:
     for network in group_names(root, "insitu"):
         path = f"insitu/{network}"
         group = existing_group(root, path)
-        north, east = (np.asarray(read_region(root, path, n), dtype=np.float64) for n in ("latitude", "longitude"))
+        north, east = (
+            read_region(root, path, n, dims=("station",)).astype(np.float64) for n in ("latitude", "longitude")
+        )
         codes = _codes(root, path, len(north))
         depths = read_region(root, path, "depth") if "depth" in group else None
         stored = read_region(root, path, "cell") if "cell" in group else None
@@ -156,7 +158,7 @@ def _unit_problem(root: zarr.Group, path: str, variable: str, model_name: str) -
     except RegistryError:
         return f"{path}/{variable} has no counterpart in the model and is not compared."
     unit = str(existing_array(root, path, variable).attrs.get("units", expected))
-    if _SAME_UNITS.get(unit, unit) == expected:
+    if cf.conversion(_SAME_UNITS.get(unit, unit), expected) == (1.0, 0.0):
         return ""
     return f"{path}/{variable} is in {unit!r}, {model_name} in {expected!r}: it is not compared."
 

@@ -19,7 +19,8 @@ from pipeline.evaluation.summary import JUDGED, summary
 from pipeline.evaluation.tables import baseline, comparison_named, primary
 from pipeline.report.run_facts import volume_table
 from pipeline.report.sentences import shown_unit
-from pipeline.store import existing_group, has_group, open_store, read_region
+from pipeline.stages.land import read_land
+from pipeline.store import existing_group, has_group, open_store
 
 MOST_STATION_LABELS = 40
 CARBON = 1e3 * 12.011 / 44.01 * 86400.0  # kg CO2 m-2 s-1 to g C m-2 d-1
@@ -76,7 +77,7 @@ class Sources:
         """A variable of the group `land`."""
         if not has_group(self.root, "land") or name not in existing_group(self.root, "land"):
             return None
-        return np.asarray(read_region(self.root, "land", name), dtype=np.float64)
+        return read_land(self.root, name).astype(np.float64)
 
     def judged_comparison(self, key: str) -> Comparison | None:
         """The comparison that a key of the summary was made from."""

@@ -36,6 +36,7 @@ from pipeline.stages.land import (
     identity_sections,
     land_checksum,
     number_of_patches,
+    read_land,
 )
 from pipeline.stages.observations import WindowSeries, days_of, window_ends
 from pipeline.stages.open_loop import OpenLoop
@@ -238,7 +239,7 @@ class Assimilate(LandStage):
 
     def filter_of(self, root: zarr.Group, block: Block) -> Filter:
         """The filter of a block's cells."""
-        latitude, longitude = (read_region(root, "land", n, {"cell": block.region}) for n in ("latitude", "longitude"))
+        latitude, longitude = (read_land(root, name, block.region) for name in ("latitude", "longitude"))
         cell_ids = cell_ids_from_coordinates(latitude, longitude)
         types = [self._observation_type(root, entry, cell_ids, block) for entry in self.settings.observations]
         if self.settings.filter == "sekf":

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pipeline.config import ExperimentConfig
 from pipeline.stages.assimilate import Assimilate
 from pipeline.stages.base import Stage
-from pipeline.stages.land import number_of_cells
+from pipeline.stages.land import number_of_cells, read_land
 from pipeline.stages.open_loop import OpenLoop
 from pipeline.stages.spin_up import NAME as SPIN_UP
 from pipeline.stages.spin_up import SpinUp
 from pipeline.stages.train import Train, training_stage
-from pipeline.store import open_store, read_region
+from pipeline.store import open_store
 from pipeline.twin.stages import error_stage, twin_stages
 
 
@@ -20,7 +20,7 @@ def build_stages(config: ExperimentConfig) -> Iterator[Stage]:
         yield from twin_stages(config, config.twin)
     root = open_store(config.location)
     cells = number_of_cells(root)
-    columns_per_cell = int((read_region(root, "land", "patch_fraction") > 0).sum(axis=1).max())
+    columns_per_cell = int((read_land(root, "patch_fraction") > 0).sum(axis=1).max())
     size = config.execution.cells_per_block
     if config.spin_up is not None:
         yield SpinUp(SPIN_UP, config.location, cells, size, config, columns_per_cell)

@@ -18,10 +18,11 @@ from pipeline.forcing_check import check_forcing
 from pipeline.ledger import Block
 from pipeline.provenance import group_checksum, provenance
 from pipeline.stages.base import Stage
-from pipeline.store import committed_sizes, existing_group, has_group, read_region
+from pipeline.store import dimensions, existing_array, existing_group, has_group, read_region, read_times
 
 FORCING_NAMES = registry.names("forcing")
 FORCING_BYTES = (4 + 8 + 8) * len(FORCING_NAMES)  # of one record of a cell: as stored, in double precision, stacked
+SAME_PLACE_DEGREES = 1e-4  # coordinates may be stored in single precision
 LAND_NAMES = ("latitude", "longitude", "clay", "sand", "patch_fraction")
 
 
@@ -44,7 +45,7 @@ class LandStage(Stage):
         """`landmodel.Parameters` of a block's columns, from the group `land`."""
         settings = self.config.model
         fraction, clay, sand, latitude, longitude = (
-            np.asarray(read_region(root, "land", name, {"cell": block.region}), dtype=np.float64)
+            read_land(root, name, block.region).astype(np.float64)
             for name in ("patch_fraction", "clay", "sand", "latitude", "longitude")
         )
         return landmodel.columns_from_fractions(
@@ -71,12 +72,13 @@ class LandStage(Stage):
                 f"the forcing of the store runs from {times[0]} to {times[-1]}; {start} to {stop} is needed, with "
                 "records at both ends (the last interval ends with the record at its end)"
             )
-        region = {"time": slice(int(first), int(last) + 1), "cell": block.region}
+        check_cells(root, "forcing", FORCING_NAMES[0], block.region)
+        records = slice(int(first), int(last) + 1)
         dataset = xr.Dataset(
-            {name: (("time", "cell"), read_region(root, "forcing", name, region)) for name in FORCING_NAMES},
-            coords={"time": times[first : last + 1], "cell": np.arange(block.start, block.stop)},
+            {name: (("time", "cell"), read_forcing(root, name, records, block.region)) for name in FORCING_NAMES},
+            coords={"time": times[records], "cell": np.arange(block.start, block.stop)},
         )
-        latitude, longitude = (read_region(root, "land", n, {"cell": block.region}) for n in ("latitude", "longitude"))
+        latitude, longitude = (read_land(root, name, block.region) for name in ("latitude", "longitude"))
         check_forcing(dataset, latitude, longitude, f"{self.location.url} forcing")
         return land_forcing(dataset)
 
@@ -113,19 +115,61 @@ class LandStage(Stage):
 
 def forcing_times(root: zarr.Group) -> np.ndarray:
     """Times of the forcing, up to what is complete."""
-    group = existing_group(root, "forcing")
-    size = committed_sizes(group).get("time")
-    return read_region(root, "forcing", "time", {"time": slice(0, size)})
+    return read_times(root, "forcing")
+
+
+def read_forcing(root: zarr.Group, name: str, records: slice, cells: slice, *, as_given: bool = False) -> np.ndarray:
+    """A variable of the forcing (time, cell): what `ldas check` looks at is what a run reads.
+
+    In the registry's unit, unless as_given: in the unit in which it is stored.
+    """
+    unit = None if as_given else registry.variable(name).unit
+    return read_region(root, "forcing", name, {"time": records, "cell": cells}, dims=("time", "cell"), unit=unit)
+
+
+def check_cells(root: zarr.Group, path: str, name: str, cells: slice = slice(None)) -> None:
+    """Refuses a group that another program wrote for other cells than those of `land`; ingestion checks its own.
+
+    Raises StoreError where their number differs, or the latitude or longitude of one of the chosen cells, if given.
+    """
+    group = existing_group(root, path)
+    if "complete" in group.attrs:
+        return
+    array = existing_array(root, path, name)
+    there = dict(zip(dimensions(array), array.shape, strict=True)).get("cell")
+    expected = number_of_cells(root)
+    if there is not None and there != expected:
+        raise StoreError(
+            f"'{path}/{name}' has {there} cells, 'land' has {expected}: they must be the same, in one order"
+        )
+    for place in ("latitude", "longitude"):
+        if place not in group:
+            continue
+        given = read_region(root, path, place, {"cell": cells}, dims=("cell",))
+        wrong = np.abs((given - read_land(root, place, cells) + 180.0) % 360.0 - 180.0) > SAME_PLACE_DEGREES
+        if wrong.any():
+            cell = int(np.argmax(wrong))
+            raise StoreError(
+                f"'{path}': {place} of cell {(cells.start or 0) + cell} is {given[cell]:g}, in 'land' it is "
+                f"{read_land(root, place, cells)[cell]:g}: both must have the same cells, in one order"
+            )
+
+
+def read_land(root: zarr.Group, name: str, cells: slice = slice(None)) -> np.ndarray:
+    """A variable of the group `land` over (cell,) or (cell, patch), in the registry's unit."""
+    entry = registry.variable(name)
+    dims = ("cell",) if entry.axis is None else ("cell", entry.axis)
+    return read_region(root, "land", name, {"cell": cells}, dims=dims, unit=entry.unit)
 
 
 def number_of_cells(root: zarr.Group) -> int:
     """Size of the cell axis."""
-    return len(read_region(root, "land", "latitude"))
+    return len(read_land(root, "latitude"))
 
 
 def number_of_patches(root: zarr.Group) -> int:
     """Size of the patch axis."""
-    return int(read_region(root, "land", "patch_fraction", {"cell": slice(0, 1)}).shape[1])
+    return int(read_land(root, "patch_fraction", slice(0, 1)).shape[1])
 
 
 def land_checksum(root: zarr.Group) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date
+from typing import Any
 
 import numpy as np
 import zarr
@@ -9,10 +10,12 @@ import zarr
 from assim import Quality, WindowObservations
 from assim.preparation import DAY, window_end, window_means
 from assim.rescaling import cdf_matched, linearly_rescaled, seasonal_moments, seasonal_quantiles
+from pipeline import cf, registry
 from pipeline.assimilation_config import MODEL_VARIABLE, AssimilatedConfig
-from pipeline.errors import StoreError
+from pipeline.errors import RegistryError, StoreError
 from pipeline.ledger import Block
-from pipeline.store import committed_sizes, existing_group, has_group, read_region
+from pipeline.stages.land import check_cells
+from pipeline.store import absence, existing_group, has_group, read_array, read_region, read_times
 
 
 def window_ends(first: date, last: date, analysis_hour: int) -> np.ndarray:
@@ -30,21 +33,59 @@ def days_of(ends: np.ndarray) -> np.ndarray:
 def read_observations(root: zarr.Group, name: str, block: Block) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Times of an observation group and its arrays (time, cell) of a block: value, uncertainty and quality if there.
 
-    Raises StoreError where the group is missing.
+    What another program wrote is decoded by its CF attributes and brought into the unit of the registry: what
+    `ldas check` counts is what the filter, the training and the evaluation get. Raises StoreError where the group is
+    missing or cannot be read in this way, naming variable and attribute.
     """
     path = f"observations/{name}"
     if not has_group(root, path):
-        raise StoreError(f"no observations '{path}' in the store: ingest them, or leave '{name}' out of the experiment")
+        raise StoreError(f"observations '{path}': {absence(root, path)}; ingest them, or leave '{name}' out")
     group = existing_group(root, path)
-    size = committed_sizes(group).get("time")
-    times = read_region(root, path, "time", {"time": slice(0, size)}).astype("datetime64[s]")
+    check_cells(root, path, "value", block.region)
+    times = read_times(root, path)
     region = {"time": slice(0, len(times)), "cell": block.region}
-    arrays = {
-        key: np.asarray(read_region(root, path, key, region))
-        for key in ("value", "uncertainty", "quality")
-        if key in group
-    }
+    arrays: dict[str, np.ndarray] = {}
+    given = ""
+    for key in ("value", "uncertainty"):
+        if key in group:
+            arrays[key], attributes = read_array(root, path, key, region, dims=("time", "cell"))
+            given = _given_unit(attributes, key) or given
+            arrays[key] = _in_unit(arrays[key], given, name, f"'{path}/{key}'")
+    if "quality" in group:
+        codes = read_region(root, path, "quality", region, dims=("time", "cell"))
+        arrays["quality"] = _quality_codes(codes, f"'{path}/quality'")
     return times, arrays
+
+
+def _given_unit(attributes: Mapping[str, Any], key: str) -> str:
+    """The unit of an array of observations; none where it has the one that ldas once wrote for want of a better."""
+    unit = str(attributes.get("units", ""))
+    return "" if unit == "1" and attributes.get("long_name") == registry.variable(key).long_name else unit
+
+
+def _in_unit(values: np.ndarray, given: str, name: str, where: str) -> np.ndarray:
+    """Values in the unit of the registry; as they are, where either unit is unknown.
+
+    A degree of saturation stays one: it is brought to soil moisture by rescaling.
+    """
+    try:
+        unit = registry.variable(name).unit
+    except RegistryError:  # a group with a name of its own
+        return values
+    if not given or (unit == "m3 m-3" and given == "1"):
+        return values
+    return cf.in_unit(values, given, unit, where)
+
+
+def _quality_codes(codes: np.ndarray, where: str) -> np.ndarray:
+    """Codes as int8, MISSING where they are missing. StoreError for what is no code."""
+    if codes.dtype == np.int8:
+        return codes
+    known = np.where(np.isfinite(codes), codes, int(Quality.MISSING))
+    wrong = (known != np.round(known)) | (known < 0) | (known > np.iinfo(np.int8).max)
+    if wrong.any():
+        raise StoreError(f"{where} holds {known[wrong][0]:g}: expected whole codes from 0 (usable) to 127")
+    return known.astype(np.int8)
 
 
 def values_of_windows(times: np.ndarray, values: np.ndarray, ends: np.ndarray, analysis_hour: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from pipeline.groups import write_group
 from pipeline.ledger import Block, Period
 from pipeline.operator_store import write_operator
 from pipeline.stages.base import Stage
+from pipeline.stages.land import read_land
 from pipeline.stages.observations import good_values, interpolated_in_time, read_observations, values_of_windows
 from pipeline.store import existing_group, has_group, read_region
 
@@ -104,7 +105,7 @@ class Train(Stage):
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
         """See `Stage.compute`."""
-        latitude, longitude = (read_region(root, "land", name) for name in ("latitude", "longitude"))
+        latitude, longitude = (read_land(root, name) for name in ("latitude", "longitude"))
         cell_ids = cell_ids_from_coordinates(latitude, longitude)
         training = self.samples(root, self.settings.training)
         windows = {"training": _days(self.settings.training)}

@@ -18,6 +18,7 @@ from pipeline.ledger import Block, Period
 from pipeline.location import Location
 from pipeline.provenance import provenance
 from pipeline.stages.base import Stage
+from pipeline.stages.land import read_land
 from pipeline.store import ArraySpec, create_template, existing_group, has_group, open_store, read_region, write_region
 from pipeline.twin import SYNTHETIC_ATTRIBUTES
 from pipeline.twin.config import TwinConfig
@@ -81,7 +82,7 @@ class Observations(Stage):
             "source": f"{self.source} of {self.where.url}",
             "complete": False,
         }
-        places = {name: (("cell",), read_region(root, "land", name)) for name in ("latitude", "longitude")}
+        places = {name: (("cell",), read_land(root, name)) for name in ("latitude", "longitude")}
         for name, unit in UNITS.items():
             times = self._instants(days[lai_days(days)] if name == "lai" else days)
             create_template(
@@ -131,7 +132,7 @@ class Observations(Stage):
                 "of: name it in output.instant of that run"
             )
         for name in ("latitude", "longitude"):
-            here, there = read_region(root, "land", name), read_region(source, "land", name)
+            here, there = read_land(root, name), read_land(source, name)
             if here.shape != there.shape or np.abs(here - there).max() > 1e-4:  # degrees: single precision
                 raise StoreError(
                     f"the run '{self.source}' of {self.where.url} has other cells than {self.location.url}: "
@@ -143,7 +144,7 @@ class Observations(Stage):
 
     def stations(self, root: zarr.Group) -> dict[str, int]:
         """Codes of the stations that lie in one of the cells, with the cell."""
-        latitude, longitude = (read_region(root, "land", name) for name in ("latitude", "longitude"))
+        latitude, longitude = (read_land(root, name) for name in ("latitude", "longitude"))
         found = {code: cell_at(*station.place, latitude, longitude) for code, station in geography().stations.items()}
         return {code: cell for code, cell in found.items() if cell is not None}
 
@@ -187,8 +188,8 @@ class Observations(Stage):
 def observed_land(root: zarr.Group, block: Block) -> xr.Dataset:
     """What observations need to know of the land of a block."""
     names = ("latitude", "longitude", "clay", "sand")
-    data: dict[str, Any] = {name: ("cell", read_region(root, "land", name, {"cell": block.region})) for name in names}
-    fraction = read_region(root, "land", "patch_fraction", {"cell": block.region})
+    data: dict[str, Any] = {name: ("cell", read_land(root, name, block.region)) for name in names}
+    fraction = read_land(root, "patch_fraction", block.region)
     return xr.Dataset({**data, "patch_fraction": (("cell", "patch"), fraction)})
 
 

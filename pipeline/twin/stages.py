@@ -20,6 +20,7 @@ from pipeline.location import Location
 from pipeline.provenance import provenance
 from pipeline.restart import Columns, create_restart, read_restart, restart_path, write_restart
 from pipeline.stages.base import Stage
+from pipeline.stages.land import read_land
 from pipeline.store import ArraySpec, chunk_cells, create_template, has_group, open_store, read_region, write_region
 from pipeline.twin import SYNTHETIC_ATTRIBUTES
 from pipeline.twin.config import TwinConfig
@@ -176,7 +177,7 @@ class Twin(Stage):
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
         """See `Stage.compute`."""
         land = observed_land(root, block)
-        land["elevation"] = ("cell", read_region(root, "land", "elevation", {"cell": block.region}))
+        land["elevation"] = ("cell", read_land(root, "elevation", block.region))
         model = Latent(self.settings.seed, self.settings.weather, climate_of(land))
         weather = hourly_weather(model, period.start, period.stop)
         last = period.stop == self.periods()[-1].stop
