@@ -254,7 +254,7 @@ def _check_forcing_values(root: zarr.Group, config: ExperimentConfig) -> Iterato
         coords={"time": times[records].astype("datetime64[ns]"), "cell": np.arange(cells)},
     )
     try:
-        check_cells(root, "forcing", FORCING_NAMES[0])
+        check_cells(root, existing_group(root, "forcing"), FORCING_NAMES[0])
         problems = forcing_problems(part, read_land(root, "latitude"), read_land(root, "longitude"), block=_CHECK_BLOCK)
     except StoreError as error:  # attributes that cannot be decoded, another unit, other cells
         yield CheckRow("forcing", "wrong", str(error))

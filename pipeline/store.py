@@ -431,14 +431,15 @@ def read_times(root: zarr.Group, path: str) -> np.ndarray:
     Raises StoreError for undefined ones, and for later ones of which it cannot be known whether they are complete.
     """
     size = committed_sizes(existing_group(root, path)).get("time")
-    there = existing_array(root, path, "time").shape[0]
+    times = read_region(root, path, "time", dims=("time",))
+    there = len(times)
     if size is not None and there > size and not existing_group(root, path).attrs.get("appending", False):
         raise StoreError(
             f"'{path}' has {there} times, of which the first {size} were completed by ldas: an append was interrupted "
             "(ingest it again), or another program appended; if that one finished, set the group's attribute "
             f"'committed' to {{'time': {there}}}"
         )
-    times = read_region(root, path, "time", {"time": slice(0, size)}, dims=("time",))
+    times = times[:size]
     if np.isnat(times).any():
         raise StoreError(f"'{path}/time': {int(np.isnat(times).sum())} of {len(times)} times are undefined")
     return times

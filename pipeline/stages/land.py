@@ -72,7 +72,7 @@ class LandStage(Stage):
                 f"the forcing of the store runs from {times[0]} to {times[-1]}; {start} to {stop} is needed, with "
                 "records at both ends (the last interval ends with the record at its end)"
             )
-        check_cells(root, "forcing", FORCING_NAMES[0], block.region)
+        check_cells(root, existing_group(root, "forcing"), FORCING_NAMES[0], block.region)
         records = slice(int(first), int(last) + 1)
         dataset = xr.Dataset(
             {name: (("time", "cell"), read_forcing(root, name, records, block.region)) for name in FORCING_NAMES},
@@ -127,14 +127,14 @@ def read_forcing(root: zarr.Group, name: str, records: slice, cells: slice, *, a
     return read_region(root, "forcing", name, {"time": records, "cell": cells}, dims=("time", "cell"), unit=unit)
 
 
-def check_cells(root: zarr.Group, path: str, name: str, cells: slice = slice(None)) -> None:
+def check_cells(root: zarr.Group, group: zarr.Group, name: str, cells: slice = slice(None)) -> None:
     """Refuses a group that another program wrote for other cells than those of `land`; ingestion checks its own.
 
     Raises StoreError where their number differs, or the latitude or longitude of one of the chosen cells, if given.
     """
-    group = existing_group(root, path)
     if "complete" in group.attrs:
         return
+    path = group.path
     array = existing_array(root, path, name)
     there = dict(zip(dimensions(array), array.shape, strict=True)).get("cell")
     expected = number_of_cells(root)

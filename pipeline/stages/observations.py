@@ -41,7 +41,7 @@ def read_observations(root: zarr.Group, name: str, block: Block) -> tuple[np.nda
     if not has_group(root, path):
         raise StoreError(f"observations '{path}': {absence(root, path)}; ingest them, or leave '{name}' out")
     group = existing_group(root, path)
-    check_cells(root, path, "value", block.region)
+    check_cells(root, group, "value", block.region)
     times = read_times(root, path)
     region = {"time": slice(0, len(times)), "cell": block.region}
     arrays: dict[str, np.ndarray] = {}

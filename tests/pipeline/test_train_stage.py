@@ -269,7 +269,7 @@ def test_trainings_that_cannot_be(store: Path, client: Client) -> None:
     message = failure(small(store, training=window, test=None), client)
     assert "no day of the open loop (2007-04-01 to 2007-04-24) lies in the window 2008-04-01 to 2008-04-20" in message
     other = small(store, name="other", observation="ssm", test=None)
-    assert "no observations 'observations/ssm' in the store" in failure(other, client)
+    assert "observations 'observations/ssm': not in the store" in failure(other, client)
     hungry = small(store, name="hungry", test=None, neural={**NETWORKS, "minimum_samples": 500})
     message = failure(hungry, client)
     assert "no cell could be trained: {'no data': 1, 'too few samples': 3}; first reason: " in message
