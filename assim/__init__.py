@@ -7,7 +7,7 @@ from assim.errors import (
     FilterConfigurationError,
     ObservationInputError,
 )
-from assim.filter import CycleResult, Filter, LandModel
+from assim.filter import CycleResult, Filter, FilterConfiguration, LandModel, Window
 from assim.observations import ObservationError, ObservationType, WindowObservations
 from assim.quality import QUALITY_MEANING, Quality
 from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
@@ -20,6 +20,7 @@ __all__ = [
     "EnSRFConfiguration",
     "EnsembleSquareRootFilter",
     "Filter",
+    "FilterConfiguration",
     "FilterConfigurationError",
     "LandModel",
     "ObservationError",
@@ -28,5 +29,6 @@ __all__ = [
     "Quality",
     "SEKFConfiguration",
     "SimplifiedEKF",
+    "Window",
     "WindowObservations",
 ]

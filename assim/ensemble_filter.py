@@ -20,11 +20,10 @@ from assim.errors import FilterConfigurationError
 from assim.filter import (
     CycleResult,
     LandModel,
+    Window,
     finite_cells,
-    forcing_of_window,
     keep_columns,
     masked_outputs,
-    run_window,
     undefined_in,
 )
 from assim.masks import FrozenRule, frozen_soil, snow_cover
@@ -45,7 +44,7 @@ FORCING_CORRELATION = np.array([[1.0, -0.8, 0.5], [-0.8, 1.0, -0.5], [0.5, -0.5,
 class EnSRFConfiguration:
     """Options of the ensemble square root filter.
 
-    members; seed: of all random series; controls, leaf_biomass, analysis_hour_utc, frozen_rule, snow_threshold: as in
+    members; seed: of all random series; controls, leaf_biomass, frozen_rule, snow_threshold: as in
     `SEKFConfiguration`. Additive noise on soil moisture, once a day: surface_noise (WG1, WG2) and deep_noise as
     fractions of COFSWI; lai_noise: relative; control_memory_days: of their autoregressive series. initial_surface,
     initial_deep, initial_lai: the same for the first ensemble. precipitation_noise and shortwave_noise: standard
@@ -68,7 +67,6 @@ class EnSRFConfiguration:
     longwave_noise: float = 20.0
     forcing_memory_days: float = 1.0
     leaf_biomass: Literal["BSLAI", "legacy"] = "BSLAI"
-    analysis_hour_utc: int = 9
     frozen_rule: FrozenRule = "every_patch"
     snow_threshold: float = 0.0
 
@@ -84,8 +82,20 @@ class EnSRFConfiguration:
             size = getattr(self, name)
             if not (np.isfinite(size) and size >= 0.0):
                 raise FilterConfigurationError(f"{name} must be zero or positive, got {size}")
-        if self.analysis_hour_utc not in range(24):
-            raise FilterConfigurationError(f"analysis_hour_utc is a whole hour, 0 to 23, got {self.analysis_hour_utc}")
+
+    @property
+    def model_runs(self) -> int:
+        """See `FilterConfiguration`."""
+        return self.members
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """See `FilterConfiguration`: one restart a member."""
+        return tuple(f"-member-{number:02d}" for number in range(self.members))
+
+    def make(self, observation_types: Sequence[ObservationType], cell_ids: ArrayLike) -> "EnsembleSquareRootFilter":
+        """See `FilterConfiguration`."""
+        return EnsembleSquareRootFilter(self, observation_types, cell_ids)
 
 
 class EnsembleSquareRootFilter:
@@ -111,6 +121,14 @@ class EnsembleSquareRootFilter:
         ensemble = state.members(options.members)
         sizes = options.initial_surface, options.initial_deep, options.initial_lai
         return self._with_noise(self.controls_of(parameters), ensemble, 0, INITIAL_SERIES, 0.0, *sizes)
+
+    def carried_states(self, state: State) -> tuple[State, ...]:
+        """See `Filter`: the members."""
+        return tuple(state.member(number) for number in range(self.configuration.members))
+
+    def resumed_state(self, states: Sequence[State]) -> State:
+        """See `Filter`."""
+        return State(*(np.stack(values, axis=1) for values in zip(*states, strict=True)))
 
     def _with_noise(
         self,
@@ -157,40 +175,25 @@ class EnsembleSquareRootFilter:
         self,
         model: LandModel,
         state: State,
-        forcing: Forcing,
-        start: np.datetime64 | str,
+        window: Window,
         observations: Mapping[str, WindowObservations],
         *,
-        step_s: int = 1800,
         output: OutputRequest | None = None,
-        forcing_start: np.datetime64 | str | None = None,
-        forcing_step_s: int = 3600,
-        threads: int = 1,
         set_aside: BoolArray | None = None,
     ) -> CycleResult:
-        """Forecast of the ensemble over [start, start + 24 h) and analysis at its end: see `Filter.cycle`.
+        """Forecast of the ensemble over the window and analysis at its end: see `Filter.cycle`.
 
         state has a member axis (from `initial_state` or the last cycle); outputs are means over the ensemble.
         """
         options = self.configuration
-        begin, records = forcing_of_window(start, forcing, forcing_start, forcing_step_s, options.analysis_hour_utc)
         given = checked_observations(observations, self.observation_types, self.cell_ids.size)
         controls = self.controls_of(model.parameters)
-        day = int((begin - EPOCH) // np.timedelta64(1, "D"))
+        day = int((window.start - EPOCH) // np.timedelta64(1, "D"))
         noise = options.surface_noise, options.deep_noise, options.lai_noise
         ensemble = self._with_noise(controls, state, day, 0, options.control_memory_days, *noise)
         ends, outputs = [], []
-        for member, member_forcing in enumerate(self._perturbed_forcing(records, day)):
-            end, output_of_member = run_window(
-                model,
-                ensemble.member(member),
-                member_forcing,
-                start=begin,
-                step_s=step_s,
-                forcing_step_s=forcing_step_s,
-                output=output,
-                threads=threads,
-            )
+        for member, member_forcing in enumerate(self._perturbed_forcing(window.forcing, day)):
+            end, output_of_member = window.run(model, ensemble.member(member), forcing=member_forcing, output=output)
             ends.append(end)
             outputs.append(output_of_member)
         excluded = np.zeros(self.cell_ids.shape, dtype=bool) if set_aside is None else set_aside

@@ -1,10 +1,11 @@
 """What every filter is to the rest of the system: one cycle of a window, and what comes out of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from assim.controls import ControlVector
 from assim.errors import AssimilationWindowError
@@ -44,6 +45,85 @@ class LandModel(Protocol):
         True for the columns and members to run (None: all), shaped like the state's leading axes; the others keep their
         state. What a column or member does must not depend on the others.
         """
+
+
+@dataclass(frozen=True)
+class Window:
+    """The 24 h that one cycle of a filter covers: from `start` to the analysis at `end`.
+
+    forcing: its records from `start` to `end`, both included, every `forcing_step_s` seconds; step_s: time step of the
+    model; threads: of the model. Make one with `Window.cut` from forcing that is longer.
+    """
+
+    start: np.datetime64
+    forcing: Forcing
+    step_s: int = 1800
+    forcing_step_s: int = 3600
+    threads: int = 1
+
+    @property
+    def end(self) -> np.datetime64:
+        """Time of the analysis."""
+        return self.start + WINDOW
+
+    @classmethod
+    def cut(
+        cls,
+        forcing: Forcing,
+        start: np.datetime64 | str,
+        *,
+        forcing_start: np.datetime64 | str | None = None,
+        step_s: int = 1800,
+        forcing_step_s: int = 3600,
+        threads: int = 1,
+    ) -> "Window":
+        """The window that begins at `start`, cut from forcing whose first record is at `forcing_start` (or `start`).
+
+        Raises AssimilationWindowError where the forcing does not have a record at the start and at the end.
+        """
+        begin: np.datetime64 = np.array([start], dtype="datetime64[s]")[0]
+        first: np.datetime64 = begin if forcing_start is None else np.array([forcing_start], dtype="datetime64[s]")[0]
+        step = np.timedelta64(forcing_step_s, "s")
+        records = np.shape(forcing.Tair)[0]
+        last = first + (records - 1) * step
+        if begin < first or begin + WINDOW > last:
+            raise AssimilationWindowError(
+                f"the window {begin} to {begin + WINDOW} is not inside the forcing, whose {records} records every "
+                f"{forcing_step_s} s run from {first} to {last}; give forcing for the whole assimilation period"
+            )
+        if (begin - first) % step or WINDOW % step:
+            raise AssimilationWindowError(
+                f"the forcing has no record at {begin}: its records are every {forcing_step_s} s from {first}; choose "
+                "an analysis hour at which it has one"
+            )
+        part = slice((begin - first) // step, (begin - first + WINDOW) // step + 1)
+        return cls(begin, Forcing(*(np.asarray(values)[part] for values in forcing)), step_s, forcing_step_s, threads)
+
+    def run(
+        self,
+        model: LandModel,
+        state: State,
+        *,
+        forcing: Forcing | None = None,
+        output: OutputRequest | None = None,
+        where: BoolArray | None = None,
+    ) -> tuple[State, dict[str, FloatArray]]:
+        """The model over the window; what blows up there is returned as it is.
+
+        forcing: in place of the window's own, such as a member's; where: see `LandModel.run`.
+        """
+        return model.run(
+            state,
+            self.forcing if forcing is None else forcing,
+            start=self.start,
+            step_s=self.step_s,
+            steps=WINDOW_S // self.step_s,
+            forcing_step_s=self.forcing_step_s,
+            output=output,
+            threads=self.threads,
+            allow_nonfinite=True,
+            where=where,
+        )
 
 
 class CycleResult(NamedTuple):
@@ -86,6 +166,26 @@ class CycleResult(NamedTuple):
     set_aside: BoolArray
 
 
+class FilterConfiguration(Protocol):
+    """Options of a filter, and the filter made with them: all that the assimilation stage knows of it beforehand."""
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The control variables, in the order of every control axis."""
+
+    @property
+    def model_runs(self) -> int:
+        """Runs of the model in a window, at most: what its cost and memory follow from."""
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """What the states carried from window to window are called, as appended to the run's name in restarts: one
+        empty name, or one a member."""
+
+    def make(self, observation_types: Sequence[ObservationType], cell_ids: ArrayLike) -> "Filter":
+        """The filter of some cells; operators for other cells raise OperatorMismatchError."""
+
+
 class Filter(Protocol):
     """A filter: interchangeable in the assimilation stage."""
 
@@ -100,93 +200,28 @@ class Filter(Protocol):
     def initial_state(self, parameters: Parameters, state: State) -> State:
         """The filter's first state from that of a single run (column, ...): itself, or an ensemble around it."""
 
+    def carried_states(self, state: State) -> tuple[State, ...]:
+        """The states (column, ...) to store as restarts, in the order of `FilterConfiguration.carried`."""
+
+    def resumed_state(self, states: Sequence[State]) -> State:
+        """Inverse of `carried_states`."""
+
     def cycle(
         self,
         model: LandModel,
         state: State,
-        forcing: Forcing,
-        start: np.datetime64 | str,
+        window: Window,
         observations: Mapping[str, WindowObservations],
         *,
-        step_s: int = 1800,
         output: OutputRequest | None = None,
-        forcing_start: np.datetime64 | str | None = None,
-        forcing_step_s: int = 3600,
-        threads: int = 1,
         set_aside: BoolArray | None = None,
     ) -> CycleResult:
-        """Forecast over [start, start + 24 h) and analysis at its end.
+        """Forecast over the window and analysis at its end.
 
-        observations: by name of their type, all belonging to (start, start + 24 h]. forcing_start: time of the
-        forcing's first record, `start` by default; it may go beyond the window. threads: of
-        the model. set_aside (cell,): cells no longer analysed, from the last result.
+        state: of the window's start, from `initial_state` or the last result. observations: by name of their type, all
+        belonging to (start, end]. output: what the forecast puts out. set_aside (cell,): cells that are no longer
+        analysed, from the last result.
         """
-
-
-def forcing_of_window(
-    start: np.datetime64 | str,
-    forcing: Forcing,
-    forcing_start: np.datetime64 | str | None,
-    forcing_step_s: int,
-    analysis_hour: int,
-) -> tuple[np.datetime64, Forcing]:
-    """Start of the window, and the forcing's records from there to the window's end.
-
-    Raises AssimilationWindowError unless the hour is the analysis hour and the forcing has the window's records.
-    """
-    begin: np.datetime64 = np.array([start], dtype="datetime64[s]")[0]
-    first: np.datetime64 = begin if forcing_start is None else np.array([forcing_start], dtype="datetime64[s]")[0]
-    time_of_day = begin - begin.astype("datetime64[D]")
-    if time_of_day != np.timedelta64(analysis_hour, "h"):
-        raise AssimilationWindowError(
-            f"a window starts at the analysis hour, {analysis_hour:02d}:00 UTC, but {begin} was asked for; start from "
-            "a restart of that hour or change analysis_hour_utc"
-        )
-    step = np.timedelta64(forcing_step_s, "s")
-    records = np.shape(forcing.Tair)[0]
-    last = first + (records - 1) * step
-    if begin < first or begin + WINDOW > last:
-        raise AssimilationWindowError(
-            f"the window {begin} to {begin + WINDOW} is not inside the forcing, whose {records} records every "
-            f"{forcing_step_s} s go from {first} to {last}; give forcing for the whole assimilation period"
-        )
-    if (begin - first) % step or WINDOW % step:
-        raise AssimilationWindowError(
-            f"the forcing has no record at {begin}: its records are every {forcing_step_s} s from {first}; choose an "
-            "analysis hour at which it has one"
-        )
-    window = slice((begin - first) // step, (begin - first + WINDOW) // step + 1)
-    return begin, Forcing(*(np.asarray(values)[window] for values in forcing))
-
-
-def run_window(
-    model: LandModel,
-    state: State,
-    forcing: Forcing,
-    *,
-    start: np.datetime64,
-    step_s: int,
-    forcing_step_s: int,
-    output: OutputRequest | None,
-    threads: int,
-    where: BoolArray | None = None,
-) -> tuple[State, dict[str, FloatArray]]:
-    """The model over the 24 h from `start`, where the forcing begins; what blows up there is returned as it is.
-
-    where: see `LandModel.run`.
-    """
-    return model.run(
-        state,
-        forcing,
-        start=start,
-        step_s=step_s,
-        steps=WINDOW_S // step_s,
-        forcing_step_s=forcing_step_s,
-        output=output,
-        threads=threads,
-        allow_nonfinite=True,
-        where=where,
-    )
 
 
 def finite_cells(controls: ControlVector, start: State, end: State) -> BoolArray:

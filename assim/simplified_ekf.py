@@ -6,7 +6,6 @@ operators, error models, and where the increments go.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -28,18 +27,17 @@ from assim.errors import FilterConfigurationError
 from assim.filter import (
     CycleResult,
     LandModel,
+    Window,
     finite_cells,
-    forcing_of_window,
     keep_columns,
     masked_outputs,
-    run_window,
     undefined_in,
 )
 from assim.masks import FrozenRule, frozen_soil, snow_cover
 from assim.observations import ObservationType, WindowObservations, checked_observations, checked_types
 from assim.quality import Quality
 from assim.sekf import BoolArray, FloatArray
-from landmodel import Forcing, OutputRequest, Parameters, State
+from landmodel import OutputRequest, Parameters, State
 
 BackgroundReading = Literal["A", "B", "C"]
 SOIL_MOISTURE_ERRORS: dict[BackgroundReading, tuple[float, float]] = {
@@ -62,8 +60,8 @@ class SEKFConfiguration:
         C  error as a fraction of COFSWI (0.4 and 0.2; SODA's own numbers, 0.15 and 0.2, are such fractions).
     soil_moisture_error: errors by control variable, where they are not the defaults of the reading.
     lai_error: relative error of LAI from 2 m2 m-2 on (0.4 m2 m-2 below). leaf_biomass: kg m-2 of leaf biomass that
-    go with an LAI increment, BSLAI of the patch or SODA's legacy vector. analysis_hour_utc: hour at which windows
-    start and end. frozen_rule, snow_threshold (kg m-2): see `masks`.
+    go with an LAI increment, BSLAI of the patch or SODA's legacy vector. frozen_rule, snow_threshold (kg m-2): see
+    `masks`.
     """
 
     controls: tuple[str, ...] = DEFAULT_CONTROLS
@@ -73,7 +71,6 @@ class SEKFConfiguration:
     soil_moisture_error: Mapping[str, float] = field(default_factory=dict)
     lai_error: float = 0.2
     leaf_biomass: Literal["BSLAI", "legacy"] = "BSLAI"
-    analysis_hour_utc: int = 9
     frozen_rule: FrozenRule = "every_patch"
     snow_threshold: float = 0.0
 
@@ -91,8 +88,20 @@ class SEKFConfiguration:
                 f"background must be A, B or C with positive typical_range and lai_error, got {self.background!r}, "
                 f"{self.typical_range} and {self.lai_error}"
             )
-        if self.analysis_hour_utc not in range(24):
-            raise FilterConfigurationError(f"analysis_hour_utc is a whole hour, 0 to 23, got {self.analysis_hour_utc}")
+
+    @property
+    def model_runs(self) -> int:
+        """See `FilterConfiguration`: the forecast and one perturbed run a control variable."""
+        return 1 + len(self.controls)
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """See `FilterConfiguration`: a single run."""
+        return ("",)
+
+    def make(self, observation_types: Sequence[ObservationType], cell_ids: ArrayLike) -> "SimplifiedEKF":
+        """See `FilterConfiguration`."""
+        return SimplifiedEKF(self, observation_types, cell_ids)
 
     def relative_perturbation(self) -> dict[str, float]:
         """Relative size t by control variable."""
@@ -124,6 +133,14 @@ class SimplifiedEKF:
         """The state itself: this filter keeps a single run."""
         return state
 
+    def carried_states(self, state: State) -> tuple[State, ...]:
+        """See `Filter`."""
+        return (state,)
+
+    def resumed_state(self, states: Sequence[State]) -> State:
+        """See `Filter`."""
+        return states[0]
+
     def controls_of(self, parameters: Parameters) -> ControlVector:
         """The control vector of the model's columns."""
         return self._controls.of(parameters)
@@ -132,32 +149,21 @@ class SimplifiedEKF:
         self,
         model: LandModel,
         state: State,
-        forcing: Forcing,
-        start: np.datetime64 | str,
+        window: Window,
         observations: Mapping[str, WindowObservations],
         *,
-        step_s: int = 1800,
         output: OutputRequest | None = None,
-        forcing_start: np.datetime64 | str | None = None,
-        forcing_step_s: int = 3600,
-        threads: int = 1,
         set_aside: BoolArray | None = None,
     ) -> CycleResult:
-        """Forecast over [start, start + 24 h), perturbed members where it is needed, analysis at the end.
+        """Forecast over the window, perturbed members where they are needed, analysis at the end.
 
         See `Filter.cycle`. Where no observation passes the screening against the forecast, nothing is perturbed.
         """
-        begin, records = forcing_of_window(
-            start, forcing, forcing_start, forcing_step_s, self.configuration.analysis_hour_utc
-        )
         given = checked_observations(observations, self.observation_types, self.cell_ids.size)
         controls = self.controls_of(model.parameters)
         relative_size = self.configuration.relative_perturbation()
         excluded = np.zeros(self.cell_ids.shape, dtype=bool) if set_aside is None else set_aside
-        run = partial(
-            run_window, forcing=records, start=begin, step_s=step_s, forcing_step_s=forcing_step_s, threads=threads
-        )
-        forecast, outputs = run(model, state, output=output)
+        forecast, outputs = window.run(model, state, output=output)
         # A cell that blew up gives NaN and infinities here; it is found, coded and set aside, so NumPy need not warn.
         with np.errstate(invalid="ignore", over="ignore"):
             masks = Masks(
@@ -170,7 +176,7 @@ class SimplifiedEKF:
             perturbed = (y.quality == Quality.USED).any(axis=1)[controls.cell]
             eps = np.where(perturbed[:, None], controls.perturbation(state, relative_size), 0.0)
             members = controls.perturbed_members(state, relative_size)
-            ends = run(model, members, output=None, where=eps != 0.0)[0] if perturbed.any() else members
+            ends = window.run(model, members, where=eps != 0.0)[0] if perturbed.any() else members
             jacobian = observation_jacobian(controls, forecast, ends, eps, self.observation_types, equivalents)
             result = self._analysed(controls, state, forecast, y, jacobian, masks.finite)
         return result._replace(outputs=masked_outputs(outputs, result.set_aside[controls.cell]))
@@ -185,40 +191,23 @@ class SimplifiedEKF:
         self,
         model: LandModel,
         state: State,
-        forcing: Forcing,
-        start: np.datetime64 | str,
+        window: Window,
         *,
         factor: float = 1.0,
         central: bool = False,
-        step_s: int = 1800,
-        forcing_start: np.datetime64 | str | None = None,
-        forcing_step_s: int = 3600,
-        threads: int = 1,
     ) -> FloatArray:
         """H (cell, observation, 12, control) of a window, with perturbations `factor` times the configured ones.
 
         central: mean of forward and backward differences. For choosing and checking perturbation sizes; `cycle`
         returns the Jacobian that it used.
         """
-        begin, records = forcing_of_window(
-            start, forcing, forcing_start, forcing_step_s, self.configuration.analysis_hour_utc
-        )
         controls = self.controls_of(model.parameters)
-        run = partial(
-            run_window,
-            forcing=records,
-            start=begin,
-            step_s=step_s,
-            forcing_step_s=forcing_step_s,
-            output=None,
-            threads=threads,
-        )
-        forecast, _ = run(model, state)
+        forecast, _ = window.run(model, state)
         equivalents = self._equivalents(controls, forecast)
         sides = []
         for sign in (1.0, -1.0) if central else (1.0,):
             sizes = {name: sign * factor * t for name, t in self.configuration.relative_perturbation().items()}
-            ends, _ = run(model, controls.perturbed_members(state, sizes))
+            ends, _ = window.run(model, controls.perturbed_members(state, sizes))
             perturbation = controls.perturbation(state, sizes)
             sides.append(
                 observation_jacobian(controls, forecast, ends, perturbation, self.observation_types, equivalents)

@@ -18,7 +18,7 @@ sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import landmodel  # noqa: E402
-from assim import ObservationError, ObservationType, SEKFConfiguration, SimplifiedEKF  # noqa: E402
+from assim import ObservationError, ObservationType, SEKFConfiguration, SimplifiedEKF, Window  # noqa: E402
 from operators.direct import DirectOperator  # noqa: E402
 from pipeline.analytic_forcing import LATITUDE, LONGITUDE, START, STEP_S, analytic_forcing  # noqa: E402
 
@@ -44,20 +44,13 @@ def differences(factors: Sequence[float] = FACTORS) -> dict[str, np.ndarray]:
         ObservationType("ssm", DirectOperator.surface_soil_moisture([0]), ObservationError("absolute", 0.05)),
         ObservationType("lai", DirectOperator.leaf_area_index([0]), ObservationError("relative", 0.2)),
     ]
-    kalman = SimplifiedEKF(SEKFConfiguration(analysis_hour_utc=HOUR), types, [0])
+    begin = START + np.timedelta64(steps * STEP_S, "s")
+    window = Window.cut(forcing, begin, forcing_start=START, forcing_step_s=STEP_S)
+    kalman = SimplifiedEKF(SEKFConfiguration(), types, [0])
 
     def jacobian(factor: float, central: bool) -> np.ndarray:
         """(row, control) of the crop."""
-        return kalman.window_jacobian(
-            model,
-            state,
-            forcing,
-            START + np.timedelta64(steps * STEP_S, "s"),
-            factor=factor,
-            central=central,
-            forcing_start=START,
-            forcing_step_s=STEP_S,
-        )[0, :, 6]
+        return kalman.window_jacobian(model, state, window, factor=factor, central=central)[0, :, 6]
 
     reference = jacobian(REFERENCE, central=True)
     scale = np.abs(reference).max(axis=1, keepdims=True)

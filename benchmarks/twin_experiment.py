@@ -116,7 +116,7 @@ def column_days(config: ExperimentConfig, parameters: landmodel.Parameters, *, r
         total += float(fields) * (config.period.days + 365 * nature.spin_up_years)
     for entry in config.assimilation:
         first, last = entry.start or config.period.start, entry.end or config.period.end
-        members = 1 + len(entry.sekf.controls) if entry.filter == "sekf" else entry.ensrf.members
+        members = entry.method.model_runs
         if run and entry.filter == "sekf":
             present = control_vector(parameters, cells, entry.sekf.controls).present.sum(axis=1)
             codes = [read_region(root, f"runs/{entry.name}", f"quality_{kind.name}") for kind in entry.observations]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from assim import EnSRFConfiguration, SEKFConfiguration
+from assim import EnSRFConfiguration, FilterConfiguration, SEKFConfiguration
 from landmodel.errors import LdasError
 from operators.options import NeuralOptions
 from pipeline import registry
@@ -154,6 +154,12 @@ class AssimilationConfig(StrictModel):
     filter: Literal["sekf", "ensrf"] = "sekf"
     sekf: SEKFSettings = Field(SEKFSettings(), description="Options of the simplified EKF")
     ensrf: EnSRFSettings = Field(EnSRFSettings(), description="Options of the ensemble square root filter")
+
+    @property
+    def method(self) -> FilterConfiguration:
+        """The options of the filter that is chosen."""
+        methods: dict[str, FilterConfiguration] = {"sekf": self.sekf, "ensrf": self.ensrf}
+        return methods[self.filter]
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -131,10 +131,16 @@ def stored_identity(root: zarr.Group, experiment: str) -> dict[str, Any]:
     return dict(identity)
 
 
+# Keys that older versions put into identities, and that had no effect on any result: whatever they were, they do not
+# make a run another one.
+_WITHOUT_EFFECT = frozenset({"assimilation.sekf.analysis_hour_utc", "assimilation.ensrf.analysis_hour_utc"})
+
+
 def differences(root: zarr.Group, experiment: str, identity: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Keys whose value differs from the one that made the experiment: key -> (stored, now)."""
     stored, now = stored_identity(root, experiment), flatten(identity)
-    return {key: (stored.get(key), now.get(key)) for key in sorted({*stored, *now}) if stored.get(key) != now.get(key)}
+    keys = sorted({*stored, *now} - _WITHOUT_EFFECT)
+    return {key: (stored.get(key), now.get(key)) for key in keys if stored.get(key) != now.get(key)}
 
 
 def refuse_differences(experiment: str, different: Mapping[str, tuple[Any, Any]]) -> None:

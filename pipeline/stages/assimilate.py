@@ -2,7 +2,7 @@
 open loop."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,11 +11,10 @@ import zarr
 import landmodel
 from assim import (
     QUALITY_MEANING,
-    EnsembleSquareRootFilter,
     Filter,
     ObservationError,
     ObservationType,
-    SimplifiedEKF,
+    Window,
 )
 from assim.diagnostics import desroziers, estimated_error
 from landmodel import OutputRequest, Parameters, State
@@ -29,7 +28,7 @@ from pipeline.ledger import Block, Period
 from pipeline.operator_store import read_operator
 from pipeline.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
 from pipeline.stages import spin_up
-from pipeline.stages.assimilation_output import AssimilationOutput, controls_of, forecasts
+from pipeline.stages.assimilation_output import AssimilationOutput, forecasts
 from pipeline.stages.land import (
     FORCING_BYTES,
     LandStage,
@@ -115,10 +114,7 @@ class Assimilate(LandStage):
 
     def work_days(self, period: Period) -> float:
         """See `Stage.work_days`: every member counts."""
-        members = (
-            1 + len(self.settings.sekf.controls) if self.settings.filter == "sekf" else self.settings.ensrf.members
-        )
-        return super().work_days(period) * members
+        return super().work_days(period) * self.settings.method.model_runs
 
     def identity(self) -> Mapping[str, Any]:
         """See `Stage.identity`."""
@@ -175,7 +171,7 @@ class Assimilate(LandStage):
             specs[f"dfs_{entry.name}"] = ArraySpec(("time", "cell"), "float32")
             specs[f"quality_{entry.name}"] = ArraySpec(("time", "cell"), "int8", 1, _FLAGS)
         specs["chi_square"] = ArraySpec(("time", "cell"), "float32")
-        for control in controls_of(self.settings):
+        for control in self.settings.method.controls:
             specs[f"increment_{control}"] = ArraySpec(("time", "cell"), "float32")
         for name in output.per_patch:
             specs[f"{name}_patch"] = ArraySpec(("time", "cell", "patch"), "float32", None, {"comment": "analysis"})
@@ -196,7 +192,7 @@ class Assimilate(LandStage):
                 "time_label": "00 UTC of the day at whose analysis hour the window ends",
                 "analysis_hour_utc": self.hour,
                 "observations": [entry.name for entry in self.settings.observations],
-                "controls": list(controls_of(self.settings)),
+                "controls": list(self.settings.method.controls),
             },
         )
         self._create_restarts(root, self.periods())
@@ -233,18 +229,14 @@ class Assimilate(LandStage):
 
     def _restart_names(self) -> list[str]:
         """Names of the restarts: one, or one for each member of an ensemble."""
-        if self.settings.filter == "sekf":
-            return [self.name]
-        return [f"{self.name}-member-{number:02d}" for number in range(self.settings.ensrf.members)]
+        return [f"{self.name}{suffix}" for suffix in self.settings.method.carried]
 
     def filter_of(self, root: zarr.Group, block: Block) -> Filter:
         """The filter of a block's cells."""
         latitude, longitude = (read_land(root, name, block.region) for name in ("latitude", "longitude"))
         cell_ids = cell_ids_from_coordinates(latitude, longitude)
         types = [self._observation_type(root, entry, cell_ids, block) for entry in self.settings.observations]
-        if self.settings.filter == "sekf":
-            return SimplifiedEKF(replace(self.settings.sekf, analysis_hour_utc=self.hour), types, cell_ids)
-        return EnsembleSquareRootFilter(replace(self.settings.ensrf, analysis_hour_utc=self.hour), types, cell_ids)
+        return self.settings.method.make(types, cell_ids)
 
     def _observation_type(
         self, root: zarr.Group, entry: AssimilatedConfig, cell_ids: np.ndarray, block: Block
@@ -294,25 +286,21 @@ class Assimilate(LandStage):
         )
         output = self._request()
         for number, end in enumerate(ends):
-            result = method.cycle(
-                model,
-                state,
+            window = Window.cut(
                 forcing.forcing,
                 end - np.timedelta64(1, "D"),
-                {name: values.window(number) for name, values in series.items()},
-                step_s=self.config.model.time_step_s,
-                output=output,
                 forcing_start=forcing.start,
+                step_s=self.config.model.time_step_s,
                 forcing_step_s=forcing.step_s,
-                set_aside=lost,
             )
+            given = {name: values.window(number) for name, values in series.items()}
+            result = method.cycle(model, state, window, given, output=output, set_aside=lost)
             state, lost = result.state, result.set_aside
             codes = [values.explained(number, result.quality[:, row]) for row, values in enumerate(series.values())]
             writer.add(number, result._replace(quality=np.stack(codes, axis=1)), method)
         write_region(root, self.group, writer.values(), {"time": period.days, "cell": block.region})
-        for number, run in enumerate(self._restart_names()):
-            member = state if self.settings.filter == "sekf" else state.member(number)
-            write_restart(root, restart_path(run, period.stop), member, columns, block)
+        for run, carried in zip(self._restart_names(), method.carried_states(state), strict=True):
+            write_restart(root, restart_path(run, period.stop), carried, columns, block)
         return np.where(lost, ledger.SET_ASIDE, ledger.DONE).astype("int8")
 
     def _request(self) -> OutputRequest:
@@ -340,9 +328,7 @@ class Assimilate(LandStage):
                 )
                 for run in self._restart_names()
             ]  # fmt: skip
-            if self.settings.filter == "sekf":
-                return parts[0]
-            return State(*(np.stack(values, axis=1) for values in zip(*parts, strict=True)))
+            return method.resumed_state(parts)
         return method.initial_state(parameters, self._open_loop_state(root, block, period.start, parameters, columns))
 
     def _open_loop(self) -> OpenLoop:
@@ -393,11 +379,8 @@ class Assimilate(LandStage):
     def memory_bytes(self, cells: int) -> int:
         """Forcing of a period; states of all members; the stored series."""
         days = self.config.execution.days_per_period
-        members = len(controls_of(self.settings)) + 1
-        if self.settings.filter == "ensrf":
-            members = self.settings.ensrf.members
         names = len(self.config.output.mean) + 2 * len(self.config.output.instant) + 20
-        states = self.columns_per_cell * members * 4 * 2048
+        states = self.columns_per_cell * self.settings.method.model_runs * 4 * 2048
         return cells * (FORCING_BYTES * (24 * days + 1) + states + 8 * days * names)
 
 

@@ -13,14 +13,9 @@ from pipeline.assimilation_config import AssimilationConfig
 from pipeline.config import OutputConfig
 
 
-def controls_of(settings: AssimilationConfig) -> tuple[str, ...]:
-    """Control variables of the filter."""
-    return settings.sekf.controls if settings.filter == "sekf" else settings.ensrf.controls
-
-
 def forecasts(settings: AssimilationConfig, output: OutputConfig) -> tuple[str, ...]:
     """Stored states that the analysis changes: their forecasts are stored too."""
-    return tuple(name for name in output.instant if name in controls_of(settings))
+    return tuple(name for name in output.instant if name in settings.method.controls)
 
 
 class AssimilationOutput:
@@ -36,7 +31,7 @@ class AssimilationOutput:
         windows: int,
         patches: int,
     ) -> None:
-        self.observations, self.controls, self.output = settings.observations, controls_of(settings), output
+        self.observations, self.controls, self.output = settings.observations, settings.method.controls, output
         self.parameters, self.cells, self.windows, self.patches = parameters, cells, windows, patches
         self.arrays: dict[str, np.ndarray] = {}
         self.sources = _sources(output)

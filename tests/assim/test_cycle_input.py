@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assim import Window
 from assim.controls import DEFAULT_CONTROLS
 from assim.errors import AssimilationWindowError, FilterConfigurationError, ObservationInputError
 from assim.observations import ObservationError, ObservationType, WindowObservations
@@ -47,7 +48,7 @@ def test_every_quality_code_occurs_for_its_own_reason():
     kind = ObservationType("sigma40", operator, ObservationError("given"), (-30.0, 0.0), innovation_limit=5.0)
     given_ = {"sigma40": WindowObservations(value, uncertainty, prepared)}
     kalman = SimplifiedEKF(SEKFConfiguration(), [kind], np.arange(cells))
-    result = kalman.cycle(model, state, toy.forcing(cells), START, given_)
+    result = kalman.cycle(model, state, Window.cut(toy.forcing(cells), START), given_)
     expected = [Quality.USED if code is Quality.NOT_ASSIMILATED else code for code in reasons]
     assert result.quality[:, 0].tolist() == [int(code) for code in expected]
     unused = result.quality[:, 0] != Quality.USED
@@ -56,13 +57,13 @@ def test_every_quality_code_occurs_for_its_own_reason():
 
     ranged = ObservationType("sigma40", operator, ObservationError("absolute", 0.33), (-30.0, 0.0))
     below = SimplifiedEKF(SEKFConfiguration(), [ranged], np.arange(cells)).cycle(
-        model, state, toy.forcing(cells), START, {"sigma40": below_range}
+        model, state, Window.cut(toy.forcing(cells), START), {"sigma40": below_range}
     )
     assert (below.quality[at[Quality.USED]] == Quality.OUTSIDE_VALID_RANGE).all()
 
     passive = ObservationType("sigma40", operator, ObservationError("given"), (-30.0, 0.0), 5.0, assimilate=False)
     compared_only = SimplifiedEKF(SEKFConfiguration(), [passive], np.arange(cells)).cycle(
-        model, state, toy.forcing(cells), START, given_
+        model, state, Window.cut(toy.forcing(cells), START), given_
     )
     assert compared_only.quality[at[Quality.USED], 0] == Quality.NOT_ASSIMILATED
     assert (compared_only.increment == 0.0).all()
@@ -80,7 +81,7 @@ def test_a_perturbed_member_that_blows_up_costs_one_analysis_only():
 
     parameters, state, forcing = three_cells()
     kalman = SimplifiedEKF(SEKFConfiguration(), [ssm_type()], np.arange(3))
-    result = kalman.cycle(Fragile(parameters), state, forcing, START, observed(ssm=[0.2, 0.2, 0.2]))
+    result = kalman.cycle(Fragile(parameters), state, Window.cut(forcing, START), observed(ssm=[0.2, 0.2, 0.2]))
     assert result.quality[:, 0].tolist() == [Quality.JACOBIAN_FAILED, Quality.USED, Quality.USED]
     assert not result.set_aside.any()
     np.testing.assert_array_equal(result.state.soil_water[:3], result.forecast.soil_water[:3])
@@ -98,7 +99,7 @@ def test_any_observation_gets_one_known_code_and_leaves_a_finite_state(value, un
     kind = ObservationType("ssm", operator, ObservationError("given"), (0.0, 1.0), limit)
     kalman = SimplifiedEKF(SEKFConfiguration(), [kind], np.arange(3))
     given_ = {"ssm": WindowObservations(np.array(value), np.array(uncertainty))}
-    result = kalman.cycle(toy.LinearModel(parameters), state, forcing, START, given_)
+    result = kalman.cycle(toy.LinearModel(parameters), state, Window.cut(forcing, START), given_)
     assert all(int(code) in set(Quality) for code in result.quality.ravel())
     assert ((result.quality == Quality.USED)[:, 0] == (result.used_count == 1)).all()
     for before, after in zip(state, result.state, strict=True):
@@ -134,16 +135,16 @@ def test_negative_uncertainty_is_refused_with_its_place():
     kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type()], np.arange(3))
     bad = {"sigma40": WindowObservations(np.full(3, -10.0), np.array([0.3, -999.0, 0.3]))}
     with pytest.raises(ObservationInputError, match="negative uncertainty -999 at cell position 1"):
-        kalman.cycle(toy.LinearModel(parameters), state, forcing, START, bad)
+        kalman.cycle(toy.LinearModel(parameters), state, Window.cut(forcing, START), bad)
 
 
 def test_observations_of_another_shape_or_type_are_refused():
     parameters, state, forcing = three_cells()
     kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type()], np.arange(3))
     with pytest.raises(ObservationInputError, match="value must be one number for each of the 3 cells"):
-        kalman.cycle(toy.LinearModel(parameters), state, forcing, START, observed(sigma40=[-10.0]))
+        kalman.cycle(toy.LinearModel(parameters), state, Window.cut(forcing, START), observed(sigma40=[-10.0]))
     with pytest.raises(ObservationInputError, match=r"unknown type \['vod'\]"):
-        kalman.cycle(toy.LinearModel(parameters), state, forcing, START, observed(vod=[1, 1, 1]))
+        kalman.cycle(toy.LinearModel(parameters), state, Window.cut(forcing, START), observed(vod=[1, 1, 1]))
 
 
 @pytest.mark.parametrize(
@@ -152,25 +153,16 @@ def test_observations_of_another_shape_or_type_are_refused():
         ("2015-01-02T09", "2015-01-01T09", "not inside the forcing"),
         ("2015-01-01T09", "2015-01-01T12", "not inside the forcing"),
         ("2015-01-01T09", "2015-01-01T08:30", "not inside the forcing"),
-        ("2015-01-01T00", None, "09:00 UTC"),
     ],
 )
-def test_windows_outside_the_forcing_or_at_another_hour_are_refused(start, forcing_start, message):
-    parameters, state, forcing = three_cells()
-    kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type()], np.arange(3))
-    model = toy.LinearModel(parameters)
+def test_windows_outside_the_forcing_are_refused(start, forcing_start, message):
     with pytest.raises(AssimilationWindowError, match=message):
-        kalman.cycle(model, state, forcing, start, {}, forcing_start=forcing_start)
-    assert not model.starts
+        Window.cut(toy.forcing(3), start, forcing_start=forcing_start)
 
 
 def test_forcing_without_a_record_at_the_window_start_is_refused():
-    parameters, state, _ = three_cells()
-    kalman = SimplifiedEKF(SEKFConfiguration(), [], np.arange(3))
     with pytest.raises(AssimilationWindowError, match="no record at 2015-01-01T09"):
-        kalman.cycle(
-            toy.LinearModel(parameters), state, toy.forcing(3, 48), START, {}, forcing_start="2015-01-01T08:30"
-        )
+        Window.cut(toy.forcing(3, 48), START, forcing_start="2015-01-01T08:30")
 
 
 def test_only_the_window_of_a_long_forcing_reaches_the_model():
@@ -184,7 +176,7 @@ def test_only_the_window_of_a_long_forcing_reaches_the_model():
 
     year = toy.forcing(3, hours=240)
     kalman = SimplifiedEKF(SEKFConfiguration(), [], np.arange(3))
-    kalman.cycle(Listening(parameters), state, year, "2015-01-04T09", {}, forcing_start="2015-01-01T00")
+    kalman.cycle(Listening(parameters), state, Window.cut(year, "2015-01-04T09", forcing_start="2015-01-01T00"), {})
     start, window = seen[0]
     assert start == np.datetime64("2015-01-04T09")
     np.testing.assert_array_equal(window.Tair, year.Tair[81:106])
@@ -201,7 +193,6 @@ def test_only_the_window_of_a_long_forcing_reaches_the_model():
         {"soil_moisture_error": {"WG2": -0.1}},
         {"background": "D"},
         {"typical_range": 0.0},
-        {"analysis_hour_utc": 24},
     ],
 )
 def test_impossible_options_are_refused(options):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import landmodel
-from assim import ObservationError, ObservationType, SEKFConfiguration, SimplifiedEKF, WindowObservations
+from assim import ObservationError, ObservationType, SEKFConfiguration, SimplifiedEKF, Window, WindowObservations
 from landmodel.parameters import OVERRIDES
 from landmodel.thermodynamics import air_density
 from operators.direct import DirectOperator
@@ -18,6 +18,7 @@ from tests.support import shared
 
 STEP_S = 1800
 FIRST_RECORD = np.datetime64("1986-01-01T00")
+TIMING = {"forcing_start": FIRST_RECORD, "forcing_step_s": STEP_S}
 CYCLES_START = np.datetime64("1986-06-01T00")
 SODA_ERRORS = {"controls": ("LAI", "WG2"), "background": "C", "soil_moisture_error": {"WG2": 0.15}}
 
@@ -113,18 +114,15 @@ def test_twelve_free_cycles_follow_soda(hour):
         expected, H = file["increment"][:, 0], file["jacobian"][:, 0]
     forcing = hapex_forcing()
     state = run_to_hour(forcing, hour)
-    soda = SimplifiedEKF(
-        SEKFConfiguration(**SODA_ERRORS, leaf_biomass="legacy", analysis_hour_utc=hour), soda_types(), [0]
-    )
+    soda = SimplifiedEKF(SEKFConfiguration(**SODA_ERRORS, leaf_biomass="legacy"), soda_types(), [0])
     increments, jacobians = [], []
     for cycle in range(12):
         start = CYCLES_START + np.timedelta64(24 * cycle + hour, "h")
-        window = (c3_model(forcing, start), state, forcing, start)
-        timing = {"forcing_start": FIRST_RECORD, "forcing_step_s": STEP_S}
+        model, window = c3_model(forcing, start), Window.cut(forcing, start, **TIMING)
         given = {"ssm": WindowObservations(observed[cycle, :1]), "lai": WindowObservations(observed[cycle, 1:])}
         # of every window, as SODA stores it; a cycle works it out only where there is something to assimilate
-        jacobian = soda.window_jacobian(*window, **timing)
-        result = soda.cycle(*window, given, **timing)
+        jacobian = soda.window_jacobian(model, state, window)
+        result = soda.cycle(model, state, window, given)
         if result.used_count[0]:
             np.testing.assert_array_equal(result.jacobian, jacobian)
         state = result.state
@@ -150,10 +148,8 @@ def test_with_very_large_errors_the_cycles_are_the_open_loop_bit_for_bit():
     deaf = SimplifiedEKF(SEKFConfiguration(), types, [0])
     observed = {"ssm": WindowObservations(np.array([0.1])), "lai": WindowObservations(np.array([1.0]))}
     for day in range(3):
-        result = deaf.cycle(
-            model, state, forcing, start + np.timedelta64(day, "D"), observed,
-            forcing_start=FIRST_RECORD, forcing_step_s=STEP_S,
-        )  # fmt: skip
+        window = Window.cut(forcing, start + np.timedelta64(day, "D"), **TIMING)
+        result = deaf.cycle(model, state, window, observed)
         assert (result.quality == 0).all()
         state = result.state
     for name, ours, theirs in zip(state._fields, state, free, strict=True):
@@ -169,10 +165,10 @@ def test_jacobian_of_a_real_window_has_a_plateau_under_the_default():
     forcing = hapex_forcing()
     model, state = c3_model(forcing, CYCLES_START), run_to_hour(forcing, 9)
     kalman = SimplifiedEKF(SEKFConfiguration(), soda_types(), [0])
-    window = {"start": CYCLES_START + np.timedelta64(9, "h"), "forcing_start": FIRST_RECORD, "forcing_step_s": STEP_S}
+    window = Window.cut(forcing, CYCLES_START + np.timedelta64(9, "h"), **TIMING)
 
     def jacobian(factor, central):
-        return kalman.window_jacobian(model, state, forcing, factor=factor, central=central, **window)[0, :, 6]
+        return kalman.window_jacobian(model, state, window, factor=factor, central=central)[0, :, 6]
 
     reference = jacobian(1.0, central=True)
     scale = np.abs(reference).max(axis=1, keepdims=True)

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from assim import ObservationError, ObservationType, Quality, SEKFConfiguration, SimplifiedEKF, WindowObservations
+from assim import (
+    ObservationError,
+    ObservationType,
+    Quality,
+    SEKFConfiguration,
+    SimplifiedEKF,
+    Window,
+    WindowObservations,
+)
 from assim.comparison import predictors
 from landmodel import State
 from operators.networks import Networks
@@ -49,9 +57,9 @@ def test_jacobian_is_that_of_network_and_model_together(network_operator):
     model = toy.LinearModel(parameters, transition)
     kind = ObservationType("sigma40", network_operator, ObservationError("absolute", 0.33), (-30.0, 0.0), 10.0)
     kalman = SimplifiedEKF(SEKFConfiguration(), [kind], network_operator.cell_ids)
-    forecast = kalman.cycle(model, state, toy.forcing(3), START, {})
+    forecast = kalman.cycle(model, state, Window.cut(toy.forcing(3), START), {})
     given = {"sigma40": WindowObservations(forecast.predicted[:, 0] + np.array([0.5, -0.5, np.nan]))}
-    result = kalman.cycle(model, state, toy.forcing(3), START, given)
+    result = kalman.cycle(model, state, Window.cut(toy.forcing(3), START), given)
     assert result.quality[:, 0].tolist() == [Quality.USED, Quality.USED, Quality.MISSING]
 
     controls = kalman.controls_of(parameters)
@@ -82,7 +90,7 @@ def test_a_cell_without_a_network_is_left_out(network_operator):
     kind = ObservationType("sigma40", network_operator, ObservationError("absolute", 0.33))
     kalman = SimplifiedEKF(SEKFConfiguration(), [kind], network_operator.cell_ids)
     given = {"sigma40": WindowObservations(np.full(3, -11.0))}
-    result = kalman.cycle(toy.LinearModel(parameters), toy.state(parameters), toy.forcing(3), START, given)
+    result = kalman.cycle(toy.LinearModel(parameters), toy.state(parameters), Window.cut(toy.forcing(3), START), given)
     assert result.quality[:, 0].tolist() == [Quality.USED, Quality.USED, Quality.OPERATOR_ABSENT]
     assert (result.increment[2] == 0.0).all()
     assert (result.increment[:2] != 0.0).any()

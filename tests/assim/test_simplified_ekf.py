@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assim import sekf
+from assim import Window, sekf
 from assim.observations import ObservationError, WindowObservations
 from assim.quality import Quality
 from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
@@ -49,7 +49,10 @@ def test_ten_cycles_equal_an_exact_kalman_filter():
         values[random.uniform(size=values.shape) < 0.3] = np.nan
         start = np.datetime64(START) + np.timedelta64(cycle, "D")
         result = kalman.cycle(
-            model, state, toy.forcing(2), start, observed(sigma40=values[:, 0], ssm=values[:, 1], lai=values[:, 2])
+            model,
+            state,
+            Window.cut(toy.forcing(2), start),
+            observed(sigma40=values[:, 0], ssm=values[:, 1], lai=values[:, 2]),
         )
         state = result.state
         assert (np.abs(result.increment) < [1.0] + [0.1] * 7).all()
@@ -88,7 +91,9 @@ def test_increment_is_the_regression_on_the_window_start():
         np.arange(1),
     )
     controls = [0, 2, 3, 4, 5, 6, 7, 8]
-    result = kalman.cycle(toy.LinearModel(parameters, M), state, toy.forcing(1), START, observed(ssm=[0.21], lai=[2.2]))
+    result = kalman.cycle(
+        toy.LinearModel(parameters, M), state, Window.cut(toy.forcing(1), START), observed(ssm=[0.21], lai=[2.2])
+    )
     joint = np.concatenate([(H[:, p] @ M)[:, controls] for p in range(2)], axis=1)
     end_lai = result.forecast.leaf_area_index
     cofswi = sekf.dynamic_range(0.25)
@@ -112,17 +117,17 @@ def test_jacobian_has_a_plateau_and_the_default_sits_on_it():
     parameters = toy.parameters([0, 0], [7, 10], [0.6, 0.4])
     model, state = Curved(parameters, random_transition()), toy.state(parameters)
     kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type([0])], np.arange(1))
-    exact = kalman.window_jacobian(model, state, toy.forcing(1), START, factor=10.0, central=True)
+    exact = kalman.window_jacobian(model, state, Window.cut(toy.forcing(1), START), factor=10.0, central=True)
     error = {}
     for factor in (1e-6, 1e-3, 1e-1, 1.0, 10.0, 1e3):
-        H = kalman.window_jacobian(model, state, toy.forcing(1), START, factor=factor)
+        H = kalman.window_jacobian(model, state, Window.cut(toy.forcing(1), START), factor=factor)
         error[factor] = np.abs(H - exact).max() / np.abs(exact).max()
     assert error[1.0] < 1e-4
     assert error[1e-1] < 1e-4
     assert error[1e3] > 10.0 * error[1.0]
     assert error[1e-6] > 10.0 * error[1e-1]
-    used = kalman.cycle(model, state, toy.forcing(1), START, observed(sigma40=[-9])).jacobian
-    np.testing.assert_array_equal(used, kalman.window_jacobian(model, state, toy.forcing(1), START))
+    used = kalman.cycle(model, state, Window.cut(toy.forcing(1), START), observed(sigma40=[-9])).jacobian
+    np.testing.assert_array_equal(used, kalman.window_jacobian(model, state, Window.cut(toy.forcing(1), START)))
 
 
 # -- what must change nothing -----------------------------------------------------------------------------------------
@@ -138,7 +143,9 @@ def test_a_very_large_error_leaves_the_forecast_bit_for_bit():
     free, analysed = state, state
     for day in range(3):
         start = np.datetime64(START) + np.timedelta64(day, "D")
-        result = kalman.cycle(model, analysed, forcing, start, observed(sigma40=[-11, -10, -9], ssm=[0.1, 0.2, 0.3]))
+        result = kalman.cycle(
+            model, analysed, Window.cut(forcing, start), observed(sigma40=[-11, -10, -9], ssm=[0.1, 0.2, 0.3])
+        )
         analysed = result.state
         free, _ = model.run(
             free, forcing, start=start, step_s=1800, steps=48, forcing_step_s=3600, output=None, threads=1,
@@ -152,9 +159,12 @@ def test_observations_equal_to_the_prediction_give_zero_increments():
     parameters, state, forcing = three_cells()
     model = toy.LinearModel(parameters, random_transition())
     kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), ssm_type()], np.arange(3))
-    forecast = kalman.cycle(model, state, forcing, START, {})
+    forecast = kalman.cycle(model, state, Window.cut(forcing, START), {})
     result = kalman.cycle(
-        model, state, forcing, START, observed(sigma40=forecast.predicted[:, 0], ssm=forecast.predicted[:, 1])
+        model,
+        state,
+        Window.cut(forcing, START),
+        observed(sigma40=forecast.predicted[:, 0], ssm=forecast.predicted[:, 1]),
     )
     assert (result.quality == Quality.USED).all()
     assert (result.increment == 0.0).all()
@@ -166,7 +176,7 @@ def test_missing_observations_cost_nothing():
     parameters, state, forcing = three_cells()
     model = toy.LinearModel(parameters)
     kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), lai_type()], np.arange(3))
-    result = kalman.cycle(model, state, forcing, START, observed(sigma40=[-9, np.nan, np.nan]))
+    result = kalman.cycle(model, state, Window.cut(forcing, START), observed(sigma40=[-9, np.nan, np.nan]))
     assert result.quality[:, 0].tolist() == [Quality.USED, Quality.MISSING, Quality.MISSING]
     assert (result.quality[:, 1] == Quality.MISSING).all()
     assert (result.increment[3:] == 0.0).all()
@@ -174,7 +184,7 @@ def test_missing_observations_cost_nothing():
     assert np.isfinite(result.predicted).all()
     assert result.used_count.tolist() == [1, 0, 0]
     single = SimplifiedEKF(SEKFConfiguration(), [sigma_type()], np.arange(3))
-    alone = single.cycle(model, state, forcing, START, observed(sigma40=[-9, np.nan, np.nan]))
+    alone = single.cycle(model, state, Window.cut(forcing, START), observed(sigma40=[-9, np.nan, np.nan]))
     np.testing.assert_allclose(alone.increment, result.increment, rtol=1e-12)
 
 
@@ -184,12 +194,12 @@ def test_cells_without_an_observation_are_not_perturbed(missing):
     parameters, state, forcing = three_cells()
     model = toy.LinearModel(parameters, random_transition())
     kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), lai_type()], np.arange(3))
-    everywhere = kalman.cycle(model, state, forcing, START, observed(sigma40=[-9, -10, -11]))
+    everywhere = kalman.cycle(model, state, Window.cut(forcing, START), observed(sigma40=[-9, -10, -11]))
     values = np.array([-9.0, -10.0, -11.0])
     values[missing] = np.nan
     model.shapes.clear()
     model.where.clear()
-    result = kalman.cycle(model, state, forcing, START, observed(sigma40=values))
+    result = kalman.cycle(model, state, Window.cut(forcing, START), observed(sigma40=values))
     hidden = np.isin(parameters.cell, missing)
     assert model.shapes == [(parameters.columns,), (parameters.columns, 8)][: 2 if len(missing) < 3 else 1]
     for where in model.where[1:]:
@@ -212,7 +222,7 @@ def test_an_observation_that_the_forecast_rules_out_perturbs_nothing():
     model = toy.LinearModel(parameters)
     kind = replace(sigma_type(), innovation_limit=1e-6)
     kalman = SimplifiedEKF(SEKFConfiguration(), [kind], np.arange(3))
-    result = kalman.cycle(model, state, forcing, START, observed(sigma40=[-9, -9, -9]))
+    result = kalman.cycle(model, state, Window.cut(forcing, START), observed(sigma40=[-9, -9, -9]))
     expected = [Quality.MASKED_FROZEN, Quality.MASKED_SNOW, Quality.REJECTED_INNOVATION]
     assert result.quality[:, 0].tolist() == expected
     assert model.shapes == [(parameters.columns,)]
@@ -225,7 +235,7 @@ def test_a_flagged_or_impossible_observation_perturbs_nothing():
     kind = replace(sigma_type(), valid_range=(-20.0, 0.0))
     kalman = SimplifiedEKF(SEKFConfiguration(), [kind], np.arange(3))
     flagged = WindowObservations(np.array([-9.0, 5.0, -9.0]), quality=np.array([9, 0, 9], dtype=np.int8))
-    result = kalman.cycle(model, state, forcing, START, {"sigma40": flagged})
+    result = kalman.cycle(model, state, Window.cut(forcing, START), {"sigma40": flagged})
     assert model.shapes == [(parameters.columns,)]
     assert result.quality[:, 0].tolist() == [9, Quality.OUTSIDE_VALID_RANGE, 9]
 
@@ -233,7 +243,7 @@ def test_a_flagged_or_impossible_observation_perturbs_nothing():
 def test_without_observation_types_the_filter_is_a_forecast():
     parameters, state, forcing = three_cells()
     result = SimplifiedEKF(SEKFConfiguration(), [], np.arange(3)).cycle(
-        toy.LinearModel(parameters), state, forcing, START, {}
+        toy.LinearModel(parameters), state, Window.cut(forcing, START), {}
     )
     assert_same_bits(result.state, result.forecast)
     assert result.innovation.shape == (3, 0)
@@ -246,7 +256,9 @@ def test_increments_reach_every_patch_inside_the_limits_and_the_leaf_biomass():
     parameters, state, forcing = three_cells()
     model = toy.LinearModel(parameters, random_transition())
     kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), lai_type()], np.arange(3))
-    result = kalman.cycle(model, state, forcing, START, observed(sigma40=[-2, -14, -9], lai=[0.1, 9.0, 2.0]))
+    result = kalman.cycle(
+        model, state, Window.cut(forcing, START), observed(sigma40=[-2, -14, -9], lai=[0.1, 9.0, 2.0])
+    )
     dx, before, after = result.increment, result.forecast, result.state
     vegetated = np.array(PATCHES) >= 4
     assert (dx[~vegetated, 0] == 0.0).all()  # no leaves on bare soil, rock, snow
@@ -274,7 +286,7 @@ def test_lai_never_ends_below_its_minimum_not_even_by_rounding():
 def test_legacy_leaf_biomass():
     parameters, state, forcing = three_cells()
     kalman = SimplifiedEKF(SEKFConfiguration(leaf_biomass="legacy"), [lai_type()], np.arange(3))
-    result = kalman.cycle(toy.LinearModel(parameters), state, forcing, START, observed(lai=[1.0, 1.0, 1.0]))
+    result = kalman.cycle(toy.LinearModel(parameters), state, Window.cut(forcing, START), observed(lai=[1.0, 1.0, 1.0]))
     gain_of_c3 = (result.state.biomass[1, 0] - result.forecast.biomass[1, 0]) / result.increment[1, 0]
     assert gain_of_c3 == pytest.approx(0.06771856, rel=1e-9)
     assert result.state.biomass[0, 0] == result.forecast.biomass[0, 0]
@@ -316,7 +328,7 @@ def test_a_cell_alone_equals_the_cell_in_its_block_bit_for_bit():
     transition = random_transition()
     values = {"sigma40": [-11.0, -10.0, -9.0], "lai": [2.0, np.nan, 3.0]}
     block = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), lai_type()], np.arange(3)).cycle(
-        toy.LinearModel(parameters, transition), state, forcing, START, observed(**values)
+        toy.LinearModel(parameters, transition), state, Window.cut(forcing, START), observed(**values)
     )
     for cell in range(3):
         of = parameters.cell == cell
@@ -324,8 +336,7 @@ def test_a_cell_alone_equals_the_cell_in_its_block_bit_for_bit():
         alone = SimplifiedEKF(SEKFConfiguration(), [sigma_type([cell]), lai_type([cell])], [cell]).cycle(
             toy.LinearModel(own, transition),
             state.take(np.flatnonzero(of)),
-            toy.Forcing(*(values_[:, [cell]] for values_ in forcing)),
-            START,
+            Window.cut(toy.Forcing(*(values_[:, [cell]] for values_ in forcing)), START),
             observed(**{name: [value[cell]] for name, value in values.items()}),
         )
         assert_same_bits(alone.state, block.state.take(np.flatnonzero(of)))
@@ -340,12 +351,11 @@ def test_the_order_of_columns_does_not_matter(order):
     parameters, state, forcing = three_cells()
     transition, values = random_transition(), observed(sigma40=[-11, -10, -9], lai=[2, 3, 3])
     kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), lai_type()], np.arange(3))
-    plain = kalman.cycle(toy.LinearModel(parameters, transition), state, forcing, START, values)
+    plain = kalman.cycle(toy.LinearModel(parameters, transition), state, Window.cut(forcing, START), values)
     moved = kalman.cycle(
         toy.LinearModel(parameters.take(np.array(order)), transition),
         state.take(np.array(order)),
-        forcing,
-        START,
+        Window.cut(forcing, START),
         values,
     )
     np.testing.assert_array_equal(moved.increment, plain.increment[list(order)])
@@ -363,10 +373,10 @@ def test_a_cell_that_blows_up_is_set_aside_and_the_rest_goes_on():
     parameters, state, forcing = three_cells()
     kalman = SimplifiedEKF(SEKFConfiguration(), [sigma_type(), lai_type()], np.arange(3))
     values = observed(sigma40=[-11, -10, -9], lai=[2, 3, 3])
-    first = kalman.cycle(Fragile(parameters), state, forcing, START, values)
+    first = kalman.cycle(Fragile(parameters), state, Window.cut(forcing, START), values)
     assert not first.set_aside.any()
-    second = kalman.cycle(Fragile(parameters), first.state, forcing, "2015-01-02T09", values)
-    healthy = kalman.cycle(toy.LinearModel(parameters), first.state, forcing, "2015-01-02T09", values)
+    second = kalman.cycle(Fragile(parameters), first.state, Window.cut(forcing, "2015-01-02T09"), values)
+    healthy = kalman.cycle(toy.LinearModel(parameters), first.state, Window.cut(forcing, "2015-01-02T09"), values)
     assert second.set_aside.tolist() == [False, True, False]
     assert (second.quality[1] == Quality.STATE_NOT_FINITE).all()
     bad = parameters.cell == 1
@@ -378,7 +388,11 @@ def test_a_cell_that_blows_up_is_set_aside_and_the_rest_goes_on():
     assert (second.increment[bad] == 0.0).all()
 
     third = kalman.cycle(
-        toy.LinearModel(parameters), second.state, forcing, "2015-01-03T09", values, set_aside=second.set_aside
+        toy.LinearModel(parameters),
+        second.state,
+        Window.cut(forcing, "2015-01-03T09"),
+        values,
+        set_aside=second.set_aside,
     )
     assert third.set_aside.tolist() == [False, True, False]
     np.testing.assert_array_equal(third.state.soil_water[bad], first.state.soil_water[bad])
@@ -388,6 +402,6 @@ def test_a_state_that_comes_in_broken_is_set_aside_too():
     parameters, state, forcing = three_cells()
     state.soil_water[4, 2] = np.nan
     kalman = SimplifiedEKF(SEKFConfiguration(), [ssm_type()], np.arange(3))
-    result = kalman.cycle(toy.LinearModel(parameters), state, forcing, START, observed(ssm=[0.2, 0.2, 0.2]))
+    result = kalman.cycle(toy.LinearModel(parameters), state, Window.cut(forcing, START), observed(ssm=[0.2, 0.2, 0.2]))
     assert result.set_aside.tolist() == [False, True, False]
     assert result.quality[:, 0].tolist() == [Quality.USED, Quality.STATE_NOT_FINITE, Quality.USED]
