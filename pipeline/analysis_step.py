@@ -9,7 +9,7 @@ remains is the filter's own: the trained network and its derivative, B, R, gain,
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,9 @@ from pipeline.training_table import (
     predictor_units,
     read_training_table,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PREDICTORS = ("WG2", "TG2", "LAI")
 CONTROLS = ("LAI", "WG2")
@@ -135,8 +138,6 @@ def run_analysis_command(
     if json_file is not None:
         write_json(json_file, report.to_json())
     if figure_file is not None:
-        from pipeline.operator_figures import plot_analysis_steps
-
         plot_analysis_steps(steps, [_place(cell) for cell in cells], figure_file)
     return report
 
@@ -334,3 +335,30 @@ def _consistency_rows(cell: dict[str, Any]) -> list[dict[str, str]]:
             "sigma_o within bounds (dB)": f"{cell['estimated_error']:.3f}",
         }
     ]
+
+
+def plot_analysis_steps(steps: Sequence[AnalysisSteps], labels: Sequence[str], path: str | Path) -> "Figure":
+    """A row per cell: innovations and residuals over time, and the derivatives to WG2 and LAI by day of the year."""
+    from matplotlib.dates import AutoDateLocator
+    from matplotlib.figure import Figure
+
+    from pipeline.operator_figures import saved
+
+    figure = Figure(figsize=(13.0, 3.4 * len(steps)), layout="constrained")
+    grid = figure.subplots(len(steps), 3, squeeze=False, width_ratios=(2, 1, 1))
+    for axes, step, label in zip(grid, steps, labels, strict=True):
+        days = step.days.astype("datetime64[s]")
+        for values, name, colour in ((step.innovation, "innovation", "0.6"), (step.residual, "residual", "tab:blue")):
+            axes[0].plot(days, values, ".", color=colour, markersize=3, label=name)
+        axes[0].xaxis.set_major_locator(AutoDateLocator(maxticks=7))
+        axes[0].set_ylabel("sigma40 (dB)")
+        axes[0].set_title(label)
+        axes[0].legend(loc="upper left", ncols=2)
+        day_of_year = (step.days - step.days.astype("datetime64[Y]")).astype(int) + 1
+        for axis, column, unit in ((axes[1], 0, "WG2 (dB per m3 m-3)"), (axes[2], 2, "LAI (dB per m2 m-2)")):
+            axis.plot(day_of_year, step.slope[:, column], ".", color="tab:green", markersize=3)
+            axis.set_title(f"derivative to {unit}")
+            axis.set_xlabel("day of the year")
+        for axis in axes:
+            axis.axhline(0.0, color="black", linewidth=0.8)
+    return saved(figure, path)

@@ -370,8 +370,8 @@ def twin(
 ) -> None:
     """Make a twin without running the experiment: synthetic truth and observations, or those of an existing run."""
     from pipeline.progress import ProgressDisplay
-    from pipeline.twin import make_twin
     from pipeline.twin.config import TwinConfig
+    from pipeline.twin.make import make_twin
 
     config = _load(experiment)
     settings = config.twin or TwinConfig()

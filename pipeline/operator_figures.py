@@ -1,22 +1,16 @@
-"""Figures about operators: box plots of the architecture search, maps of predictor sensitivity, learning curves, and
-what an analysis makes of their derivatives."""
+"""Figures about operators: box plots of the architecture search, maps of predictor sensitivity, learning curves."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.dates import AutoDateLocator
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from operators.architecture import ArchitectureResult
 from operators.neural import NeuralOperator
 from operators.sensitivity import Sensitivity
-
-if TYPE_CHECKING:
-    from pipeline.analysis_step import AnalysisSteps
 
 # The observation error of ASCAT sigma40 that the paper draws as a line (Corchia et al. 2023, Figure 2).
 OBSERVATION_ERROR_DB = 0.33
@@ -41,7 +35,7 @@ def plot_architectures(
         axis.set_title(f"{depth} hidden layer{'s' if depth > 1 else ''}")
     axes[0].set_ylabel("RMSD in training (dB)")
     axes[0].legend(loc="upper right")
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def plot_sensitivity(
@@ -67,7 +61,7 @@ def plot_sensitivity(
         axis.set_xlabel("longitude (degrees east)")
         axis.set_ylabel("latitude (degrees north)")
         figure.colorbar(points, ax=axis, label=f"RMSD difference ({unit})")
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def plot_learning_curves(operator: NeuralOperator, path: str | Path) -> Figure:
@@ -87,32 +81,11 @@ def plot_learning_curves(operator: NeuralOperator, path: str | Path) -> Figure:
     axis.set_xlabel("epoch")
     axis.set_ylabel(f"RMSD ({operator.output_unit})")
     axis.legend()
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
-def plot_analysis_steps(steps: "Sequence[AnalysisSteps]", labels: Sequence[str], path: str | Path) -> Figure:
-    """A row per cell: innovations and residuals over time, and the derivatives to WG2 and LAI by day of the year."""
-    figure = Figure(figsize=(13.0, 3.4 * len(steps)), layout="constrained")
-    grid = figure.subplots(len(steps), 3, squeeze=False, width_ratios=(2, 1, 1))
-    for axes, step, label in zip(grid, steps, labels, strict=True):
-        days = step.days.astype("datetime64[s]")
-        for values, name, colour in ((step.innovation, "innovation", "0.6"), (step.residual, "residual", "tab:blue")):
-            axes[0].plot(days, values, ".", color=colour, markersize=3, label=name)
-        axes[0].xaxis.set_major_locator(AutoDateLocator(maxticks=7))
-        axes[0].set_ylabel("sigma40 (dB)")
-        axes[0].set_title(label)
-        axes[0].legend(loc="upper left", ncols=2)
-        day_of_year = (step.days - step.days.astype("datetime64[Y]")).astype(int) + 1
-        for axis, column, unit in ((axes[1], 0, "WG2 (dB per m3 m-3)"), (axes[2], 2, "LAI (dB per m2 m-2)")):
-            axis.plot(day_of_year, step.slope[:, column], ".", color="tab:green", markersize=3)
-            axis.set_title(f"derivative to {unit}")
-            axis.set_xlabel("day of the year")
-        for axis in axes:
-            axis.axhline(0.0, color="black", linewidth=0.8)
-    return _saved(figure, path)
-
-
-def _saved(figure: Figure, path: str | Path) -> Figure:
+def saved(figure: Figure, path: str | Path) -> Figure:
+    """The figure, written to a file."""
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=150)
     return figure

@@ -10,12 +10,3 @@ SYNTHETIC_ATTRIBUTES: dict[str, Any] = {
     "synthetic": "true",
     "synthetic_statement": "These data are synthetic: made by a seeded generator, not measured and not of any product.",
 }
-
-
-def __getattr__(name: str) -> Any:
-    """`make_twin`, on first use: the configuration imports this package, and the twin's stages the configuration."""
-    if name == "make_twin":
-        from pipeline.twin.make import make_twin
-
-        return make_twin
-    raise AttributeError(f"module 'pipeline.twin' has no attribute {name!r}")

@@ -117,8 +117,8 @@ def test_bad_input(tmp_path):
         TrainingTableError, match=r"a\.nc cannot be analysed: no observation over thawed soil from 2012"
     ):
         run_analysis_command([path], train=WINDOWS["train"], test="2012", options=QUICK)
-    leafy = table(tmp_path / "leafy.nc", cell=2, LAI_ISBA=("obs", np.full(730, 20.0)))
-    with pytest.raises(TrainingTableError, match=r"leafy\.nc cannot be analysed: .* is 20 to 20"):
+    leafy = table(tmp_path / "leafy.nc", cell=2, LAI_ISBA=("obs", np.full(730, 25.0)))
+    with pytest.raises(TrainingTableError, match=r"leafy\.nc cannot be analysed: .* is 25 to 25"):
         run_analysis_command([path, leafy], **WINDOWS, options=QUICK)
 
 
