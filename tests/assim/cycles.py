@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from assim.observations import ObservationError, ObservationType, WindowObservations
+from assim import testing as toy
+from assim.observations import ObservationError, ObservationType
 from operators.direct import DirectOperator
-from tests.assim import toy
 
-START = "2015-01-01T09"
 CELLS, PATCHES = [0, 0, 0, 1, 1, 2], [1, 7, 10, 2, 4, 3]
 FRACTIONS = [0.2, 0.5, 0.3, 0.4, 0.6, 1.0]
 
@@ -28,10 +27,6 @@ def ssm_type(cells=(0, 1, 2), error=None, **options):
 
 def sigma_type(cells=(0, 1, 2), sigma=0.33, **options):
     return ObservationType("sigma40", toy.Backscatter(cells), ObservationError("absolute", sigma), **options)
-
-
-def observed(**values):
-    return {name: WindowObservations(np.asarray(value, dtype=float)) for name, value in values.items()}
 
 
 def assert_same_bits(state, other):

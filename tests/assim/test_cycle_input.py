@@ -6,15 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assim import Window
+from assim import testing as toy
 from assim.controls import DEFAULT_CONTROLS
 from assim.errors import AssimilationWindowError, FilterConfigurationError, ObservationInputError
 from assim.observations import ObservationError, ObservationType, WindowObservations
 from assim.quality import QUALITY_MEANING, Quality
 from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
+from assim.testing import START, observed
 from operators.direct import DirectOperator
 from operators.errors import OperatorMismatchError
-from tests.assim import toy
-from tests.assim.cycles import START, observed, sigma_type, ssm_type, three_cells
+from tests.assim.cycles import sigma_type, ssm_type, three_cells
 
 # -- quality codes ----------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from assim import Window, ensrf
+from assim import testing as toy
 from assim.ensemble_filter import EnsembleSquareRootFilter, EnSRFConfiguration
 from assim.errors import FilterConfigurationError
 from assim.noise import autoregressive, centred, standard_normal
@@ -11,7 +12,6 @@ from assim.observations import ObservationError, ObservationType, WindowObservat
 from assim.quality import Quality
 from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
 from operators.direct import DirectOperator
-from tests.assim import toy
 
 START = "2015-01-01T09"
 CELLS, PATCHES, FRACTIONS = [0, 0, 0, 1, 1, 2], [1, 7, 10, 2, 4, 3], [0.2, 0.5, 0.3, 0.4, 0.6, 1.0]

@@ -12,12 +12,12 @@ from assim import (
     Window,
     WindowObservations,
 )
+from assim import testing as toy
 from assim.comparison import predictors
 from landmodel import State
 from operators.networks import Networks
 from operators.neural import NeuralOperator
 from operators.outcome import Outcome
-from tests.assim import toy
 
 START = "2015-01-01T09"
 

@@ -6,13 +6,13 @@ from pytesmo.cdf_matching import CDFMatching
 from pytesmo.scaling import mean_std
 from pytesmo.time_series.filters import exp_filter
 
+from assim import testing as toy
 from assim.errors import FilterConfigurationError, ObservationInputError
 from assim.masks import MaskThresholds, frozen_soil, snow_cover, static_mask
 from assim.preparation import exponential_filter, window_end, window_means
 from assim.quality import Quality
 from assim.rescaling import PERCENTILES, cdf_matched, linearly_rescaled, seasonal_moments, seasonal_quantiles
 from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
-from tests.assim import toy
 
 # -- soil water index -------------------------------------------------------------------------------------------------
 

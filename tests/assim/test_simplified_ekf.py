@@ -8,21 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assim import Window, sekf
+from assim import testing as toy
 from assim.observations import ObservationError, WindowObservations
 from assim.quality import Quality
 from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
-from tests.assim import toy
-from tests.assim.cycles import (
-    PATCHES,
-    START,
-    assert_same_bits,
-    lai_type,
-    observed,
-    random_transition,
-    sigma_type,
-    ssm_type,
-    three_cells,
-)
+from assim.testing import START, observed
+from tests.assim.cycles import PATCHES, assert_same_bits, lai_type, random_transition, sigma_type, ssm_type, three_cells
 
 # -- the Kalman filter ------------------------------------------------------------------------------------------------
 

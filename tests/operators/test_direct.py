@@ -3,7 +3,7 @@ import pytest
 
 from operators import DirectOperator
 from operators.errors import PredictorShapeError
-from tests.operators.contract import ObservationOperatorContract
+from operators.testing import ObservationOperatorContract
 
 CELLS = [4, 7, 9]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from operators import NeuralOperator, NeuralOptions
-from tests.operators.contract import ObservationOperatorContract
+from operators.testing import ObservationOperatorContract
 from tests.operators.synthetic import region
 
 

@@ -10,7 +10,7 @@ from operators.errors import (
     UntrainedOperatorError,
 )
 from operators.kinds import from_arrays
-from tests.operators.contract import ObservationOperatorContract
+from operators.testing import ObservationOperatorContract
 
 TRUTH = np.array([[0.08, 0.15, -16.0, 28.0], [0.12, 0.3, -18.0, 40.0], [0.05, 0.05, -14.0, 20.0]])
 

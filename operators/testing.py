@@ -1,4 +1,14 @@
-"""What every observation operator must do: a test class inherits this one and gives an operator and predictors."""
+"""What every observation operator must do, as tests: a test class inherits this one and gives an operator.
+
+Example:
+    >>> class TestMine(ObservationOperatorContract):
+    ...     @pytest.fixture
+    ...     def operator(self):
+    ...         return MyOperator(cell_ids=[3, 1, 2])
+    ...     @pytest.fixture
+    ...     def predictors(self):
+    ...         return valid_predictors  # (cell, sample, predictor), an even number of samples
+"""
 
 import pickle
 
@@ -27,13 +37,15 @@ class ObservationOperatorContract:
 
     @pytest.fixture
     def operator(self) -> ObservationOperator:
+        """An operator of at least two cells, all usable."""
         raise NotImplementedError
 
     @pytest.fixture
     def predictors(self) -> np.ndarray:
+        """Valid predictors (cell, sample, predictor)."""
         raise NotImplementedError
 
-    def test_is_an_observation_operator(self, operator):
+    def test_is_an_observation_operator(self, operator: ObservationOperator) -> None:
         assert isinstance(operator, ObservationOperator)
         assert len(operator.predictor_names) == len(operator.predictor_units) > 0
         assert operator.output_name
@@ -41,7 +53,7 @@ class ObservationOperatorContract:
         assert operator.usable.dtype == bool
         assert operator.usable.shape == operator.cell_ids.shape
 
-    def test_finite_output_for_valid_input(self, operator, predictors):
+    def test_finite_output_for_valid_input(self, operator: ObservationOperator, predictors: np.ndarray) -> None:
         output, jacobian = operator.predict(predictors), operator.jacobian(predictors)
         assert output.shape == predictors.shape[:-1]
         assert jacobian.shape == predictors.shape
@@ -49,7 +61,9 @@ class ObservationOperatorContract:
         assert np.isfinite(output).all()
         assert np.isfinite(jacobian).all()
 
-    def test_jacobian_against_central_finite_differences(self, operator, predictors):
+    def test_jacobian_against_central_finite_differences(
+        self, operator: ObservationOperator, predictors: np.ndarray
+    ) -> None:
         jacobian = operator.jacobian(predictors)
         for index, unit in enumerate(operator.predictor_units):
             step = np.zeros(predictors.shape[-1])
@@ -57,7 +71,7 @@ class ObservationOperatorContract:
             difference = operator.predict(predictors + step) - operator.predict(predictors - step)
             np.testing.assert_allclose(jacobian[..., index], difference / (2.0 * STEP[unit]), rtol=1e-6, atol=1e-6)
 
-    def test_any_axes_between_cell_and_predictor(self, operator, predictors):
+    def test_any_axes_between_cell_and_predictor(self, operator: ObservationOperator, predictors: np.ndarray) -> None:
         flat = operator.predict(predictors)
         cells, samples, count = predictors.shape
         deep = predictors.reshape(cells, 2, samples // 2, count)
@@ -66,7 +80,7 @@ class ObservationOperatorContract:
         np.testing.assert_array_equal(operator.predict(predictors[:, 0]), flat[:, 0])
         assert operator.predict(predictors[:, :0]).shape == (cells, 0)
 
-    def test_batch_equals_single(self, operator, predictors):
+    def test_batch_equals_single(self, operator: ObservationOperator, predictors: np.ndarray) -> None:
         output, jacobian = operator.predict(predictors), operator.jacobian(predictors)
         for cell in range(predictors.shape[0]):
             one = operator.select([cell])
@@ -75,26 +89,26 @@ class ObservationOperatorContract:
                 np.testing.assert_array_equal(one.predict(x), output[cell : cell + 1, sample])
                 np.testing.assert_array_equal(one.jacobian(x), jacobian[cell : cell + 1, sample])
 
-    def test_select_by_positions_and_by_mask(self, operator, predictors):
+    def test_select_by_positions_and_by_mask(self, operator: ObservationOperator, predictors: np.ndarray) -> None:
         last_first = operator.select([len(operator.cell_ids) - 1, 0])
         assert last_first.cell_ids.tolist() == [operator.cell_ids[-1], operator.cell_ids[0]]
         np.testing.assert_array_equal(last_first.predict(predictors[[-1, 0]]), operator.predict(predictors)[[-1, 0]])
         mask = np.arange(len(operator.cell_ids)) == 1
         assert operator.select(mask).cell_ids.tolist() == [operator.cell_ids[1]]
 
-    def test_no_cell_at_all_is_no_mistake(self, operator, predictors):
+    def test_no_cell_at_all_is_no_mistake(self, operator: ObservationOperator, predictors: np.ndarray) -> None:
         nothing = operator.select(np.zeros(len(operator.cell_ids), dtype=bool))
         assert nothing.predict(predictors[:0]).shape == predictors[:0].shape[:-1]
         assert nothing.jacobian(predictors[:0]).shape == predictors[:0].shape
 
-    def test_input_is_left_as_it_was(self, operator, predictors):
+    def test_input_is_left_as_it_was(self, operator: ObservationOperator, predictors: np.ndarray) -> None:
         before = predictors.copy()
         operator.predict(predictors)
         operator.jacobian(predictors)
         np.testing.assert_array_equal(predictors, before)
         assert not np.shares_memory(operator.predict(predictors), predictors)
 
-    def test_save_and_load_exactly(self, operator, predictors):
+    def test_save_and_load_exactly(self, operator: ObservationOperator, predictors: np.ndarray) -> None:
         stored = operator.to_arrays()
         again = from_arrays(stored)
         assert type(again) is type(operator)
@@ -107,17 +121,17 @@ class ObservationOperatorContract:
         for name, array in stored.arrays.items():
             assert len(stored.dimensions[name]) == array.ndim, name
 
-    def test_travels_between_processes(self, operator, predictors):
+    def test_travels_between_processes(self, operator: ObservationOperator, predictors: np.ndarray) -> None:
         again = pickle.loads(pickle.dumps(operator))  # noqa: S301 - its own bytes
         np.testing.assert_array_equal(again.predict(predictors), operator.predict(predictors))
 
-    def test_wrong_shape(self, operator, predictors):
+    def test_wrong_shape(self, operator: ObservationOperator, predictors: np.ndarray) -> None:
         for wrong in (predictors[..., :-1], predictors[1:], predictors[0, 0], 0.3):
             for method in (operator.predict, operator.jacobian):
                 with pytest.raises(PredictorShapeError, match=operator.predictor_names[0]):
                     method(wrong)
 
-    def test_wrong_unit(self, operator, predictors):
+    def test_wrong_unit(self, operator: ObservationOperator, predictors: np.ndarray) -> None:
         for index, (name, unit) in enumerate(zip(operator.predictor_names, operator.predictor_units, strict=True)):
             wrong = predictors.copy()
             wrong[1, 0, index] = IN_ANOTHER_UNIT[unit]
@@ -126,7 +140,7 @@ class ObservationOperatorContract:
                     method(wrong)
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-    def test_non_finite_input(self, operator, predictors, value):
+    def test_non_finite_input(self, operator: ObservationOperator, predictors: np.ndarray, value: float) -> None:
         wrong = predictors.copy()
         wrong[1, 0, -1] = value
         message = rf"{operator.predictor_names[-1]} .*1 NaN or infinite.*cell {operator.cell_ids[1]}"
@@ -134,7 +148,7 @@ class ObservationOperatorContract:
             with pytest.raises(NonFinitePredictorError, match=message):
                 method(wrong)
 
-    def test_an_operator_for_something_else_is_refused(self, operator):
+    def test_an_operator_for_something_else_is_refused(self, operator: ObservationOperator) -> None:
         require(
             operator,
             cell_ids=operator.cell_ids,
@@ -155,7 +169,7 @@ class ObservationOperatorContract:
             with pytest.raises(OperatorMismatchError, match="the run asks for"):
                 require(operator, **difference)
 
-    def test_incomplete_or_altered_arrays_are_refused(self, operator):
+    def test_incomplete_or_altered_arrays_are_refused(self, operator: ObservationOperator) -> None:
         stored = operator.to_arrays()
         for name in stored.arrays:
             rest = {other: array for other, array in stored.arrays.items() if other != name}
@@ -172,7 +186,7 @@ class ObservationOperatorContract:
         with pytest.raises(OperatorFormatError, match="expected a stored"):
             type(operator).from_arrays(OperatorArrays("crystal_ball", {}, {}, {}))
 
-    def test_hash_sees_every_array_and_attribute(self, operator):
+    def test_hash_sees_every_array_and_attribute(self, operator: ObservationOperator) -> None:
         stored = operator.to_arrays()
         original = content_hash(stored)
         for name, array in stored.arrays.items():

@@ -1,0 +1,18 @@
+"""Both filters keep the contract that the package ships."""
+
+import pytest
+
+from assim import EnSRFConfiguration, SEKFConfiguration
+from assim.testing import FilterContract
+
+
+class TestSimplifiedEKF(FilterContract):
+    @pytest.fixture
+    def options(self) -> SEKFConfiguration:
+        return SEKFConfiguration()
+
+
+class TestEnsembleSquareRootFilter(FilterContract):
+    @pytest.fixture
+    def options(self) -> EnSRFConfiguration:
+        return EnSRFConfiguration(members=6, seed=2)
