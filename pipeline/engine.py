@@ -322,10 +322,22 @@ def _check_observed(root: zarr.Group, group: str, name: str) -> CheckRow:
             outside += int((used & ((values < low) | (values > high))).sum())
     except StoreError as error:
         return CheckRow(group, "wrong", str(error))
-    detail = f"{usable} of {total} values usable"
+    detail = f"{usable} of {total} values usable{_earlier_labels(root, group)}"
     if outside:
         return CheckRow(group, "wrong", f"{detail}, {outside} of them outside {low:g} to {high:g} {unit}")
     return CheckRow(group, "ok" if usable else "wrong", detail)
+
+
+def _earlier_labels(root: zarr.Group, group: str) -> str:
+    """What is to be known of daily means that an earlier version ingested; nothing to say of other groups."""
+    attributes = existing_group(root, group).attrs
+    times = read_times(root, group)
+    if "ingests" not in attributes or "time_label" in attributes or (times != times.astype("datetime64[D]")).any():
+        return ""
+    return (
+        "; an earlier version labelled them with the beginning of their day: an analysis uses what was observed up to "
+        "24 h after that; ingest them into another store to change it"
+    )
 
 
 def _check_earlier_run(root: zarr.Group, config: ExperimentConfig) -> Iterator[CheckRow]:

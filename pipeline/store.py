@@ -23,12 +23,8 @@ from pipeline.location import AccessMode, Location, as_location, check_name, che
 FORMAT_VERSION = 1
 FILTER_STATES = "filter_states"
 """Group of what the next append to an observation needs."""
-TIME_ATTRIBUTES = {
-    "units": cf.TIME_UNITS,
-    "calendar": "proleptic_gregorian",
-    "standard_name": "time",
-    "axis": "T",
-}
+TIME_ATTRIBUTES = {"units": cf.TIME_UNITS, "calendar": "proleptic_gregorian"}
+_TIME_AXIS = {"standard_name": "time", "axis": "T"}
 _PLAIN_KINDS = "fiub"
 _SAFE_CODECS = frozenset({"bytes", "zstd", "gzip", "blosc", "crc32c", "transpose", "sharding_indexed"})
 _NO_TIME = int(np.iinfo("int64").min)  # NaT: a place on the time axis that was made but not yet written
@@ -231,7 +227,8 @@ def create_template(
         for dim, size in zip(dims, np.shape(values), strict=True):
             if sizes.setdefault(dim, size) != size:
                 raise StoreError(f"{path}: coordinate '{name}' has {size} along '{dim}', another has {sizes[dim]}")
-        _write_coordinate(group, name, dims, np.asarray(values))
+        bounds = {"bounds": f"{name}_bnds"} if f"{name}_bnds" in {*arrays, *coordinates} else {}
+        _write_coordinate(group, name, dims, np.asarray(values), bounds)
     for name, spec in arrays.items():
         missing = [dim for dim in spec.dims if dim not in sizes]
         if missing:
@@ -286,7 +283,9 @@ def _attributes(name: str) -> dict[str, Any]:
         return {}
 
 
-def _write_coordinate(group: zarr.Group, name: str, dims: Sequence[str], values: np.ndarray) -> None:
+def _write_coordinate(
+    group: zarr.Group, name: str, dims: Sequence[str], values: np.ndarray, attributes: Mapping[str, Any]
+) -> None:
     data, extra = encode(values)
     chunks = tuple(max(size, 1) for size in data.shape)
     if values.dtype.kind == "M" and data.ndim == 1:  # an axis that may grow: a growing file, not many small ones
@@ -298,7 +297,7 @@ def _write_coordinate(group: zarr.Group, name: str, dims: Sequence[str], values:
         chunks=chunks,
         fill_value=_NO_TIME if values.dtype.kind == "M" else np.nan if data.dtype.kind == "f" else 0,
         dimension_names=tuple(dims),
-        attributes={**_attributes(name), **extra},
+        attributes={**_attributes(name), **extra, **(_TIME_AXIS if name == "time" else {}), **attributes},
     )
     array[...] = data
 

@@ -17,7 +17,16 @@ from pipeline.ingest.config import CellsConfig, ObservationConfig
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.files import Times
 from pipeline.ingest.grid import Cells
-from pipeline.ingest.observations import DAY, Daily, Overpasses, combined, daily_means, day_axis, observation_dataset
+from pipeline.ingest.observations import (
+    DAY,
+    Daily,
+    Overpasses,
+    combined,
+    daily_means,
+    day_axis,
+    days_of,
+    observation_dataset,
+)
 from pipeline.ingest.swi import FilterState, soil_water_index_series
 
 Array = npt.NDArray[np.float64]
@@ -118,7 +127,7 @@ def read_after(
     state = None
     if not len(passes.time):
         raise IngestError(f"no point of the {len(paths)} files near the target cells has an observation")
-    last = None if stored is None else stored["time"].to_numpy()[-1].astype("datetime64[D]")
+    last = None if stored is None else days_of(stored)[-1]
     start = config.period.start
     if start is None and last is not None and passes.time.min() >= last + DAY:
         start = last + DAY
@@ -154,17 +163,17 @@ def read_after(
 
 
 def _all_days(stored: xr.Dataset) -> Times:
-    return day_axis(stored["time"].to_numpy(), None, None)
+    return day_axis(days_of(stored), None, None)
 
 
 def _check_recomputed(daily: Daily, stored: xr.Dataset) -> None:
     """IngestError unless the index made from the files is the stored one: else it would forget what it has seen."""
-    rows = np.searchsorted(daily.days, stored["time"].to_numpy())
+    rows = np.searchsorted(daily.begin, days_of(stored))
     before = np.where(stored["quality"].to_numpy() == Quality.USED, stored["value"].to_numpy(), np.nan)
     now = np.where(daily.quality[rows] == Quality.USED, daily.value[rows], np.nan)
     if not np.allclose(before, now, rtol=0.0, atol=1e-5, equal_nan=True):
-        first, last = (files.instant(stored["time"].to_numpy()[place])[:10] for place in (0, -1))
-        following = stored["time"].to_numpy()[-1].astype("datetime64[D]") + DAY
+        first, last = days_of(stored)[[0, -1]]
+        following = last + DAY
         raise IngestError(
             "an earlier version of ldas made the stored soil water index and did not keep where its filter stood: give "
             f"the files of the stored days ({first} to {last}) too, with `period: {{start: {following}}}`, or ingest "

@@ -6,10 +6,11 @@ products (300 m, 1 km) are averaged over the cells, coarse ones (SWI 0.1 degree)
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 from pydantic import Field
 
@@ -73,11 +74,19 @@ class CglsConfig(ObservationConfig):
     )
 
 
+class Dated(NamedTuple):
+    """The producer's date of a value, and from when to when its images are."""
+
+    date: np.datetime64
+    begin: np.datetime64
+    end: np.datetime64
+
+
 @dataclass(frozen=True)
 class Row:
     """One date at the cells, each (cell,): `count` pixels made the value."""
 
-    time: np.datetime64
+    dated: Dated
     path: Path
     value: Array
     uncertainty: Array
@@ -110,7 +119,7 @@ def read(paths: list[Path], cells: Cells, config: CglsConfig) -> xr.Dataset:
             key = (axes[0].tobytes(), axes[1].tobytes())
             if key not in known:
                 known[key] = _mapping(axes, cells, config, path)
-            rows.append(_row(part, time, product, config, known[key], path))
+            rows.append(_row(part, _dated(dataset, time), product, config, known[key], path))
     if not rows:
         raise IngestError(f"none of the {len(paths)} files lies in the period")
     daily = stacked(rows)
@@ -121,19 +130,21 @@ def read(paths: list[Path], cells: Cells, config: CglsConfig) -> xr.Dataset:
 
 def stacked(rows: list[Row]) -> Daily:
     """Rows of single dates in order of time; IngestError for a date that is there twice."""
-    rows = sorted(rows, key=lambda row: row.time)
-    times = np.array([row.time for row in rows], dtype="datetime64[ns]")
-    repeated = np.flatnonzero(np.diff(times) == np.timedelta64(0, "ns"))
+    rows = sorted(rows, key=lambda row: row.dated.date)
+    dates = np.array([row.dated.date for row in rows], dtype="datetime64[ns]")
+    repeated = np.flatnonzero(np.diff(dates) == np.timedelta64(0, "ns"))
     if repeated.size:
         i = int(repeated[0])
-        raise IngestError(f"{rows[i + 1].path}: {files.instant(times[i])} is also in {rows[i].path}")
+        raise IngestError(f"{rows[i + 1].path}: {files.instant(dates[i])} is also in {rows[i].path}")
     return Daily(
-        times,
+        np.array([row.dated.end for row in rows], dtype="datetime64[ns]"),
         np.stack([row.value for row in rows]),
         np.stack([row.uncertainty for row in rows]),
         np.stack([row.quality for row in rows]),
         np.stack([row.count for row in rows]),
         None,
+        np.array([row.dated.begin for row in rows], dtype="datetime64[ns]"),
+        dates,
     )
 
 
@@ -157,6 +168,21 @@ def _time(dataset: xr.Dataset, path: Path) -> np.datetime64:
         raise IngestError(f"{path}: {len(times)} times, one file a date is expected")
     first: np.datetime64 = times[0]
     return first
+
+
+def _dated(dataset: xr.Dataset, date: np.datetime64) -> Dated:
+    """When the images of a file are from, by its attributes; a file without them is of the day of its date, or of the
+    instant where that has an hour.
+    """
+    day = np.timedelta64(1, "D") if date == date.astype("datetime64[D]") else np.timedelta64(0, "D")
+    first, last = (
+        pd.to_datetime(str(dataset.attrs.get(f"time_coverage_{name}")), utc=True, errors="coerce")
+        for name in ("start", "end")
+    )
+    begin = date if first is pd.NaT else min(date, first.to_datetime64())
+    # The last second of the coverage, such as 23:59:59.
+    end = date + day if last is pd.NaT else max(date, last.ceil("min").to_datetime64())
+    return Dated(date, begin, end)
 
 
 def _near_cells(
@@ -234,7 +260,7 @@ def _flags(attributes: dict[str, object], packed: npt.NDArray[np.generic]) -> di
 
 def _row(
     dataset: xr.Dataset,
-    time: np.datetime64,
+    dated: Dated,
     product: Product,
     config: CglsConfig,
     mapping: AreaAverage | Weights,
@@ -251,11 +277,11 @@ def _row(
     error_name = _first(dataset, product.uncertainty, suffix)
     error = None if error_name is None else read_layer(dataset, error_name, product.units, path).values
     if isinstance(mapping, Weights):
-        return _interpolated(time, path, values, error, mapping)
+        return _interpolated(dated, path, values, error, mapping)
     mean, _, count = mapping.apply(values.reshape(-1))
     code = area_quality(count, mapping, layer.flags, config.least_fraction)
     uncertainty = np.full(mean.shape, np.nan) if error is None else mapping.apply(error.reshape(-1))[0]
-    return Row(time, path, mean, uncertainty, code, count)
+    return Row(dated, path, mean, uncertainty, code, count)
 
 
 def area_quality(
@@ -280,13 +306,13 @@ def area_quality(
     return np.where(too_few, Quality.MASKED_PRODUCT_FLAG, code).astype(np.int8)
 
 
-def _interpolated(time: np.datetime64, path: Path, values: Array, error: Array | None, weights: Weights) -> Row:
+def _interpolated(dated: Dated, path: Path, values: Array, error: Array | None, weights: Weights) -> Row:
     box = np.ix_(weights.box_rows, weights.box_columns)
     mean = weights.apply(values[box])
     there = np.isfinite(mean)
     uncertainty = np.full(mean.shape, np.nan) if error is None else weights.apply(error[box])
     code = np.where(there, Quality.USED, Quality.MISSING).astype(np.int8)
-    return Row(time, path, mean, uncertainty, code, np.where(there, (weights.weight > 0).sum(axis=1), 0))
+    return Row(dated, path, mean, uncertainty, code, np.where(there, (weights.weight > 0).sum(axis=1), 0))
 
 
 def _first(dataset: xr.Dataset, names: tuple[str, ...], suffix: str) -> str | None:

@@ -15,7 +15,7 @@ from pipeline.ingest import files
 from pipeline.ingest.config import ObservationConfig
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells, wrap
-from pipeline.ingest.observations import Daily, observation_dataset
+from pipeline.ingest.observations import DAY, Daily, observation_dataset
 from pipeline.ingest.surfex import output_names
 from pipeline.once_a_day import changes_once_a_day, warnings_of_table
 
@@ -76,7 +76,7 @@ def read(paths: list[Path], config: CollocatedConfig) -> tuple[xr.Dataset, xr.Da
     code = np.where(counts > 0, Quality.USED, Quality.MISSING).astype(np.int8)
     observed = observation_dataset(
         config.observation,
-        Daily(times, sigma, noise, code, counts.astype(np.int64), None),
+        Daily(np.asarray(times + DAY), sigma, noise, code, counts.astype(np.int64), None, begin=times),
         cells,
         "dB",
         "normalised backscatter at 40 degrees incidence",

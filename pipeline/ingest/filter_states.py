@@ -4,11 +4,11 @@ A state is written before the times that it belongs to become part of their grou
 that. So whenever an append is interrupted, the state of the last time that the group holds is there.
 """
 
-import numpy as np
 import xarray as xr
 import zarr
 
 from pipeline import groups
+from pipeline.ingest.observations import days_of
 from pipeline.ingest.swi import FilterState
 from pipeline.location import Location
 from pipeline.store import FILTER_STATES, existing_group, has_group, open_dataset, open_store
@@ -41,4 +41,4 @@ def _parent(group: str) -> str:
 
 
 def _day(dataset: xr.Dataset) -> str:
-    return str(np.datetime_as_string(dataset["time"].to_numpy()[-1], unit="D"))
+    return str(days_of(dataset)[-1])

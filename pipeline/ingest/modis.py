@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pipeline.assimilation_config import Name
 from pipeline.ingest import cgls, files, grid
-from pipeline.ingest.cgls import Row
+from pipeline.ingest.cgls import Dated, Row
 from pipeline.ingest.config import CellsConfig, ObservationConfig
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
@@ -29,12 +29,13 @@ class ModisConfig(ObservationConfig):
     variable: str = "Lai_500m"
     group: Name = "lai"
     cells: CellsConfig
+    composite_days: int = Field(default=8, ge=1, le=31, description="days of a composite; 4 for MCD15A3H")
     cell_size: float = Field(default=0.25, gt=0, description="degrees: side of the squares of the area average")
     least_fraction: float = Field(default=0.3, ge=0, le=1, description="part of a cell's pixels that must be valid")
 
 
 def read(paths: list[Path], cells: Cells, config: ModisConfig) -> xr.Dataset:
-    """Observations over (time, cell) at the first day of each composite; `count` is the number of valid pixels."""
+    """Observations over (time, cell) at the end of each composite; `count` is the number of valid pixels."""
     rows: list[Row] = []
     for path in paths:
         with files.open_netcdf(path, mask_and_scale=False) as dataset:
@@ -75,7 +76,8 @@ def _rows_of(dataset: xr.Dataset, path: Path, cells: Cells, config: ModisConfig)
         values = np.where(valid, packed * SCALE, np.nan)
         mean, deviation, count = average.apply(values.reshape(-1).astype(np.float64))
         code = cgls.area_quality(count, average, {}, config.least_fraction)
-        rows.append(Row(time, path, mean, np.full(deviation.shape, np.nan), code, count))
+        dated = Dated(time, time, time + np.timedelta64(config.composite_days, "D"))
+        rows.append(Row(dated, path, mean, np.full(deviation.shape, np.nan), code, count))
     return rows
 
 

@@ -1,4 +1,8 @@
-"""What satellite products share: overpasses to daily means, points to cells, the form of a group of observations."""
+"""What satellite products share: overpasses to daily means, points to cells, the form of a group of observations.
+
+A mean over a day, or a composite of some days, is labelled with the end of what it is made of: the analysis whose 24 h
+window holds the label then uses nothing that was observed after its hour.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +21,7 @@ Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int8]
 Indices = npt.NDArray[np.int64]
 DAY = np.timedelta64(1, "D")
-_SECONDS_PER_DAY = 86400
+END_LABEL = "end of what the value is made of, see time_bnds"
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,11 @@ class Overpasses:
 
 @dataclass(frozen=True)
 class Daily:
-    """Daily values (day, place): `count` observations, at the mean hour of the day `hour` (UTC; None: unknown)."""
+    """Daily values (day, place): `count` observations, at the mean hour of the day `hour` (UTC; None: unknown).
+
+    `days` are their labels, the ends of what they are made of (24 UTC for a day), and `begin` where that begins; `date`
+    is the producer's date where it is not `begin`.
+    """
 
     days: Times
     value: Array
@@ -61,6 +69,13 @@ class Daily:
     quality: Codes
     count: Indices
     hour: Array | None
+    begin: Times
+    date: Times | None = None
+
+    @property
+    def dates(self) -> Times:
+        """What each value is called after: its UTC day, or the producer's date."""
+        return self.begin if self.date is None else self.date
 
 
 def day_axis(times: Times, start: Any, end: Any) -> Times:
@@ -75,6 +90,8 @@ def daily_means(passes: Overpasses, places: int, days: Times) -> Daily:
 
     A day without a usable one has the mean of the flagged ones with the lowest of their codes; a day without any is
     missing. The uncertainty is that of a mean of independent errors.
+
+    :param days: the days, as 00 UTC of each; the means are labelled with the end of their day
     """
     day = ((passes.time - days[0]) // DAY).astype(np.int64)
     inside = (day >= 0) & (day < len(days)) & np.isfinite(passes.value)
@@ -99,12 +116,13 @@ def daily_means(passes: Overpasses, places: int, days: Times) -> Daily:
     deviation = np.sqrt(np.bincount(key, weights=passes.uncertainty**2, minlength=size)) / number
     shape = (len(days), places)
     return Daily(
-        days,
+        days + DAY,
         mean(passes.value).reshape(shape),
         np.where(count > 0, deviation, np.nan).reshape(shape),
         code.reshape(shape),
         count.reshape(shape).astype(np.int64),
         mean(seconds / 3600.0).reshape(shape),
+        days,
     )
 
 
@@ -141,6 +159,8 @@ def combined(daily: Daily, index: Indices, weight: Array, least_weight: float = 
         None
         if daily.hour is None
         else np.where(none, np.nan, np.where(enough, mean(daily.hour), daily.hour[:, heaviest])),
+        daily.begin,
+        daily.date,
     )
 
 
@@ -157,7 +177,7 @@ def observation_dataset(
     if wrong.any():
         day, cell = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
         raise IngestError(
-            f"{name} is {daily.value[day, cell]:g} {unit} on {daily.days[day].astype('datetime64[D]')} at "
+            f"{name} is {daily.value[day, cell]:g} {unit} on {daily.dates[day].astype('datetime64[D]')} at "
             f"{cells.name(int(cell))}, expected {low:g} to {high:g} ({int(wrong.sum())} such values)"
         )
     dims = ("time", "cell")
@@ -180,6 +200,7 @@ def observation_dataset(
         coords={"time": daily.days, **cells.coordinates()},
         attrs=attributes,
     )
+    dataset = labelled_at_end(dataset, daily.begin, daily.dates)
     empty = np.flatnonzero((daily.quality == Quality.MISSING).all(axis=0))
     if empty.size:
         named = ", ".join(cells.name(int(index)) for index in empty[:5])
@@ -188,6 +209,30 @@ def observation_dataset(
         hour_attributes = {"units": "h", "long_name": "mean hour of the observations (UTC)"}
         dataset["overpass_hour"] = (dims, daily.hour.astype(np.float32), hour_attributes)
     return dataset
+
+
+def labelled_at_end(dataset: xr.Dataset, begin: npt.NDArray[Any], dates: npt.NDArray[Any]) -> xr.Dataset:
+    """A dataset whose times are the ends of what its values are made of, with what says so and from when they are.
+
+    Adds `time_bnds` (time, bnds) and `nominal_time` (time,), the UTC day or the producer's date.
+    """
+    bounds = ("time", "bnds"), np.stack([begin, dataset["time"].to_numpy()], axis=1)
+    nominal = "time", dates, {"long_name": "UTC day of the value, or date that its producer gives"}
+    return dataset.assign(time_bnds=bounds, nominal_time=nominal).assign_attrs(time_label=END_LABEL)
+
+
+def days_of(stored: xr.Dataset) -> Times:
+    """The UTC days, as 00 UTC, that daily values of a stored group are means of."""
+    return stored["nominal_time" if "time_label" in stored.attrs else "time"].to_numpy().astype("datetime64[D]")
+
+
+def labelled_like(dataset: xr.Dataset, stored: xr.Dataset | None) -> xr.Dataset:
+    """A dataset to be appended, with labels as those of the stored group: an earlier version took the nominal time."""
+    if stored is None or "time_label" not in dataset.attrs or "time_label" in stored.attrs:
+        return dataset
+    as_before = dataset.assign_coords(time=dataset["nominal_time"].to_numpy()).drop_vars(("time_bnds", "nominal_time"))
+    del as_before.attrs["time_label"]
+    return as_before
 
 
 def require_usable(dataset: xr.Dataset, group: str, nothing_usable: str) -> None:

@@ -92,9 +92,11 @@ class Job:
         states: Mapping[str, FilterState | None] | None = None,
     ) -> list[Ingested]:
         """Writes several small datasets, all or none."""
+        stored = {group: self.stored(group, config) for group in datasets}
+        datasets = {group: observations.labelled_like(part, stored[group]) for group, part in datasets.items()}
         if isinstance(config, ObservationConfig):
             for group, dataset in datasets.items():
-                if self.stored(group, config) is None:
+                if stored[group] is None:
                     observations.require_usable(dataset, group, config.nothing_usable)
         parts = {group: self._unwritten(dataset, group) for group, dataset in datasets.items()}
         new = {group: dataset for group, dataset in parts.items() if dataset is not None}

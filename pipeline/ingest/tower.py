@@ -14,6 +14,7 @@ from pipeline.ingest.config import FilesConfig, IngestConfig, Place
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
 from pipeline.ingest.land import land_dataset
+from pipeline.ingest.observations import DAY, labelled_at_end
 from pipeline.store import encode_labels
 
 FLUXES = ("GPP", "RECO", "LE", "H", "RN", "LE_CORR", "H_CORR")
@@ -104,11 +105,14 @@ def tower_lai(table: xr.Dataset, config: TowerConfig) -> xr.Dataset:
     valid = np.isfinite(lai) & (lai > 0.0)
     values = np.where(valid, lai, np.nan)[:, None]
     cells = Cells(np.array([config.place.latitude]), np.array([config.place.longitude]))
-    return xr.Dataset(
+    days = table["time"].to_numpy()[:: config.lai_days].astype("datetime64[ns]")
+    begin = days - np.timedelta64(config.place.utc_offset_h, "h")  # days of local standard time
+    dataset = xr.Dataset(
         {
             "value": (("time", "cell"), values, {**registry.attributes("LAI"), "source_column": "LAI"}),
             "uncertainty": (("time", "cell"), config.lai_error * values, {"units": registry.variable("LAI").unit}),
             "quality": (("time", "cell"), np.where(valid, 0, 1).astype(np.int8)[:, None]),
         },
-        coords={"time": table["time"].to_numpy()[:: config.lai_days], **cells.coordinates()},
+        coords={"time": begin + DAY, **cells.coordinates()},
     )
+    return labelled_at_end(dataset, begin, days)

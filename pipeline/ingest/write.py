@@ -65,7 +65,7 @@ class Origin:
         """The entry of this ingest in the group's attribute `ingests`."""
         span = {}
         if "time" in dataset.coords and dataset.sizes.get("time", 0):
-            times = dataset["time"].to_numpy()
+            times = dataset["time_bnds" if "time_bnds" in dataset else "time"].to_numpy()
             span = {"first": files.instant(times.min()), "last": files.instant(times.max())}
         notes = _list(dataset.attrs.get("notes"))
         return {

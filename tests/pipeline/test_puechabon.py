@@ -45,7 +45,9 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> xr.DataTree:
 def test_the_assimilation_follows_the_observed_leaf_area(tree: xr.DataTree) -> None:
     free, run = tree["runs/open_loop"].to_dataset(), tree["runs/lai"].to_dataset()
     free = free.sel(time=run["time"])
-    observed = tree["observations/lai"]["value"].sel(time=run["time"])[:, 0].values
+    # the window that ends at 09 UTC holds the end of the day before
+    lai = tree["observations/lai"].to_dataset().swap_dims(time="nominal_time")
+    observed = lai["value"].sel(nominal_time=run["time"].values - np.timedelta64(1, "D"))[:, 0].values
     assert np.isfinite(observed).all()
     assert (run["quality_lai"] == Quality.USED).mean() > 0.95
     np.testing.assert_allclose(run["innovation_lai"][:, 0], observed - run["LAI_forecast"][:, 0], atol=1e-5)

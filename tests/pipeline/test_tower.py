@@ -74,7 +74,9 @@ def test_leaf_area_index_as_observations(table: Path) -> None:
     assert lai["quality"].dtype == np.int8
     np.testing.assert_allclose([lai["latitude"][0], lai["longitude"][0]], [43.74, 3.6])
     every_second = tower_lai(read_table([table]), tower(lai_days=2))
-    np.testing.assert_array_equal(every_second["time"].to_numpy(), DAYS[::2])
+    np.testing.assert_array_equal(every_second["nominal_time"].to_numpy(), DAYS[::2])
+    # a day of local standard time (UTC + 1) ends at 23 UTC
+    np.testing.assert_array_equal(every_second["time"].to_numpy(), DAYS[::2] + np.timedelta64(23, "h"))
     np.testing.assert_array_equal(every_second["value"][:, 0], [1.8, 2.0, 2.2])
 
 

@@ -48,7 +48,7 @@ def test_a_cell_file_is_unpacked_without_its_padding(tmp_path, indexed):
 def test_nearest_and_bilinear_at_the_middle_of_four_points(tmp_path):
     path = samples.write_cell_file(tmp_path / "0001.nc")
     result = ascat.read([path], MIDDLE, config(method="bilinear"), tmp_path)
-    assert result["time"].to_numpy()[0] == np.datetime64("2007-01-02")
+    assert result["time"].to_numpy()[0] == np.datetime64("2007-01-03")  # the mean of 2 January is complete then
     # Day 1: 09:36 and 21:36, but the second of point 0 is frozen. Means: -10, -11.05, -12.05, -13.05; equal weights.
     assert float(result["value"][0, 0]) == pytest.approx((-10.0 - 11.05 - 12.05 - 13.05) / 4, abs=1e-5)
     assert int(result["quality"][0, 0]) == Quality.USED
@@ -290,7 +290,7 @@ def test_a_real_cell_file_into_a_store(tmp_path):
     good = content.measurements.sigma40_quality[own] == 0
     value = content.measurements.sigma40[own]
     for index in (0, 100, 364):
-        today = (day == result["time"].to_numpy()[index].astype("datetime64[D]")) & good
+        today = (day == result["nominal_time"].to_numpy()[index].astype("datetime64[D]")) & good
         if today.any():
             assert float(result["value"][index, 0]) == pytest.approx(value[today].mean(), abs=1e-4)
             assert int(result["count"][index, 0]) == today.sum()
