@@ -19,14 +19,13 @@ from pipeline import cf, registry
 from pipeline.at_once import at_once
 from pipeline.errors import RegistryError, StoreError
 from pipeline.location import AccessMode, Location, as_location, check_name, check_path, open_root
+from pipeline.plain_arrays import PLAIN_KINDS, check_plain_array
 
 FORMAT_VERSION = 1
 FILTER_STATES = "filter_states"
 """Group of what the next append to an observation needs."""
 TIME_ATTRIBUTES = {"units": cf.TIME_UNITS, "calendar": "proleptic_gregorian"}
 _TIME_AXIS = {"standard_name": "time", "axis": "T"}
-_PLAIN_KINDS = "fiub"
-_SAFE_CODECS = frozenset({"bytes", "zstd", "gzip", "blosc", "crc32c", "transpose", "sharding_indexed"})
 _NO_TIME = int(np.iinfo("int64").min)  # NaT: a place on the time axis that was made but not yet written
 _GROWING_CHUNK = 1024
 _CHUNK_VALUES = 2**18  # at most: a megabyte, a year of hours in 29 cells
@@ -119,10 +118,10 @@ def _finished(location: Location, path: str) -> zarr.Group:
 def _open_group(location: Location, root: zarr.Group, path: str, *, on_dask: bool = True) -> xr.Dataset:
     group = existing_group(root, path)
     for _, array in group.arrays():
-        _check_plain_array(array)
+        check_plain_array(array)
     store = location.zarr_store(read_only=True)
     chunks: dict[str, int] | None = {} if on_dask else None
-    dataset = xr.open_zarr(store, group=path, chunks=chunks, consolidated=False, zarr_format=3)
+    dataset = xr.open_zarr(store, group=path, chunks=chunks, consolidated=False, zarr_format=3, decode_coords="all")
     return dataset.isel({dim: slice(0, size) for dim, size in committed_sizes(group).items()})
 
 
@@ -172,27 +171,8 @@ def existing_array(root: zarr.Group, path: str, name: str) -> zarr.Array:
         raise StoreError(f"no variable '{name}' in group '{path}'; there are: {there or 'none'}") from None
     if not isinstance(array, zarr.Array):
         raise StoreError(f"'{path}/{name}' is a group, an array was expected")
-    _check_plain_array(array)
+    check_plain_array(array)
     return array
-
-
-def _check_plain_array(array: zarr.Array) -> None:
-    content = array.metadata.to_dict()
-    if content.get("zarr_format") != 3 or array.dtype.kind not in _PLAIN_KINDS:
-        raise StoreError(
-            f"array '{array.path}' holds {array.dtype} (Zarr v{content.get('zarr_format')}): only numbers are read"
-        )
-    unknown = set(_codec_names(content.get("codecs", ()))) - _SAFE_CODECS
-    if unknown:
-        raise StoreError(f"array '{array.path}' uses the codecs {', '.join(sorted(unknown))}, which ldas does not run")
-
-
-def _codec_names(codecs: Any) -> Iterator[str]:
-    for codec in codecs:
-        yield str(codec["name"])
-        inner = codec.get("configuration", {})
-        yield from _codec_names(inner.get("codecs", ()))
-        yield from _codec_names(inner.get("index_codecs", ()))
 
 
 def chunk_cells(shard_cells: int, records: int) -> int:
@@ -246,7 +226,7 @@ def _create_array(
     shards: Mapping[str, int] | None,
 ) -> zarr.Array:
     dtype = np.dtype(spec.dtype)
-    if dtype.kind not in _PLAIN_KINDS:
+    if dtype.kind not in PLAIN_KINDS:
         raise StoreError(
             f"{group.path}/{name}: type {dtype} cannot be stored: numbers only (text as codes, see encode_labels)"
         )
@@ -288,8 +268,8 @@ def _write_coordinate(
 ) -> None:
     data, extra = encode(values)
     chunks = tuple(max(size, 1) for size in data.shape)
-    if values.dtype.kind == "M" and data.ndim == 1:  # an axis that may grow: a growing file, not many small ones
-        chunks = (max(chunks[0], _GROWING_CHUNK),)
+    if values.dtype.kind == "M":  # an axis that may grow: a growing file, not many small ones
+        chunks = (max(chunks[0], _GROWING_CHUNK), *chunks[1:])
     array = group.create_array(
         name,
         shape=data.shape,
@@ -444,11 +424,18 @@ def read_times(root: zarr.Group, path: str) -> np.ndarray:
     return times
 
 
-def extend_template(root: zarr.Group, path: str, dim: str, coordinate: np.ndarray) -> None:
+def extend_template(
+    root: zarr.Group,
+    path: str,
+    dim: str,
+    coordinate: np.ndarray,
+    others: Mapping[str, tuple[Sequence[str], np.ndarray]] | None = None,
+) -> None:
     """Lengthens a group along `dim`: every array that has it is resized, the coordinate gets its new values.
 
-    coordinate: the whole new coordinate; it must begin with the old one. What is stored stays as it is. Interrupted and
-    done again, it comes to the same.
+    coordinate: the whole new coordinate; it must begin with the old one. others: further coordinates, whole, which are
+    made where an earlier version did not have them. What is stored stays as it is. Interrupted and done again, it comes
+    to the same.
     """
     group = existing_group(root, path)
     axis = existing_array(root, path, dim)
@@ -462,6 +449,11 @@ def extend_template(root: zarr.Group, path: str, dim: str, coordinate: np.ndarra
         if dim in dims:
             array.resize(tuple(len(new) if d == dim else n for d, n in zip(dims, array.shape, strict=True)))
     existing_array(root, path, dim)[...] = new
+    for name, (other_dims, values) in (others or {}).items():
+        if name in group:
+            existing_array(root, path, name)[...] = encode(np.asarray(values))[0]
+        else:
+            _write_coordinate(group, name, other_dims, np.asarray(values), {})
 
 
 # --- hashes ------------------------------------------------------------------------------------------------------
@@ -484,7 +476,7 @@ def array_hashes(where: str | Path | Location | zarr.Group, path: str = "") -> d
 
 
 def _array_hash(array: zarr.Array) -> str:
-    _check_plain_array(array)
+    check_plain_array(array)
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     if array.ndim == 0:
         digest.update(np.asarray(array[...]).tobytes())

@@ -12,9 +12,10 @@ from operators.protocol import ObservationOperator
 from operators.scores import predict_where_observed, score
 from operators.sensitivity import predictor_sensitivity
 from pipeline.evaluation.plan import Experiment, Plan
-from pipeline.evaluation.reading import Days, FloatArray, Reader, attributes, ends_of_windows
+from pipeline.evaluation.reading import Days, FloatArray, Reader, attributes
 from pipeline.ledger import Block
 from pipeline.operator_store import operator_path
+from pipeline.stages.labels import instants
 from pipeline.stages.observations import interpolated_in_time, read_observations
 from pipeline.store import has_group
 
@@ -68,5 +69,5 @@ def _predictor(reader: Reader, run: Experiment, name: str, days: Days, places: s
         values = arrays["value"]
         if "quality" in arrays:
             values = np.where(arrays["quality"] == int(Quality.USED), values, np.nan)
-        return interpolated_in_time(times, values, ends_of_windows(days, hour)).T
+        return interpolated_in_time(times, values, instants(days, hour)).T
     return reader.daily(f"runs/{run.name}", name, days, places).T

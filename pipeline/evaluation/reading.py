@@ -13,6 +13,7 @@ from operators.protocol import ObservationOperator, OperatorArrays
 from pipeline.evaluation.errors import EvaluationError
 from pipeline.ledger import Block
 from pipeline.operator_store import operator_path
+from pipeline.stages.labels import instants
 from pipeline.stages.land import read_land
 from pipeline.stages.observations import good_values, read_observations, values_of_windows
 from pipeline.store import dimensions, existing_array, existing_group, has_group, read_region, read_times
@@ -107,12 +108,7 @@ class Reader:
         Values whose quality code is not 0 are left out. hour: analysis hour (UTC) of the runs.
         """
         times, arrays = read_observations(self.root, name, Block(0, places.start, places.stop))
-        return values_of_windows(times, good_values(arrays), ends_of_windows(days, hour), hour)
-
-
-def ends_of_windows(days: Days, hour: int) -> NDArray[np.datetime64]:
-    """End of the window that belongs to each day of a run; with hour 0 it is 24 UTC."""
-    return (days + np.timedelta64(hour or 24, "h")).astype("datetime64[s]")
+        return values_of_windows(times, good_values(arrays), instants(days, hour), hour)
 
 
 def operator_names(root: zarr.Group, output_name: str) -> list[str]:

@@ -67,7 +67,7 @@ def read(paths: list[Path], config: CollocatedConfig) -> tuple[xr.Dataset, xr.Da
             for name in names
         },
         coords={"time": times, **cells.coordinates()},
-    )
+    ).assign(time_bnds=(("time", "bnds"), np.stack([times, times + DAY], axis=1)))
     for name in names:
         values = run[name].to_numpy()
         registry.check_range(name, values, where="collocated", allow_missing=True)

@@ -224,7 +224,12 @@ def daily_run(series: xr.Dataset, hour: int, period: Period, where: object) -> x
         values = values.transpose("time", "cell").astype(np.float32)
         registry.check_range(str(name), values.to_numpy(), where=str(where), allow_missing=True)
         result[name] = values.assign_attrs(entry.attributes())
-    return xr.Dataset(result).assign_coords(time=frame_days.to_numpy().astype("datetime64[ns]"))
+    labels = frame_days.to_numpy().astype("datetime64[ns]")
+    bounds = ("time", "bnds"), np.stack([labels, labels + np.timedelta64(1, "D")], axis=1)
+    run = xr.Dataset({**result, "time_bnds": bounds}, {"instant_time": ("time", times[chosen].to_numpy())})
+    if hour and (times[chosen].hour == hour).all():  # at 00 UTC it is the state of the day's beginning
+        run.attrs["analysis_hour_utc"] = hour
+    return run.assign_coords(time=labels)
 
 
 def output_names(name: str) -> tuple[str, ...]:

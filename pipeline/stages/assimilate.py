@@ -27,7 +27,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.ledger import Block, Period
 from pipeline.operator_store import read_operator
 from pipeline.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
-from pipeline.stages import spin_up
+from pipeline.stages import labels, spin_up
 from pipeline.stages.assimilation_output import AssimilationOutput, forecasts
 from pipeline.stages.land import (
     FORCING_BYTES,
@@ -153,28 +153,7 @@ class Assimilate(LandStage):
 
     def create(self, root: zarr.Group) -> None:
         """See `Stage.create`."""
-        output, patches = self.config.output, number_of_patches(root)
-        specs: dict[str, ArraySpec] = {}
-        window = "over the 24 h up to the analysis hour of the day"
-        for name in output.mean:
-            specs[name] = ArraySpec(("time", "cell"), "float32", None, {"comment": f"mean {window}"})
-        for name in output.instant:
-            specs[name] = ArraySpec(("time", "cell"), "float32", None, {"comment": "analysis"})
-        for name in forecasts(self.settings, self.config.output):
-            specs[f"{name}_forecast"] = ArraySpec(("time", "cell"), "float32", None, {"comment": "24 h forecast"})
-        for entry in self.settings.observations:
-            if entry.operator is not None:
-                specs[entry.name] = ArraySpec(("time", "cell"), "float32", None, {"comment": "of the analysis"})
-                specs[f"{entry.name}_forecast"] = ArraySpec(("time", "cell"), "float32", None, {"comment": "forecast"})
-            for family in ("innovation", "residual", "linear_residual"):
-                specs[f"{family}_{entry.name}"] = ArraySpec(("time", "cell"), "float32")
-            specs[f"dfs_{entry.name}"] = ArraySpec(("time", "cell"), "float32")
-            specs[f"quality_{entry.name}"] = ArraySpec(("time", "cell"), "int8", 1, _FLAGS)
-        specs["chi_square"] = ArraySpec(("time", "cell"), "float32")
-        for control in self.settings.method.controls:
-            specs[f"increment_{control}"] = ArraySpec(("time", "cell"), "float32")
-        for name in output.per_patch:
-            specs[f"{name}_patch"] = ArraySpec(("time", "cell", "patch"), "float32", None, {"comment": "analysis"})
+        specs, patches = self._specs(), number_of_patches(root)
         days = self.config.execution.days_per_period
         create_template(
             root,
@@ -182,6 +161,8 @@ class Assimilate(LandStage):
             specs,
             coordinates={
                 "time": (("time",), days_of(self.ends())),
+                **self._along_time(),
+                **labels.places(root),
                 "cell": (("cell",), np.arange(self.cells)),
                 "patch": (("patch",), np.arange(1, patches + 1)),
             },
@@ -189,13 +170,43 @@ class Assimilate(LandStage):
             shards={"time": days, "cell": self.cells_per_block},
             attributes={
                 **self.group_attributes(root),
-                "time_label": "00 UTC of the day at whose analysis hour the window ends",
+                "time_label": self._time_label,
                 "analysis_hour_utc": self.hour,
                 "observations": [entry.name for entry in self.settings.observations],
                 "controls": list(self.settings.method.controls),
             },
         )
         self._create_restarts(root, self.periods())
+
+    @property
+    def _time_label(self) -> str:
+        return f"00 UTC of the day; the window ends at {labels.clock(self.hour)}"
+
+    def _specs(self) -> dict[str, ArraySpec]:
+        output, at_end = self.config.output, f"at {labels.clock(self.hour)}"
+
+        def of(comment: str, *more: str) -> ArraySpec:
+            words = {"comment": comment} if comment else {}
+            return ArraySpec(("time", "cell", *more), "float32", None, {**words, **labels.OF_INSTANTS})
+
+        mean = {"comment": "mean over the 24 h up to the analysis hour of the day, see time_bnds", **labels.OF_MEANS}
+        specs = {name: ArraySpec(("time", "cell"), "float32", None, mean) for name in output.mean}
+        specs |= {name: of(f"analysis {at_end}") for name in output.instant}
+        for name in forecasts(self.settings, output):
+            specs[f"{name}_forecast"] = of(f"24 h forecast {at_end}")
+        for entry in self.settings.observations:
+            if entry.operator is not None:
+                specs[entry.name] = of(f"of the analysis {at_end}")
+                specs[f"{entry.name}_forecast"] = of(f"forecast {at_end}")
+            for family in ("innovation", "residual", "linear_residual", "dfs"):
+                specs[f"{family}_{entry.name}"] = of("")
+            specs[f"quality_{entry.name}"] = ArraySpec(("time", "cell"), "int8", 1, {**_FLAGS, **labels.OF_INSTANTS})
+        specs["chi_square"] = of("")
+        specs |= {f"increment_{control}": of("") for control in self.settings.method.controls}
+        return specs | {f"{name}_patch": of(f"analysis {at_end}", "patch") for name in output.per_patch}
+
+    def _along_time(self) -> labels.Coordinates:
+        return labels.along_time(days_of(self.ends()), self.hour, windows=True)
 
     def _create_restarts(self, root: zarr.Group, periods: Sequence[Period]) -> None:
         example = landmodel.cold_start(self.parameters(root, Block(0, 0, 1)), air_temperature=285.0)
@@ -222,8 +233,11 @@ class Assimilate(LandStage):
             for stale in old_stops - stops:
                 if has_group(root, restart_path(run, stale)):
                     del root[restart_path(run, stale)]
-        existing_group(root, self.group).attrs.update(self.group_attributes(root))  # of the longer period
-        extend_template(root, self.group, "time", days_of(self.ends()))
+        attributes = {**self.group_attributes(root), "time_label": self._time_label}
+        existing_group(root, self.group).attrs.update(attributes)  # of the longer period
+        along_cells = labels.places(root)
+        extend_template(root, self.group, "time", days_of(self.ends()), {**self._along_time(), **along_cells})
+        labels.describe(root, self.group, self._specs())
         # Those of new periods are empty, also when an interrupted extension has made some of them.
         self._create_restarts(root, [period for period in self.periods() if period.stop not in old_stops])
 

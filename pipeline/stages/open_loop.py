@@ -14,7 +14,7 @@ from pipeline import ledger, registry
 from pipeline.forcing import TimedForcing
 from pipeline.ledger import Block, Period, day_axis, periods_of
 from pipeline.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
-from pipeline.stages import spin_up
+from pipeline.stages import labels, spin_up
 from pipeline.stages.land import (
     FORCING_BYTES,
     LandStage,
@@ -77,13 +77,7 @@ class OpenLoop(LandStage):
 
     def create(self, root: zarr.Group) -> None:
         """See `Stage.create`."""
-        output, patches = self.config.output, number_of_patches(root)
-        specs = {}
-        for name in (*output.mean, *output.instant):
-            attributes = self._output_attributes(name)
-            specs[name] = ArraySpec(("time", "cell"), "float32", None, attributes)
-            if name in output.per_patch:
-                specs[f"{name}_patch"] = ArraySpec(("time", "cell", "patch"), "float32", None, attributes)
+        specs, patches = self._specs(), number_of_patches(root)
         days = self.config.execution.days_per_period
         create_template(
             root,
@@ -91,6 +85,8 @@ class OpenLoop(LandStage):
             specs,
             coordinates={
                 "time": (("time",), self._days()),
+                **self._along_time(),
+                **labels.places(root),
                 "cell": (("cell",), np.arange(self.cells)),
                 "patch": (("patch",), np.arange(1, patches + 1)),
             },
@@ -104,11 +100,24 @@ class OpenLoop(LandStage):
         )
         self._create_restarts(root)
 
+    def _specs(self) -> dict[str, ArraySpec]:
+        output, specs = self.config.output, dict[str, ArraySpec]()
+        for name in (*output.mean, *output.instant):
+            attributes = self._output_attributes(name)
+            specs[name] = ArraySpec(("time", "cell"), "float32", None, attributes)
+            if name in output.per_patch:
+                specs[f"{name}_patch"] = ArraySpec(("time", "cell", "patch"), "float32", None, attributes)
+        return specs
+
     def _output_attributes(self, name: str) -> dict[str, Any]:
         if name in self.config.output.mean:
-            return {"cell_methods": "time: mean", "comment": "mean from 00 UTC to 24 UTC of the day"}
-        hour = self.config.model.analysis_hour_utc
-        return {"cell_methods": "time: point", "comment": f"value at {hour:02d} UTC of the day"}
+            comment = "mean from 00 UTC to 24 UTC of the day"
+            return {"cell_methods": "time: mean", "comment": comment, **labels.OF_MEANS}
+        comment = f"value at {labels.clock(self.config.model.analysis_hour_utc)}"
+        return {"cell_methods": "time: point", "comment": comment, **labels.OF_INSTANTS}
+
+    def _along_time(self) -> labels.Coordinates:
+        return labels.along_time(self._days(), self.config.model.analysis_hour_utc, windows=False)
 
     def _days(self) -> np.ndarray:
         return day_axis(np.datetime64(self.config.period.start), self.config.period.days)
@@ -140,7 +149,8 @@ class OpenLoop(LandStage):
         if np.datetime64(old_end, "s") != now and has_group(root, stale):
             del root[stale]
         existing_group(root, self.group).attrs.update(self.group_attributes(root))  # of the longer period
-        extend_template(root, self.group, "time", self._days())
+        extend_template(root, self.group, "time", self._days(), {**self._along_time(), **labels.places(root)})
+        labels.describe(root, self.group, self._specs())
         self._create_restarts(root)
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:

@@ -21,6 +21,7 @@ from pipeline.groups import write_group
 from pipeline.ledger import Block, Period
 from pipeline.operator_store import write_operator
 from pipeline.stages.base import Stage
+from pipeline.stages.labels import instants
 from pipeline.stages.land import read_land
 from pipeline.stages.observations import good_values, interpolated_in_time, read_observations, values_of_windows
 from pipeline.store import existing_group, has_group, read_region
@@ -91,14 +92,14 @@ class Train(Stage):
         if missing:
             raise ConfigurationError(f"operator {self.settings.name}: add {', '.join(missing)} to output.instant")
         hour = self.config.model.analysis_hour_utc
-        end_of_window = days[chosen] + np.timedelta64(hour or 24, "h")
+        end_of_window = instants(days[chosen], hour)
         model = {name: np.asarray(read_region(root, path, name, region), dtype=np.float64) for name in PREDICTORS}
         block = Block(0, 0, self.cells)
         if self.settings.lai is not None:
             times, arrays = read_observations(root, self.settings.lai, block)
-            model["LAI"] = interpolated_in_time(times, good_values(arrays), end_of_window.astype("datetime64[s]"))
+            model["LAI"] = interpolated_in_time(times, good_values(arrays), end_of_window)
         times, arrays = read_observations(root, self.settings.observation, block)
-        target = values_of_windows(times, good_values(arrays), end_of_window.astype("datetime64[s]"), hour)
+        target = values_of_windows(times, good_values(arrays), end_of_window, hour)
         predictors = np.stack([model[name] for name in PREDICTORS], axis=-1)
         target[~np.isfinite(predictors).all(axis=-1)] = np.nan
         return Samples(np.swapaxes(predictors, 0, 1), target.T)

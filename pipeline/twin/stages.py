@@ -19,6 +19,7 @@ from pipeline.ledger import Block, Period, day_axis, periods_of
 from pipeline.location import Location
 from pipeline.provenance import provenance
 from pipeline.restart import Columns, create_restart, read_restart, restart_path, write_restart
+from pipeline.stages import labels
 from pipeline.stages.base import Stage
 from pipeline.stages.land import read_land
 from pipeline.store import ArraySpec, chunk_cells, create_template, has_group, open_store, read_region, write_region
@@ -38,7 +39,7 @@ TWIN = "twin"
 TRUTH = "truth"
 REQUIRED = ("WG2", "WG3", "TG2", "LAI", "SWE", "WGI2")  # what observations are made of
 # The same words as the open loop's: what they say of hours tells whether two means can be compared.
-MEAN = {"cell_methods": "time: mean", "comment": "mean from 00 UTC to 24 UTC of the day"}
+MEAN = {"cell_methods": "time: mean", "comment": "mean from 00 UTC to 24 UTC of the day", **labels.OF_MEANS}
 _HOURS = 24
 _YEAR = np.timedelta64(365, "D")
 # Hourly arrays in double precision that generating weather holds at a time, with those of nature's own.
@@ -125,7 +126,8 @@ class Twin(Stage):
             attributes={**attributes, "complete": False},
         )
         hour = self.config.model.analysis_hour_utc
-        instant = {"cell_methods": "time: point", "comment": f"value at {hour:02d} UTC of the day"}
+        instant = {"cell_methods": "time: point", "comment": f"value at {labels.clock(hour)}", **labels.OF_INSTANTS}
+        axis = day_axis(start, days)
         create_template(
             root,
             TRUTH,
@@ -133,7 +135,7 @@ class Twin(Stage):
                 **{name: ArraySpec(("time", "cell"), attributes=MEAN) for name in self._means()},
                 **{name: ArraySpec(("time", "cell"), attributes=instant) for name in (*self._instants(), "sigma40")},
             },
-            coordinates={"time": (("time",), day_axis(start, days)), **cells},
+            coordinates={"time": (("time",), axis), **labels.along_time(axis, hour, windows=False), **cells},
             chunks={"time": length, "cell": chunk_cells(self.cells_per_block, length)},
             shards={"time": length, "cell": self.cells_per_block},
             attributes={

@@ -74,6 +74,12 @@ def test_bit_identical_when_extended(earlier: Path, tmp_path: Path) -> None:
     found = array_hashes(config.location)
     expected = json.loads((DATA / "extended_d0208ce.json").read_text(encoding="utf-8"))
     assert {name: found.get(name) for name in expected} == expected
+    for name in ("open_loop", "ekf"):  # that version did not say when the states are
+        run = open_run(config.location)[f"runs/{name}"].to_dataset()
+        np.testing.assert_array_equal(run["LAI"]["instant_time"], run["time"] + np.timedelta64(9, "h"))
+        begin = run["time"] - np.timedelta64(15, "h") if name == "ekf" else run["time"]
+        np.testing.assert_array_equal(run["time_bnds"], np.stack([begin, begin + np.timedelta64(1, "D")], axis=1))
+        assert run["LAI"].attrs["comment"].endswith("at 09 UTC of the day")
     root = open_store(config.location)
     assert all(ledger.is_complete(root, name) for name in ("open_loop", "ekf", "ensemble"))
 

@@ -63,7 +63,7 @@ def test_the_group_says_what_its_labels_mean(tmp_path: Path) -> None:
     run_ingest("ascat", settings)
     group = open_dataset(tmp_path / "store.zarr", "observations/sigma40").load()
     assert group.attrs["time_label"] == END_LABEL
-    assert group["time"].attrs["bounds"] == "time_bnds"
+    assert group["time"].encoding["bounds"] == "time_bnds"
     days = group["nominal_time"].to_numpy()
     assert days[0] == np.datetime64("2007-01-02")
     np.testing.assert_array_equal(group["time"], days + DAY)
