@@ -1,12 +1,14 @@
 """Copernicus Global Land: soil water index, surface soil moisture, leaf area index. One NetCDF file a date.
 
-Pixels within the packed `valid_range` are values, everything else is missing or one of the product's flags. Fine
+Pixels within `valid_range` are values, everything else is missing or one of the product's flags (see `packed`). Fine
 products (300 m, 1 km) are averaged over the cells, coarse ones (SWI 0.1 degree) can be interpolated.
 """
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +17,14 @@ import xarray as xr
 from pydantic import Field
 
 from assim.quality import Quality
+from pipeline import registry
 from pipeline.assimilation_config import Name
 from pipeline.ingest import files, grid
 from pipeline.ingest.config import CellsConfig, ObservationConfig, Period
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import AreaAverage, Cells, Weights
 from pipeline.ingest.observations import Daily, observation_dataset
+from pipeline.ingest.packed import PackedOptions, flag_entries, unpack
 
 Array = npt.NDArray[np.float64]
 
@@ -40,8 +44,14 @@ class Product:
     quality: tuple[str, ...]
 
 
-PERCENT = {"%": (0.01, 0.0), "percent": (0.01, 0.0)}
-LEAF_AREA = {"": (1.0, 0.0), "m2/m2": (1.0, 0.0), "m2 m-2": (1.0, 0.0), "1": (1.0, 0.0), "-": (1.0, 0.0)}
+# Units as `unit_key` writes them; a saturation without unit may be a fraction or a percentage.
+PERCENT = dict.fromkeys(("%", "percent", "percentage", "pct"), (0.01, 0.0)) | dict.fromkeys(
+    ("1", "fraction"), (1.0, 0.0)
+)
+LEAF_AREA = dict.fromkeys(("", "m2/m2", "m2m-2", "1", "-", "unitless", "dimensionless", "none"), (1.0, 0.0))
+# Names of files as the service gives them: the date and hour, then area, sensor and version.
+NAMED = re.compile(r"^(?:c_gls|g2_BIOPAR|CGLS)_.*?_(\d{12})_", re.IGNORECASE)
+DATE_IN_NAME = re.compile(r"(?<!\d)((?:19|20)\d{6})(\d{4})?(?:\d{2})?(?!\d)")
 PRODUCTS = {
     "SWI": Product("swi", "1", "soil water index", PERCENT, (), ("QFLAG_{layer}", "QFLAG")),
     "ssm": Product("ssm", "1", "surface soil moisture as degree of saturation", PERCENT, ("ssm_noise",), ()),
@@ -58,10 +68,16 @@ FLAG_WORDS = {
 }
 
 
-class CglsConfig(ObservationConfig):
+class CglsConfig(ObservationConfig, PackedOptions):
     """`ldas ingest cgls`."""
 
     variable: str = Field(description="variable of the product, such as SWI_001, ssm or LAI")
+    unit: str | None = Field(default=None, description="unit of the variable, instead of the files' attribute")
+    date: str | None = Field(
+        default=None,
+        description="`file_name`: the date in each file's name; or the date itself, of one file; default: the time in "
+        "the file, or where it has none the date in a name as the service gives it",
+    )
     group: Name | None = Field(default=None, description="name below `observations`; default: swi, ssm or lai")
     cells: CellsConfig
     cell_size: float = Field(default=0.25, gt=0, description="degrees: side of the squares of the area average")
@@ -110,22 +126,32 @@ def read(paths: list[Path], cells: Cells, config: CglsConfig) -> xr.Dataset:
     product = product_of(config.variable)
     rows: list[Row] = []
     known: dict[tuple[bytes, bytes], AreaAverage | Weights] = {}
+    if config.date not in (None, "file_name") and len(paths) > 1:
+        raise IngestError(f"date {config.date} is that of one file, but there are {len(paths)}: `date: file_name`")
+    notes: dict[str, None] = {}
     for path in paths:
         with files.open_netcdf(path, mask_and_scale=False) as dataset:
-            time = _time(dataset, path)
+            time = _time(dataset, config.date, path)
             if not in_period(time, config.period):
                 continue
             part, axes = _near_cells(dataset, cells, config, path)
             key = (axes[0].tobytes(), axes[1].tobytes())
             if key not in known:
                 known[key] = _mapping(axes, cells, config, path)
-            rows.append(_row(part, _dated(dataset, time), product, config, known[key], path))
+            rows.append(_row(part, _dated(dataset, time), product, config, known[key], path, notes))
     if not rows:
         raise IngestError(f"none of the {len(paths)} files lies in the period")
     daily = stacked(rows)
-    return observation_dataset(
+    made = observation_dataset(
         product.observation, daily, cells, product.unit, product.long_name, source_variable=config.variable
     )
+    return with_notes(made, notes)
+
+
+def with_notes(dataset: xr.Dataset, notes: Iterable[str]) -> xr.Dataset:
+    """A dataset with further notes for the user."""
+    every = [*dataset.attrs.get("notes", ()), *notes]
+    return dataset.assign_attrs(notes=every) if every else dataset
 
 
 def stacked(rows: list[Row]) -> Daily:
@@ -162,12 +188,29 @@ def in_period(time: np.datetime64, period: Period) -> bool:
     return after and (period.end is None or bool(time <= np.datetime64(period.end, "ns")))
 
 
-def _time(dataset: xr.Dataset, path: Path) -> np.datetime64:
-    times = files.utc_times(dataset, "time", path)
-    if len(times) != 1:
-        raise IngestError(f"{path}: {len(times)} times, one file a date is expected")
-    first: np.datetime64 = times[0]
-    return first
+def _time(dataset: xr.Dataset, date: str | None, path: Path) -> np.datetime64:
+    """The date of a file: as configured, in the file, or in its name."""
+    if date is not None and date != "file_name":
+        try:
+            return np.datetime64(date, "ns")
+        except ValueError as error:
+            raise IngestError(f"date {date!r} is neither `file_name` nor a date such as 2015-06-10") from error
+    if date is None and "time" in dataset.variables:
+        times = files.utc_times(dataset, "time", path)
+        if len(times) != 1:
+            raise IngestError(f"{path}: {len(times)} times, one file a date is expected")
+        first: np.datetime64 = times[0]
+        return first
+    found = DATE_IN_NAME.search(path.name) if date is not None else None
+    named = NAMED.match(path.name)
+    digits = named[1] if named else f"{found[1]}{found[2] or ''}" if found else ""
+    stamp = pd.to_datetime(digits, format="%Y%m%d%H%M" if len(digits) == 12 else "%Y%m%d", errors="coerce")
+    if not digits or stamp is pd.NaT:
+        raise IngestError(
+            f"{path}: no variable time, and no date in the file's name that is taken for it: give `date: file_name` "
+            "for names with a date such as 20150610, or the date itself for one file"
+        )
+    return stamp.to_datetime64().astype("datetime64[ns]")
 
 
 def _dated(dataset: xr.Dataset, date: np.datetime64) -> Dated:
@@ -204,7 +247,8 @@ def _near_cells(
             f"{path}: no pixel lies in a target cell; the file covers {latitude.min():g} to {latitude.max():g} N, "
             f"{longitude.min():g} to {longitude.max():g} E"
         )
-    part = dataset.isel({row_name: rows, column_name: columns})
+    dims = str(dataset[row_name].dims[0]), str(dataset[column_name].dims[0])
+    part = dataset.isel(dict(zip(dims, (rows, columns), strict=True))).transpose(..., *dims)
     return part, (latitude[rows], longitude[columns])
 
 
@@ -218,43 +262,55 @@ def _mapping(axes: tuple[Array, Array], cells: Cells, config: CglsConfig, path: 
     return average
 
 
-def read_layer(dataset: xr.Dataset, name: str, units: dict[str, tuple[float, float]] | None, path: Path) -> Layer:
+def unit_key(text: str) -> str:
+    """A unit in one spelling: `m^2 m^-2`, `m2.m-2` and `m² m⁻²` are `m2m-2`."""
+    plain = text.strip().lower().translate(str.maketrans("²⁻", "2-"))
+    return "".join(letter for letter in plain if letter not in "^* ._{}")
+
+
+def read_layer(
+    dataset: xr.Dataset,
+    name: str,
+    units: dict[str, tuple[float, float]] | None,
+    options: CglsConfig,
+    path: Path,
+    limits: tuple[float, float] | None = None,
+    notes: dict[str, None] | None = None,
+) -> Layer:
     """One variable (lat, lon), unpacked, in the unit of the store (`units`), with its flags.
 
-    A pixel is valid within the packed `valid_range`; without that attribute, when it is not the fill value.
+    :param limits: what it can be, in the unit of the store
+    :param notes: takes what was decided about its attributes
     """
     array = files.variable(dataset, name, path)
-    if "time" in array.dims:
-        array = array.isel(time=0)
-    packed = files.values(array, path)
-    attributes = array.attrs
-    if "valid_range" in attributes:
-        low, high = (float(bound) for bound in attributes["valid_range"])
-        valid = (packed >= low) & (packed <= high)
-    else:
-        valid = np.ones(packed.shape, dtype=bool)
-    for attribute in ("_FillValue", "missing_value"):
-        if attribute in attributes:
-            valid &= packed != attributes[attribute]
-    if packed.dtype.kind == "f":
-        valid &= np.isfinite(packed)
-    values = packed * float(attributes.get("scale_factor", 1.0)) + float(attributes.get("add_offset", 0.0))
+    for dim in array.dims[:-2]:
+        if array.sizes[dim] != 1:
+            raise IngestError(f"{path}: {name} has {array.sizes[dim]} layers along {dim}, one is expected")
+        array = array.isel({dim: 0})
+    factor, offset = 1.0, 0.0
     if units is not None:
-        unit = str(attributes.get("units", ""))
-        if unit not in units:
-            raise IngestError(f"{path}: {name} has units {unit!r}, expected {' or '.join(map(repr, units))}")
-        values = values * units[unit][0] + units[unit][1]
-    return Layer(np.where(valid, values, np.nan), _flags(attributes, packed))
+        unit = str(array.attrs.get("units", "")) if options.unit is None else options.unit
+        if unit_key(unit) not in units:
+            known = " or ".join(repr(key) for key in units)
+            raise IngestError(
+                f"{path}: {name} has units {unit!r}, expected {known}; `unit` gives it instead of the file"
+            )
+        factor, offset = units[unit_key(unit)]
+    own = None if limits is None else ((limits[0] - offset) / factor, (limits[1] - offset) / factor * (1.0 + 1e-6))
+    layer = unpack(array, path, own, options)
+    if notes is not None:
+        notes.update(dict.fromkeys(layer.notes))
+    return Layer(layer.values * factor + offset, _flags(array.attrs, layer.packed))
 
 
-def _flags(attributes: dict[str, object], packed: npt.NDArray[np.generic]) -> dict[Quality, npt.NDArray[np.bool_]]:
+def _flags(attributes: Mapping[Any, Any], packed: npt.NDArray[Any]) -> dict[Quality, npt.NDArray[np.bool_]]:
     found: dict[Quality, npt.NDArray[np.bool_]] = {}
-    meanings = str(attributes.get("flag_meanings", "")).split()
-    for value, meaning in zip(np.atleast_1d(np.asarray(attributes.get("flag_values", []))), meanings, strict=False):
+    for first, last, meaning in flag_entries(attributes):
         quality = next(
             (code for word, code in FLAG_WORDS.items() if word in meaning.lower()), Quality.MASKED_PRODUCT_FLAG
         )
-        found[quality] = found.get(quality, np.zeros(packed.shape, dtype=bool)) | (packed == value)
+        there = (packed >= first) & (packed <= last)
+        found[quality] = found.get(quality, np.zeros(packed.shape, dtype=bool)) | there
     return found
 
 
@@ -265,17 +321,19 @@ def _row(
     config: CglsConfig,
     mapping: AreaAverage | Weights,
     path: Path,
+    notes: dict[str, None],
 ) -> Row:
     """Value, uncertainty, quality and count of the cells for one file."""
-    layer = read_layer(dataset, config.variable, product.units, path)
+    limits = registry.variable(product.observation).valid_range
+    layer = read_layer(dataset, config.variable, product.units, config, path, limits, notes)
     values = layer.values
     suffix = config.variable.partition("_")[2]
     quality_name = _first(dataset, product.quality, suffix)
     if quality_name is not None and config.least_quality > 0:
-        quality = read_layer(dataset, quality_name, None, path).values
+        quality = read_layer(dataset, quality_name, None, config, path).values
         values = np.where(quality >= config.least_quality, values, np.nan)
     error_name = _first(dataset, product.uncertainty, suffix)
-    error = None if error_name is None else read_layer(dataset, error_name, product.units, path).values
+    error = None if error_name is None else read_layer(dataset, error_name, product.units, config, path).values
     if isinstance(mapping, Weights):
         return _interpolated(dated, path, values, error, mapping)
     mean, _, count = mapping.apply(values.reshape(-1))

@@ -34,7 +34,7 @@ SAME_PLACE_DEGREES = 1e-4
 FREE_TO_CHANGE = {
     *("store", "append", "chunks", "shards", "memory_mb", "scratch", "files", "cells", "period"),
     *("gaps", "out_of_range", "max_gap_days", "grid", "url", "url_options", "timeout_s"),
-    "nothing_usable",
+    *("nothing_usable", "date"),
 }
 READERS = ("netcdf4", "h5netcdf", "pandas", "cfgrib", "eccodes", "ismn", "ascat", "cubed")
 SMALL_FRACTION = 0.25  # of the memory: data that are larger go through the scratch folder

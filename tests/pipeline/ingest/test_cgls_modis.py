@@ -116,6 +116,91 @@ def test_a_date_twice_is_refused(tmp_path):
         cgls.read(paths, CELLS, config())
 
 
+def test_a_range_in_physical_units_loses_no_pixel_and_is_said(tmp_path):
+    path = samples.write_cgls(tmp_path / "lai.nc", "LAI", valid_range=np.array([0.0, 7.0]))
+    result = cgls.read([path], CELLS, config(variable="LAI"))
+    np.testing.assert_allclose(result["value"][0, 3], 101.5 / 30.0, rtol=1e-6)
+    np.testing.assert_array_equal(result["count"][0], [16, 15, 15, 16])
+    assert [note for note in result.attrs["notes"] if "read in physical units" in note]
+
+
+def without(path: Any, *names: str, **attributes: Any) -> Any:
+    """A file again, without some variables or with other attributes of its variable."""
+    with xr.open_dataset(path, mask_and_scale=False, decode_times=False) as raw:
+        dataset = raw.load().drop_vars([name for name in names if name in raw.variables])
+    for name in dataset.data_vars:
+        for key, value in attributes.items():
+            if value is None:
+                dataset[name].attrs.pop(key, None)
+            else:
+                dataset[name].attrs[key] = value
+    dataset = dataset.isel(time=0) if "time" in dataset.dims and "time" in names else dataset
+    dataset.to_netcdf(path)
+    return path
+
+
+def test_files_without_time_are_dated_by_their_name(tmp_path):
+    names = ("c_gls_SWI_201506011200_GLOBE_ASCAT_V3.1.1.nc", "c_gls_SWI_201506021200_GLOBE_ASCAT_V3.1.1.nc")
+    paths = [without(samples.write_cgls(tmp_path / name), "time") for name in names]
+    result = cgls.read(paths, CELLS, config())
+    assert result["nominal_time"].to_numpy().astype(str).tolist() == [
+        f"2015-06-0{day}T12:00:00.000000000" for day in (1, 2)
+    ]
+    own = without(samples.write_cgls(tmp_path / "lai_v2_20150610.nc"), "time")
+    with pytest.raises(IngestError, match=r"no variable time, and no date in the file's name .*`date: file_name`"):
+        cgls.read([own], CELLS, config())
+    for date in ("file_name", "2015-06-10"):
+        result = cgls.read([own], CELLS, config(date=date))
+        assert str(result["nominal_time"].to_numpy()[0])[:10] == "2015-06-10"
+    with pytest.raises(IngestError, match="is that of one file, but there are 2"):
+        cgls.read(paths, CELLS, config(date="2015-06-10"))
+    with pytest.raises(IngestError, match="neither `file_name` nor a date"):
+        cgls.read([own], CELLS, config(date="June"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "unit", "factor"),
+    [
+        ("SWI_001", "Percent", 0.01),
+        ("SWI_001", "percentage", 0.01),
+        ("LAI", "m^2 m^-2", 1.0),
+        ("LAI", "m²/m²", 1.0),
+        ("LAI", "m**2 m**-2", 1.0),
+        ("LAI", "-", 1.0),
+    ],
+)
+def test_spellings_of_units(tmp_path, variable, unit, factor):
+    path = samples.write_cgls(tmp_path / "a.nc", variable, units=unit)
+    result = cgls.read([path], CELLS, config(variable=variable))
+    scale = 1 / 30 if variable == "LAI" else 0.5
+    np.testing.assert_allclose(result["value"][0, 3], 101.5 * scale * factor, rtol=1e-6)
+
+
+def test_a_unit_from_the_configuration(tmp_path):
+    path = samples.write_cgls(tmp_path / "a.nc", units="vol")
+    with pytest.raises(IngestError, match=r"SWI_001 has units 'vol', expected '%'.*`unit` gives it"):
+        cgls.read([path], CELLS, config())
+    result = cgls.read([path], CELLS, config(unit="%"))
+    np.testing.assert_allclose(result["value"][0, 3], 101.5 * 0.005, rtol=1e-6)
+    with pytest.raises(IngestError, match=r"SWI_001 is 5\d.* expected 0 to 1 "):
+        cgls.read([path], CELLS, config(unit="1"))
+
+
+def test_undeclared_nodata_is_never_stored(tmp_path):
+    bare = {"_FillValue": None, "missing_value": None, "valid_range": None, "flag_values": None, "flag_meanings": None}
+    path = without(samples.write_cgls(tmp_path / "a.nc", "LAI"), "LAI_ERR", **bare)
+    with xr.open_dataset(path, mask_and_scale=False, decode_times=False) as raw:
+        dataset = raw.load()
+    dataset["LAI"][0, 0, 0] = 255  # with 1/30: 8.5, a possible LAI
+    dataset.to_netcdf(path)
+    result = cgls.read([path], CELLS, config(variable="LAI"))
+    np.testing.assert_array_equal(result["count"][0], [16, 15, 15, 16])
+    np.testing.assert_allclose(result["value"][0, 2], (16 * 101.5 - 100.0) / 15.0 / 30.0, rtol=1e-6)
+    assert [note for note in result.attrs["notes"] if "255, which the files do not declare" in note]
+    taken = cgls.read([path], CELLS, config(variable="LAI", nodata=()))
+    np.testing.assert_array_equal(taken["count"][0], [16, 16, 16, 16])
+
+
 @pytest.mark.parametrize(
     ("pattern", "variable"), [("*SWI1km*", "SWI_005"), ("*SWI1km*", "SWI_040"), ("*SSM1km*", "ssm")]
 )
