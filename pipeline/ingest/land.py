@@ -16,7 +16,7 @@ from pipeline.ingest.config import CellsConfig, IngestConfig
 from pipeline.ingest.covers import CoverTable
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import AreaAverage, Cells
-from pipeline.ingest.modis import sinusoidal_to_geographic
+from pipeline.ingest.modis_files import sinusoidal_to_geographic
 from pipeline.yaml_file import StrictModel
 
 Array = npt.NDArray[np.float64]

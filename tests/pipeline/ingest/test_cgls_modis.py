@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from assim.quality import Quality
-from pipeline.ingest import cgls, grid, modis, run_ingest
+from pipeline.ingest import cgls, grid, modis, modis_files, run_ingest
 from pipeline.ingest.config import CellsConfig, Period, Region
 from pipeline.ingest.errors import IngestError
 from pipeline.store import open_dataset
@@ -263,8 +263,8 @@ def test_modis_mimic_on_sinusoidal_axes(tmp_path):
 
 def test_sinusoidal_coordinates_invert():
     x, y = np.array([-111426.693642, 0.0]), np.array([4984086.543681, 0.0])
-    latitude, longitude = modis.sinusoidal_to_geographic(x, y)
-    np.testing.assert_allclose(np.deg2rad(latitude) * modis.SPHERE_M, y, rtol=1e-12)
+    latitude, longitude = modis_files.sinusoidal_to_geographic(x, y)
+    np.testing.assert_allclose(np.deg2rad(latitude) * modis_files.SPHERE_M, y, rtol=1e-12)
     np.testing.assert_allclose(latitude[0], 44.8229, atol=1e-3)
     np.testing.assert_allclose(longitude[0], -1.4128, atol=2e-3)
 
@@ -285,4 +285,4 @@ def test_real_modis_lai_of_the_landes():
     with xr.open_dataset(path) as raw:
         bare = raw.drop_vars(["lat", "lon"]).load()
         own = raw["lat"].to_numpy(), raw["lon"].to_numpy()
-    np.testing.assert_allclose(modis.pixel_places(bare, path), own, atol=1e-6)
+    np.testing.assert_allclose(modis_files.pixel_places(bare, path), own, atol=1e-6)
