@@ -174,8 +174,13 @@ def status(
 ) -> None:
     """What is done, running, failed and set aside."""
     from pipeline.engine import experiment_status
+    from pipeline.lease import holder
 
-    rows = experiment_status(_load(experiment))
+    config = _load(experiment)
+    rows = experiment_status(config)
+    writer = holder(config.location)
+    if writer is not None:
+        Console().print(f"written by {writer}; {writer.outlook}", markup=False, highlight=False, soft_wrap=True)
     table = Table("run", "tasks", "done", "started", "failed", "cells set aside")
     for row in rows:
         numbers = (row.tasks, row.done, row.started, row.failed, row.cells_set_aside)
@@ -283,7 +288,7 @@ def ingest(
         return
     if config is None or file is not None:
         raise ConfigurationError(f"ldas ingest {source} needs --config FILE, and no other argument")
-    for written in run_ingest(source, config):
+    for written in run_ingest(source, config, message=print):
         print(written)
 
 

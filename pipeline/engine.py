@@ -17,6 +17,7 @@ from pipeline.config import ExperimentConfig, IngestStep
 from pipeline.errors import ConfigurationError, PipelineError, RegistryError, StoreError
 from pipeline.execution import Listener, Outcome, check_memory, run_stages, stop_if_hopeless
 from pipeline.forcing_check import forcing_problems
+from pipeline.lease import held, holder
 from pipeline.ledger import FAILED, SET_ASIDE, STARTED, Block
 from pipeline.stages.base import Stage, prepare
 from pipeline.stages.build import build_stages
@@ -70,9 +71,10 @@ def run_experiment(
     there; then the report.
 
     After a stage with failed blocks no other begins. Started again, the run goes on where it stopped.
+    Raises StoreError naming the holder while another command writes the store.
     """
     try:
-        with unfinished(config.location):
+        with held(config.location, f"the run of '{config.name}'", message), unfinished(config.location):
             return _run_experiment(config, listener, message, stages)
     except OSError as error:  # of the driver itself: templates, ledgers, ingestion
         stop_if_hopeless(config.location, error)
@@ -176,6 +178,9 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
         return rows
     root = open_store(config.location)
     rows.append(CheckRow("store", "ok", config.location.url))
+    writer = holder(config.location)
+    if writer is not None:
+        rows.append(CheckRow("writer", "ok", f"{writer}; {writer.outlook}"))
     made = {step.makes for step in config.ingest}
     for group, names in (("land", LAND_NAMES), ("forcing", (*FORCING_NAMES, "time"))):
         rows.append(_check_group(root, group, names, made))

@@ -19,5 +19,13 @@ class StoreError(PipelineError):
     """A store that cannot be opened, has another form, or would be damaged by the write that was asked for."""
 
 
+class StoreInUseError(StoreError):
+    """A store that another command is writing."""
+
+
+class LeaseLostError(StoreError):
+    """A store that another writer took over, as this one was not heard of for too long."""
+
+
 class ExecutionError(PipelineError):
     """A run that cannot start or go on: memory, scheduler, full disk."""

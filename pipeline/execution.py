@@ -13,10 +13,11 @@ import numpy as np
 
 from landmodel.errors import LdasError
 from pipeline import ledger
-from pipeline.errors import ExecutionError
+from pipeline.errors import ExecutionError, LeaseLostError
+from pipeline.lease import owner_of
 from pipeline.ledger import Block, Period
 from pipeline.location import Location
-from pipeline.retry import is_hopeless
+from pipeline.retry import is_hopeless, not_writable
 from pipeline.stages.base import Stage, TaskResult, prepare, run_task
 from pipeline.store import open_store
 from pipeline.versioned import committed, publish, unfinished
@@ -137,6 +138,8 @@ class _Run:
     def take_error(self, chain: _Chain, error: BaseException) -> None:
         """A task failed: it stays first in its chain, or, after its last attempt, the block is given up."""
         chain.attempts += 1
+        if isinstance(error, LeaseLostError):
+            raise error
         stop_if_hopeless(self.stage.location, error)
         if not isinstance(error, LdasError) and chain.attempts <= self.retries:
             return
@@ -225,6 +228,7 @@ def run_stages(
             chain.block,
             chain.periods[0],
             wait_s=0.0 if chain.attempts == 0 else 0.2 * 2.0**chain.attempts,
+            owner=owner_of(run.stage.location),
             pure=False,
             retries=0,
             key=f"{run.stage.name}-{chain.block.index}-{chain.periods[0].index}-{next(_submission)}",
@@ -299,11 +303,7 @@ def stop_if_hopeless(location: Location, error: BaseException) -> None:
     root = Path(location.url.split("://", 1)[-1]).expanduser().resolve()
     elsewhere = location.protocol == "file" and file is not None and not Path(file).resolve().is_relative_to(root)
     if is_hopeless(error) and not elsewhere:
-        reason = getattr(error, "strerror", None) or error
-        raise ExecutionError(
-            f"{location.url} cannot be written ({reason}); what was complete stays readable: make room or give "
-            "permission, then start the same command again"
-        ) from error
+        raise not_writable(location.url, error) from error
 
 
 def check_memory(stage: Stage, worker_memory: int, threads: int) -> None:

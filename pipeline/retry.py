@@ -10,6 +10,8 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import WrapperStore
 
+from pipeline.errors import ExecutionError
+
 Result = TypeVar("Result")
 # A disk that is full or may not be written: trying again changes nothing.
 HOPELESS = frozenset({errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM})
@@ -20,6 +22,15 @@ FIRST_WAIT_S = 0.1
 def is_hopeless(error: BaseException) -> bool:
     """Whether the store is full or may not be written."""
     return isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno in HOPELESS)
+
+
+def not_writable(url: str, error: BaseException) -> ExecutionError:
+    """What to say of a store that is full or may not be written."""
+    reason = getattr(error, "strerror", None) or error
+    return ExecutionError(
+        f"{url} cannot be written ({reason}); what was complete stays readable: make room or give permission, then "
+        "start the same command again"
+    )
 
 
 def is_transient(error: BaseException) -> bool:
@@ -39,43 +50,43 @@ class RetryingStore(WrapperStore[Store]):
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """See `zarr.abc.store.Store`."""
-        return await _tried(lambda: self._store.get(key, prototype, byte_range))
+        return await tried(lambda: self._store.get(key, prototype, byte_range))
 
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:
         """See `zarr.abc.store.Store`."""
         ranges = list(key_ranges)
-        return await _tried(lambda: self._store.get_partial_values(prototype, ranges))
+        return await tried(lambda: self._store.get_partial_values(prototype, ranges))
 
     async def exists(self, key: str) -> bool:
         """See `zarr.abc.store.Store`."""
-        return await _tried(lambda: self._store.exists(key))
+        return await tried(lambda: self._store.exists(key))
 
     async def set(self, key: str, value: Buffer) -> None:
         """See `zarr.abc.store.Store`; a request that failed after it took effect writes the same bytes again."""
-        await _tried(lambda: self._store.set(key, value))
+        await tried(lambda: self._store.set(key, value))
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """See `zarr.abc.store.Store`."""
-        await _tried(lambda: self._store.set_if_not_exists(key, value))
+        await tried(lambda: self._store.set_if_not_exists(key, value))
 
     async def delete(self, key: str) -> None:
         """See `zarr.abc.store.Store`."""
-        await _tried(lambda: self._store.delete(key))
+        await tried(lambda: self._store.delete(key))
 
     async def delete_dir(self, prefix: str) -> None:
         """See `zarr.abc.store.Store`."""
-        await _tried(lambda: self._store.delete_dir(prefix))
+        await tried(lambda: self._store.delete_dir(prefix))
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         """See `zarr.abc.store.Store`; the listing is complete before the first name is given."""
-        for name in await _tried(lambda: _collected(self._store.list_dir(prefix))):
+        for name in await tried(lambda: _collected(self._store.list_dir(prefix))):
             yield name
 
     async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
         """See `zarr.abc.store.Store`; the listing is complete before the first name is given."""
-        for name in await _tried(lambda: _collected(self._store.list_prefix(prefix))):
+        for name in await tried(lambda: _collected(self._store.list_prefix(prefix))):
             yield name
 
 
@@ -83,7 +94,7 @@ async def _collected(names: AsyncIterator[str]) -> list[str]:
     return [name async for name in names]
 
 
-async def _tried(request: Callable[[], Awaitable[Result]]) -> Result:
+async def tried(request: Callable[[], Awaitable[Result]]) -> Result:
     """The result of a request; transient errors are waited out with doubling, jittered pauses."""
     wait = FIRST_WAIT_S
     for _ in range(ATTEMPTS - 1):

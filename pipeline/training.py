@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,6 +21,8 @@ from operators.outcome import Outcome
 from operators.protocol import FloatArray, IntArray, ObservationOperator
 from operators.scores import Scores, predict_where_observed, score
 from operators.sensitivity import Sensitivity, predictor_sensitivity
+from pipeline.lease import held
+from pipeline.location import as_location
 from pipeline.operator_store import write_operator
 from pipeline.provenance import file_checksum
 from pipeline.store import open_store
@@ -118,34 +121,36 @@ def run_training_command(
         raise TrainingTableError(f"at least one seed is needed, got {seeds}")
     samples = read_region_samples(tables, names, windows["training"], windows["test"], aggregation)
     trained: list[NeuralOperator] = []
-    for number in range(seeds):
-        operator = NeuralOperator(replace(options, seed=options.seed + number), **names._asdict())
-        trained.append(operator.fit(*samples.training, cell_ids=samples.cell_ids))
-        if progress is not None:
-            progress(number + 1, seeds)
-    first = trained[0]
-    if not first.usable.any():
-        raise TrainingTableError("no cell could be trained: " + "; ".join(_reasons(first, samples)))
-    scores = {"training": scores_of(first, samples.training), "test": scores_of(first, samples.test)}
     digest = None
-    if store is not None:
-        digest = write_operator(
-            open_store(store, "a"),
-            name,
-            first,
-            windows={window: span.as_text() for window, span in windows.items()},
-            scores=scores,
-            latitude=samples.latitude,
-            longitude=samples.longitude,
-            configuration={"train": train, "test": test, "aggregation": aggregation, "options": asdict(options)},
-            inputs={file.name: file_checksum(file) for file in samples.files},
-            notes=[
-                f"{file.name}: {note}"
-                for file, notes in zip(samples.files, samples.notes, strict=True)
-                for note in notes
-            ],
-            replace=replace_stored,
-        )
+    where = None if store is None else as_location(store)
+    with held(where, f"the training of {name}") if where is not None else nullcontext():
+        for number in range(seeds):
+            operator = NeuralOperator(replace(options, seed=options.seed + number), **names._asdict())
+            trained.append(operator.fit(*samples.training, cell_ids=samples.cell_ids))
+            if progress is not None:
+                progress(number + 1, seeds)
+        first = trained[0]
+        if not first.usable.any():
+            raise TrainingTableError("no cell could be trained: " + "; ".join(_reasons(first, samples)))
+        scores = {"training": scores_of(first, samples.training), "test": scores_of(first, samples.test)}
+        if where is not None:
+            digest = write_operator(
+                open_store(where, "a"),
+                name,
+                first,
+                windows={window: span.as_text() for window, span in windows.items()},
+                scores=scores,
+                latitude=samples.latitude,
+                longitude=samples.longitude,
+                configuration={"train": train, "test": test, "aggregation": aggregation, "options": asdict(options)},
+                inputs={file.name: file_checksum(file) for file in samples.files},
+                notes=[
+                    f"{file.name}: {note}"
+                    for file, notes in zip(samples.files, samples.notes, strict=True)
+                    for note in notes
+                ],
+                replace=replace_stored,
+            )
     if keras_folder is not None:
         export_all(first, keras_folder)
     report = TrainingReport(_rows(trained, samples, aggregation), time.perf_counter() - started, digest, first)

@@ -21,6 +21,7 @@ from pipeline.evaluation.plan import Plan, Series, make_plan
 from pipeline.evaluation.reading import Reader, group_names
 from pipeline.evaluation.stations import evaluate_stations
 from pipeline.groups import write_group
+from pipeline.lease import borrowed, held, owner_of
 from pipeline.ledger import Block, blocks_of
 from pipeline.location import Location, as_location
 from pipeline.provenance import provenance
@@ -86,26 +87,28 @@ def evaluate(
 
     scores: another store to write to, for a run that may not be written. client: Dask client; without one the blocks
     are done here one after the other. progress(blocks done, blocks).
-    Raises EvaluationError when there is no run to evaluate, StoreError when a store cannot be read or written.
+    Raises EvaluationError when there is no run to evaluate, StoreError when a store cannot be read or written,
+    StoreInUseError while another command writes the store of the scores.
     """
     location = as_location(where)
     target = location if scores is None else as_location(scores)
     plan = make_plan(open_store(location), experiments)
     blocks = blocks_of(plan.cells, plan.cells_per_block)
-    root = open_store(target, "a")
-    _remove_old(root)
-    totals = _Totals()
-    results = (
-        _here(location, root, plan, blocks) if client is None else _on_dask(location, target, plan, blocks, client)
-    )
-    for number, result in enumerate(results, start=1):
-        totals.add(result)
-        progress(number, len(blocks))
-    totals.write(root, plan)
-    notes = list(plan.notes)
-    for name, dataset in evaluate_stations(open_store(location), plan, notes).items():
-        write_group(root, f"{ROOT}/{name}", dataset.astype("float32"))
-    root[ROOT].attrs["notes"] = notes
+    with held(target, "the evaluation"):
+        root = open_store(target, "a")
+        _remove_old(root)
+        totals = _Totals()
+        results = (
+            _here(location, root, plan, blocks) if client is None else _on_dask(location, target, plan, blocks, client)
+        )
+        for number, result in enumerate(results, start=1):
+            totals.add(result)
+            progress(number, len(blocks))
+        totals.write(root, plan)
+        notes = list(plan.notes)
+        for name, dataset in evaluate_stations(open_store(location), plan, notes).items():
+            write_group(root, f"{ROOT}/{name}", dataset.astype("float32"))
+        root[ROOT].attrs["notes"] = notes
     return Evaluation(plan, location, target, tuple(notes))
 
 
@@ -139,8 +142,10 @@ def _on_dask(
         some = islice(waiting, number)
         return [(block, client.submit(_evaluated, location, shared, block, pure=False)) for block in some]
 
+    owner = owner_of(target)
+
     def written(block: Block, result: Any) -> Any:
-        return client.submit(_written, target, result, block, pure=False)
+        return client.submit(_written_there, target, result, block, owner, pure=False)
 
     first = begun(_TASKS_PER_THREAD * max(sum(client.nthreads().values()), 1))
     _create(open_store(target, "a"), plan, first[0][1].result())
@@ -159,10 +164,16 @@ def _evaluated(location: Location, plan: Plan, block: Block) -> BlockResult:
     return evaluate_block(open_store(location), plan, block.region)
 
 
-def _written(target: "Location | zarr.Group", result: BlockResult, block: Block) -> BlockResult:
+def _written(root: zarr.Group, result: BlockResult, block: Block) -> BlockResult:
     """Writes the scores of a block; its sums come back."""
-    _write(open_store(target, "a") if isinstance(target, Location) else target, result, block)
+    _write(root, result, block)
     return replace(result, scores={})
+
+
+def _written_there(target: Location, result: BlockResult, block: Block, owner: tuple[str, float] | None) -> BlockResult:
+    """The same on a worker, as long as the lease has that owner."""
+    with borrowed(target, owner):
+        return _written(open_store(target, "a"), result, block)
 
 
 def series_labels(plan: Plan, name: str) -> list[str]:

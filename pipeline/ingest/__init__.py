@@ -1,5 +1,6 @@
 """Ingestion: product files as their providers ship them, to datasets in the store's form. One module a source."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,17 @@ __all__ = ["appends", "check_ingest", "inspect_file", "run_ingest", "source_name
 
 
 def run_ingest(
-    source: str, config_path: Path, store: "Location | None" = None, *, continued: bool = False
+    source: str,
+    config_path: Path,
+    store: "Location | None" = None,
+    *,
+    continued: bool = False,
+    message: Callable[[str], None] = lambda text: None,
 ) -> "tuple[Ingested, ...]":
     """Runs `ldas ingest SOURCE --config FILE`; see `pipeline.ingest.run.run_ingest`."""
     from pipeline.ingest import run  # the readers import much; `ldas --help` must not
 
-    return run.run_ingest(source, config_path, store, continued=continued)
+    return run.run_ingest(source, config_path, store, continued=continued, message=message)
 
 
 def check_ingest(source: str, config_path: Path) -> int:

@@ -31,6 +31,7 @@ from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
 from pipeline.ingest.swi import FilterState
 from pipeline.ingest.write import Ingested, Origin, default_settings, is_complete, write_all, write_forcing
+from pipeline.lease import held
 from pipeline.location import Location
 from pipeline.store import has_group, open_dataset, open_store
 from pipeline.versioned import published
@@ -267,7 +268,12 @@ def appends(source: str, config_path: Path) -> bool:
 
 
 def run_ingest(
-    source: str, config_path: Path, store: Location | None = None, *, continued: bool = False
+    source: str,
+    config_path: Path,
+    store: Location | None = None,
+    *,
+    continued: bool = False,
+    message: Callable[[str], None] = lambda text: None,
 ) -> tuple[Ingested, ...]:
     """Runs one ingest and says what it wrote.
 
@@ -276,7 +282,8 @@ def run_ingest(
     :param continued: append the times after those that the store has; there may be none
     :raises IngestError: unknown source, no store, or anything in the files that cannot be used
     :raises ConfigurationError: a configuration that is not valid
-    :raises StoreError: a group that is there already, or times that overlap
+    :param message: told when a lease is waited for or taken over
+    :raises StoreError: a group that is there already, times that overlap, or another command that writes the store
     """
     entry, config = _configured(source, config_path)
     if store is None:
@@ -286,5 +293,5 @@ def run_ingest(
         if "://" not in url and not Path(url).expanduser().is_absolute():
             url = str(config_path.resolve().parent / url)
         store = Location(url, dict(config.store.options))
-    with published(store, f"ingest {source}"):
+    with held(store, f"the ingestion of {source}", message), published(store, f"ingest {source}"):
         return tuple(entry.run(Job(source, config_path, store, continued), config))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import PipelineError, StoreError
+from pipeline.errors import ExecutionError, PipelineError, StoreError, StoreInUseError
 from pipeline.evaluation.evaluate import Evaluation, evaluate
 from pipeline.evaluation.plan import configuration_of
 from pipeline.evaluation.stations import is_synthetic
@@ -50,8 +50,8 @@ def write_report(
 
     experiments: runs to compare (default: all of the store). out: folder (default: `<store>_report` beside a local
     store, in the working folder for a remote one). The scores go to the group `scores` of the store, or are thrown away
-    after the report where the store may not be written. client: Dask client to evaluate with; without one the blocks
-    are done here one after the other.
+    after the report where the store may not be written, or another command is writing it. client: Dask client to
+    evaluate with; without one the blocks are done here one after the other.
     Raises EvaluationError when there is no run, StoreError when there is no store, PipelineError when the folder cannot
     be written.
     """
@@ -91,15 +91,12 @@ def _evaluated(
         return evaluate(location, experiments=experiments, scores=spare)
     try:
         return evaluate(location, experiments=experiments, client=client)
-    except (PermissionError, StoreError) as error:
-        if isinstance(error, StoreError) and not _is_read_only(error):
+    except (PermissionError, StoreError, ExecutionError) as error:
+        if not isinstance(error, PermissionError | StoreInUseError) and not isinstance(
+            error.__cause__, PermissionError
+        ):
             raise
         return evaluate(location, experiments=experiments, scores=spare, client=client)
-
-
-def _is_read_only(error: StoreError) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, OSError) and isinstance(cause, PermissionError)
 
 
 def make_document(sources: Sources) -> Document:

@@ -11,6 +11,7 @@ import zarr
 
 from pipeline import ledger
 from pipeline.errors import ConfigurationError
+from pipeline.lease import borrowed
 from pipeline.ledger import Block, Period
 from pipeline.location import Location
 from pipeline.store import open_store
@@ -124,10 +125,15 @@ def _prepare(stage: Stage) -> None:
         ledger.extend(root, stage.name, periods, stage.identity())
 
 
-def run_task(stage: Stage, block: Block, period: Period, wait_s: float = 0.0) -> TaskResult:
-    """One task, on a worker. A task that the ledger has as done is skipped."""
+def run_task(
+    stage: Stage, block: Block, period: Period, wait_s: float = 0.0, owner: tuple[str, float] | None = None
+) -> TaskResult:
+    """One task, on a worker. A task that the ledger has as done is skipped.
+
+    owner: of the run's lease on the store (`lease.owner_of`); a task whose run lost it, or is over, writes nothing.
+    """
     time.sleep(wait_s)  # a task that failed is tried again a little later
-    with committed(stage.location, f"{stage.name}: block {block.index}, {period}"):
+    with borrowed(stage.location, owner), committed(stage.location, f"{stage.name}: block {block.index}, {period}"):
         return _run_task(stage, block, period)
 
 

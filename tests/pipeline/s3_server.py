@@ -13,11 +13,13 @@ from werkzeug.serving import make_server
 
 _SLOW_DOWN = ("503 Slow Down", "SlowDown")
 _INTERNAL = ("500 Internal Server Error", "InternalError")
+_CONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")
 _DENIED = ("403 Forbidden", "AccessDenied")
 
 
 class Faults:
-    """WSGI middleware: a share of the requests gets 500 or 503, another waits; or all writes are refused."""
+    """WSGI middleware: a share of the requests gets 500 or 503, another waits; or all writes are refused, or
+    conditions of requests are ignored."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application = application
@@ -25,7 +27,8 @@ class Faults:
         self._lock = threading.Lock()
         self.failing_share = self.waiting_share = 0.0
         self.wait_s = 0.02
-        self.read_only = False
+        self.read_only = self.unconditional = False
+        self.ignored = 0
         self.requests = self.failures = self.refusals = 0
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -40,6 +43,8 @@ class Faults:
         if self.read_only and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             fails, (status, code) = True, _DENIED
             self.refusals += 1
+        if self.unconditional:  # as servers do that do not know conditions
+            self.ignored += sum(environ.pop(name, None) is not None for name in _CONDITIONS)
         if not fails:
             return self._application(environ, start_response)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -67,7 +72,7 @@ class S3Server:
             yield self.faults
         finally:
             self.faults.failing_share = self.faults.waiting_share = 0.0
-            self.faults.read_only = False
+            self.faults.read_only = self.faults.unconditional = False
 
     def stop(self) -> None:
         """Ends the server."""

@@ -124,7 +124,20 @@ def test_a_bucket_that_is_not_there_and_missing_credentials(server: S3Server, mo
         open_store(Location("s3://whole/store", options), "a")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("gcsfs") is not None, reason="gcsfs is installed")
-def test_google_storage_without_its_package() -> None:
-    with pytest.raises(StoreError, match=r"gs://bucket/store.*gcsfs.*pip install gcsfs"):
-        open_store("gs://bucket/store")
+@pytest.mark.parametrize(
+    ("url", "package", "extra"),
+    [
+        ("gs://bucket/store", "gcsfs", "gcs"),
+        ("abfs://container/store", "adlfs", "azure"),
+        ("abfss://container@account.dfs.core.windows.net/store", "adlfs", "azure"),
+    ],
+)
+def test_a_store_whose_package_is_not_here(url: str, package: str, extra: str) -> None:
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    for function in (Location(url).exists, lambda: run_experiment(experiment(Path(), store={"url": url}), Silence())):
+        with pytest.raises(StoreError) as caught:
+            function()
+        assert f"{url} is reached through the package {package}, which is not here: pip install 'ldas[{extra}]'" in (
+            str(caught.value)
+        )

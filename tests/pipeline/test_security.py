@@ -16,7 +16,7 @@ import zarr
 from pipeline.config import ClusterConfig, load_experiment
 from pipeline.errors import ConfigurationError, StoreError
 from pipeline.groups import write_group
-from pipeline.location import Location
+from pipeline.location import Location, public_url
 from pipeline.provenance import provenance
 from pipeline.store import array_hashes, open_dataset, open_run, open_store, read_region, write_region
 from pipeline.yaml_file import validate
@@ -101,24 +101,109 @@ def test_a_run_and_its_report_do_not_hold_the_environment(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("url", "options", "named"),
     [
-        ({"key": "x", "secret": "y"}, "key, secret"),
-        ({"client_kwargs": {"aws_secret_access_key": "x"}}, "client_kwargs.aws_secret_access_key"),
-        ({"accountKey": "x"}, "accountKey"),
-        ({"account-key": "x"}, "account-key"),
-        ({"connection_string": "x"}, "connection_string"),
-        ({"client_kwargs": {"headers": {"Authorization": "x"}}}, "client_kwargs.headers.Authorization"),
-        ({"endpoint_url": "http://me:x@host:9000"}, "endpoint_url"),
-        ({"client_kwargs": {"proxies": ["http://me:x@host"]}}, "client_kwargs.proxies.0"),
+        ("s3://b/x", {"key": "HIDDEN", "secret": "HIDDEN"}, "key, secret"),
+        ("s3://b/x", {"token": "HIDDEN"}, "token"),
+        ("s3://b/x", {"client_kwargs": {"aws_secret_access_key": "HIDDEN"}}, "client_kwargs.aws_secret_access_key"),
+        ("s3://b/x", {"endpoint_url": "http://me:HIDDEN@host:9000"}, "endpoint_url"),
+        ("s3://b/x", {"endpoint_url": "http://host:9000/?signature=HIDDEN"}, "endpoint_url"),
+        ("s3://b/x", {"config_kwargs": {"proxies": {"https": "http://me:HIDDEN@host"}}}, "config_kwargs.proxies.https"),
+        ("abfs://c/x", {"account_name": "me", "accountKey": "HIDDEN"}, "accountKey"),
+        ("abfs://c/x", {"account-key": "HIDDEN"}, "account-key"),
+        ("abfs://c/x", {"connection_string": "HIDDEN"}, "connection_string"),
+        ("az://c/x", {"sas_token": "HIDDEN", "client_secret": "HIDDEN"}, "client_secret, sas_token"),
+        ("gs://b/x", {"token": "/home/me/HIDDEN.json"}, "token"),
+        ("gs://b/x", {"token": {"private_key": "HIDDEN"}}, "token"),
+        ("https://h/x", {"client_kwargs": {"headers": {"Cookie": "HIDDEN"}}}, "client_kwargs.headers.Cookie"),
+        ("https://h/x", {"client_kwargs": {"auth": "HIDDEN"}}, "client_kwargs.auth"),
+        ("memory://x", {"password": "HIDDEN"}, "password"),
     ],
 )
-def test_credentials_in_options_are_refused_and_not_repeated(options: dict[str, Any], named: str) -> None:
+def test_credentials_in_options_are_refused_and_not_repeated(url: str, options: dict[str, Any], named: str) -> None:
     with pytest.raises(StoreError) as caught:
-        Location("s3://bucket/x", options)
+        Location(url, options)
     assert f"store options {named} are credentials" in str(caught.value)
-    assert "me:x" not in str(caught.value)
-    Location("s3://bucket/x", {"endpoint_url": "http://host:9000", "anon": True, "keys_per_page": 10, "token": "anon"})
+    assert "HIDDEN" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("s3://b/x", {"anon": True, "requester_pays": True, "profile": "mine", "default_fill_cache": False}),
+        ("s3://b/x", {"endpoint_url": "http://host:9000", "use_ssl": False, "use_listings_cache": False}),
+        ("s3://b/x", {"client_kwargs": {"region_name": "eu-west-1", "endpoint_url": "https://host", "verify": False}}),
+        ("s3://b/x", {"config_kwargs": {"s3": {"addressing_style": "path"}, "retries": {"max_attempts": 3}}}),
+        ("s3://b/x", {"s3_additional_kwargs": {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "an-id"}}),
+        *[("gs://b/x", {"token": way, "project": "p"}) for way in ("google_default", "anon", "cloud", "cache")],
+        ("gs://b/x", {"requester_pays": "project", "endpoint_url": "http://127.0.0.1:4443"}),
+        ("abfs://container/path", {"account_name": "me", "anon": False}),
+        ("az://container/path", {"account_name": "me", "tenant_id": "t", "client_id": "c"}),
+        ("abfss://container@account.dfs.core.windows.net/path", {}),
+        ("abfs://my-container@account1.blob.core.usgovcloudapi.net/path", {"account_host": "a.b.usgovcloudapi.net"}),
+        ("https://host/path", {"client_kwargs": {"trust_env": True, "headers": {"User-Agent": "ldas"}}}),
+        ("https://host:8443/path/store.zarr", {"block_size": 0}),
+        ("memory://name", {}),
+        ("file:///data/store", {"auto_mkdir": True}),
+        ("icechunk+s3://b/x", {"endpoint_url": "http://host:9000", "region": "eu-west-1", "anon": True}),
+    ],
+)
+def test_ordinary_urls_and_options_are_taken(url: str, options: dict[str, Any]) -> None:
+    location = Location(url, options)
+    assert public_url(location.url) == url
+    assert location.options == options
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "said"),
+    [
+        ("s3://b/x", {"annon": True}, "store option annon of s3:// is not known: did you mean 'anon'? Known here: "),
+        (
+            "s3://b/x",
+            {"client_kwargs": {"region": "x"}},
+            "client_kwargs.region of s3:// is not known: did you mean 'reg",
+        ),
+        ("gs://b/x", {"account_name": "x"}, "Known here: access, block_size, cache_timeout, check_connection"),
+        ("memory://x", {"anon": True}, "store option anon of memory:// is not known"),
+        ("webdav://x", {"base_url": "x"}, "set in fsspec's own configuration"),
+        ("icechunk+s3://b/x", {"default_block_size": 1}, "Known here: anon, endpoint_url, region"),
+        ("s3://b/x", {"anon": [True]}, "anon of s3:// takes a single value"),
+        ("s3://b/x?versionId=HIDDEN", {}, "carries versionId: that names a version of one object"),
+        ("https://h/x?versionId=HIDDEN", {}, "carries versionId: that names a version of one object"),
+    ],
+)
+def test_other_options_are_said_to_be_unknown(url: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        Location(url, options)
+    assert said in str(caught.value)
+    assert "credential" not in str(caught.value)
+    assert "HIDDEN" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://me:HIDDEN@bucket/x",
+        "s3://HIDDEN@bucket/x",
+        "https://me:HIDDEN@host/x",
+        "https://host/x?X-Amz-Signature=HIDDEN",
+        "https://host/x?versionId=1&sig=HIDDEN",
+        "gs://b/x?GoogleAccessId=HIDDEN",
+        "abfss://container:HIDDEN@account.dfs.core.windows.net/x",
+        "abfss://container@account.dfs.core.windows.net/x?sv=1&sig=HIDDEN",
+        "abfs://HIDDEN@host/x",
+        "s3://HIDDEN@account.dfs.core.windows.net/x",
+        "memory://me:HIDDEN@x",
+        "icechunk+s3://me:HIDDEN@bucket/x",
+        "simplecache::s3://me:HIDDEN@bucket/x",
+        "reference://me:HIDDEN@x",
+    ],
+)
+def test_credentials_in_urls_are_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(StoreError) as caught:
+        Location(url)
+    assert "HIDDEN" not in str(caught.value)
+    assert "HIDDEN" not in json.dumps(provenance({"store": {"url": url}, "text": f"data of {url}, copied"}))
 
 
 @pytest.mark.parametrize(

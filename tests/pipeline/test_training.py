@@ -11,7 +11,8 @@ from operators.architecture import ArchitectureResult
 from operators.base import Names
 from operators.errors import DuplicateTimesError, EmptyTrainingWindowError
 from operators.sensitivity import Sensitivity
-from pipeline.errors import RegistryError
+from pipeline.errors import RegistryError, StoreInUseError
+from pipeline.location import Location
 from pipeline.operator_figures import plot_architectures, plot_learning_curves, plot_sensitivity
 from pipeline.operator_store import read_operator
 from pipeline.store import array_hashes, open_store
@@ -23,6 +24,7 @@ from pipeline.training import (
 )
 from pipeline.training_table import TrainingTableError, parse_window, predictor_units, read_training_table
 from tests.operators.synthetic import region
+from tests.pipeline.lease_writers import somebody_writes
 from tests.support import REPOSITORY, shared
 
 NAMES = Names(("WG2", "TG2", "LAI"), ("m3 m-3", "K", "m2 m-2"), "sigma40", "dB")
@@ -208,6 +210,8 @@ def test_bad_tables_harm_nothing_that_is_stored(tmp_path, two_tables):
         run_training_command(two_tables, **WINDOWS, aggregation="weekly", options=QUICK, store=url)
     with pytest.raises(TrainingTableError, match="at least one seed"):
         run_training_command(two_tables, **WINDOWS, seeds=0, options=QUICK, store=url)
+    with somebody_writes(Location(str(url)), tmp_path), pytest.raises(StoreInUseError, match="written by the test on"):
+        run_training_command(two_tables, **WINDOWS, options=QUICK, store=url, replace_stored=True)
     assert array_hashes(url) == before
 
 

@@ -195,12 +195,10 @@ def test_writes_that_belong_to_no_commit_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_repositories_that_are_not_there_and_options_that_are_unknown(tmp_path: Path) -> None:
+def test_repositories_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no store at icechunk"):
         open_store(location_in(tmp_path))
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(StoreError, match="endpoint_url, region and anon only"):
-        open_store(Location("icechunk+s3://bucket/x", {"default_block_size": 1}))
     for url in ("icechunk+gs://bucket/x", "icechunk://x", "icechunk+memory://x"):
         with pytest.raises(StoreError, match="cannot be opened through"):
             Location(url)
