@@ -40,7 +40,7 @@ from pipeline.twin.nature import make_nature  # noqa: E402
 from pipeline.twin.observation_stage import observed_land  # noqa: E402
 
 EXPERIMENT = REPOSITORY / "examples" / "southwest_france_twin.yaml"
-LDAS = [sys.executable, "-m", "pipeline.cli"]
+LDAS = [sys.executable, "-m", "pipeline.program"]
 JUDGED = ("sigma40_rmsd", "lai_rmsd", "ssm_r")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 # Codes of observations that passed the screening against the forecast: only where there is one, the filter perturbs.

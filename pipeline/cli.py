@@ -1,7 +1,7 @@
 """The command line: `ldas`. Each command imports what it needs when it is called, so that help and errors come at once.
 
 Exit status: 0 done; 1 a mistake in this software; 2 wrong input, said in one message; 3 the run is done, but blocks or
-cells were set aside; 130 interrupted.
+cells were set aside; 128 + its number: ended by a signal (`pipeline.program`).
 """
 
 import json
@@ -32,18 +32,15 @@ app = typer.Typer(
 Experiment = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="Experiment file")]
 ClusterKind = Literal["local", "address", "slurm", "kubernetes", "gateway"]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON too")]
-WRONG_INPUT, INCOMPLETE, INTERRUPTED = 2, 3, 130
+WRONG_INPUT, INCOMPLETE = 2, 3
 _STATES = {"ok": "green", "missing": "yellow", "wrong": "red"}
 
 
 def main() -> None:
-    """Entry point: errors of the user's input become one message and exit status 2, never a traceback."""
+    """A command: errors of the user's input become one message and exit status 2, never a traceback."""
     limit_threads()
     try:
         app()
-    except KeyboardInterrupt:
-        _stderr().print("interrupted; what the ledger has as done is safe")
-        sys.exit(INTERRUPTED)
     except Exception as error:
         sys.exit(_report_error(error))
 
@@ -396,7 +393,3 @@ def schema(out: Annotated[Path | None, typer.Option(help="File to write")] = Non
         print(json_schema(), end="")
     else:
         out.write_text(json_schema(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

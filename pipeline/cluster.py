@@ -2,14 +2,20 @@
 
 import importlib.util
 import logging
+import math
 import os
 import shutil
-from collections.abc import Iterator
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.machinery import ModuleSpec
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import ClusterConfig
 from pipeline.errors import ExecutionError
+from pipeline.keeper import Keeper, one_line, submit_jobs
 from pipeline.threads import ONE_THREAD, short_switches
 
 if TYPE_CHECKING:
@@ -18,7 +24,6 @@ if TYPE_CHECKING:
 # Of local worker processes. The threshold is Dask's own: freed memory goes back to the system.
 WORKER_ENVIRONMENT = {**ONE_THREAD, "MALLOC_TRIM_THRESHOLD_": "65536"}
 CONNECT_TIMEOUT_S = 15
-WORKERS_TIMEOUT_S = 300
 SCHEDULER_VARIABLE = "DASK_SCHEDULER_ADDRESS"  # Dask's own name for it
 _EXTRAS = {
     "slurm": ("dask_jobqueue", "SLURMCluster", "pip install 'ldas[cluster]'"),
@@ -33,10 +38,12 @@ def usable_cores() -> int:
 
 
 @contextmanager
-def connected(config: ClusterConfig) -> Iterator["Client"]:
+def connected(config: ClusterConfig, message: Callable[[str], None] = lambda text: None) -> Iterator["Client"]:
     """A client of the cluster that the configuration asks for; a cluster made here is closed at the end.
 
-    Raises ExecutionError when the scheduler does not answer or a package for the kind of cluster is missing.
+    Lost workers are replaced (`pipeline.keeper`). message: takes lines about them.
+    Raises ExecutionError when the scheduler does not answer, a package for the kind of cluster is missing, or no worker
+    comes for long.
     """
     import dask
     from distributed import Client
@@ -52,20 +59,73 @@ def connected(config: ClusterConfig) -> Iterator["Client"]:
         )
         if config.kind == "local" and not config.processes:
             stack.enter_context(short_switches())
+        if config.kind == "local" and config.processes:
+            stack.enter_context(_main_is_not_imported())
         try:
-            target = scheduler_address(config) if config.kind == "address" else stack.enter_context(_cluster(config))
-            client = stack.enter_context(Client(target, timeout=CONNECT_TIMEOUT_S, set_as_default=False))
+            cluster: Any = None if config.kind == "address" else stack.enter_context(_cluster(config))
+            client = stack.enter_context(
+                Client(cluster or scheduler_address(config), timeout=CONNECT_TIMEOUT_S, set_as_default=False)
+            )
             if config.kind != "local":
                 from pipeline.worker_plugin import OneThread
 
                 client.register_plugin(OneThread())  # workers that others started, and those that come later
-                client.wait_for_workers(1, timeout=WORKERS_TIMEOUT_S)
         except (OSError, TimeoutError) as error:
             raise ExecutionError(
-                f"no Dask scheduler with workers at {config.address or config.kind}: {error}; check the address and "
-                "that workers are running"
+                f"no Dask scheduler at {config.address or config.kind}: {error}; check the address, and that the "
+                "scheduler is running"
             ) from error
-        yield client
+        keeper = stack.enter_context(Keeper(client, config.kind, cluster, _wanted(config), message))
+        try:
+            if config.kind != "local":
+                keeper.wait_for_first()
+            yield client
+        except SystemExit:  # the process ends: tasks in its threads are not waited for
+            if config.kind == "local" and not config.processes:
+                for worker in list(cluster.workers.values()):
+                    cluster.sync(worker.close, executor_wait=False)
+            raise
+        except Exception as error:
+            if keeper.failure is not None:
+                raise keeper.failure from error
+            raise
+
+
+def _wanted(config: ClusterConfig) -> int:
+    """Workers that the cluster should have; of Slurm, jobs."""
+    if config.kind == "local":
+        return local_shape(config)[0]
+    if config.kind == "slurm":
+        return math.ceil((config.workers or 1) / cluster_arguments(config)["processes"])
+    return config.workers or 1
+
+
+@contextmanager
+def _main_is_not_imported() -> Iterator[None]:
+    """Worker processes do not import the user's script: without the guard `if __name__ == "__main__"` it would start
+    its run again in each of them. Tasks do not need it: what a script defines travels with them.
+
+    multiprocessing does not import a main module whose name ends in `.__main__`.
+    """
+    main = sys.modules["__main__"]
+    before = main.__spec__
+    main.__spec__ = ModuleSpec("pipeline.__main__", None)
+    try:
+        yield
+    finally:
+        main.__spec__ = before
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Threads and processes that begin inside do not take SIGINT: Ctrl-C in a terminal reaches every process, but the
+    run ends its workers itself."""
+    resource_tracker.ensure_running()  # before: multiprocessing unblocks the signal in the thread that starts it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def scheduler_address(config: ClusterConfig) -> str:
@@ -91,32 +151,41 @@ def _cluster(config: ClusterConfig) -> Any:
         from distributed import LocalCluster
 
         workers, threads = local_shape(config)
-        return LocalCluster(
-            n_workers=workers,
-            threads_per_worker=threads,
-            processes=config.processes,
-            memory_limit=config.memory_limit or "auto",
-            silence_logs=logging.CRITICAL,  # failed tasks are reported by the run itself, once
-            dashboard_address="127.0.0.1:0",  # any free port, of this machine only
-        )
+        with _without_interrupts():
+            return LocalCluster(
+                n_workers=workers,
+                threads_per_worker=threads,
+                processes=config.processes,
+                memory_limit=config.memory_limit or "auto",
+                silence_logs=logging.CRITICAL,  # failed tasks are reported by the run itself, once
+                dashboard_address="127.0.0.1:0",  # any free port, of this machine only
+            )
     module, name, command = _EXTRAS[config.kind]
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         found = getattr(__import__(module, fromlist=[name]), name)
     except ImportError as error:
         raise ExecutionError(
             f"a cluster of kind {config.kind} needs the package {module.split('.')[0]}: {command}"
         ) from error
+    finally:
+        if signal.getsignal(signal.SIGINT) is not interrupt:  # dask_jobqueue makes it an exit with status 0
+            signal.signal(signal.SIGINT, interrupt)
     if config.kind == "slurm" and shutil.which("sbatch") is None:
         raise ExecutionError(
             "kind: slurm, but there is no command `sbatch` here: start the run on a node of a Slurm machine"
         )
     try:
-        cluster = found(**cluster_arguments(config))
-        cluster.scale(config.workers or 1)
+        with _without_interrupts():
+            cluster = found(**cluster_arguments(config))
+        if config.kind == "slurm":
+            cluster.sync(submit_jobs, cluster, _wanted(config))
+        else:
+            cluster.scale(_wanted(config))
     except Exception as error:  # each kind has errors of its own; all of them mean this
         raise ExecutionError(
-            f"a cluster of kind {config.kind} could not be started: {error}; check execution.cluster and Dask's own "
-            "configuration for it"
+            f"a cluster of kind {config.kind} could not be started: {one_line(error)}; check execution.cluster and "
+            "Dask's own configuration for it"
         ) from error
     return cluster
 

@@ -89,7 +89,7 @@ def _run_experiment(
         _require_forcing(config)
     settings = config.execution
     with ExitStack() as stack:
-        client = stack.enter_context(cluster.connected(settings.cluster))
+        client = stack.enter_context(cluster.connected(settings.cluster, message))
         if link := cluster.dashboard(client, settings.cluster):
             message(f"dashboard: {link}")
 

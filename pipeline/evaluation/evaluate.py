@@ -135,7 +135,7 @@ def _on_dask(
 
     The first blocks are all begun before there is a place for their scores, whose shape is that of the first result.
     """
-    shared = client.scatter(plan, broadcast=True)
+    shared = client.submit(_same, plan, pure=False)  # not scattered data, which are lost with their workers
     waiting = iter(blocks)
 
     def begun(number: int) -> list[tuple[Block, Any]]:
@@ -157,6 +157,10 @@ def _on_dask(
         future.release()
         in_flight.extend(written(*one) for one in begun(1))
         yield result
+
+
+def _same(plan: Plan) -> Plan:
+    return plan
 
 
 def _evaluated(location: Location, plan: Plan, block: Block) -> BlockResult:

@@ -13,6 +13,7 @@ from pipeline import cli, cluster
 from pipeline.config import ClusterConfig
 from pipeline.errors import ConfigurationError, ExecutionError
 from pipeline.threads import ONE_THREAD, limit_threads
+from tests.pipeline.slurm_commands import OPTIONS, SlurmCommands
 
 EXPERIMENT = "name: small\nstore: {url: store}\nperiod: {start: 2007-01-01, end: 2007-01-04}\n"
 
@@ -70,27 +71,12 @@ def test_clusters_of_pods_and_of_a_gateway(
     assert StandIn.scaled == [config.workers or 1, 0]  # taken away at the end
 
 
-SBATCH = """\
-#!/bin/bash
-cp "$1" "{folder}/job.sh"
-setsid bash "{folder}/job.sh" >"{folder}/job.log" 2>&1 &
-echo "Submitted batch job $!"
-"""
-SCANCEL = '#!/bin/bash\nkill -TERM -- "-$1" 2>/dev/null || true\n'
-
-
 def test_slurm_with_stand_ins_of_its_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real SLURMCluster; `sbatch` runs the job script on this machine."""
-    for name, text in (("sbatch", SBATCH.format(folder=tmp_path)), ("scancel", SCANCEL)):
-        (tmp_path / name).write_text(text, encoding="utf-8")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setattr(cluster, "WORKERS_TIMEOUT_S", 240)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    SlurmCommands(tmp_path, monkeypatch)
     for name in ("NUMBA_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    options = {"interface": "lo", "cores": 1, "memory": "1GiB", "queue": "cpu"}
-    config = ClusterConfig(kind="slurm", workers=1, options=options)
+    config = ClusterConfig(kind="slurm", workers=1, options=OPTIONS)
     with cluster.connected(config) as client:
         limits = client.submit(lambda: {name: os.environ.get(name) for name in ONE_THREAD}).result(timeout=240)
         assert limits == ONE_THREAD

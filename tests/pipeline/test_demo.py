@@ -21,7 +21,7 @@ JUDGED = ("sigma40_rmsd", "lai_rmsd", "ssm_r")
 
 def ldas(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a process of its own."""
-    command = [sys.executable, "-m", "pipeline.cli", *arguments]
+    command = [sys.executable, "-m", "pipeline.program", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
 
