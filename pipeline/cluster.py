@@ -1,5 +1,6 @@
 """Dask clusters: this machine by default, a scheduler's address, Slurm, Kubernetes or Gateway by configuration."""
 
+import asyncio
 import importlib.util
 import logging
 import math
@@ -80,15 +81,19 @@ def connected(config: ClusterConfig, message: Callable[[str], None] = lambda tex
             if config.kind != "local":
                 keeper.wait_for_first()
             yield client
-        except SystemExit:  # the process ends: tasks in its threads are not waited for
-            if config.kind == "local" and not config.processes:
-                for worker in list(cluster.workers.values()):
-                    cluster.sync(worker.close, executor_wait=False)
+        except SystemExit:  # a signal: tasks are not waited for
+            if config.kind == "local":
+                cluster.sync(_close_at_once, cluster, config.processes)
             raise
         except Exception as error:
             if keeper.failure is not None:
                 raise keeper.failure from error
             raise
+
+
+async def _close_at_once(cluster: Any, processes: bool) -> None:
+    haste: dict[str, Any] = {"timeout": 1.0} if processes else {"executor_wait": False}
+    await asyncio.gather(*(worker.close(**haste) for worker in cluster.workers.values()))
 
 
 def _wanted(config: ClusterConfig) -> int:
@@ -118,10 +123,10 @@ def _main_is_not_imported() -> Iterator[None]:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Threads and processes that begin inside do not take SIGINT: Ctrl-C in a terminal reaches every process, but the
-    run ends its workers itself."""
-    resource_tracker.ensure_running()  # before: multiprocessing unblocks the signal in the thread that starts it
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Threads and processes that begin inside do not take SIGINT and SIGTERM: Ctrl-C in a terminal and the end of a job
+    of Slurm reach every process, but the run ends its workers itself."""
+    resource_tracker.ensure_running()  # before: multiprocessing unblocks them in the thread that starts it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

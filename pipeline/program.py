@@ -29,7 +29,7 @@ class Interrupted(SystemExit):
         self.number = number
 
 
-_interrupted = False
+_interrupted = _told = False
 
 
 def main() -> NoReturn:
@@ -41,9 +41,8 @@ def main() -> NoReturn:
 
         command()
     except Interrupted as end:
-        with suppress(OSError, ValueError):  # nobody reads it any more
-            sys.stdout.flush()
-        _leave(end.number)
+        _tell(end.number)
+        raise
     sys.exit(0)
 
 
@@ -71,7 +70,9 @@ def _insist(receive: int) -> None:
     """In a thread: the end of the program at the second signal, or when the first one has had its time."""
     first = _next_signal(receive, None)
     assert first is not None
-    _leave(_next_signal(receive, GRACE_S) or first)
+    number = _next_signal(receive, GRACE_S) or first
+    _tell(number)
+    os._exit(128 + number)
 
 
 def _next_signal(receive: int, timeout: float | None) -> int | None:
@@ -83,11 +84,13 @@ def _next_signal(receive: int, timeout: float | None) -> int | None:
     return None
 
 
-def _leave(number: int) -> NoReturn:
-    """The one line and the status; threads with unfinished tasks are not waited for."""
-    with suppress(OSError):
-        os.write(2, f"{MESSAGE.format(name=signal.Signals(number).name)}\n".encode())
-    os._exit(128 + number)
+def _tell(number: int) -> None:
+    """The one line."""
+    global _told
+    if not _told:
+        _told = True
+        with suppress(OSError):  # nobody reads it any more
+            os.write(2, f"{MESSAGE.format(name=signal.Signals(number).name)}\n".encode())
 
 
 if __name__ == "__main__":
