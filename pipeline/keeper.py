@@ -6,6 +6,7 @@ Slurm, `squeue` tells which jobs there are, and those that have ended are submit
 goes by the workers that have left, and does not replace a job of several workers.
 """
 
+import itertools
 import subprocess
 import threading
 import time
@@ -211,6 +212,9 @@ def one_line(error: Exception) -> str:
     return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
 
 
+_job = itertools.count()
+
+
 async def submit_jobs(cluster: Any, jobs: int, ended: Collection[str] = ()) -> None:
     """Submits as many jobs as are missing, in place of those that have ended; what `sbatch` says against it is raised.
 
@@ -220,9 +224,9 @@ async def submit_jobs(cluster: Any, jobs: int, ended: Collection[str] = ()) -> N
 
     for name in ended:
         cluster.worker_spec.pop(name, None)
-    await cluster._correct_state()  # by itself: a new job may get the name of one that has ended
     while len(cluster.worker_spec) < jobs:
-        cluster.worker_spec.update(cluster.new_worker_spec())
+        # No name comes twice: Dask closes what has the name of a lost worker some seconds later.
+        cluster.worker_spec[f"ldas-{next(_job)}"] = cluster.new_spec
     try:
         await cluster._correct_state()
     except (RuntimeError, OSError, ValueError):
