@@ -156,7 +156,7 @@ class _Run:
         self.begin()
         with committed(location, f"{name}: finished"):
             root = open_store(location, "a")
-            ledger.set_failures(root, name, self.outcome.failures)
+            ledger.set_failures(root, name, self.outcome.failures, location.url)
             if not self.outcome.failures:
                 self.stage.finish(root)
             if self.began is not None and not self.done_before.all():

@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 
 from pipeline.errors import ConfigurationError
-from pipeline.provenance import scrubbed
+from pipeline.provenance import scrubbed, without_places
 from pipeline.store import (
     ArraySpec,
     create_template,
@@ -138,7 +138,10 @@ _WITHOUT_EFFECT = frozenset({"assimilation.sekf.analysis_hour_utc", "assimilatio
 
 def differences(root: zarr.Group, experiment: str, identity: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Keys whose value differs from the one that made the experiment: key -> (stored, now)."""
-    stored, now = stored_identity(root, experiment), flatten(identity)
+    stored, now = scrubbed(stored_identity(root, experiment)), flatten(identity)
+    if "source.store" in stored:  # of earlier versions: where the observed run lay, instead of what made it
+        del stored["source.store"]
+        now.pop("source.made_by", None)
     keys = sorted({*stored, *now} - _WITHOUT_EFFECT)
     return {key: (stored.get(key), now.get(key)) for key in keys if stored.get(key) != now.get(key)}
 
@@ -199,9 +202,11 @@ def mark(root: zarr.Group, experiment: str, block: Block, period: Period, status
     write_region(root, path_of(experiment), {"status": current}, {"cell": block.region})
 
 
-def set_failures(root: zarr.Group, experiment: str, failures: Mapping[int, str]) -> None:
-    """What went wrong, by block index; written by the driver only."""
-    existing_group(root, path_of(experiment)).attrs["failures"] = {str(index): text for index, text in failures.items()}
+def set_failures(root: zarr.Group, experiment: str, failures: Mapping[int, str], url: str) -> None:
+    """What went wrong, by block index; written by the driver only. url: of the store, which is not stored."""
+    existing_group(root, path_of(experiment)).attrs["failures"] = {
+        str(index): without_places(text, url) for index, text in failures.items()
+    }
 
 
 def add_seconds(root: zarr.Group, experiment: str, seconds: float, task_seconds: float) -> None:

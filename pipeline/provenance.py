@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from functools import cache
@@ -26,6 +27,9 @@ LIBRARIES = (
     "tensorflow",
     "tensorflow-cpu",
 )
+
+_PATH = re.compile(r"(?:file://)?(?:~[^/\n]*)?/[^\n]+")
+_FOLDERS = re.compile(r"(?<![\w.:/])(?:file://)?(?:~[\w.\-]*)?/(?:[^\s'\":,;()<>\[\]{}/]+/)+")
 
 
 @cache
@@ -81,12 +85,24 @@ def group_checksum(group: zarr.Group) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def configured(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as it is stored: without where stores and files lie, which has no part in what they hold."""
+    kept = {}
+    for key, value in configuration.items():
+        if key in ("store", "scratch"):
+            continue
+        if key == "from_url" and value is not None:
+            value = name_of(str(value))
+        kept[str(key)] = configured(value) if isinstance(value, Mapping) else scrubbed(value)
+    return kept
+
+
 def provenance(configuration: Mapping[str, Any], inputs: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Attributes for a group: `provenance` holds version, configuration, input checksums, libraries and machine."""
     return {
         "provenance": {
             "code": code_version(),
-            "configuration": scrubbed(configuration),
+            "configuration": configured(configuration),
             "inputs": dict(inputs or {}),
             "libraries": library_versions(),
             "machine": f"{platform.system()} {platform.machine()}",
@@ -95,11 +111,23 @@ def provenance(configuration: Mapping[str, Any], inputs: Mapping[str, str] | Non
 
 
 def scrubbed(value: Any) -> Any:
-    """Plain JSON values, URLs without user, password and query."""
+    """Plain JSON values; URLs without user, password and query, paths without their folders."""
     if isinstance(value, Mapping):
         return {str(key): scrubbed(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [scrubbed(item) for item in value]
     if isinstance(value, str):
-        return public_url(value)
+        return name_of(value) if _PATH.fullmatch(value) else public_url(value)
+    if isinstance(value, Path):
+        return scrubbed(str(value))
     return value if isinstance(value, int | float | bool) or value is None else str(value)
+
+
+def without_places(text: str, url: str) -> str:
+    """A message without the URL of its store and the folders of files, which say where a user works."""
+    return _FOLDERS.sub("", public_url(text.replace(url, name_of(url))))
+
+
+def name_of(url: str) -> str:
+    """The last part of a path or URL."""
+    return public_url(url).rstrip("/").rpartition("/")[2]

@@ -10,7 +10,7 @@ from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.plan import Comparison
 from pipeline.evaluation.stations import is_synthetic
 from pipeline.evaluation.tables import baseline, comparison_named, median, primary, score_table, station_table
-from pipeline.provenance import code_version
+from pipeline.provenance import code_version, name_of
 from pipeline.store import open_store
 
 STORED_PRECISION = 1e-5
@@ -108,7 +108,7 @@ def report_numbers(evaluation: Evaluation) -> dict[str, Any]:
             }
     return plain(
         {
-            "run": evaluation.location.url,
+            "run": name_of(evaluation.location.url),
             "code": code_version(),
             "synthetic": is_synthetic(open_store(evaluation.location)),
             "cells": plan.cells,

@@ -22,7 +22,7 @@ from pipeline.ingest.gaps import HOUR, MissingValues
 from pipeline.ingest.grid import Cells
 from pipeline.ingest.swi import FilterState
 from pipeline.location import Location
-from pipeline.provenance import code_version, provenance
+from pipeline.provenance import code_version, configured, provenance
 from pipeline.store import existing_group, has_group, open_dataset, open_store
 
 FORCING_CHUNKS = {"time": 8784, "cell": 16}
@@ -71,7 +71,7 @@ class Origin:
         return {
             "source": self.source,
             "command": self.command,
-            "configuration": dict(self.configuration),
+            "configuration": configured(self.configuration),
             "inputs": dict(self.inputs),
             "ldas": code_version(),
             "readers": _reader_versions(),
@@ -223,7 +223,8 @@ def _check_same_making(root: zarr.Group, group: str, location: Location, origin:
     if not ingests:
         return
     last = ingests[-1]
-    before, now = _completed(last.get("configuration", {}), origin.defaults), dict(origin.configuration)
+    before = configured(_completed(last.get("configuration", {}), origin.defaults))
+    now = configured(origin.configuration)
     different = [
         f"{key} {before.get(key)!r} there, {now.get(key)!r} now"
         for key in sorted((before.keys() | now.keys()) - FREE_TO_CHANGE)

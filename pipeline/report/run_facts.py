@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import yaml
 import zarr
-from fsspec.core import url_to_fs
 
 from pipeline import ledger
 from pipeline.evaluation.reading import attributes
@@ -64,8 +63,7 @@ def volume_table(location: Location) -> pd.DataFrame:
         if not isinstance(group, zarr.Group):
             continue
         arrays = [item for _, item in group.members(max_depth=None) if isinstance(item, zarr.Array)]
-        file_system, path = url_to_fs(location.joined(name), **location.options)
-        stored = float(file_system.du(path))
+        stored = sum(array.nbytes_stored() for array in arrays)
         rows.append(
             {
                 "group": name,

@@ -12,8 +12,8 @@ from pipeline.evaluation.evaluate import Evaluation, evaluate
 from pipeline.evaluation.plan import configuration_of
 from pipeline.evaluation.stations import is_synthetic
 from pipeline.evaluation.summary import report_numbers
-from pipeline.location import Location, as_location, public_url
-from pipeline.provenance import code_version
+from pipeline.location import Location, as_location
+from pipeline.provenance import code_version, name_of
 from pipeline.report import sections, system_sections
 from pipeline.report.document import Document, Section
 from pipeline.report.page import as_html, as_markdown, write_tables
@@ -122,7 +122,7 @@ def make_document(sources: Sources) -> Document:
     facts = {
         "experiments": listed([experiment.name for experiment in plan.experiments]),
         "compared": f"{plan.days[0]} to {plan.days[-1]} ({len(plan.days)} days)",
-        "store": public_url(evaluation.location.url),
+        "store": name_of(evaluation.location.url),
         "software": f"ldas {code_version()}",
     }
     if configuration.get("description"):

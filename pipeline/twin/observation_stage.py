@@ -1,5 +1,7 @@
 """The stage that makes noisy observations of the truth, or of any run of a store (an OSSE for one's own region)."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +20,7 @@ from pipeline.ledger import Block, Period
 from pipeline.location import Location
 from pipeline.provenance import provenance
 from pipeline.stages.base import Stage
-from pipeline.stages.land import read_land
+from pipeline.stages.land import land_checksum, read_land
 from pipeline.store import ArraySpec, create_template, existing_group, has_group, open_store, read_region, write_region
 from pipeline.twin import SYNTHETIC_ATTRIBUTES
 from pipeline.twin.config import TwinConfig
@@ -64,11 +66,21 @@ class Observations(Stage):
         """See `Stage.identity`."""
         nature = self.settings.nature_settings()
         return {
-            "source": {"group": self.source, "store": self.where.url},
+            "source": {"group": self.source, **self._made_by()},
             "observations": nature.observations.model_dump(mode="json"),
             "seeds": {"twin": self.settings.seed, "nature": nature.seed},
             "execution": {"cells_per_block": self.cells_per_block},
         }
+
+    def _made_by(self) -> dict[str, str]:
+        """What made the run of another store: its land, and the identity of its ledger but for a later end."""
+        if self.where == self.location:
+            return {}
+        root, run = open_store(self.where), self.source.removeprefix("runs/")
+        made = ledger.stored_identity(root, run) if run in ledger.experiments(root) else {}
+        made.pop("period.end", None)
+        text = json.dumps([land_checksum(root), made], sort_keys=True)
+        return {"made_by": hashlib.sha256(text.encode()).hexdigest()}
 
     def create(self, root: zarr.Group) -> None:
         """See `Stage.create`."""
@@ -79,7 +91,7 @@ class Observations(Stage):
         attributes = {
             **SYNTHETIC_ATTRIBUTES,
             **provenance(self.config.model_dump(mode="json")),
-            "source": f"{self.source} of {self.where.url}",
+            "source": self.source,
             "complete": False,
         }
         places = {name: (("cell",), read_land(root, name)) for name in ("latitude", "longitude")}

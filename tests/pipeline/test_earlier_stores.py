@@ -112,3 +112,14 @@ def test_an_earlier_soil_water_index_is_never_continued_from_nothing(earlier: Pa
     assert again.keys() - found.keys() == {f"{group}/{name}" for name in ("time", "time_bnds", "bnds")}
     assert filter_states.state_of(location, group, open_dataset(location, group)) is not None
     assert open_dataset(location, group).sizes["time"] == stored.sizes["time"] + 2
+
+
+def test_a_moved_twin_has_nothing_left_to_do(earlier: Path, tmp_path: Path) -> None:
+    """Though its ledger names the folder that it was made in."""
+    shutil.copytree(earlier / "twin", tmp_path / "twin")
+    config = without_report(tmp_path / "twin" / "experiment.yaml")
+    stored = ledger.stored_identity(open_store(config.location), "twin_observations")
+    assert stored["source.store"] == "/tmp/fix/twin/store.zarr"
+    before = array_hashes(config.location)
+    assert run_experiment(config, Silence()).complete
+    assert array_hashes(config.location) == before

@@ -190,7 +190,7 @@ def test_a_run_without_anything_around_it(tmp_path: Path) -> None:
         incomplete=True,
     )
     path = make_store(tmp_path, bare)
-    ledger.set_failures(open_store(path, "a"), "ekf", {0: "the disk is full"})
+    ledger.set_failures(open_store(path, "a"), "ekf", {0: "the disk is full"}, str(path))
     report = write_report(path, out=tmp_path / "here")
     assert report.page == tmp_path / "here" / "index.html"
     text = report.page.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from pipeline.errors import ConfigurationError, StoreError
 from pipeline.forcing_check import check_forcing
 from pipeline.groups import write_group
 from pipeline.stages.base import Stage, prepare
-from pipeline.store import array_hashes, has_group, open_dataset, open_store, read_region
+from pipeline.store import array_hashes, existing_array, has_group, open_dataset, open_store, read_region
 from pipeline.twin.config import TwinConfig
 from pipeline.twin.stages import OBSERVATIONS, TWIN, error_stage, twin_stages
 from pipeline.twin.truth_error import truth_error
@@ -144,6 +144,12 @@ def test_observations_of_an_existing_run(twin: ExperimentConfig, tmp_path: Path)
     write_group(open_store(other.location, "a"), "land", land[names].drop_attrs())
     make(tmp_path, other, from_run="mine", from_url=str(tmp_path / "osse.zarr"))
     assert array_hashes(other.location, "observations/lai") == array_hashes(target.location, "observations/lai")
+    # The run may move, but not become another one.
+    (tmp_path / "osse.zarr").rename(tmp_path / "moved.zarr")
+    assert len(make(tmp_path, other, from_run="mine", from_url=str(tmp_path / "moved.zarr"))) == 1
+    existing_array(open_store(tmp_path / "moved.zarr", "a"), "land", "latitude").attrs["sha256"] = "of another land"
+    with pytest.raises(ConfigurationError, match=r"source\.made_by"):
+        make(tmp_path, other, from_run="mine", from_url=str(tmp_path / "moved.zarr"))
 
 
 def test_runs_that_cannot_be_observed(twin: ExperimentConfig, tmp_path: Path) -> None:
