@@ -34,7 +34,7 @@ _SPELLINGS = {
     "m2 m-2": {"m2/m2", "m^2/m^2", "m**2 m**-2", "m2 m**-2", "1"},
     "m3 m-3": {"m3/m3", "m^3/m^3", "m**3 m**-3", "cm3 cm-3", "cm3/cm3"},
     "1": {"", "-", "fraction", "0-1"},
-    "dB": {"db", "decibel"},
+    "dB": {"db", "decibel", "0.1 lg(re 1)"},
     "degrees_north": {"degree_north", "degrees_n", "degree_n", "degrees", "degree"},
     "degrees_east": {"degree_east", "degrees_e", "degree_e", "degrees", "degree"},
 }

@@ -20,6 +20,7 @@ from pipeline.at_once import at_once
 from pipeline.errors import RegistryError, StoreError
 from pipeline.location import AccessMode, Location, as_location, check_name, check_path, open_root
 from pipeline.plain_arrays import PLAIN_KINDS, check_plain_array
+from pipeline.portable import portable
 
 FORMAT_VERSION = 1
 FILTER_STATES = "filter_states"
@@ -68,12 +69,13 @@ def open_store(where: str | Path | Location, mode: AccessMode = "r") -> zarr.Gro
 def open_run(where: str | Path | Location, *, everything: bool = False) -> xr.DataTree:
     """The groups of a store as one lazy `xarray.DataTree` with CF attributes and decoded times.
 
+    Each can be written with `to_netcdf`: nested attributes, such as `provenance`, are JSON text (see `portable`).
     Restarts, ledgers and states of filters are left out unless `everything` is asked for: the next run needs them only.
     """
     location = as_location(where)
     root = open_store(location)
     paths = _dataset_paths(root, skipped=() if everything else ("restarts", "ledger", FILTER_STATES))
-    return xr.DataTree.from_dict({f"/{path}": _open_group(location, root, path) for path in paths})
+    return xr.DataTree.from_dict({f"/{path}": portable(_open_group(location, root, path), path) for path in paths})
 
 
 def _dataset_paths(group: zarr.Group, skipped: Sequence[str] = (), prefix: str = "") -> Iterator[str]:
@@ -121,7 +123,9 @@ def _open_group(location: Location, root: zarr.Group, path: str, *, on_dask: boo
         check_plain_array(array)
     store = location.zarr_store(read_only=True)
     chunks: dict[str, int] | None = {} if on_dask else None
-    dataset = xr.open_zarr(store, group=path, chunks=chunks, consolidated=False, zarr_format=3, decode_coords="all")
+    dataset = xr.open_zarr(
+        store, group=path, chunks=chunks, consolidated=False, zarr_format=3, decode_coords="all", decode_timedelta=False
+    )
     return dataset.isel({dim: slice(0, size) for dim, size in committed_sizes(group).items()})
 
 

@@ -13,6 +13,7 @@ from operators.protocol import ObservationOperator, OperatorArrays
 from pipeline.evaluation.errors import EvaluationError
 from pipeline.ledger import Block
 from pipeline.operator_store import operator_path
+from pipeline.portable import restored
 from pipeline.stages.labels import instants
 from pipeline.stages.land import read_land
 from pipeline.stages.observations import good_values, read_observations, values_of_windows
@@ -40,8 +41,7 @@ def variable_names(root: zarr.Group, path: str, *dims: str) -> list[str]:
 
 def attributes(root: zarr.Group, path: str) -> Mapping[str, Any]:
     """Attributes of a group; none where it is absent."""
-    found: Mapping[str, Any] = existing_group(root, path).attrs.asdict() if has_group(root, path) else {}
-    return found
+    return restored(existing_group(root, path).attrs.asdict()) if has_group(root, path) else {}
 
 
 def cell_centres(root: zarr.Group) -> tuple[FloatArray, FloatArray]:

@@ -19,7 +19,7 @@ from pipeline.groups import append_group
 from pipeline.ledger import Block
 from pipeline.stages.land import read_forcing, read_land
 from pipeline.stages.observations import read_observations
-from pipeline.store import array_hashes, open_run, open_store, read_region, read_times
+from pipeline.store import array_hashes, extend_template, open_run, open_store, read_region
 from tests.pipeline.synthetic_store import experiment, land, made_up_observations, make_store, weather
 from tests.pipeline.toy import Silence
 
@@ -287,16 +287,29 @@ def test_a_group_that_a_user_appends_to_grows(store: Path) -> None:
         append_group(open_store(str(store), "a"), "observations/lai", later)
 
 
-def test_later_times_by_another_program_in_a_group_of_ldas_are_not_passed_over(store: Path) -> None:
+@pytest.mark.parametrize("opened", [True, False])
+def test_later_times_by_xarray_in_a_group_of_ldas_are_read(store: Path, opened: bool) -> None:
     group = "observations/swi"
-    swi = open_run(store)[group].to_dataset().load()
+    swi = open_run(store)[group].to_dataset().load() if opened else observed("swi")
     later = swi.assign_coords(time=swi["time"] + np.timedelta64(30, "D"))
     later.to_zarr(store, group=group, append_dim="time", zarr_format=3, consolidated=False)
+    root = open_store(str(store), "a")
+    times, arrays = read_observations(root, "swi", Block(0, 0, CELLS))
+    assert len(times) == 24
+    assert np.array_equal(arrays["value"], np.concatenate([swi["value"], swi["value"]]), equal_nan=True)
+    with pytest.raises(StoreError, match="written by another program"):
+        append_group(root, group, later)
+
+
+def test_later_times_that_may_be_incomplete_are_neither_passed_over_nor_lost(store: Path) -> None:
+    group = "observations/swi"
+    root = open_store(str(store), "a")
+    times = read_times(root, group)
+    extend_template(root, group, "time", np.concatenate([times, times + np.timedelta64(30, "D")]))
     (row,) = [row for row in check_experiment(settings(store)) if row.what == group]
     assert row.state == "wrong"
     assert "has 24 times, of which the first 12 were completed by ldas" in row.detail
-    root = open_store(str(store), "a")
-    much_later = later.assign_coords(time=later["time"] + np.timedelta64(30, "D"))
+    much_later = observed("swi").assign_coords(time=times + np.timedelta64(60, "D"))
     with pytest.raises(StoreError, match="has 12 times after 12 complete ones"):
         append_group(root, group, much_later)
     assert read_region(root, group, "time").shape == (24,)
