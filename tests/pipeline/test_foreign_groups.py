@@ -19,7 +19,7 @@ from pipeline.groups import append_group
 from pipeline.ledger import Block
 from pipeline.stages.land import read_forcing, read_land
 from pipeline.stages.observations import read_observations
-from pipeline.store import array_hashes, extend_template, open_run, open_store, read_region
+from pipeline.store import array_hashes, extend_template, open_run, open_store, read_region, read_times
 from tests.pipeline.synthetic_store import experiment, land, made_up_observations, make_store, weather
 from tests.pipeline.toy import Silence
 
