@@ -27,6 +27,7 @@ from pipeline.ingest.observations import (
     days_of,
     observation_dataset,
 )
+from pipeline.ingest.packed import unpack
 from pipeline.ingest.swi import FilterState, soil_water_index_series
 
 Array = npt.NDArray[np.float64]
@@ -38,6 +39,7 @@ LONG_NAMES = {
     "ssm": "surface soil moisture as degree of saturation",
     "swi": "soil water index",
 }
+BETWEEN_OVERPASSES = np.timedelta64(20, "m")  # at least: the next orbit comes after 100 minutes
 NOT_USABLE = 4  # bit of proc_flag: backscatter not usable
 SURFACE_STATE = {2: Quality.MASKED_FROZEN, 3: Quality.MASKED_SNOW, 4: Quality.MASKED_FROZEN}
 CONFIDENCE = {2: Quality.MASKED_TOPOGRAPHY, 4: Quality.MASKED_WATER}  # bits of conf_flag
@@ -181,16 +183,20 @@ def _check_recomputed(daily: Daily, stored: xr.Dataset) -> None:
         )
 
 
-def read_cell_file(path: Path) -> CellFile:
-    """An H SAF cell file (H113, H119 and their like): a ragged array, contiguous or indexed, with padding rows.
+def read_cell_file(path: Path, limits: FlagLimits | None = None) -> CellFile:
+    """An H SAF cell file: a ragged array, contiguous or indexed, with padding rows.
 
+    Those of the WARP5 grid (H113, H119 and their like) and of the Fibonacci grid (H121, H139 ...).
+
+    :param limits: of the percentages that files of the Fibonacci grid have
     :raises IngestError: no ragged array, or row sizes that do not add up (a truncated file)
     """
-    with files.open_netcdf(path) as dataset:
-        for name in ("lat", "lon", "location_id", "time"):
+    with files.open_netcdf(path, mask_and_scale=False) as dataset:
+        fibonacci = ascat_swath.is_fibonacci(dataset)
+        places = ("lat", "lon") if "lat" in dataset.variables or not fibonacci else ("latitude", "longitude")
+        for name in (*places, "location_id", "time"):
             files.variable(dataset, name, path)
-        latitude = files.values(dataset["lat"], path).astype(np.float64)
-        longitude = files.values(dataset["lon"], path).astype(np.float64)
+        latitude, longitude = (unpack(dataset[name], path).values for name in places)
         ids = files.values(dataset["location_id"], path).astype(np.int64)
         time = files.values(dataset["time"], path)
         if time.dtype.kind != "M":
@@ -198,7 +204,12 @@ def read_cell_file(path: Path) -> CellFile:
         used = np.abs(latitude) <= 90.0  # padding rows carry the fill value of the NetCDF library
         location = _location_of_each(dataset, used, len(time), path)
         remap = np.cumsum(used) - 1
-        measurements = _cell_measurements(dataset, time.astype("datetime64[ns]"), path)
+        time = time.astype("datetime64[ns]")
+        if fibonacci:
+            content = ascat_swath.fibonacci_content(dataset, path)
+            measurements = ascat_swath.measurements_of(content, time, limits or FlagLimits())
+        else:
+            measurements = _cell_measurements(dataset, time, path)
     return CellFile(latitude[used], longitude[used], ids[used], remap[location], measurements)
 
 
@@ -216,7 +227,10 @@ def _location_of_each(dataset: xr.Dataset, used: npt.NDArray[np.bool_], observat
         if index.size and (index.min() < 0 or index.max() >= len(used) or not used[index].all()):
             raise IngestError(f"{path}: locationIndex points outside the {int(used.sum())} locations")
         return index
-    raise IngestError(f"{path}: neither row_size nor locationIndex: not a ragged array of time series")
+    raise IngestError(
+        f"{path}: neither row_size nor locationIndex, so no time series as ragged array: known are cell files of H SAF "
+        "(H113, H119, H121, H139 and their like) and swaths (NetCDF, BUFR)"
+    )
 
 
 def _cell_measurements(dataset: xr.Dataset, time: npt.NDArray[np.datetime64], path: Path) -> Measurements:
@@ -225,12 +239,13 @@ def _cell_measurements(dataset: xr.Dataset, time: npt.NDArray[np.datetime64], pa
     def number(name: str, units: dict[str, tuple[float, float]]) -> Array:
         if name not in dataset:
             return np.full(size, np.nan)
-        return files.values(files.in_units(dataset[name], units, path), path).astype(np.float64)
+        files.in_units(dataset[name], units, path)
+        return unpack(dataset[name], path).values * units[str(dataset[name].attrs["units"])][0]
 
     def flag(name: str) -> Indices:
         if name not in dataset:
             return np.zeros(size, dtype=np.int64)
-        return np.nan_to_num(files.values(dataset[name], path)).astype(np.int64)  # missing: nothing known to be wrong
+        return np.nan_to_num(unpack(dataset[name], path).values).astype(np.int64)  # missing: nothing known to be wrong
 
     decibel = {"dB": (1.0, 0.0)}
     percent = {"percentage": (0.01, 0.0), "degree of saturation (%)": (0.01, 0.0), "%": (0.01, 0.0)}
@@ -313,7 +328,7 @@ def _from_cell_files(paths: list[Path], cells: Cells, config: AscatConfig) -> Pl
     longitudes: list[float] = []
     seen: dict[int, list[tuple[np.datetime64, np.datetime64, Path]]] = {}
     for path in paths:
-        content = read_cell_file(path)
+        content = read_cell_file(path, config.limits)
         for row, number in enumerate(content.location_id.tolist()):
             if number not in row_of:
                 row_of[number] = len(row_of)
@@ -367,16 +382,22 @@ def _from_swaths(paths: list[Path], cells: Cells, config: AscatConfig) -> Places
         if not there.any():  # a swath over the sea
             continue
         nodes = _chosen(measurements, config.quantity, np.zeros(len(there), dtype=np.int64), path)
-        index, weight = point_weights(
-            swath.latitude[there], swath.longitude[there], cells, config.method, config.radius_km
-        )
-        parts.append((path, _at_cells(nodes, index, weight)))
+        latitude, longitude = swath.latitude[there], swath.longitude[there]
+        for one in _overpasses(nodes.time):
+            index, weight = point_weights(latitude[one], longitude[one], cells, config.method, config.radius_km)
+            parts.append((path, _at_cells(nodes.only(one), index, weight)))
     if not any(len(part.time) for _, part in parts):
         raise IngestError(f"no node of the {len(paths)} swaths lies within {config.radius_km} km of a target cell")
     _check_once(parts)
     passes = Overpasses.joined([part for _, part in parts])
     passes = passes.only(np.argsort(passes.time, kind="stable"))
     return Places("cell", passes, np.arange(len(cells)), None)
+
+
+def _overpasses(time: Times) -> list[Indices]:
+    """The nodes of each overpass in a file: one that joins several swaths sees a place more than once."""
+    order = np.argsort(time, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(time[order]) > BETWEEN_OVERPASSES) + 1)
 
 
 def _check_once(parts: list[tuple[Path, Overpasses]]) -> None:
@@ -434,6 +455,11 @@ def point_weights(
 
 def _row_weights(latitude: Array, longitude: Array, cells: Cells, radius_km: float) -> tuple[Indices, Array]:
     rows, row_of_point = np.unique(np.round(latitude, 5), return_inverse=True)
+    if len(rows) > 1 and len(rows) > 0.6 * len(latitude):
+        raise IngestError(
+            "method bilinear needs points in rows of one latitude, as the WARP5 grid has them; those of the Fibonacci "
+            "grid (H121, H139) are in none: use nearest or inverse_distance"
+        )
     index = np.full((len(cells), 4), -1, dtype=np.int64)
     weight = np.zeros((len(cells), 4))
     members = [np.flatnonzero(row_of_point == row) for row in range(len(rows))]

@@ -1,4 +1,4 @@
-"""ASCAT Level 2 swaths: EUMETSAT NetCDF and H SAF BUFR (decoded by ecCodes)."""
+"""ASCAT Level 2 swaths: EUMETSAT NetCDF, H SAF BUFR (decoded by ecCodes), H SAF NetCDF on the Fibonacci grid."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from pydantic import Field
 from assim.quality import Quality
 from pipeline.ingest import files, grid
 from pipeline.ingest.errors import IngestError
+from pipeline.ingest.packed import unpack
 from pipeline.yaml_file import StrictModel
 
 Array = npt.NDArray[np.float64]
@@ -42,6 +43,24 @@ NETCDF_NAMES = {
     "frozen": "frozen_soil_probability",
     "wetland": "wetland_flag",
     "topography": "topography_flag",
+}
+
+# Names of the H SAF products on the Fibonacci grid (H29, H121, H129, H139 ...), swaths and cell files alike.
+FIBONACCI_NAMES = {
+    "sigma40": "backscatter40",
+    "sigma40_noise": "backscatter40_noise",
+    "soil_moisture": "surface_soil_moisture",
+    "soil_moisture_noise": "surface_soil_moisture_noise",
+    "processing_flag": "processing_flag",
+    "surface_flag": "surface_flag",
+    "snow": "snow_cover_probability",
+    "frozen": "frozen_soil_probability",
+    "wetland": "wetland_fraction",
+    "topography": "topographic_complexity",
+}
+FIBONACCI_UNITS = {
+    **{"sigma40": ("db",), "sigma40_noise": ("db",)},
+    **dict.fromkeys(("soil_moisture", "soil_moisture_noise"), ("%", "percent", "percentage", "percentsaturation")),
 }
 
 
@@ -81,13 +100,22 @@ class Swath:
 
 
 def is_swath(path: Path) -> bool:
-    """Whether a file is a Level 2 swath: BUFR, or NetCDF with rows and cells of nodes."""
+    """Whether a file is a Level 2 swath: BUFR, or NetCDF with rows and cells of nodes, or a place for each of them."""
     if files.magic(path) not in (*files.CLASSIC, files.HDF5):
         if files.holds_messages(path, BUFR):
             return True
         raise IngestError(f"{path}: neither NetCDF nor BUFR")
     with files.open_netcdf(path, decode_cf=False) as dataset:
-        return "numRows" in dataset.dims and "numCells" in dataset.dims
+        if "numRows" in dataset.dims and "numCells" in dataset.dims:
+            return True
+        ragged = "row_size" in dataset.variables or "locationIndex" in dataset.variables
+        return not ragged and is_fibonacci(dataset) and dataset["location_id"].dims == dataset["time"].dims
+
+
+def is_fibonacci(dataset: xr.Dataset) -> bool:
+    """Whether a dataset has the names of the H SAF products on the Fibonacci grid."""
+    names = set(map(str, dataset.variables))
+    return {"location_id", "time"} <= names and bool({"backscatter40", "surface_soil_moisture"} & names)
 
 
 def read_swath(path: Path, limits: FlagLimits) -> Swath:
@@ -95,8 +123,15 @@ def read_swath(path: Path, limits: FlagLimits) -> Swath:
     content = _read_bufr(path) if files.holds_messages(path, BUFR) else _read_netcdf(path)
     time = content.pop("time").astype("datetime64[ns]")
     latitude, longitude = content.pop("latitude"), content.pop("longitude")
+    return Swath(latitude, grid.wrap(longitude), measurements_of(content, time, limits))
+
+
+def measurements_of(content: dict[str, Array], time: npt.NDArray[np.datetime64], limits: FlagLimits) -> Measurements:
+    """Measurements with their quality, from percentages and flags (`surface_flag`: 0 is usual land)."""
     flag = np.nan_to_num(content["processing_flag"]).astype(np.int64)
     code = np.full(len(time), Quality.USED, dtype=np.int8)
+    if "surface_flag" in content:
+        code[np.nan_to_num(content["surface_flag"]) != 0] = Quality.MASKED_PRODUCT_FLAG
     for name, limit, quality in (
         ("topography", limits.topography, Quality.MASKED_TOPOGRAPHY),
         ("wetland", limits.wetland, Quality.MASKED_WATER),
@@ -105,7 +140,7 @@ def read_swath(path: Path, limits: FlagLimits) -> Swath:
     ):
         code[content[name] > limit] = quality  # a missing percentage (NaN) masks nothing
     soil_moisture_code = np.where((flag > 0) & (code == Quality.USED), Quality.MASKED_PRODUCT_FLAG, code)
-    measurements = Measurements(
+    return Measurements(
         time=time,
         sigma40=content["sigma40"],
         sigma40_noise=content["sigma40_noise"],
@@ -116,13 +151,44 @@ def read_swath(path: Path, limits: FlagLimits) -> Swath:
         sigma40_quality=code,
         soil_moisture_quality=soil_moisture_code.astype(np.int8),
     )
-    return Swath(latitude, grid.wrap(longitude), measurements)
+
+
+def fibonacci_content(dataset: xr.Dataset, path: Path) -> dict[str, Array]:
+    """What `measurements_of` needs, from a dataset that was opened without decoding; NaN for what a file lacks."""
+    size = dataset["time"].size
+    content = {}
+    for name, stored in FIBONACCI_NAMES.items():
+        if stored not in dataset:
+            content[name] = np.full(size, np.nan)
+            continue
+        unit = str(dataset[stored].attrs.get("units", ""))
+        if name in FIBONACCI_UNITS and unit.lower().replace(" ", "") not in FIBONACCI_UNITS[name]:
+            expected = " or ".join(FIBONACCI_UNITS[name])
+            raise IngestError(
+                f"{path}: {stored} has units {unit!r}, expected {expected}: check that it is an H SAF file"
+            )
+        content[name] = unpack(dataset[stored], path).values.reshape(-1)
+    return content
+
+
+def _read_fibonacci(path: Path) -> dict[str, Any]:
+    with files.open_netcdf(path, mask_and_scale=False) as dataset:
+        time = files.values(dataset["time"], path)
+        if time.dtype.kind != "M":
+            raise IngestError(f"{path}: time has units that are no dates")
+        content: dict[str, Any] = fibonacci_content(dataset, path)
+        for name in ("latitude", "longitude"):
+            short = name if name in dataset.variables else name[:3]
+            content[name] = unpack(files.variable(dataset, short, path), path).values.reshape(-1)
+    return {**content, "time": time}
 
 
 def _read_netcdf(path: Path) -> dict[str, Any]:
     # Scaled here: the product's valid_max attributes of unsigned variables carry the wrong sign, and variables without
     # _FillValue mark missing values by leaving the valid range.
     with files.open_netcdf(path, mask_and_scale=False, decode_times=False) as dataset:
+        if is_fibonacci(dataset):
+            return _read_fibonacci(path)
         lines = files.variable(dataset, "utc_line_nodes", path)
         if lines.attrs.get("units") != "seconds since 2000-01-01 00:00:00":
             raise IngestError(f"{path}: utc_line_nodes has units {lines.attrs.get('units')!r}, unknown to this reader")

@@ -240,6 +240,78 @@ def test_a_swath_at_the_cells(tmp_path):
         ascat.read([tmp_path / "text.nc"], cells, config(), tmp_path)
 
 
+def write_fibonacci(path: Path, layout: str) -> Path:
+    """A synthetic file with the names of H121: contiguous or indexed ragged array, or a swath with places."""
+    latitude, longitude = np.array([44.03, 44.07, 44.12]), np.array([0.02, 0.17, 0.05])  # no two in one row
+    location = np.array([0, 0, 1, 2, 2])
+    day = np.array([16000.4, 16000.9, 16000.4, 16000.4, 16001.4])
+    angle = {"scale_factor": 1e-6, "_FillValue": np.int32(-2147483648), "units": "degrees"}
+    percent = {"scale_factor": 0.01, "_FillValue": np.int16(-32768), "units": "percent saturation"}
+    decibel = {"scale_factor": 1e-7, "_FillValue": np.int32(-2147483648), "units": "dB"}
+    one = "obs"
+    spread = location if layout == "swath" else slice(None)
+    place = one if layout == "swath" else "locations"
+    dataset = xr.Dataset(
+        {
+            "latitude": (place, np.round(latitude[spread] * 1e6).astype("int32"), angle),
+            "longitude": (place, np.round(longitude[spread] * 1e6).astype("int32"), angle),
+            "location_id": (place, np.array([901, 902, 903])[spread]),
+            "time": (one, day, {"units": "days since 1970-01-01"}),
+            "surface_soil_moisture": (one, np.array([4000, 5000, 6000, -32768, 7000], dtype="int16"), percent),
+            "surface_soil_moisture_noise": (one, np.full(5, 300, dtype="int16"), percent),
+            "backscatter40": (one, np.array([-10, -11, -12, -13, -14], dtype="int32") * 10_000_000, decibel),
+            "surface_flag": (one, np.array([0, 0, 0, 0, 1], dtype="uint8")),
+            "processing_flag": (one, np.zeros(5, dtype="uint8")),
+            "frozen_soil_probability": (one, np.array([0, 90, 0, 0, 0], dtype="int8"), {"_FillValue": np.int8(-128)}),
+            "snow_cover_probability": (one, np.zeros(5, dtype="int8"), {"_FillValue": np.int8(-128)}),
+        }
+    )
+    if layout == "contiguous":
+        dataset["row_size"] = ("locations", np.bincount(location), {"sample_dimension": "obs"})
+    elif layout == "indexed":
+        dataset["locationIndex"] = (one, location, {"instance_dimension": "locations"})
+        dataset = dataset.isel(obs=[3, 0, 2, 1, 4])
+    dataset.to_netcdf(path)
+    return path
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "indexed", "swath"])
+def test_products_on_the_fibonacci_grid(tmp_path, layout):
+    path = write_fibonacci(tmp_path / "0001.nc", layout)
+    cells = Cells(np.array([44.03, 44.07, 44.12]), np.array([0.02, 0.17, 0.05]))
+    ssm = ascat.read([path], cells, config(quantity="ssm", radius_km=3.0), tmp_path)
+    # The evening of the first point is frozen; the third has a fill value, then a surface flag.
+    np.testing.assert_allclose(ssm["value"], [[0.4, 0.6, np.nan], [np.nan, np.nan, 0.7]], atol=1e-6)
+    used, missing, flagged = Quality.USED, Quality.MISSING, Quality.MASKED_PRODUCT_FLAG
+    np.testing.assert_array_equal(ssm["quality"], [[used, used, missing], [missing, missing, flagged]])
+    np.testing.assert_allclose(ssm["uncertainty"][0, :2], 0.03, atol=1e-6)
+    sigma = ascat.read([path], cells, config(limits=FlagLimits(frozen=95), radius_km=3.0), tmp_path)
+    np.testing.assert_allclose(sigma["value"][0], [-10.5, -12.0, -13.0], atol=1e-5)
+    assert np.isnan(sigma["uncertainty"]).all()  # H121 gives no noise of the backscatter
+    if layout != "swath":
+        with pytest.raises(IngestError, match=r"bilinear needs points in rows of one latitude.*Fibonacci grid"):
+            ascat.read([path], cells, config(method="bilinear"), tmp_path)
+
+
+def test_undeclared_fill_values_of_a_cell_file_are_no_backscatter(tmp_path):
+    path = samples.write_cell_file(tmp_path / "0001.nc")
+    with xr.open_dataset(path, decode_cf=False) as raw:
+        whole = raw.load()
+    del whole["sigma40"].attrs["missing_value"]
+    whole["sigma40"][3] = -32768  # -32.768 dB would be possible
+    whole.to_netcdf(tmp_path / "bare.nc")
+    sigma = ascat.read_cell_file(tmp_path / "bare.nc").measurements.sigma40
+    assert np.flatnonzero(np.isnan(sigma)).tolist() == [3]
+
+
+def test_neither_series_nor_swath_is_named(tmp_path):
+    path = write_fibonacci(tmp_path / "0001.nc", "contiguous")
+    with xr.open_dataset(path, decode_cf=False) as raw:
+        raw.load().drop_vars("row_size").to_netcdf(tmp_path / "other.nc")
+    with pytest.raises(IngestError, match=r"neither row_size nor locationIndex.*known are cell files of H SAF"):
+        ascat.read([tmp_path / "other.nc"], MIDDLE, config(), tmp_path)
+
+
 # --- real files --------------------------------------------------------------------------------------------------
 
 
