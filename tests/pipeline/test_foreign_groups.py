@@ -15,6 +15,9 @@ from pipeline import cf
 from pipeline.config import ExperimentConfig
 from pipeline.engine import check_experiment, run_experiment
 from pipeline.errors import StoreError
+from pipeline.evaluation.balance import _precipitation
+from pipeline.evaluation.reading import Reader
+from pipeline.evaluation.stations import find_stations
 from pipeline.groups import append_group
 from pipeline.ledger import Block
 from pipeline.stages.land import read_forcing, read_land
@@ -232,6 +235,34 @@ def test_text_is_never_read(store: Path) -> None:
     foreign(store, "observations/lai", lai.assign(value=lai["value"].astype(str)))
     with pytest.raises(StoreError, match="only numbers are read"):
         read_observations(open_store(str(store)), "lai", Block(0, 0, CELLS))
+
+
+def test_stations_and_the_water_balance_of_foreign_groups(store: Path) -> None:
+    """What the evaluation reads: hourly soil moisture of stations, packed; precipitation over whole days."""
+    hours = np.datetime64("2007-04-01", "ns") + np.arange(48) * np.timedelta64(1, "h")
+    moisture = 0.2 + 0.001 * np.arange(96).reshape(48, 2)
+    moisture[3, 0] = np.nan
+    network = xr.Dataset(
+        {
+            "soil_moisture": (("time", "station"), moisture, {"units": "m3/m3"}),
+            "latitude": ("station", [43.0, 43.5]),
+            "longitude": ("station", [0.5, 0.5]),
+        },
+        {"time": hours},
+    )
+    packed = {"dtype": "int16", "scale_factor": 1e-4, "_FillValue": -1}
+    foreign(store, "insitu/own", network, encoding={"soil_moisture": packed, "time": HOURS})
+    root = open_store(str(store))
+    assert [station.cell for station in find_stations(root)] == [0, 2]
+    days = np.array(["2007-04-01", "2007-04-02"], dtype="datetime64[D]")
+    found = Reader(root).daily("insitu/own", "soil_moisture", days, slice(0, 2), "station")
+    expected = np.stack([np.nanmean(moisture[:24], axis=0), np.nanmean(moisture[24:], axis=0)])
+    np.testing.assert_allclose(found, expected, atol=6e-5)
+    cells, present = slice(0, CELLS), np.ones((2, CELLS), dtype=bool)
+    plain = _precipitation(root, days, cells, present)
+    assert plain.max() > 0.0
+    foreign(store, "forcing", weather(CELLS, DAYS).transpose("cell", "time"), encoding={"time": HOURS})
+    np.testing.assert_array_equal(_precipitation(root, days, cells, present), plain)
 
 
 def test_times_that_single_precision_cannot_hold_are_refused() -> None:
