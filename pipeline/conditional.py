@@ -5,6 +5,7 @@ stores, and servers that take a conditional request and do not honour it, have n
 wrote at the same time wins, and all of them look again after `SETTLE_S` seconds.
 """
 
+import json
 import os
 import threading
 import time
@@ -303,19 +304,22 @@ class GoogleFile(_Conditions):
         from urllib.parse import quote
 
         bucket, key, _ = self._files.split_path(self._path)
+        # In parts, as gcsfs writes: of an upload in one piece, fake-gcs-server does not look at the condition.
+        head = f"--part\r\nContent-Type: application/json\r\n\r\n{json.dumps({'name': key})}\r\n"
+        body = f"--part\r\nContent-Type: application/json\r\n\r\n{data.decode()}\r\n--part--"
         found = await self._files._call(
             "POST",
             f"{self._files._location}/upload/storage/v1/b/{quote(bucket)}/o",
-            uploadType="media",
-            name=key,
+            uploadType="multipart",
+            headers={"Content-Type": "multipart/related; boundary=part"},
             ifGenerationMatch=version or "0",
-            data=data,
+            data=(head + body).encode(),
             json_out=True,
         )
         return str(found["generation"])
 
     def _refused(self, error: Exception) -> bool:
-        return getattr(error, "code", None) in self._REFUSALS
+        return isinstance(error, FileExistsError) or getattr(error, "code", None) in self._REFUSALS
 
 
 CLOUD_FILES: dict[str, type[_Requests]] = {

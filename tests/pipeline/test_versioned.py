@@ -2,11 +2,13 @@
 
 import json
 import sys
+import tarfile
 from pathlib import Path
 
 import icechunk
 import numpy as np
 import pytest
+import zarr
 from distributed import Client
 
 import pipeline.cli
@@ -202,6 +204,43 @@ def test_repositories_that_are_not_there(tmp_path: Path) -> None:
     for url in ("icechunk+gs://bucket/x", "icechunk://x", "icechunk+memory://x"):
         with pytest.raises(StoreError, match="cannot be opened through"):
             Location(url)
+
+
+def test_a_repository_of_a_newer_format_is_not_taken_for_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that Icechunk 2.0.0a4 wrote; nothing is written to it."""
+    with tarfile.open(Path(__file__).parent / "data" / "icechunk_2.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    path = tmp_path / "experiment.yaml"
+    path.write_text(EXPERIMENT.replace("STORE", "icechunk+file://repository"), encoding="utf-8")
+    before = {file: file.read_bytes() for file in (tmp_path / "repository").rglob("*") if file.is_file()}
+    for command in ("status", "check", "run"):
+        monkeypatch.setattr(sys, "argv", ["ldas", command, str(path)])
+        with pytest.raises(SystemExit) as end:
+            pipeline.cli.main()
+        assert end.value.code == 2, command
+        said = capsys.readouterr().err
+        assert "this repository uses Icechunk v2 format" in said, command
+        assert f"written by another version of Icechunk than {icechunk.__version__}" in said, command
+        assert "nothing has been run" not in said
+    assert {file: file.read_bytes() for file in (tmp_path / "repository").rglob("*") if file.is_file()} == before
+
+
+def test_a_change_of_another_writer_is_said(tmp_path: Path) -> None:
+    """A commit that cannot be put after the one that came between."""
+    location = location_in(tmp_path)
+    prepare(toy(location))
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(location.url.partition("://")[2]))
+    with (  # noqa: PT012 - the error comes at the end of the inner block
+        pytest.raises(StoreError, match="another writer changed the same part of the store; what was committed before"),
+        committed(location, "ours"),
+    ):
+        open_store(location, "a").attrs["changed"] = "by us"
+        session = repository.writable_session(IN_PROGRESS)
+        zarr.open_group(session.store, mode="a").attrs["changed"] = "by another"
+        session.commit("theirs")
+    assert messages(location, IN_PROGRESS)[0] == "theirs"
 
 
 def test_a_repository_that_cannot_be_written(tmp_path: Path) -> None:
