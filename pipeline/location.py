@@ -27,6 +27,9 @@ REFUSED_PROTOCOLS = frozenset({"reference", "dask", "jupyter", "jlab", "git", "s
 # Azure's own form: container@account.dfs.core.windows.net; in other clouds the end of the host differs.
 _EXTRAS = {"adlfs": "azure", "gcsfs": "gcs"}  # of this package, by the package that reaches the store
 _AZURE = frozenset({"abfs", "abfss", "az"})
+_CLOUDS = _AZURE | {"s3", "s3a", "gs", "gcs"}
+# fsspec keeps the listings it has seen; what workers add in the meantime is not in them.
+_NO_LISTINGS_KEPT = {"use_listings_cache": False}
 _AZURE_HOST = re.compile(r"(?P<container>[a-z0-9$][a-z0-9\-]{2,62})@[a-z0-9]{3,24}\.(dfs|blob)\.[a-z0-9.\-]+")
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s'\"<>]*")
 _VERSIONS = frozenset({"versionid", "generation", "snapshot"})  # in a query: which version of an object is meant
@@ -216,7 +219,8 @@ class Location:
             folder.guard = guard
             return folder
         try:
-            files = FsspecStore.from_url(self.url, storage_options=dict(self.options), read_only=read_only)
+            options = {**_NO_LISTINGS_KEPT, **self.options} if self.protocol in _CLOUDS else dict(self.options)
+            files = FsspecStore.from_url(self.url, storage_options=options, read_only=read_only)
         except (ImportError, ValueError) as error:
             raise self.cannot_be_opened(error) from error
         return CloudStore(files, guard)
