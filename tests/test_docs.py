@@ -55,3 +55,12 @@ def test_no_file_names_a_registry_or_this_workplace() -> None:
         assert "index-url" not in text
         assert "find-links" not in text
         assert "https://" not in text
+
+
+def test_every_situation_is_held_by_a_test_that_is_there() -> None:
+    text = (REPOSITORY / "docs" / "situations.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| situation")]
+    named = [re.findall(r"`([\w/]+\.py)`", row.rsplit("|", 2)[1]) for row in rows]
+    assert len(rows) > 25
+    assert all(named)
+    assert [name for names in named for name in names if not (REPOSITORY / "tests" / name).is_file()] == []
