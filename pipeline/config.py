@@ -147,7 +147,12 @@ class ModelConfig(StrictModel):
 class SpinUpConfig(StrictModel):
     """A year of forcing repeated until the slow reservoirs no longer change."""
 
-    year: int = Field(description="Calendar year of forcing that is repeated")
+    year: int = Field(
+        ge=1,
+        le=9998,
+        description="Calendar year of forcing that is repeated, from the experiment's first day of the year on; for a "
+        "start on 29 February, from 1 March where the year has no such day",
+    )
     repetitions: int = Field(20, ge=1, le=1000, description="Number of repetitions, or the most there may be")
     soil_water_drift_kg_m2: float | None = Field(
         None, gt=0, description="A cell stops when its total soil water changes less than this over a year"
@@ -155,6 +160,17 @@ class SpinUpConfig(StrictModel):
     biomass_drift_kg_m2: float | None = Field(
         None, gt=0, description="... and its total biomass (dry matter) changes less than this over a year"
     )
+
+    def span(self, start: date) -> tuple[date, date]:
+        """First day of the repeated year, and the day after its last; start: first day of the experiment."""
+        return _same_day(start, self.year), _same_day(start, self.year + 1)
+
+
+def _same_day(day: date, year: int) -> date:
+    """The same day of another year; 29 February is the day after 28 February, in other years 1 March."""
+    if (day.month, day.day) == (2, 29):
+        return date(year, 2, 28) + timedelta(days=1)
+    return day.replace(year=year)
 
 
 class OutputConfig(StrictModel):

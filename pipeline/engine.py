@@ -141,14 +141,15 @@ def _ends_early(root: zarr.Group, group: str, config: ExperimentConfig) -> bool:
 
 
 def _require_forcing(config: ExperimentConfig) -> None:
-    """ConfigurationError where the forcing does not cover the period, before anything is made for it."""
-    times, period = forcing_times(open_store(config.location)), config.period
-    if not (times[0] <= np.datetime64(period.start) and np.datetime64(period.stop) <= times[-1]):
-        raise ConfigurationError(
-            f"the forcing of {config.location.url} runs from {times[0]} to {times[-1]}; the period needs "
-            f"{period.start}T00 to {period.stop}T00: ingest what is missing (`append: true` in the configuration of "
-            "the ingestion), or change the period"
-        )
+    """ConfigurationError where the forcing does not cover period or spin-up, before anything is made for them."""
+    times = forcing_times(open_store(config.location))
+    for what, (begin, end) in zip(("period", "spin-up"), _needed_spans(config), strict=False):
+        if not (times[0] <= np.datetime64(begin) and np.datetime64(end) <= times[-1]):
+            raise ConfigurationError(
+                f"the forcing of {config.location.url} runs from {times[0]} to {times[-1]}; the {what} needs "
+                f"{begin}T00 to {end}T00: ingest what is missing (`append: true` in the configuration of the "
+                f"ingestion), or change the {what}"
+            )
 
 
 @dataclass(frozen=True)
@@ -226,10 +227,9 @@ def _check_land(root: zarr.Group) -> Iterator[CheckRow]:
 
 def _needed_spans(config: ExperimentConfig) -> list[tuple[date, date]]:
     """From when to when the forcing is needed: the period, and the year of the spin-up."""
-    start = config.period.start
-    needed = [(start, config.period.stop)]
+    needed = [(config.period.start, config.period.stop)]
     if config.spin_up:
-        needed.append((start.replace(year=config.spin_up.year), start.replace(year=config.spin_up.year + 1)))
+        needed.append(config.spin_up.span(config.period.start))
     return needed
 
 

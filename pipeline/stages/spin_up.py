@@ -48,10 +48,9 @@ class SpinUp(LandStage):
 
     @property
     def year(self) -> tuple[np.datetime64, np.datetime64]:
-        """Begin and end of the repeated year: the same days of the year as the experiment's start."""
-        start = self.config.period.start
-        first, after = (np.datetime64(start.replace(year=self.settings.year + n), "s") for n in (0, 1))
-        return first, after
+        """Begin and end of the repeated year, see `SpinUpConfig.span`."""
+        first, after = self.settings.span(self.config.period.start)
+        return np.datetime64(first, "s"), np.datetime64(after, "s")
 
     def periods(self) -> Sequence[Period]:
         """One: a block's spin-up is one task."""
