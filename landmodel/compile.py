@@ -1,9 +1,14 @@
 """How the physics is compiled and where compiled code is kept."""
 
 import hashlib
+import logging
 import os
 import platform
+import shutil
+import stat
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +36,50 @@ def _fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
+@cache
 def cache_folder() -> Path:
-    """Folder of the compiled code: `LDAS_CACHE_DIR`, or a folder in the user's cache."""
-    root = os.environ.get("LDAS_CACHE_DIR") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ldas"
+    """Folder of the compiled code: in `LDAS_CACHE_DIR`, or in the user's cache.
+
+    Where it cannot be written, a temporary folder, with a copy of the compiled code that is there: said once, and left
+    in `LDAS_CACHE_DIR` for the processes that this one starts.
+    """
+    given = os.environ.get("LDAS_CACHE_DIR")
+    root = given or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ldas")
+    folder = Path(root).expanduser() / f"landmodel-{_fingerprint()}"
+    if _is_writable(folder):
+        return folder
+    temporary = _temporary_root()
+    os.environ["LDAS_CACHE_DIR"] = str(temporary)
+    logging.getLogger(__name__).warning(
+        "%s cannot be written: compiled code is kept in %s; to choose another folder, set LDAS_CACHE_DIR",
+        root,
+        temporary,
     )
-    return Path(root) / f"landmodel-{_fingerprint()}"
+    replacement = temporary / folder.name
+    if folder.is_dir() and not replacement.exists():
+        shutil.copytree(folder, replacement)
+    return replacement
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _temporary_root() -> Path:
+    """A folder below the system's temporary one that belongs to this user alone: what is in it is run."""
+    folder = Path(tempfile.gettempdir()) / f"ldas-cache-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="ldas-cache-"))
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+    return folder if ours else Path(tempfile.mkdtemp(prefix="ldas-cache-"))
 
 
 def cached_entry(function: Callable[..., Any]) -> Any:

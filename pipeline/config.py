@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from landmodel.errors import LdasError
 from landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
 from pipeline import registry
+from pipeline.acceptance import InputCheck
 from pipeline.assimilation_config import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig, Name, OperatorConfig
 from pipeline.errors import ConfigurationError
 from pipeline.location import Location, public_url
@@ -292,6 +293,9 @@ class ExperimentConfig(StrictModel):
     synthetic: bool = Field(False, description="True when the data are made up; every output then says so")
     store: StoreConfig
     ingest: tuple[IngestStep, ...] = ()
+    accept: tuple[InputCheck, ...] = Field(
+        (), description="Checks of plausibility that land and forcing of the store need not pass: [night_shortwave]"
+    )
     period: PeriodConfig
     model: ModelConfig = ModelConfig()
     twin: TwinConfig | None = Field(None, description="Synthetic land, forcing, truth and observations, made first")
@@ -372,13 +376,13 @@ def load_experiment(path: Path) -> ExperimentConfig:
     url = config.store.url
     prefix = "icechunk+file://" if url.startswith("icechunk+file://") else ""
     relative = url.removeprefix(prefix)
-    if "://" not in relative and not Path(relative).expanduser().is_absolute():
-        absolute = {"url": f"{prefix}{folder / relative}"}
+    if "://" not in relative:
+        absolute = {"url": f"{prefix}{folder / Path(relative).expanduser()}"}
         config = config.model_copy(update={"store": config.store.model_copy(update=absolute)})
     if config.twin is not None and config.twin.nature is not None:
-        twin = config.twin.model_copy(update={"nature": folder / config.twin.nature})
+        twin = config.twin.model_copy(update={"nature": folder / config.twin.nature.expanduser()})
         config = config.model_copy(update={"twin": twin})
-    steps = tuple(step.model_copy(update={"config": folder / step.config}) for step in config.ingest)
+    steps = tuple(step.model_copy(update={"config": folder / step.config.expanduser()}) for step in config.ingest)
     return config.model_copy(update={"ingest": steps})
 
 

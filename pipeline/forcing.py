@@ -15,7 +15,7 @@ import xarray as xr
 
 import landmodel
 from pipeline import registry
-from pipeline.forcing_check import FORCING_NAMES, ForcingError, check_forcing
+from pipeline.forcing_check import FORCING_NAMES, LARGEST_NEGATIVE, ForcingError, check_forcing
 
 __all__ = ["ForcingError", "TimedForcing", "check_forcing", "land_forcing", "read_forcing"]
 
@@ -58,13 +58,15 @@ class TimedForcing(NamedTuple):
 def land_forcing(dataset: xr.Dataset) -> TimedForcing:
     """The arrays for the land model (float64, contiguous) from a dataset over (time) or (time, cell).
 
-    The dataset must have passed `check_forcing`: nothing is checked here.
+    The dataset must have passed `check_forcing`: nothing is checked here. Negative radiation and precipitation that
+    passed as a sensor's offset or noise of packing is 0 for the model.
     """
     arrays = {}
     for name in FORCING_NAMES:
         array = dataset[name]
         ordered = array.transpose("time", "cell") if "cell" in array.dims else array
-        arrays[name] = np.ascontiguousarray(np.asarray(ordered.values, np.float64).reshape(array.sizes["time"], -1))
+        values = np.ascontiguousarray(np.asarray(ordered.values, np.float64).reshape(array.sizes["time"], -1))
+        arrays[name] = np.where(values < 0.0, 0.0, values) if name in LARGEST_NEGATIVE else values
     times = dataset["time"].values.astype("datetime64[s]")
     step = int((times[1] - times[0]).astype(np.int64))
     return TimedForcing(landmodel.Forcing(**arrays), times[0], step)

@@ -43,12 +43,17 @@ def expand(patterns: Sequence[str], folder: Path) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
-        full = str(folder / Path(pattern).expanduser())
+        full = str(beside(folder, pattern))
         matches = [full] if Path(full).exists() else sorted(glob.glob(full, recursive=True))
         if not matches:
             raise IngestError(f"{full}: no such file, and no file matches it as a pattern")
         found.update(dict.fromkeys(Path(match) for match in matches))
     return list(found)
+
+
+def beside(folder: Path, name: str) -> Path:
+    """The file of a name in a configuration: relative to the folder of that, `~` is the home folder."""
+    return folder / Path(name).expanduser()
 
 
 def checksum(path: Path) -> str:

@@ -99,7 +99,7 @@ def test_one_bad_value_anywhere_is_found_with_its_time_and_place(
     (found,) = forcing_problems(dataset)
     time = np.datetime_as_string(dataset["time"].values[record], unit="m")
     assert found.name == name
-    assert found.kind == ("range" if np.isfinite(value) else "gap")
+    assert found.kind == ("impossible" if np.isfinite(value) else "gap")
     assert f"{name} is " in found.text
     assert f"at {time} UTC, cell {100 + cell} (43.6N 1.4E)" in found.text
     assert "(1 of 1443 values)" in found.text
@@ -119,9 +119,9 @@ def test_blocks_find_the_same_problems(block: tuple[int, int]) -> None:
 
     whole = summary(forcing_problems(dataset))
     assert whole[("Tair", "gap")] == 3
-    assert whole[("PSurf", "range")] == 231
+    assert whole[("PSurf", "impossible")] == 231
     assert whole[("Wind", "unit")] == 1
-    assert ("SWdown", "night") in whole
+    assert ("SWdown", "night_shortwave") in whole
     assert summary(forcing_problems(dataset, block=block)) == whole
 
 
