@@ -21,6 +21,7 @@ science = njit(error_model="numpy", nogil=True)
 """Decorator of every function of the physics: no division checks, no global interpreter lock."""
 
 
+@cache
 def _fingerprint() -> str:
     """Hash of all sources of the land model, of the compiler's versions and of the processor.
 
@@ -37,28 +38,40 @@ def _fingerprint() -> str:
 
 
 @cache
-def cache_folder() -> Path:
-    """Folder of the compiled code: in `LDAS_CACHE_DIR`, or in the user's cache.
+def cache_root() -> Path:
+    """Folder of what is made once and kept: `LDAS_CACHE_DIR`, or `ldas` in the user's cache.
 
-    Where it cannot be written, a temporary folder, with a copy of the compiled code that is there: said once, and left
-    in `LDAS_CACHE_DIR` for the processes that this one starts.
+    Where it cannot be written, a temporary folder: said once, and left in `LDAS_CACHE_DIR` for the processes that this
+    one starts.
     """
-    given = os.environ.get("LDAS_CACHE_DIR")
-    root = given or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ldas")
-    folder = Path(root).expanduser() / f"landmodel-{_fingerprint()}"
-    if _is_writable(folder):
-        return folder
+    usual = _usual_root()
+    if _is_writable(usual):
+        return usual
     temporary = _temporary_root()
+    name = f"landmodel-{_fingerprint()}"
+    if (usual / name).is_dir() and not (temporary / name).exists():
+        shutil.copytree(usual / name, temporary / name)
+        for folder, _, _ in os.walk(temporary / name):  # those that are copied can only be read
+            Path(folder).chmod(0o700)
     os.environ["LDAS_CACHE_DIR"] = str(temporary)
     logging.getLogger(__name__).warning(
         "%s cannot be written: compiled code is kept in %s; to choose another folder, set LDAS_CACHE_DIR",
-        root,
+        usual,
         temporary,
     )
-    replacement = temporary / folder.name
-    if folder.is_dir() and not replacement.exists():
-        shutil.copytree(folder, replacement)
-    return replacement
+    return temporary
+
+
+def cache_folder() -> Path:
+    """Folder of the compiled code in `cache_root`."""
+    return cache_root() / f"landmodel-{_fingerprint()}"
+
+
+def _usual_root() -> Path:
+    given = os.environ.get("LDAS_CACHE_DIR")
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ldas"
 
 
 def _is_writable(folder: Path) -> bool:

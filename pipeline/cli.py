@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline.threads import limit_threads
 
@@ -122,7 +122,7 @@ def check(
     from pipeline.engine import check_experiment
 
     rows = check_experiment(_load(experiment), values=values)
-    table = Table("what", "state", "detail")
+    table = Table("what", "state", Column("detail", overflow="fold"))
     for row in rows:
         table.add_row(escape(row.what), f"[{_STATES[row.state]}]{row.state}[/]", escape(row.detail))
     Console().print(table)

@@ -20,6 +20,8 @@ from pipeline.location import Location, public_url
 from pipeline.twin.config import TwinConfig
 from pipeline.yaml_file import StrictModel, load_model
 
+FIRST_DATE, LAST_DATE = date(1678, 1, 1), date(2261, 12, 31)  # what nanoseconds of 64 bits can count
+
 
 def _variable(value: str) -> str:
     try:
@@ -65,8 +67,8 @@ class IngestStep(StrictModel):
 class PeriodConfig(StrictModel):
     """First and last day (UTC, both included)."""
 
-    start: date
-    end: date
+    start: date = Field(ge=FIRST_DATE)
+    end: date = Field(le=LAST_DATE)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -149,8 +151,8 @@ class SpinUpConfig(StrictModel):
     """A year of forcing repeated until the slow reservoirs no longer change."""
 
     year: int = Field(
-        ge=1,
-        le=9998,
+        ge=FIRST_DATE.year,
+        lt=LAST_DATE.year,
         description="Calendar year of forcing that is repeated, from the experiment's first day of the year on; for a "
         "start on 29 February, from 1 March where the year has no such day",
     )

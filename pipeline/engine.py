@@ -178,8 +178,10 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
     rows = [CheckRow("configuration", "ok", f"{config.name}: {config.period.start} to {config.period.end}")]
     rows += [_check_ingest(step) for step in config.ingest]
     if not config.location.exists():
-        state = "ok" if config.ingest else "missing"
-        rows.append(CheckRow("store", state, f"{config.location.url} is not there yet"))
+        state, detail = "ok" if config.ingest else "missing", "is not there yet"
+        if config.location.protocol == "file" and Path(config.location.url.removeprefix("file://")).is_file():
+            state, detail = "wrong", "is a file; expected a folder, or a place for one"
+        rows.append(CheckRow("store", state, f"{config.location.url} {detail}"))
         return rows
     root = open_store(config.location)
     rows.append(CheckRow("store", "ok", config.location.url))

@@ -16,6 +16,7 @@ import xarray as xr
 import landmodel
 from pipeline import registry
 from pipeline.forcing_check import FORCING_NAMES, LARGEST_NEGATIVE, ForcingError, check_forcing
+from pipeline.ingest import files
 
 __all__ = ["ForcingError", "TimedForcing", "check_forcing", "land_forcing", "read_forcing"]
 
@@ -112,10 +113,10 @@ def _is_netcdf(path: Path) -> bool:
 
 def _read_netcdf(path: Path) -> xr.Dataset:
     try:
-        with xr.open_dataset(path) as opened:
+        with files.open_netcdf(path) as opened:
             dataset = opened.load()
-    except (OSError, ValueError) as error:
-        raise ForcingError(f"{path}: cannot be read as NetCDF ({error})") from error
+    except files.READING_ERRORS as error:
+        raise ForcingError(f"{path}: the file is truncated or damaged: {error}") from error
     if any(str(name).startswith("forc_") for name in dataset.data_vars):
         dataset = _from_reference_names(dataset, path)
     else:

@@ -25,6 +25,8 @@ REMOTE = frozenset(
 # Signs that are shown in another way where a terminal has no better.
 _PLAIN = {
     **dict.fromkeys("–—−‑─━", "-"),
+    **dict.fromkeys("“”„", '"'),
+    **dict.fromkeys("‘’", "'"),
     **{"×": "x", "·": ".", "…": "...", "°": " deg", "²": "2", "³": "3", "•": "*", "≤": "<=", "≥": ">=", "→": "->"},
 }
 _HOME = re.compile(r"(--[a-z-]+=)?(~.*)", re.DOTALL)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.analytic_forcing import LATITUDE, LONGITUDE, START, STEP_S, analytic_forcing
 from pipeline.forcing import ForcingError, check_forcing, land_forcing, read_forcing
 from pipeline.forcing_check import FORCING_NAMES, Problem, forcing_problems
+from pipeline.ingest.errors import IngestError
 from tests.support import shared
 
 DAYS = 10
@@ -272,7 +273,7 @@ def test_netcdf_of_many_places_is_refused(tmp_path: Path) -> None:
 def test_damaged_netcdf_is_an_error_of_ours(tmp_path: Path) -> None:
     path = tmp_path / "broken.nc"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"\x00" * 50)
-    with pytest.raises(ForcingError, match="cannot be read as NetCDF"):
+    with pytest.raises(IngestError, match="truncated or damaged"):
         read_forcing(path)
 
 

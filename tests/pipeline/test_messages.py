@@ -1,6 +1,7 @@
 """Mistakes of a user give one message and exit status 2, whatever is wrong; and it is shown on every terminal."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import xarray as xr
 from distributed import Client
 
+from landmodel.compile import cache_folder
 from pipeline.config import load_experiment
 from pipeline.ingest import source_names
 from pipeline.messages import advice, expanded
@@ -83,7 +85,7 @@ def test_wrong_files_are_refused_with_one_message(
         ({"store: {url: store}": "store: {url: 'ftp://127.0.0.1:1/x'}"}, "ftp"),
         ({"{url: store}": "{url: 's3://b/x', options: {anon: true, endpoint_url: 'http://127.0.0.1:1'}}"}, "s3"),
         ({"2007-01-04}": "2007-02-30}"}, "period.end"),
-        ({"2007-01-04}": "9999-12-31}"}, "9999"),
+        ({"2007-01-04}": "9999-12-31}"}, "2261-12-31"),
         ({"report: false": "spin_up: {year: 0}"}, "spin_up.year"),
         ({"report: false": "spin_up: {year: 1850}"}, "1850"),
         ({"report: false": "accept: [nights]"}, "night_shortwave"),
@@ -104,7 +106,8 @@ def test_wrong_values_of_an_experiment(
     file = tmp_path / "changed.yaml"
     file.write_text(text, encoding="utf-8")
     for command in ("check", "run"):
-        assert expected in messages_of(capfd, command, str(file))
+        shown = messages_of(capfd, command, str(file))
+        assert expected in "".join(re.split(r"[│\s]+", shown)), shown  # a table breaks long lines
 
 
 def test_errors_of_others_say_what_to_do() -> None:
@@ -142,18 +145,18 @@ def test_report_of_the_folder_of_a_demo(tmp_path: Path, threads: Client, capfd: 
     assert capfd.readouterr().out.strip() == str(tmp_path / "store_report" / "index.html")
 
 
-def run_as(environment: dict[str, str], *arguments: str, user: int | None = None) -> subprocess.CompletedProcess[bytes]:
+def run_as(
+    environment: dict[str, str], *arguments: str, before: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[bytes]:
     """`ldas` in a process of its own, without a terminal."""
     code = "import sys; from pipeline.cli import main; sys.argv[0] = 'ldas'; main()"
-    settings = {"user": user, "group": user, "extra_groups": []} if user is not None else {}
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [*before, sys.executable, "-c", code, *arguments],
         capture_output=True,
         stdin=subprocess.DEVNULL,
         env={**os.environ, **environment},
         timeout=240,
         check=False,
-        **settings,  # type: ignore[call-overload]
     )
 
 
@@ -173,33 +176,35 @@ def test_ascii_terminals_show_everything(tmp_path: Path) -> None:
     assert b"period: unknown key; did you mean 'period'?" in refused.stderr
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="another user can be had by root only")
-def test_a_user_without_a_writable_home(tmp_path: Path) -> None:
-    """The kernel's cache falls back to a temporary folder, says so once, and the run is done."""
+def test_a_read_only_home(tmp_path: Path) -> None:
+    """The kernel's cache falls back to a temporary folder, says so once, and the run is done, with its report."""
+    # What keeps others out keeps root out only without these rights.
+    before = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.getuid() == 0 else ()
+    if before and (shutil.which(before[0]) is None or subprocess.run([*before, "true"], check=False).returncode):
+        pytest.skip("root may write anywhere here: setpriv is missing or may not drop rights")
     home, work, spare = (tmp_path / name for name in ("home", "work", "spare"))
     for folder in (home, work, spare):
         folder.mkdir()
     home.chmod(0o555)
     write_experiment(work / "small.yaml")
-    for place in (work, spare):
-        place.chmod(0o777)
-    for folder, _, files in os.walk(work):
-        for name in ("", *files):
-            os.chown(Path(folder) / name, 65534, 65534)
-    for parent in [*tmp_path.parents]:
-        if not parent.stat().st_mode & 0o005:
-            pytest.skip(f"{parent} cannot be passed by others")
-    from landmodel.compile import cache_folder
-
-    environment = {"HOME": str(home), "TMPDIR": str(spare), "XDG_CACHE_HOME": str(home / "cache"), "MPLCONFIGDIR": ""}
-    environment["LDAS_CACHE_DIR"] = str(read_only_copy(cache_folder(), tmp_path))
-    done = run_as(environment, "run", str(work / "small.yaml"), user=65534)
+    environment = {
+        "HOME": str(home),
+        "TMPDIR": str(spare),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "LDAS_CACHE_DIR": str(read_only_copy(cache_folder(), tmp_path)),
+    }
+    done = run_as(environment, "run", str(work / "small.yaml"), before=before)
     assert done.returncode == 0, done.stderr.decode()
     text = done.stderr.decode()
     assert text.count("LDAS_CACHE_DIR") == 1, text
-    assert "cannot be written: compiled code is kept in" in text
+    assert f"cache cannot be written: compiled code is kept in {spare}/ldas-cache-{os.getuid()}" in text
     with xr.open_zarr(work / "store" / "runs" / "open_loop", consolidated=False) as run:
         assert np.isfinite(run["LE"].values).all()
+    written = run_as(environment, "report", str(work / "small.yaml"), before=before)
+    assert written.returncode == 0, written.stderr.decode()
+    assert b"MPLCONFIGDIR" not in written.stderr
+    assert (work / "store_report" / "index.html").is_file()
 
 
 def read_only_copy(folder: Path, where: Path) -> Path:
