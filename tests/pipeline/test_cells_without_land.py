@@ -71,7 +71,7 @@ def test_the_cells_beside_them_have_the_same_bytes(stores: tuple[Path, Path]) ->
     compared = 0
     for group in ("spin_up", "runs/open_loop", "runs/ekf", "runs/members", "restarts/open_loop/20070422T00"):
         arrays = {name: array for name, array in mixed[group].arrays() if "cell" in array.metadata.dimension_names}
-        for name in set(arrays) - {"cell"}:
+        for name in set(arrays) - {"cell", "latitude", "longitude"}:
             axis = arrays[name].metadata.dimension_names.index("cell")
             found, expected = read_region(mixed, group, name), read_region(good, group, name)
             np.testing.assert_array_equal(np.take(found, GOOD, axis), expected, err_msg=f"{group}/{name}")
