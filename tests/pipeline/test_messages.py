@@ -149,9 +149,8 @@ def run_as(
     environment: dict[str, str], *arguments: str, before: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[bytes]:
     """`ldas` in a process of its own, without a terminal."""
-    code = "import sys; from pipeline.cli import main; sys.argv[0] = 'ldas'; main()"
     return subprocess.run(
-        [*before, sys.executable, "-c", code, *arguments],
+        [*before, sys.executable, "-m", "pipeline.program", *arguments],
         capture_output=True,
         stdin=subprocess.DEVNULL,
         env={**os.environ, **environment},
