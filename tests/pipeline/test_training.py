@@ -12,11 +12,11 @@ from operators.base import Names
 from operators.errors import DuplicateTimesError, EmptyTrainingWindowError
 from operators.sensitivity import Sensitivity
 from pipeline.errors import RegistryError, StoreInUseError
+from pipeline.ingest.errors import IngestError
 from pipeline.location import Location
 from pipeline.operator_figures import plot_architectures, plot_learning_curves, plot_sensitivity
 from pipeline.operator_store import read_operator
 from pipeline.store import array_hashes, open_store
-from pipeline.ingest.errors import IngestError
 from pipeline.training import (
     ridge_rmsd,
     run_architecture_command,
