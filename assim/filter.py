@@ -230,12 +230,12 @@ def finite_cells(controls: ControlVector, start: State, end: State) -> BoolArray
     What is undefined (NaN) from the start, such as snow layers that do not exist, does not count.
     """
     values = controls.values(end)
-    broken = np.asarray(~np.isfinite(values).reshape(values.shape[0], -1).all(axis=1))
+    broken = np.asarray(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
     for before, after in zip(start, end, strict=True):
         finite = np.isfinite(after)
         if not finite.all():  # hardly ever: the start is looked at only then
             turned = np.isfinite(before) & ~finite
-            broken = broken | turned.reshape(turned.shape[0], -1).any(axis=1)
+            broken = broken | turned.any(axis=tuple(range(1, turned.ndim)))
     return ~controls.any_column(broken)
 
 

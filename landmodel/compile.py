@@ -1,9 +1,14 @@
 """How the physics is compiled and where compiled code is kept."""
 
 import hashlib
+import logging
 import os
 import platform
+import shutil
+import stat
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,7 @@ science = njit(error_model="numpy", nogil=True)
 """Decorator of every function of the physics: no division checks, no global interpreter lock."""
 
 
+@cache
 def _fingerprint() -> str:
     """Hash of all sources of the land model, of the compiler's versions and of the processor.
 
@@ -31,12 +37,62 @@ def _fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-def cache_folder() -> Path:
-    """Folder of the compiled code: `LDAS_CACHE_DIR`, or a folder in the user's cache."""
-    root = os.environ.get("LDAS_CACHE_DIR") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ldas"
+@cache
+def cache_root() -> Path:
+    """Folder of what is made once and kept: `LDAS_CACHE_DIR`, or `ldas` in the user's cache.
+
+    Where it cannot be written, a temporary folder: said once, and left in `LDAS_CACHE_DIR` for the processes that this
+    one starts.
+    """
+    usual = _usual_root()
+    if _is_writable(usual):
+        return usual
+    temporary = _temporary_root()
+    name = f"landmodel-{_fingerprint()}"
+    if (usual / name).is_dir() and not (temporary / name).exists():
+        shutil.copytree(usual / name, temporary / name)
+        for folder, _, _ in os.walk(temporary / name):  # those that are copied can only be read
+            Path(folder).chmod(0o700)
+    os.environ["LDAS_CACHE_DIR"] = str(temporary)
+    logging.getLogger(__name__).warning(
+        "%s cannot be written: compiled code is kept in %s; to choose another folder, set LDAS_CACHE_DIR",
+        usual,
+        temporary,
     )
-    return Path(root) / f"landmodel-{_fingerprint()}"
+    return temporary
+
+
+def cache_folder() -> Path:
+    """Folder of the compiled code in `cache_root`."""
+    return cache_root() / f"landmodel-{_fingerprint()}"
+
+
+def _usual_root() -> Path:
+    given = os.environ.get("LDAS_CACHE_DIR")
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "ldas"
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _temporary_root() -> Path:
+    """A folder below the system's temporary one that belongs to this user alone: what is in it is run."""
+    folder = Path(tempfile.gettempdir()) / f"ldas-cache-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="ldas-cache-"))
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022
+    return folder if ours else Path(tempfile.mkdtemp(prefix="ldas-cache-"))
 
 
 def cached_entry(function: Callable[..., Any]) -> Any:

@@ -112,7 +112,7 @@ class Isba:
 
         Args:
             state: (column, ...) or (column, member, ...).
-            forcing: (record, cell); the columns' `cell` index its second axis.
+            forcing: (record, cell); the columns' `cell` index its second axis, what no column reads may be undefined.
             step_s, forcing_step_s: ISBA step and distance of the records (s), the second a multiple of the first.
             output: what to return beside the final state.
             threads: blocks of columns are shared among so many threads; results do not depend on it.
@@ -124,7 +124,7 @@ class Isba:
         Returns the final state and name -> (time, column[, member][, layer]). Undefined values (water below the
         moisture column, LAI of bare soil, albedo of no snow) are NaN in outputs.
 
-        Raises `LandModelError` for forcing, state and times that do not fit, and for a state that leaves the numbers.
+        Raises `LandModelError` for forcing, state and times that do not fit, and for a state that is no longer finite.
         """
         leading = check_state(state, self.parameters.columns)
         if not allow_nonfinite:
@@ -133,7 +133,7 @@ class Isba:
         if where is not None and np.shape(where) != leading:
             raise LandModelError(f"where: expected the state's shape {leading}, got {np.shape(where)}")
         _check_steps(step_s, forcing_step_s, steps)
-        records = _stack_forcing(forcing, int(self.parameters.cell.max()) + 1)
+        records = _stack_forcing(forcing, self.parameters.cell)
         per_record = _whole(forcing_step_s / step_s, f"forcing_step_s={forcing_step_s} over step_s={step_s}")
         available = (records.shape[1] - 1) * per_record
         steps = available if steps is None else steps
@@ -185,7 +185,7 @@ class Isba:
 def _parts(columns: int, threads: int) -> list[slice]:
     """Parts of the columns that are run at a time: few enough to keep what a run takes small."""
     share = -(-columns // max(1, threads))
-    size = min(_LARGEST_PART, -(-share // WIDTH) * WIDTH)
+    size = max(WIDTH, min(_LARGEST_PART, -(-share // WIDTH) * WIDTH))
     return [slice(first, min(first + size, columns)) for first in range(0, columns, size)]
 
 
@@ -296,8 +296,12 @@ def _whole(value: float, what: str) -> int:
     return round(value)
 
 
-def _stack_forcing(forcing: Forcing, cells: int) -> Array:
-    """Forcing as one C-contiguous array (cell, record, variable): a block of columns reads along the time of cells."""
+def _stack_forcing(forcing: Forcing, cell_of_column: NDArray[np.int64]) -> Array:
+    """Forcing as one C-contiguous array (cell, record, variable): a block of columns reads along the time of cells.
+
+    Cells that no column lies in may hold anything.
+    """
+    cells = int(cell_of_column.max(initial=-1)) + 1
     shapes = {name: np.shape(values) for name, values in zip(forcing._fields, forcing, strict=True)}
     first = shapes["Tair"]
     for name, shape in shapes.items():
@@ -306,13 +310,15 @@ def _stack_forcing(forcing: Forcing, cells: int) -> Array:
     if first[0] < 2 or first[1] < cells:
         raise LandModelError(f"forcing: expected at least 2 records of at least {cells} cells, got {first}")
     stacked = np.empty((first[1], first[0], len(forcing)))
+    used = np.unique(cell_of_column)
     for variable, (name, given) in enumerate(zip(forcing._fields, forcing, strict=True)):
         values = np.asarray(given, dtype=np.float64)
-        where = FORCING_RANGES[name].first_outside(values)
+        checked = values if used.size == first[1] else values[:, used]
+        where = FORCING_RANGES[name].first_outside(checked)
         if where is not None:
-            value = values[where]
+            value = checked[where]
             raise LandModelError(
-                f"forcing: {name} of record {where[0]}, cell {where[1]}: {FORCING_RANGES[name].message(value)}"
+                f"forcing: {name} of record {where[0]}, cell {used[where[1]]}: {FORCING_RANGES[name].message(value)}"
                 + ("" if np.isfinite(value) else "; fill gaps before the run")
             )
         stacked[:, :, variable] = values.T
@@ -389,7 +395,7 @@ def _check_finite(rows: Array, parameters: Parameters, members: int, first: int,
     name = next(name for name, where in layout.STATE_ROWS.items() if value in where)
     column = row // members
     raise LandModelError(
-        f"the state left the numbers: {name} of column {first + column} (cell {int(parameters.cell[column])}, patch "
-        f"{int(parameters.patch[column])}) is not finite at {end}; {int(bad.sum())} of {len(rows)} rows are affected. "
-        "Check forcing and parameters of this cell"
+        f"the model state is no longer finite: {name} of column {first + column} (cell {int(parameters.cell[column])}, "
+        f"patch {int(parameters.patch[column])}) at {end}; {int(bad.sum())} of {len(rows)} rows are affected. Check "
+        "forcing and parameters of this cell"
     )

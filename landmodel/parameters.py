@@ -325,10 +325,11 @@ def aggregate(values: Array, parameters: Parameters, cells: int) -> Array:
     Raises `LandModelError` where the last axis is not that of the columns, or a column lies in no cell.
     """
     array = np.asarray(values, dtype=np.float64)
-    if array.ndim == 0 or array.shape[-1] != parameters.columns or int(parameters.cell.max()) >= cells:
+    needed = int(parameters.cell.max(initial=-1)) + 1
+    if array.ndim == 0 or array.shape[-1] != parameters.columns or needed > cells:
         raise LandModelError(
-            f"aggregate: expected (..., {parameters.columns}) values and at least {int(parameters.cell.max()) + 1} "
-            f"cells, got {array.shape} and {cells}"
+            f"aggregate: expected (..., {parameters.columns}) values and at least {needed} cells, got {array.shape} "
+            f"and {cells}"
         )
     result = np.zeros((*array.shape[:-1], cells))
     weighted = np.nan_to_num(array, nan=0.0) * parameters.fraction

@@ -1,10 +1,11 @@
 """The command line: `ldas`. Each command imports what it needs when it is called, so that help and errors come at once.
 
-Exit status: 0 done; 1 a mistake in this software; 2 wrong input, said in one message; 3 the run is done, but blocks or
+Exit status: 0 done; 1 a bug in this software; 2 wrong input, said in one message; 3 the run is done, but blocks or
 cells were set aside; 128 + its number: ended by a signal (`pipeline.program`).
 """
 
 import json
+import os
 import sys
 import tempfile
 import traceback
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from pipeline.threads import limit_threads
 
 if TYPE_CHECKING:
     from pipeline.config import ExperimentConfig
     from pipeline.engine import RunResult, StageStatus
+    from pipeline.location import Location
 
 app = typer.Typer(
     name="ldas",
@@ -32,30 +34,36 @@ app = typer.Typer(
 Experiment = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="Experiment file")]
 ClusterKind = Literal["local", "address", "slurm", "kubernetes", "gateway"]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON too")]
-WRONG_INPUT, INCOMPLETE = 2, 3
-_STATES = {"ok": "green", "missing": "yellow", "wrong": "red"}
+WRONG_INPUT, INCOMPLETE, BROKEN_PIPE = 2, 3, 141
+_STATES = {"ok": "green", "accepted": "yellow", "missing": "yellow", "wrong": "red"}
 
 
 def main() -> None:
     """A command: errors of the user's input become one message and exit status 2, never a traceback."""
+    from pipeline.messages import expanded, use_plain_signs
+
     limit_threads()
+    use_plain_signs()
     try:
-        app()
+        app(expanded(sys.argv[1:]))
+    except BrokenPipeError:  # `ldas status ... | head`: nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
     except Exception as error:
         sys.exit(_report_error(error))
 
 
 def _report_error(error: Exception) -> int:
     from landmodel.errors import LdasError
+    from pipeline.messages import advice
 
-    if isinstance(error, LdasError):
-        _stderr().print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+    text = str(error) if isinstance(error, LdasError) else advice(error)
+    if text is not None:
+        _stderr().print(f"error: {text}", style="red", highlight=False, markup=False, soft_wrap=True)
         return WRONG_INPUT
     with tempfile.NamedTemporaryFile("w", prefix="ldas-error-", suffix=".txt", delete=False, encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
-    text = (
-        f"error: {type(error).__name__}: {error}\nThis is a mistake in ldas, not in your input: {file.name} has details"
-    )
+    text = f"error: {type(error).__name__}: {error}\nThis is a bug in ldas, not in your input: {file.name} has details"
     _stderr().print(text, style="red", highlight=False, markup=False, soft_wrap=True)
     return 1
 
@@ -65,12 +73,15 @@ def _stderr() -> Console:
 
 
 def _write_json(path: Path | None, content: Any) -> None:
+    if path is not None:
+        _write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=True) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
     from pipeline.errors import PipelineError
 
-    if path is None:
-        return
     try:
-        path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=True) + "\n", encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise PipelineError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -111,12 +122,12 @@ def check(
     from pipeline.engine import check_experiment
 
     rows = check_experiment(_load(experiment), values=values)
-    table = Table("what", "state", "detail")
+    table = Table("what", "state", Column("detail", overflow="fold"))
     for row in rows:
         table.add_row(escape(row.what), f"[{_STATES[row.state]}]{row.state}[/]", escape(row.detail))
     Console().print(table)
     _write_json(json_file, [vars(row) for row in rows])
-    if any(row.state != "ok" for row in rows):
+    if any(row.state in ("missing", "wrong") for row in rows):
         raise typer.Exit(WRONG_INPUT)
 
 
@@ -186,6 +197,10 @@ def status(
     if blocks:
         Console().print(_block_table(rows))
     for row in rows:
+        for cell in row.set_aside:
+            Console().print(f"{row.name}, {cell}", markup=False, highlight=False, soft_wrap=True)
+        if len(row.set_aside) < row.cells_set_aside:
+            Console().print(f"{row.name}: {row.cells_set_aside - len(row.set_aside)} more cells are set aside")
         for block, message in row.failures.items():
             Console().print(f"{row.name}, block {block}: {message}", markup=False, highlight=False, soft_wrap=True)
     _write_json(json_file, [row.as_dict() for row in rows])
@@ -202,9 +217,23 @@ def _block_table(rows: "list[StageStatus]") -> Table:
     return table
 
 
+def _location_of_run(run: str) -> "Location":
+    """The store that an argument names: itself, an experiment file, or the folder of one, such as that of the demo."""
+    from pipeline.demo import EXPERIMENT
+    from pipeline.location import Location
+
+    inside = Path(run) / EXPERIMENT
+    if "://" not in run and inside.is_file():
+        return _load(inside).location
+    return _load(Path(run)).location if run.endswith((".yaml", ".yml")) else Location(run)
+
+
 @app.command()
 def report(
-    run_url: Annotated[str, typer.Argument(metavar="RUN", help="Store of the run (folder or URL), or experiment file")],
+    run_url: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="Store of the run (folder or URL), experiment file, or folder of the demo"),
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder (default: beside a local store)")] = None,
     experiment: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Run to compare, may be repeated (default: all)")
@@ -213,12 +242,9 @@ def report(
     json_file: JsonFile = None,
 ) -> None:
     """Tables, figures and a page from any run."""
-    from pipeline.location import Location
     from pipeline.report import write_report
 
-    is_experiment = run_url.endswith((".yaml", ".yml"))
-    location = _load(Path(run_url)).location if is_experiment else Location(run_url)
-    written = write_report(location, out, json_file, markdown, experiments=experiment or None)
+    written = write_report(_location_of_run(run_url), out, json_file, markdown, experiments=experiment or None)
     if markdown:
         print(written.markdown)
     print(written.page)
@@ -392,4 +418,4 @@ def schema(out: Annotated[Path | None, typer.Option(help="File to write")] = Non
     if out is None:
         print(json_schema(), end="")
     else:
-        out.write_text(json_schema(), encoding="utf-8")
+        _write_text(out, json_schema())

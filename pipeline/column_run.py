@@ -103,7 +103,7 @@ def prepare(cases: Sequence[SiteCase]) -> ColumnRun:
     forcings: dict[tuple[object, ...], TimedForcing] = {}
     timed = []
     for case in cases:
-        key = (case.forcing, case.latitude, case.longitude, case.days)
+        key = (case.forcing, case.latitude, case.longitude, case.days, case.accept)
         if key not in forcings:
             forcings[key] = site_forcing(case)
         timed.append(forcings[key])
@@ -137,7 +137,7 @@ def site_forcing(case: SiteCase) -> TimedForcing:
         surface_pressure=source.surface_pressure_pa,
         snowfall=source.snowfall,
     )
-    check_forcing(dataset, case.latitude, case.longitude, source=str(source.file))
+    check_forcing(dataset, case.latitude, case.longitude, source=str(source.file), accept=case.accept)
     return land_forcing(dataset)
 
 

@@ -13,11 +13,14 @@ from pydantic import AfterValidator, Field, model_validator
 from landmodel.errors import LdasError
 from landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
 from pipeline import registry
+from pipeline.acceptance import InputCheck
 from pipeline.assimilation_config import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig, Name, OperatorConfig
 from pipeline.errors import ConfigurationError
 from pipeline.location import Location, public_url
 from pipeline.twin.config import TwinConfig
 from pipeline.yaml_file import StrictModel, load_model
+
+FIRST_DATE, LAST_DATE = date(1678, 1, 1), date(2261, 12, 31)  # what nanoseconds of 64 bits can count
 
 
 def _variable(value: str) -> str:
@@ -64,8 +67,8 @@ class IngestStep(StrictModel):
 class PeriodConfig(StrictModel):
     """First and last day (UTC, both included)."""
 
-    start: date
-    end: date
+    start: date = Field(ge=FIRST_DATE)
+    end: date = Field(le=LAST_DATE)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -147,7 +150,12 @@ class ModelConfig(StrictModel):
 class SpinUpConfig(StrictModel):
     """A year of forcing repeated until the slow reservoirs no longer change."""
 
-    year: int = Field(description="Calendar year of forcing that is repeated")
+    year: int = Field(
+        ge=FIRST_DATE.year,
+        lt=LAST_DATE.year,
+        description="Calendar year of forcing that is repeated, from the experiment's first day of the year on; for a "
+        "start on 29 February, from 1 March where the year has no such day",
+    )
     repetitions: int = Field(20, ge=1, le=1000, description="Number of repetitions, or the most there may be")
     soil_water_drift_kg_m2: float | None = Field(
         None, gt=0, description="A cell stops when its total soil water changes less than this over a year"
@@ -155,6 +163,17 @@ class SpinUpConfig(StrictModel):
     biomass_drift_kg_m2: float | None = Field(
         None, gt=0, description="... and its total biomass (dry matter) changes less than this over a year"
     )
+
+    def span(self, start: date) -> tuple[date, date]:
+        """First day of the repeated year, and the day after its last; start: first day of the experiment."""
+        return _same_day(start, self.year), _same_day(start, self.year + 1)
+
+
+def _same_day(day: date, year: int) -> date:
+    """The same day of another year; 29 February is the day after 28 February, in other years 1 March."""
+    if (day.month, day.day) == (2, 29):
+        return date(year, 2, 28) + timedelta(days=1)
+    return day.replace(year=year)
 
 
 class OutputConfig(StrictModel):
@@ -276,6 +295,9 @@ class ExperimentConfig(StrictModel):
     synthetic: bool = Field(False, description="True when the data are made up; every output then says so")
     store: StoreConfig
     ingest: tuple[IngestStep, ...] = ()
+    accept: tuple[InputCheck, ...] = Field(
+        (), description="Checks of plausibility that land and forcing of the store need not pass: [night_shortwave]"
+    )
     period: PeriodConfig
     model: ModelConfig = ModelConfig()
     twin: TwinConfig | None = Field(None, description="Synthetic land, forcing, truth and observations, made first")
@@ -356,13 +378,13 @@ def load_experiment(path: Path) -> ExperimentConfig:
     url = config.store.url
     prefix = "icechunk+file://" if url.startswith("icechunk+file://") else ""
     relative = url.removeprefix(prefix)
-    if "://" not in relative and not Path(relative).expanduser().is_absolute():
-        absolute = {"url": f"{prefix}{folder / relative}"}
+    if "://" not in relative:
+        absolute = {"url": f"{prefix}{folder / Path(relative).expanduser()}"}
         config = config.model_copy(update={"store": config.store.model_copy(update=absolute)})
     if config.twin is not None and config.twin.nature is not None:
-        twin = config.twin.model_copy(update={"nature": folder / config.twin.nature})
+        twin = config.twin.model_copy(update={"nature": folder / config.twin.nature.expanduser()})
         config = config.model_copy(update={"twin": twin})
-    steps = tuple(step.model_copy(update={"config": folder / step.config}) for step in config.ingest)
+    steps = tuple(step.model_copy(update={"config": folder / step.config.expanduser()}) for step in config.ingest)
     return config.model_copy(update={"ingest": steps})
 
 

@@ -1,6 +1,6 @@
 """An experiment from its file to its results: check, run, status."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -13,10 +13,11 @@ import xarray as xr
 import zarr
 
 from pipeline import cf, cluster, ledger, registry
-from pipeline.config import ExperimentConfig, IngestStep
+from pipeline.acceptance import FORCING_CHECKS, way_on
+from pipeline.config import ExperimentConfig, IngestStep, ModelConfig
 from pipeline.errors import ConfigurationError, PipelineError, RegistryError, StoreError
 from pipeline.execution import Listener, Outcome, check_memory, run_stages, stop_if_hopeless
-from pipeline.forcing_check import forcing_problems
+from pipeline.forcing_check import Places, forcing_problems
 from pipeline.lease import held, holder
 from pipeline.ledger import FAILED, SET_ASIDE, STARTED, Block
 from pipeline.stages.base import Stage, prepare
@@ -24,8 +25,10 @@ from pipeline.stages.build import build_stages
 from pipeline.stages.land import (
     FORCING_NAMES,
     LAND_NAMES,
+    accepted_checks,
     check_cells,
     forcing_times,
+    land_of,
     number_of_cells,
     read_forcing,
     read_land,
@@ -44,6 +47,7 @@ from pipeline.versioned import unfinished
 
 StageBuilder = Callable[[ExperimentConfig], Iterator[Stage]]
 _CHECK_BLOCK = (8784, 64)  # records and cells of the forcing that `ldas check` holds at a time: a shard of ingestion
+_CELLS_LISTED = 10  # of those that cannot be run
 _TASKS_PER_THREAD = 3  # enough that a thread never waits for the scheduler, few enough to keep it small
 
 
@@ -141,14 +145,15 @@ def _ends_early(root: zarr.Group, group: str, config: ExperimentConfig) -> bool:
 
 
 def _require_forcing(config: ExperimentConfig) -> None:
-    """ConfigurationError where the forcing does not cover the period, before anything is made for it."""
-    times, period = forcing_times(open_store(config.location)), config.period
-    if not (times[0] <= np.datetime64(period.start) and np.datetime64(period.stop) <= times[-1]):
-        raise ConfigurationError(
-            f"the forcing of {config.location.url} runs from {times[0]} to {times[-1]}; the period needs "
-            f"{period.start}T00 to {period.stop}T00: ingest what is missing (`append: true` in the configuration of "
-            "the ingestion), or change the period"
-        )
+    """ConfigurationError where the forcing does not cover period or spin-up, before anything is made for them."""
+    times = forcing_times(open_store(config.location))
+    for what, (begin, end) in zip(("period", "spin-up"), _needed_spans(config), strict=False):
+        if not (times[0] <= np.datetime64(begin) and np.datetime64(end) <= times[-1]):
+            raise ConfigurationError(
+                f"the forcing of {config.location.url} runs from {times[0]} to {times[-1]}; the {what} needs "
+                f"{begin}T00 to {end}T00: ingest what is missing (`append: true` in the configuration of the "
+                f"ingestion), or change the {what}"
+            )
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ class CheckRow:
     """One line of `ldas check`."""
 
     what: str
-    state: str  #: ok, missing or wrong
+    state: str  #: ok, accepted (wrong, but the configuration takes it), missing or wrong
     detail: str
 
 
@@ -173,8 +178,10 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
     rows = [CheckRow("configuration", "ok", f"{config.name}: {config.period.start} to {config.period.end}")]
     rows += [_check_ingest(step) for step in config.ingest]
     if not config.location.exists():
-        state = "ok" if config.ingest else "missing"
-        rows.append(CheckRow("store", state, f"{config.location.url} is not there yet"))
+        state, detail = "ok" if config.ingest else "missing", "is not there yet"
+        if config.location.protocol == "file" and Path(config.location.url.removeprefix("file://")).is_file():
+            state, detail = "wrong", "is a file; expected a folder, or a place for one"
+        rows.append(CheckRow("store", state, f"{config.location.url} {detail}"))
         return rows
     root = open_store(config.location)
     rows.append(CheckRow("store", "ok", config.location.url))
@@ -185,10 +192,11 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
     for group, names in (("land", LAND_NAMES), ("forcing", (*FORCING_NAMES, "time"))):
         rows.append(_check_group(root, group, names, made))
     if all(row.state == "ok" and row.detail != "made by ingestion" for row in rows):
-        rows += _check_land(root)
+        unusable = _unusable_cells(root, config)
+        rows.append(_check_land(root, config, unusable))
         rows += _check_forcing_span(root, config)
         if values:
-            rows += _check_forcing_values(root, config)
+            rows += _check_forcing_values(root, config, unusable)
             rows += _check_observations(root, config, made)
         rows += _check_earlier_run(root, config)
     return rows
@@ -216,20 +224,39 @@ def _check_group(root: zarr.Group, group: str, names: tuple[str, ...], made: set
     return CheckRow(group, "missing" if missing else "ok", ", ".join(missing) or f"{len(names)} variables")
 
 
-def _check_land(root: zarr.Group) -> Iterator[CheckRow]:
-    for name in LAND_NAMES:
-        try:
-            registry.check_range(name, read_land(root, name), where="land")
-        except (RegistryError, StoreError) as error:
-            yield CheckRow(f"land {name}", "wrong", str(error))
+def _unusable_cells(root: zarr.Group, config: ExperimentConfig) -> dict[int, str]:
+    """Why the land model cannot run cells, by number; a run sets them aside."""
+    unusable: dict[int, str] = {}
+    for block in ledger.blocks_of(number_of_cells(root), config.execution.cells_per_block):
+        unusable |= land_of(root, block, config.model).unusable
+    return unusable
+
+
+def _check_land(root: zarr.Group, config: ExperimentConfig, unusable: Mapping[int, str]) -> CheckRow:
+    if not unusable:
+        return CheckRow("cells without land", "ok", f"none of {number_of_cells(root)}")
+    kind = "cells_without_land"
+    listed = "; ".join(named_cells(root, dict(list(unusable.items())[:_CELLS_LISTED])))
+    detail = f"{len(unusable)} of {number_of_cells(root)} cells will be set aside: {listed}"
+    if len(unusable) > _CELLS_LISTED:
+        detail += f"; and {len(unusable) - _CELLS_LISTED} more"
+    if kind in config.accept:
+        return CheckRow("cells without land", "accepted", detail)
+    return CheckRow("cells without land", "wrong", f"{detail}. {way_on([kind])}")
+
+
+def named_cells(root: zarr.Group, reasons: Mapping[int, str]) -> list[str]:
+    """`cell 17 (43.625N 0.875E): why` of cells by number."""
+    latitude, longitude = (read_land(root, name).astype(np.float64) for name in ("latitude", "longitude"))
+    places = Places(latitude, longitude, np.arange(len(latitude)))
+    return [f"{places.name(cell)}: {reason}" for cell, reason in reasons.items()]
 
 
 def _needed_spans(config: ExperimentConfig) -> list[tuple[date, date]]:
     """From when to when the forcing is needed: the period, and the year of the spin-up."""
-    start = config.period.start
-    needed = [(start, config.period.stop)]
+    needed = [(config.period.start, config.period.stop)]
     if config.spin_up:
-        needed.append((start.replace(year=config.spin_up.year), start.replace(year=config.spin_up.year + 1)))
+        needed.append(config.spin_up.span(config.period.start))
     return needed
 
 
@@ -246,27 +273,36 @@ def _check_forcing_span(root: zarr.Group, config: ExperimentConfig) -> Iterator[
         yield CheckRow("forcing span", "ok" if inside or to_come else "wrong", f"{detail}{more}")
 
 
-def _check_forcing_values(root: zarr.Group, config: ExperimentConfig) -> Iterator[CheckRow]:
+def _check_forcing_values(
+    root: zarr.Group, config: ExperimentConfig, unusable: Mapping[int, str]
+) -> Iterator[CheckRow]:
     """Gaps, ranges, units, night and humidity of the forcing that the experiment needs, read shard by shard."""
     times, spans = forcing_times(root), _needed_spans(config)
     first, last = (np.datetime64(day, "s") for day in (min(span[0] for span in spans), max(span[1] for span in spans)))
     records = slice(int(np.searchsorted(times, first)), int(np.searchsorted(times, last, side="right")))
-    if records.start >= records.stop:
-        return  # the span says so
     cells = number_of_cells(root)
+    used = np.setdiff1d(np.arange(cells), list(unusable))
+    if records.start >= records.stop or not used.size:
+        return  # other rows say so
     part = xr.Dataset(
         {name: _lazy_forcing(root, name, records, cells) for name in FORCING_NAMES},
         coords={"time": times[records].astype("datetime64[ns]"), "cell": np.arange(cells)},
     )
     try:
         check_cells(root, existing_group(root, "forcing"), FORCING_NAMES[0])
-        problems = forcing_problems(part, read_land(root, "latitude"), read_land(root, "longitude"), block=_CHECK_BLOCK)
+        latitude, longitude = (read_land(root, name)[used] for name in ("latitude", "longitude"))
+        part = part if used.size == cells else part.isel(cell=used)
+        problems = forcing_problems(part, latitude, longitude, block=_CHECK_BLOCK)
     except StoreError as error:  # attributes that cannot be decoded, another unit, other cells
         yield CheckRow("forcing", "wrong", str(error))
         return
+    accepted = accepted_checks(root, config)
     for problem in problems:
+        state = "accepted" if problem.kind in accepted else "wrong"
         more = f"; {problem.count} values in all" if problem.count > 1 else ""
-        yield CheckRow(f"forcing {problem.name}: {problem.kind}", "wrong", problem.text + more)
+        if state == "wrong" and problem.kind in FORCING_CHECKS:
+            more += f". {way_on([problem.kind])}"
+        yield CheckRow(f"forcing {problem.name}: {problem.kind}", state, problem.text + more)
     if not problems:
         detail = f"{part.sizes['cell']} cells, {part.sizes['time']} records: no gap, ranges and units as expected"
         yield CheckRow("forcing values", "ok", detail)
@@ -301,13 +337,13 @@ def _check_observations(root: zarr.Group, config: ExperimentConfig, made: set[st
     for name in dict.fromkeys(names):
         group = f"observations/{name}"
         if has_group(root, group):
-            yield _check_observed(root, group, name)
+            yield _check_observed(root, group, name, config)
         else:
             by_run = group in made or config.twin is not None
             yield CheckRow(group, *(("ok", "made by the run") if by_run else ("missing", absence(root, group))))
 
 
-def _check_observed(root: zarr.Group, group: str, name: str) -> CheckRow:
+def _check_observed(root: zarr.Group, group: str, name: str, config: ExperimentConfig) -> CheckRow:
     """What a run would get of a group of observations, read as the run reads it, some cells at a time."""
     low, high, unit = -np.inf, np.inf, ""
     with suppress(RegistryError):  # a group with a name of its own: nothing is known of its values
@@ -329,7 +365,10 @@ def _check_observed(root: zarr.Group, group: str, name: str) -> CheckRow:
         return CheckRow(group, "wrong", str(error))
     detail = f"{usable} of {total} values usable{_earlier_labels(root, group)}"
     if outside:
-        return CheckRow(group, "wrong", f"{detail}, {outside} of them outside {low:g} to {high:g} {unit}")
+        detail += f", {outside} of them outside {low:g} to {high:g} {unit}, which no analysis uses"
+        if "range" in config.accept:
+            return CheckRow(group, "accepted", detail)
+        return CheckRow(group, "wrong", f"{detail}. {way_on(['range'])}")
     return CheckRow(group, "ok" if usable else "wrong", detail)
 
 
@@ -373,7 +412,7 @@ class BlockStatus:
 
 @dataclass(frozen=True)
 class StageStatus:
-    """What the ledger says of one experiment of a store."""
+    """What the ledger says of one experiment of a store. set_aside: why, of the first cells that are set aside."""
 
     name: str
     tasks: int
@@ -381,6 +420,7 @@ class StageStatus:
     started: int
     failed: int
     cells_set_aside: int
+    set_aside: tuple[str, ...]
     failures: dict[int, str]
     blocks: tuple[BlockStatus, ...]
 
@@ -396,10 +436,21 @@ def experiment_status(config: ExperimentConfig) -> list[StageStatus]:
         if not config.location.exists():
             raise StoreError(f"{config.location.url} is not there: nothing has been run yet")
         root = open_store(config.location)
-    return [_stage_status(root, name) for name in ledger.experiments(root)]
+    return [_stage_status(root, name, config.model) for name in ledger.experiments(root)]
 
 
-def _stage_status(root: zarr.Group, name: str) -> StageStatus:
+def _why_set_aside(root: zarr.Group, name: str, statuses: np.ndarray, model: ModelConfig) -> tuple[str, ...]:
+    """Why cells are set aside, of the first of them."""
+    periods = ledger.stored_periods(root, name)
+    reasons = {}
+    for cell in np.flatnonzero(statuses[-1] == SET_ASIDE)[:_CELLS_LISTED].tolist():
+        first = periods[int((statuses[:, cell] == SET_ASIDE).argmax())][0]
+        lost = f"its model state is no longer finite, here or in a stage before, from the period of {first} on"
+        reasons[cell] = land_of(root, Block(0, cell, cell + 1), model).unusable.get(cell, lost)
+    return tuple(named_cells(root, reasons)) if reasons else ()
+
+
+def _stage_status(root: zarr.Group, name: str, model: ModelConfig) -> StageStatus:
     statuses, size = ledger.statuses(root, name), ledger.block_size(root, name)
     done = ledger.done_tasks(statuses, size)
     started, failed = (ledger.tasks_with(statuses, size, status) for status in (STARTED, FAILED))
@@ -414,6 +465,7 @@ def _stage_status(root: zarr.Group, name: str) -> StageStatus:
         started=int(started.sum()),
         failed=int(failed.sum()),
         cells_set_aside=int((statuses[-1] == SET_ASIDE).sum()),
+        set_aside=_why_set_aside(root, name, statuses, model),
         failures=ledger.failures(root, name),
         blocks=tuple(
             BlockStatus(

@@ -15,7 +15,8 @@ import xarray as xr
 
 import landmodel
 from pipeline import registry
-from pipeline.forcing_check import FORCING_NAMES, ForcingError, check_forcing
+from pipeline.forcing_check import FORCING_NAMES, LARGEST_NEGATIVE, ForcingError, check_forcing
+from pipeline.ingest import files
 
 __all__ = ["ForcingError", "TimedForcing", "check_forcing", "land_forcing", "read_forcing"]
 
@@ -58,13 +59,15 @@ class TimedForcing(NamedTuple):
 def land_forcing(dataset: xr.Dataset) -> TimedForcing:
     """The arrays for the land model (float64, contiguous) from a dataset over (time) or (time, cell).
 
-    The dataset must have passed `check_forcing`: nothing is checked here.
+    The dataset must have passed `check_forcing`: nothing is checked here. Negative radiation and precipitation that
+    passed as a sensor's offset or noise of packing is 0 for the model.
     """
     arrays = {}
     for name in FORCING_NAMES:
         array = dataset[name]
         ordered = array.transpose("time", "cell") if "cell" in array.dims else array
-        arrays[name] = np.ascontiguousarray(np.asarray(ordered.values, np.float64).reshape(array.sizes["time"], -1))
+        values = np.ascontiguousarray(np.asarray(ordered.values, np.float64).reshape(array.sizes["time"], -1))
+        arrays[name] = np.where(values < 0.0, 0.0, values) if name in LARGEST_NEGATIVE else values
     times = dataset["time"].values.astype("datetime64[s]")
     step = int((times[1] - times[0]).astype(np.int64))
     return TimedForcing(landmodel.Forcing(**arrays), times[0], step)
@@ -110,10 +113,10 @@ def _is_netcdf(path: Path) -> bool:
 
 def _read_netcdf(path: Path) -> xr.Dataset:
     try:
-        with xr.open_dataset(path) as opened:
+        with files.open_netcdf(path) as opened:
             dataset = opened.load()
-    except (OSError, ValueError) as error:
-        raise ForcingError(f"{path}: cannot be read as NetCDF ({error})") from error
+    except files.READING_ERRORS as error:
+        raise ForcingError(f"{path}: the file is truncated or damaged: {error}") from error
     if any(str(name).startswith("forc_") for name in dataset.data_vars):
         dataset = _from_reference_names(dataset, path)
     else:

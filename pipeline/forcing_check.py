@@ -2,16 +2,19 @@
 
 A problem is a sentence that names variable, place, time, value, the expected range and, where it can be guessed, the
 likely mistake. All problems of a dataset are collected, so that one run of the check shows everything to put right.
+Checks of plausibility (`pipeline.acceptance`) can be accepted; what the model cannot be run with cannot.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from landmodel.checks import FORCING_RANGES
 from pipeline import cf, registry
+from pipeline.acceptance import FORCING_CHECKS, way_on
 from pipeline.errors import PipelineError
 from pipeline.ingest import physics
 
@@ -23,6 +26,8 @@ FORCING_NAMES = registry.names("forcing")
 # Radiation that a calibrated sensor may show with the sun below the horizon: twilight and offset (the records of
 # Col de Porte have up to 7 W m-2).
 HIGHEST_NIGHT_SHORTWAVE = 15.0  # W m-2
+# Offset of a radiometer at night, and noise of packed numbers: taken as 0 where `negative_values` is accepted.
+LARGEST_NEGATIVE = {"SWdown": -20.0, "Rainf": -1e-5, "Snowf": -1e-5}  # W m-2, kg m-2 s-1
 # Rounded temperature and humidity give a few tenths of a percent above saturation, and the HAPEX record 1.8 %.
 HIGHEST_RELATIVE_HUMIDITY = 1.03
 
@@ -35,8 +40,8 @@ class ForcingError(PipelineError):
 class Problem:
     """One problem of a forcing.
 
-    `name` is the variable (or `time`), `kind` one of missing, time, unit, gap, range, night, humidity; `count` values
-    have the problem, and `text` is the sentence for the first of them.
+    `name` is the variable (or `time`), `kind` one of missing, time, gap, impossible, or a name of `FORCING_CHECKS`,
+    which can be accepted; `count` values have the problem, and `text` is the sentence for the first of them.
     """
 
     name: str
@@ -71,20 +76,25 @@ def check_forcing(
     latitude: npt.ArrayLike | None = None,
     longitude: npt.ArrayLike | None = None,
     source: str = "forcing",
+    accept: Collection[str] = (),
 ) -> None:
-    """Stops unless the forcing is complete, regular in time and physically possible.
+    """Stops unless the forcing is complete, regular in time, physically possible and plausible.
 
     :param dataset: the nine ALMA names over (time) or (time, cell), as read by `pipeline.forcing` or from the store;
         the values are loaded, so give the block that will be computed
     :param latitude: degrees north, one per cell; left out where the dataset has the coordinate
     :param longitude: degrees east, likewise
     :param source: file or group, for the message
+    :param accept: names of `FORCING_CHECKS` that need not be passed
     :raises ForcingError: with every problem found
     """
-    problems = forcing_problems(dataset, latitude, longitude)
+    found = forcing_problems(dataset, latitude, longitude)
+    problems = [problem for problem in found if problem.kind not in accept]
     if problems:
-        listed = "\n".join(f"  - {problem.text}" for problem in problems)
-        raise ForcingError(f"{source}: {len(problems)} problem(s), nothing was computed\n{listed}")
+        lines = [f"  - {problem.text}" for problem in problems]
+        kinds = {problem.kind for problem in problems} & set(FORCING_CHECKS)
+        lines += [way_on(kinds)] if kinds else []
+        raise ForcingError("\n".join([f"{source}: {len(problems)} problem(s), nothing was computed", *lines]))
 
 
 def forcing_problems(
@@ -144,7 +154,7 @@ def _value_problems(part: xr.Dataset, every_time: Times, records: slice, places:
             values[name] = np.where(np.isfinite(values[name]), values[name], np.nan)
         outside = _range_problems(name, values[name], times, places)
         problems += gaps + outside
-        if outside:
+        if any(problem.kind == "impossible" for problem in outside):
             # The checks of several variables together would only repeat the same mistake in other words.
             del values[name]
     if len(every_time) > 1 and "SWdown" in values:
@@ -236,20 +246,33 @@ def _gap_problems(name: str, values: Array, times: Times, places: Places) -> lis
     return [Problem(name, "gap", text, count)]
 
 
-def _range_problems(name: str, values: Array, times: Times, places: Places) -> list[Problem]:
+def outside_range(name: str, values: npt.NDArray[np.floating]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Where values are outside the range of their variable, by kind of problem.
+
+    impossible: the model cannot be run with them; negative_values: a little below 0; range: outside the usual range.
+    """
     low, high = registry.variable(name).valid_range or (-np.inf, np.inf)
-    outside = (values < low) | (values > high)
-    if not outside.any():
-        return []
-    first = np.unravel_index(int(np.argmax(outside)), values.shape)
-    value = float(values[first])
-    mistake = _likely_mistake(name, value)
-    count = int(outside.sum())
-    text = (
-        f"{name} is {value:g} {_where(times, places, first)}, expected {_expected(name)} "
-        f"({count} of {values.size} values){'; ' + mistake if mistake else ''}"
-    )
-    return [Problem(name, "range", text, count)]
+    possible = FORCING_RANGES[name]
+    impossible = (values < LARGEST_NEGATIVE.get(name, possible.low)) | (values > possible.high)
+    negative = ~impossible & (values < possible.low)
+    unusual = ~impossible & ~negative & ((values < low) | (values > high))
+    return {"impossible": impossible, "negative_values": negative, "range": unusual}
+
+
+def _range_problems(name: str, values: Array, times: Times, places: Places) -> list[Problem]:
+    problems = []
+    for kind, wrong in outside_range(name, values).items():
+        if not wrong.any():
+            continue
+        first = np.unravel_index(int(np.argmax(wrong)), values.shape)
+        mistake = _likely_mistake(name, float(values[first]))
+        count = int(wrong.sum())
+        text = (
+            f"{name} is {values[first]:g} {_where(times, places, first)}, expected {_expected(name)} "
+            f"({count} of {values.size} values){'; ' + mistake if mistake else ''}"
+        )
+        problems.append(Problem(name, kind, text, count))
+    return problems
 
 
 def _expected(name: str) -> str:
@@ -292,7 +315,7 @@ def _night_problems(shortwave: Array, times: Times, hours: float, places: Places
         f"({count} of {wrong.size} values); likely the times are local instead of UTC, or the longitude has "
         "the wrong sign"
     )
-    return [Problem("SWdown", "night", text, count)]
+    return [Problem("SWdown", "night_shortwave", text, count)]
 
 
 def _humidity_problems(values: dict[str, Array], times: Times, places: Places) -> list[Problem]:
@@ -309,7 +332,7 @@ def _humidity_problems(values: dict[str, Array], times: Times, places: Places) -
         f"at most {100 * HIGHEST_RELATIVE_HUMIDITY:g} % ({count} of {wrong.size} values); likely the dew "
         "point is above the temperature, or temperature, pressure and humidity are of different times or heights"
     )
-    return [Problem("Qair", "humidity", text, count)]
+    return [Problem("Qair", "supersaturation", text, count)]
 
 
 def _where(times: Times, places: Places, index: tuple[np.intp, ...]) -> str:

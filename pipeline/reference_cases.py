@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import ConfigDict, ValidationError
 
 from landmodel.parameters import OVERRIDES
+from pipeline.acceptance import FORCING_CHECKS
 from pipeline.analytic_forcing import LATITUDE, LONGITUDE, START
 from pipeline.errors import PipelineError
 from pipeline.site_case import SiteCase, Values
@@ -127,6 +128,7 @@ def _case(folder: Path, name: str, content: Mapping[str, Any], parameters: Mappi
             "wind_height_m": entry.uref_m,
             "records_per_loop": entry.records_per_loop,
         },
+        "accept": FORCING_CHECKS,  # the reference had the same forcing, plausible or not
     }
     files = {kind: folder / path for kind, path in (("daily", entry.daily), ("steps", entry.steps)) if path is not None}
     missing = [str(path) for path in files.values() if not path.is_file()]

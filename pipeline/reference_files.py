@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
 from pipeline.errors import PipelineError
+from pipeline.ingest import files
 from pipeline.site_case import SECONDS_PER_DAY, SiteCase
 
 Array = npt.NDArray[np.float64]
@@ -72,10 +72,10 @@ def read_table(kind: str, path: Path, case: SiteCase) -> ReferenceTable:
 
 def _read_netcdf(kind: str, path: Path, case: SiteCase) -> ReferenceTable:
     try:
-        with xr.open_dataset(path) as opened:
+        with files.open_netcdf(path) as opened:
             dataset = opened.load()
-    except (OSError, ValueError) as error:
-        raise PipelineError(f"{path}: cannot be read as NetCDF ({error})") from error
+    except files.READING_ERRORS as error:
+        raise PipelineError(f"{path}: the file is truncated or damaged: {error}") from error
     if "time" not in dataset.coords:
         raise PipelineError(f"{path}: there is no time coordinate")
     ends = (dataset["time"].values - case.start_time.astype("datetime64[ns]")) / np.timedelta64(1, "s")

@@ -119,8 +119,8 @@ def read_restart(
     for name in fields:
         dense = read_region(root, path, name, {"cell": block.region})
         values[name] = np.ascontiguousarray(dense[columns.cell, columns.patch])
-    first = values[fields[0]].reshape(len(columns.cell), -1)
-    empty = np.isnan(first).all(axis=1)
+    first = values[fields[0]]
+    empty = np.isnan(first).all(axis=tuple(range(1, first.ndim)))
     if empty.any():
         cell = block.start + int(columns.cell[np.argmax(empty)])
         raise StoreError(

@@ -15,6 +15,7 @@ import xarray as xr
 
 import landmodel
 from pipeline import registry
+from pipeline.acceptance import ACCEPTED
 from pipeline.column_run import ColumnRun, prepare
 from pipeline.errors import ConfigurationError
 from pipeline.provenance import file_checksum, provenance
@@ -118,4 +119,5 @@ def _attributes(case: SiteCase) -> dict[str, str]:
         "title": f"ISBA-A-gs at {case.name}",
         "source": f"ldas {made['code']}",
         "provenance": json.dumps(made, sort_keys=True),
+        **({ACCEPTED: " ".join(case.accept)} if case.accept else {}),
     }

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from landmodel import quantities
 from landmodel.errors import LdasError
 from pipeline import registry
+from pipeline.acceptance import ForcingCheck
 from pipeline.forcing import SnowfallRule
 from pipeline.yaml_file import StrictModel, load_model
 
@@ -118,6 +119,9 @@ class SiteCase(StrictModel):
     days: int = Field(gt=0, description="Length of the run (days)")
     time_step_s: int = Field(1800, gt=0, description="Model time step (s), a divisor of a day")
     forcing: ForcingSource
+    accept: tuple[ForcingCheck, ...] = Field(
+        (), description="Checks of plausibility that the forcing need not pass: [night_shortwave]"
+    )
     output: SiteOutput = SiteOutput()
 
     @field_validator("vegetation", "by_type", mode="before")

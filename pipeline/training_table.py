@@ -16,6 +16,7 @@ from operators.errors import DuplicateTimesError
 from operators.protocol import BoolArray, FloatArray
 from pipeline import registry
 from pipeline.errors import PipelineError
+from pipeline.ingest import files
 from pipeline.once_a_day import warnings_of_table
 
 # Leaf area per leaf biomass fitted on the ISBA cell 43.625N 0.875E (R 0.9998), for tables without leaf area index.
@@ -109,10 +110,10 @@ def read_training_table(path: Path | str, names: Names) -> TrainingTable:
     """
     file = Path(path)
     try:
-        with xr.open_dataset(file) as opened:
+        with files.open_netcdf(file) as opened:
             table = opened.load()
-    except (OSError, ValueError) as error:
-        raise TrainingTableError(f"{file} cannot be read as NetCDF: {error}") from error
+    except files.READING_ERRORS as error:
+        raise TrainingTableError(f"{file}: the file is truncated or damaged: {error}") from error
     notes: list[str] = []
     times = _times(table, file)
     target = _column(table, names.output_name, names.output_unit, file, notes, times.size)

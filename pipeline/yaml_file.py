@@ -67,6 +67,14 @@ def _walk(node: yaml.Node, place: KeyPath, lines: dict[KeyPath, int], path: Path
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             _walk(value, (*place, index), lines, path, budget)
+    elif node.tag == "tag:yaml.org,2002:timestamp":
+        try:
+            yaml.SafeLoader("").construct_object(node)
+        except ValueError as error:
+            key = ".".join(map(str, place))
+            raise ConfigurationError(
+                f"{path}:{node.start_mark.line + 1}: {key}: {node.value} is no date: {error}"
+            ) from error
 
 
 def load_model(path: Path, model: type[Model]) -> Model:

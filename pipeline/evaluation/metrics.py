@@ -136,8 +136,9 @@ def _effective_sample_size(model: FloatArray, reference: FloatArray, minimum: in
     m, o, paired = _paired(model, reference)
     number = paired.sum(axis=-1).astype(np.float64)
     product = _lag_one(m, paired) * _lag_one(o, paired)
-    effective = number * (1.0 - product) / (1.0 + product)
-    # Series that alternate would count for more than they are; they do not.
+    with np.errstate(divide="ignore"):
+        effective = number * (1.0 - product) / (1.0 + product)
+    # Series that alternate would count for more than they are, or for infinitely many; they do not.
     return _where(number >= minimum, np.minimum(effective, number))
 
 

@@ -122,7 +122,7 @@ def read_after(
     if any(swath) and not all(swath):
         raise IngestError("cell files and swath files cannot be mixed in one ingest: run two, into two groups")
     if not all(swath) and config.grid is not None:
-        paths = needed_cell_files(paths, folder / config.grid, cells, config.radius_km)
+        paths = needed_cell_files(paths, files.beside(folder, config.grid), cells, config.radius_km)
     places = _from_swaths(paths, cells, config) if all(swath) else _from_cell_files(paths, cells, config)
     passes = places.passes
     notes: list[str] = []

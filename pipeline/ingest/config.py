@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pipeline.acceptance import ForcingCheck
 from pipeline.config import StoreConfig
 from pipeline.yaml_file import StrictModel
 
@@ -154,6 +155,10 @@ class ForcingConfig(IngestConfig):
     """What every forcing ingest shares."""
 
     period: Period = Period()
+    accept: tuple[ForcingCheck, ...] = Field(
+        default=(),
+        description="checks of plausibility that this source need not pass, here and in runs: [night_shortwave]",
+    )
     gaps: GapPolicy = GapPolicy()
     out_of_range: Literal["raise", "missing"] = Field(
         default="raise",

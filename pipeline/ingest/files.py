@@ -20,6 +20,13 @@ Times = npt.NDArray[np.datetime64]
 CLASSIC = (b"CDF\x01", b"CDF\x02")
 CLASSIC_64_BIT_DATA = b"CDF\x05"
 HDF5 = b"\x89HDF"
+_OTHER_KINDS = {
+    b"PK\x03\x04": "a zip archive, whatever its name: unpack it, and give the files that are in it",
+    b"\x1f\x8b": "compressed with gzip, whatever its name: unpack it",
+    b"GRIB": "GRIB, whatever its name",
+    b"BUFR": "BUFR, whatever its name",
+    b"<": "a web page, such as the provider's login or an error: download the file again",
+}
 _LONGEST_HEADER = 256  # bytes before the first message of a WMO bulletin
 # What the NetCDF libraries raise for files that are no NetCDF, truncated or damaged inside.
 READING_ERRORS = (OSError, ValueError, TypeError, RuntimeError, KeyError, IndexError, EOFError)
@@ -43,12 +50,17 @@ def expand(patterns: Sequence[str], folder: Path) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
-        full = str(folder / Path(pattern).expanduser())
+        full = str(beside(folder, pattern))
         matches = [full] if Path(full).exists() else sorted(glob.glob(full, recursive=True))
         if not matches:
             raise IngestError(f"{full}: no such file, and no file matches it as a pattern")
         found.update(dict.fromkeys(Path(match) for match in matches))
     return list(found)
+
+
+def beside(folder: Path, name: str) -> Path:
+    """The file of a name in a configuration: relative to the folder of that, `~` is the home folder."""
+    return folder / Path(name).expanduser()
 
 
 def checksum(path: Path) -> str:
@@ -74,7 +86,17 @@ def magic(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(4)
     except OSError as error:
-        raise IngestError(f"{path}: cannot be read: {error}") from error
+        raise IngestError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def what_begins_with(head: bytes) -> str:
+    """What a file is that is none of the formats one would expect, by its first bytes, and what to do about it."""
+    if not head:
+        return "empty: download it again"
+    for begin, words in _OTHER_KINDS.items():
+        if head.startswith(begin):
+            return words
+    return f"something else (it begins with {head!r})"
 
 
 def holds_messages(path: Path, marker: bytes) -> bool:
@@ -83,7 +105,7 @@ def holds_messages(path: Path, marker: bytes) -> bool:
         with path.open("rb") as file:
             return marker in file.read(_LONGEST_HEADER)
     except OSError as error:
-        raise IngestError(f"{path}: cannot be read: {error}") from error
+        raise IngestError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def open_netcdf(path: Path, chunks: Any = None, **options: Any) -> xr.Dataset:
@@ -96,7 +118,7 @@ def open_netcdf(path: Path, chunks: Any = None, **options: Any) -> xr.Dataset:
     """
     head = magic(path)
     if head not in (*CLASSIC, CLASSIC_64_BIT_DATA, HDF5):
-        raise IngestError(f"{path}: not a NetCDF file (it begins with {head!r})")
+        raise IngestError(f"{path}: not a NetCDF file but {what_begins_with(head)}")
     engine: Any = "scipy" if head in CLASSIC else "netcdf4"
     try:
         return xr.open_dataset(path, engine=engine, chunks=chunks, **options)

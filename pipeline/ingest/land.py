@@ -171,7 +171,7 @@ def patch_fractions(cells: Cells, config: LandConfig, folder: Path) -> tuple[Arr
     """
     table = _table(config.cover, folder)
     raster = config.cover.map
-    path = folder / raster.file
+    path = files.beside(folder, raster.file)
     flat, latitude, longitude = read_raster(raster, None, cells, config.cell_size, path)
     average = _pixels(latitude, longitude, cells, config, path)
     classes = flat[average.pixels]
@@ -207,8 +207,8 @@ def _table(cover: CoverMap, folder: Path) -> CoverTable:
     if cover.kind == "ecoclimap":
         if cover.table is None:
             raise IngestError("cover: kind ecoclimap needs `table`, the ECOCLIMAP cover file")
-        return covers.read_ecoclimap(folder / cover.table)
-    return covers.read_class_table(folder / cover.table if cover.table else None)
+        return covers.read_ecoclimap(files.beside(folder, cover.table))
+    return covers.read_class_table(files.beside(folder, cover.table) if cover.table else None)
 
 
 def _texture(source: Raster | float, name: str, cells: Cells, config: LandConfig, folder: Path) -> Array:
@@ -236,7 +236,7 @@ def _averages(
     raster: Raster, units: dict[str, tuple[float, float]], cells: Cells, config: LandConfig, folder: Path
 ) -> tuple[Array, Array]:
     """Mean and standard deviation of a map in the cells; a map coarser than the cells is interpolated."""
-    path = folder / raster.file
+    path = files.beside(folder, raster.file)
     flat, latitude, longitude = read_raster(raster, units, cells, config.cell_size, path)
     average = grid.area_average(latitude, longitude, cells, config.cell_size)
     mean, deviation, count = average.apply(flat)

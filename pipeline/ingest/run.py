@@ -290,8 +290,8 @@ def run_ingest(
         if config.store is None:
             raise IngestError(f"{config_path}: no `store` is given: where should the data go?")
         url = config.store.url
-        if "://" not in url and not Path(url).expanduser().is_absolute():
-            url = str(config_path.resolve().parent / url)
+        if "://" not in url:
+            url = str(config_path.resolve().parent / Path(url).expanduser())
         store = Location(url, dict(config.store.options))
     with held(store, f"the ingestion of {source}", message), published(store, f"ingest {source}"):
         return tuple(entry.run(Job(source, config_path, store, continued), config))

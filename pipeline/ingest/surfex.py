@@ -99,7 +99,9 @@ def read_land(path: Path, config: SurfexLandConfig, folder: Path) -> xr.Dataset:
     if found["patch_fraction"] is not None:
         fractions = _patches_first(found["patch_fraction"], points, path)
     elif cover is not None and config.ecoclimap is not None:
-        fractions, water, urban = _from_covers(cover, covers.read_ecoclimap(folder / config.ecoclimap), path)
+        fractions, water, urban = _from_covers(
+            cover, covers.read_ecoclimap(files.beside(folder, config.ecoclimap)), path
+        )
     else:
         raise IngestError(
             f"{path}: no patch fractions ({' or '.join(PGD_NAMES['patch_fraction'])}); with COVERnnn in the file, give "
@@ -241,7 +243,7 @@ def output_names(name: str) -> tuple[str, ...]:
 
 
 def _read_output(path: Path, config: SurfexRunConfig, folder: Path) -> xr.Dataset:
-    pgd_path = folder / config.pgd if config.pgd else path
+    pgd_path = files.beside(folder, config.pgd) if config.pgd else path
     with files.open_netcdf(path) as dataset, files.open_netcdf(pgd_path) as places:
         times = files.utc_times(dataset, "time", path)
         latitude, longitude = (_points(places, PGD_NAMES[name], pgd_path) for name in ("latitude", "longitude"))

@@ -13,7 +13,9 @@ import xarray as xr
 import zarr
 
 from pipeline import groups, registry
+from pipeline.acceptance import way_on
 from pipeline.errors import PipelineError, RegistryError
+from pipeline.forcing_check import outside_range
 from pipeline.ingest import files, filter_states, forcing_fields, gaps, rechunk
 from pipeline.ingest.config import ForcingConfig, IngestConfig
 from pipeline.ingest.errors import IngestError
@@ -32,7 +34,7 @@ SAME_PLACE_DEGREES = 1e-4
 # Settings that an appended ingest may have otherwise: they say where data are and how they are written, or what is done
 # about data that are missing, but not what the values mean.
 FREE_TO_CHANGE = {
-    *("store", "append", "chunks", "shards", "memory_mb", "scratch", "files", "cells", "period"),
+    *("store", "accept", "append", "chunks", "shards", "memory_mb", "scratch", "files", "cells", "period"),
     *("gaps", "out_of_range", "max_gap_days", "grid", "url", "url_options", "timeout_s"),
     *("nothing_usable", "date"),
 }
@@ -396,8 +398,8 @@ def _computed(part: xr.Dataset, source: str) -> xr.Dataset:
 def _in_range(name: str, array: xr.DataArray, cells: Cells, config: ForcingConfig, source: str) -> Any:
     """Values (time, cell) as float32; one outside the range stops, or becomes missing."""
     values = array.transpose("time", "cell").to_numpy()
-    low, high = registry.variable(name).valid_range or (-np.inf, np.inf)
-    outside = (values < low) | (values > high)
+    found = {kind: where for kind, where in outside_range(name, values).items() if kind not in config.accept}
+    outside = np.any(list(found.values()), axis=0)
     if config.out_of_range == "missing":
         values = np.where(outside, np.nan, values)
     elif outside.any():
@@ -406,13 +408,15 @@ def _in_range(name: str, array: xr.DataArray, cells: Cells, config: ForcingConfi
         try:
             registry.check_range(
                 name,
-                values,
+                np.where(outside, values, np.nan),
                 where=source,
                 allow_missing=True,
                 labels=(("time", np.array(times)), ("cell", np.array(places))),
             )
         except RegistryError as error:
-            raise IngestError(f"{error}; `out_of_range: missing` treats such values as missing") from error
+            hint = "`out_of_range: missing` treats such values as missing"
+            more = "" if found["impossible"].any() else f". {way_on([k for k, where in found.items() if where.any()])}"
+            raise IngestError(f"{error}; {hint}{more}") from error
     return values.astype(np.float32)
 
 

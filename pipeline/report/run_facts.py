@@ -9,6 +9,7 @@ import yaml
 import zarr
 
 from pipeline import ledger
+from pipeline.acceptance import ACCEPTED, MEANING
 from pipeline.evaluation.reading import attributes
 from pipeline.location import Location
 from pipeline.store import open_store
@@ -49,6 +50,15 @@ def failure_lines(root: zarr.Group) -> list[str]:
         f"{name}, block {block}: {message}"
         for name in ledger.experiments(root)
         for block, message in ledger.failures(root, name).items()
+    ]
+
+
+def accepted_lines(root: zarr.Group, experiments: list[str]) -> list[str]:
+    """What runs took although it did not pass, or need not have passed, a check of plausibility."""
+    return [
+        f"{name} accepted {MEANING.get(check, check)} (`accept: [{check}]`)."
+        for name in experiments
+        for check in attributes(root, f"runs/{name}").get(ACCEPTED, [])
     ]
 
 

@@ -9,7 +9,7 @@ from pipeline.evaluation.tables import median, patch_name
 from pipeline.report import sentences
 from pipeline.report.document import Picture, Section, Table, picture
 from pipeline.report.maps import cell_map
-from pipeline.report.run_facts import failure_lines, provenance_texts, status_table
+from pipeline.report.run_facts import accepted_lines, failure_lines, provenance_texts, status_table
 from pipeline.report.series import bars, boxes, mean_and_spread
 from pipeline.report.sources import Sources, axis_label, words
 
@@ -254,6 +254,7 @@ def run(sources: Sources) -> Section:
             Table("Cell-periods by status, time of each stage, and of its tasks together", status, "status")
         )
     section.sentences += failure_lines(sources.root)
+    section.sentences += accepted_lines(sources.root, sources.experiments)
     volumes = sources.volumes
     if not volumes.empty:
         stored, memory = float(volumes["stored (MB)"].sum()), float(volumes["in memory (MB)"].sum())

@@ -34,6 +34,7 @@ from pipeline.stages.land import (
     LandStage,
     identity_sections,
     land_checksum,
+    model_options,
     number_of_patches,
     read_land,
 )
@@ -209,8 +210,7 @@ class Assimilate(LandStage):
         return labels.along_time(days_of(self.ends()), self.hour, windows=True)
 
     def _create_restarts(self, root: zarr.Group, periods: Sequence[Period]) -> None:
-        example = landmodel.cold_start(self.parameters(root, Block(0, 0, 1)), air_temperature=285.0)
-        patches, attributes = number_of_patches(root), self.group_attributes(root)
+        example, patches, attributes = self.example_state(), number_of_patches(root), self.group_attributes(root)
         for period in periods:
             for run in self._restart_names():
                 create_restart(
@@ -280,14 +280,14 @@ class Assimilate(LandStage):
         """See `Stage.compute`."""
         parameters = self.parameters(root, block)
         columns = columns_of(parameters)
-        model = landmodel.Isba(parameters, self.model_options())
+        model = landmodel.Isba(parameters, model_options(self.config.model))
         method = self.filter_of(root, block)
         ends = self.ends()[period.days]
         series = {
             entry.name: WindowSeries(root, entry, block, ends, self.hour, self.config.open_loop.name)
             for entry in self.settings.observations
         }
-        forcing = self.forcing(root, block, period.start, period.stop)
+        forcing = self.forcing(root, block, period.start, period.stop, parameters)
         state = self._initial_state(root, block, period, parameters, columns, method)
         lost = self._lost_before(root, block, period)
         writer = AssimilationOutput(
@@ -377,9 +377,8 @@ class Assimilate(LandStage):
         else:
             state = read_restart(root, path, State, State._fields, columns, block, model=self.model_identity())
         if from_when < instant:
-            state, _ = self.run_model(
-                parameters, state, self.forcing(root, block, from_when, instant), from_when, instant
-            )
+            forcing = self.forcing(root, block, from_when, instant, parameters)
+            state, _ = self.run_model(parameters, state, forcing, from_when, instant)
         return state
 
     def _lost_before(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:

@@ -91,6 +91,9 @@ class Stage(ABC):
         """Lengthens the templates to the present periods; only stages with `growing_keys` are asked to."""
         raise NotImplementedError
 
+    def record(self, root: zarr.Group) -> None:  # noqa: B027  (most stages have nothing of the kind)
+        """What the present configuration says that the bytes do not depend on; called when the templates are there."""
+
     def finish(self, root: zarr.Group) -> None:  # noqa: B027  (most stages have nothing left to do)
         """What is left to do when all tasks are done."""
 
@@ -114,6 +117,7 @@ def _prepare(stage: Stage) -> None:
             cells_per_block=stage.cells_per_block,
             identity=stage.identity(),
         )
+        stage.record(root)
         return
     different = ledger.differences(root, stage.name, stage.identity())
     growing = {key: values for key, values in different.items() if key in stage.growing_keys}
@@ -123,6 +127,7 @@ def _prepare(stage: Stage) -> None:
         ledger.refuse_differences(stage.name, shrunk)
         stage.extend(root, ledger.stored_periods(root, stage.name))
         ledger.extend(root, stage.name, periods, stage.identity())
+    stage.record(root)
 
 
 def run_task(

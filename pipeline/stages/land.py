@@ -1,8 +1,9 @@
 """What the stages that run the land model share: parameters and forcing of a block, and the model itself."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -11,11 +12,13 @@ import zarr
 import landmodel
 from landmodel import Options, OutputRequest, Parameters, State
 from pipeline import registry
-from pipeline.config import ExperimentConfig
-from pipeline.errors import StoreError
+from pipeline.acceptance import ACCEPTED
+from pipeline.config import ExperimentConfig, ModelConfig
+from pipeline.errors import RegistryError, StoreError
 from pipeline.forcing import TimedForcing, land_forcing
 from pipeline.forcing_check import check_forcing
 from pipeline.ledger import Block
+from pipeline.location import public_url
 from pipeline.provenance import group_checksum, provenance
 from pipeline.stages.base import Stage
 from pipeline.store import dimensions, existing_array, existing_group, has_group, read_region, read_times
@@ -32,39 +35,36 @@ class LandStage(Stage):
 
     config: ExperimentConfig
 
-    def model_options(self) -> Options:
-        """`landmodel.Options` of the configuration."""
-        chosen = self.config.model.model_dump(include={entry.name for entry in fields(landmodel.Options)})
-        return landmodel.Options(**chosen)
+    @property
+    @abstractmethod
+    def group(self) -> str:
+        """Group of the output."""
+
+    def record(self, root: zarr.Group) -> None:
+        """See `Stage.record`: the checks that are accepted, in the group of the output."""
+        attributes = existing_group(root, self.group).attrs
+        before: Any = attributes.get(ACCEPTED, [])
+        accepted = accepted_checks(root, self.config).union(before)
+        if accepted != set(before):
+            attributes[ACCEPTED] = sorted(accepted)
 
     def model_identity(self) -> dict[str, Any]:
         """Options that the state of the model depends on."""
         return self.config.model.model_dump(exclude={"analysis_hour_utc"})
 
     def parameters(self, root: zarr.Group, block: Block) -> Parameters:
-        """`landmodel.Parameters` of a block's columns, from the group `land`."""
-        settings = self.config.model
-        fraction, clay, sand, latitude, longitude = (
-            read_land(root, name, block.region).astype(np.float64)
-            for name in ("patch_fraction", "clay", "sand", "latitude", "longitude")
-        )
-        return landmodel.columns_from_fractions(
-            fraction,
-            clay,
-            sand,
-            latitude,
-            longitude,
-            self.model_options(),
-            vegetation_of_patch=settings.vegetation_types,
-            minimum_fraction=settings.minimum_fraction,
-            overrides=settings.overrides,
-            air_height=settings.air_height_m,
-            wind_height=settings.wind_height_m,
-            cell_size_km=settings.cell_size_km,
-        )
+        """`landmodel.Parameters` of a block's columns, from the group `land`; cells that cannot be run have none."""
+        return land_of(root, block, self.config.model).parameters
 
-    def forcing(self, root: zarr.Group, block: Block, start: np.datetime64, stop: np.datetime64) -> TimedForcing:
-        """Checked forcing of a block from `start` to `stop` (record at `stop` included)."""
+    def example_state(self) -> State:
+        """A state of one column, for the template of a restart."""
+        return landmodel.cold_start(_example_parameters(self.config.model), air_temperature=285.0)
+
+    def forcing(
+        self, root: zarr.Group, block: Block, start: np.datetime64, stop: np.datetime64, parameters: Parameters
+    ) -> TimedForcing:
+        """Checked forcing of a block from `start` to `stop` (record at `stop` included); that of cells without columns,
+        which the model does not read, is not checked."""
         times = forcing_times(root)
         first, last = np.searchsorted(times, [start, stop])
         if first >= len(times) or times[first] != start or last >= len(times) or times[last] != stop:
@@ -78,8 +78,12 @@ class LandStage(Stage):
             {name: (("time", "cell"), read_forcing(root, name, records, block.region)) for name in FORCING_NAMES},
             coords={"time": times[records], "cell": np.arange(block.start, block.stop)},
         )
-        latitude, longitude = (read_land(root, name, block.region) for name in ("latitude", "longitude"))
-        check_forcing(dataset, latitude, longitude, f"{self.location.url} forcing")
+        usable = ~without_columns(parameters, block.cells)
+        if usable.any():
+            part = dataset.isel(cell=np.flatnonzero(usable))
+            latitude, longitude = (read_land(root, name, block.region)[usable] for name in ("latitude", "longitude"))
+            source = f"{public_url(self.location.url)} forcing"
+            check_forcing(part, latitude, longitude, source, accepted_checks(root, self.config))
         return land_forcing(dataset)
 
     def run_model(
@@ -93,7 +97,7 @@ class LandStage(Stage):
     ) -> tuple[State, dict[str, np.ndarray]]:
         """Runs the model from `start`, where the forcing begins, to `stop`; a state may come back not finite."""
         step_s = self.config.model.time_step_s
-        return landmodel.Isba(parameters, self.model_options()).run(
+        return landmodel.Isba(parameters, model_options(self.config.model)).run(
             state,
             forcing.forcing,
             start=start,
@@ -111,6 +115,83 @@ class LandStage(Stage):
         attributes = provenance(self.config.model_dump(mode="json"), inputs)
         made_up = {"synthetic": "true"} if self.config.synthetic else {}
         return {**attributes, "experiment": self.config.name, **made_up}
+
+
+class BlockLand(NamedTuple):
+    """Land of a block: parameters of the columns of the cells that can be run, and why the others cannot, by number of
+    the cell in the store."""
+
+    parameters: Parameters
+    unusable: Mapping[int, str]
+
+
+def land_of(root: zarr.Group, block: Block, model: ModelConfig) -> BlockLand:
+    """The land of a block; a cell of water only, or with undefined or impossible values, does not stop the others."""
+    land = {name: read_land(root, name, block.region).astype(np.float64) for name in LAND_NAMES}
+    try:
+        return BlockLand(_parameters_of(land, model), {})
+    except landmodel.LandModelError:
+        reasons = {}
+        for index in range(block.cells):
+            try:
+                _parameters_of({name: values[index : index + 1] for name, values in land.items()}, model)
+            except landmodel.LandModelError as error:
+                reasons[index] = _why_unusable({name: values[index] for name, values in land.items()}, error)
+    usable = np.setdiff1d(np.arange(block.cells), list(reasons))
+    unusable = {block.start + index: reason for index, reason in reasons.items()}
+    if not usable.size:
+        return BlockLand(_example_parameters(model).take(slice(0, 0)), unusable)
+    found = _parameters_of({name: values[usable] for name, values in land.items()}, model)
+    return BlockLand(found._replace(cell=usable[found.cell]), unusable)
+
+
+def _parameters_of(land: Mapping[str, np.ndarray], model: ModelConfig) -> Parameters:
+    return landmodel.columns_from_fractions(
+        land["patch_fraction"],
+        land["clay"],
+        land["sand"],
+        land["latitude"],
+        land["longitude"],
+        model_options(model),
+        vegetation_of_patch=model.vegetation_types,
+        minimum_fraction=model.minimum_fraction,
+        overrides=model.overrides,
+        air_height=model.air_height_m,
+        wind_height=model.wind_height_m,
+        cell_size_km=model.cell_size_km,
+    )
+
+
+def _example_parameters(model: ModelConfig) -> Parameters:
+    """Parameters of one column with these settings, anywhere."""
+    middle = {"patch_fraction": np.eye(12)[:1], **{name: np.full(1, 0.3) for name in ("clay", "sand")}}
+    return _parameters_of({**middle, "latitude": np.zeros(1), "longitude": np.zeros(1)}, model)
+
+
+def _why_unusable(land: Mapping[str, np.ndarray], error: landmodel.LandModelError) -> str:
+    """What is wrong with the land of one cell, whose parameters the land model refused with an error."""
+    for name in LAND_NAMES:
+        try:
+            registry.check_range(name, land[name], where="land")
+        except RegistryError as outside:
+            return str(outside)
+    return "no land: all patch fractions are 0" if not land["patch_fraction"].any() else str(error)
+
+
+def without_columns(parameters: Parameters, cells: int) -> np.ndarray:
+    """Cells (boolean) of a block that have no column: those that cannot be run."""
+    return ~cells_with(np.ones(parameters.columns, dtype=bool), parameters.cell, cells)
+
+
+def model_options(model: ModelConfig) -> Options:
+    """`landmodel.Options` of the configuration."""
+    return Options(**model.model_dump(include={entry.name for entry in fields(landmodel.Options)}))
+
+
+def accepted_checks(root: zarr.Group, config: ExperimentConfig) -> frozenset[str]:
+    """Checks of plausibility that the experiment, or the ingestion of its forcing, accepts."""
+    ingests: Any = existing_group(root, "forcing").attrs.get("ingests", [])
+    return frozenset(config.accept).union(*(entry["configuration"].get("accept", ()) for entry in ingests))
 
 
 def forcing_times(root: zarr.Group) -> np.ndarray:

@@ -24,6 +24,7 @@ from pipeline.stages.land import (
     land_checksum,
     merged,
     number_of_patches,
+    without_columns,
 )
 from pipeline.store import (
     ArraySpec,
@@ -123,7 +124,7 @@ class OpenLoop(LandStage):
         return day_axis(np.datetime64(self.config.period.start), self.config.period.days)
 
     def _create_restarts(self, root: zarr.Group) -> None:
-        example = landmodel.cold_start(self.parameters(root, Block(0, 0, 1)), air_temperature=285.0)
+        example = self.example_state()
         ends = [period.stop for period in self.periods()]
         for instant in (*ends, *(self._restart_instant(day) for day in self.config.open_loop.restart_on)):
             if not has_group(root, restart_path(self.name, instant)):
@@ -157,9 +158,9 @@ class OpenLoop(LandStage):
         """See `Stage.compute`."""
         parameters = self.parameters(root, block)
         columns = columns_of(parameters)
-        forcing = self.forcing(root, block, period.start, period.stop)
+        forcing = self.forcing(root, block, period.start, period.stop, parameters)
         before = self._initial_state(root, block, period, parameters, columns)
-        lost = self._lost_before(root, block, period)
+        lost = self._lost_before(root, block, period) | without_columns(parameters, block.cells)
         chosen = ~lost[columns.cell]
         after, outputs = before, dict[str, np.ndarray]()
         if chosen.any():

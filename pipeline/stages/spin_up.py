@@ -22,6 +22,7 @@ from pipeline.stages.land import (
     land_checksum,
     merged,
     number_of_patches,
+    without_columns,
 )
 from pipeline.store import ArraySpec, create_template, write_region
 
@@ -41,6 +42,11 @@ class SpinUp(LandStage):
     columns_per_cell: int
 
     @property
+    def group(self) -> str:
+        """Group of the output."""
+        return GROUP
+
+    @property
     def settings(self) -> SpinUpConfig:
         """The section `spin_up` of the configuration."""
         assert self.config.spin_up is not None
@@ -48,10 +54,9 @@ class SpinUp(LandStage):
 
     @property
     def year(self) -> tuple[np.datetime64, np.datetime64]:
-        """Begin and end of the repeated year: the same days of the year as the experiment's start."""
-        start = self.config.period.start
-        first, after = (np.datetime64(start.replace(year=self.settings.year + n), "s") for n in (0, 1))
-        return first, after
+        """Begin and end of the repeated year, see `SpinUpConfig.span`."""
+        first, after = self.settings.span(self.config.period.start)
+        return np.datetime64(first, "s"), np.datetime64(after, "s")
 
     def periods(self) -> Sequence[Period]:
         """One: a block's spin-up is one task."""
@@ -95,12 +100,11 @@ class SpinUp(LandStage):
             chunks={"cell": self.cells_per_block},
             attributes=attributes,
         )
-        first = self.parameters(root, Block(0, 0, 1))
         create_restart(
             root,
             NAME,
             np.datetime64(self.config.period.start, "s"),
-            landmodel.cold_start(first, air_temperature=285.0),
+            self.example_state(),
             cells=self.cells,
             patches=number_of_patches(root),
             cells_per_block=self.cells_per_block,
@@ -112,7 +116,7 @@ class SpinUp(LandStage):
         """See `Stage.compute`."""
         parameters = self.parameters(root, block)
         columns = columns_of(parameters)
-        forcing = self.forcing(root, block, period.start, period.stop)
+        forcing = self.forcing(root, block, period.start, period.stop, parameters)
         # each cell by itself: a sum over (time, cell) depends in its last bit on the number of cells
         series = np.ascontiguousarray(np.asarray(forcing.forcing.Tair).T)
         mean_temperature = np.array([values.mean() for values in series])
@@ -120,10 +124,12 @@ class SpinUp(LandStage):
         water = np.full((self.settings.repetitions, block.cells), np.nan)
         biomass = np.full_like(water, np.nan)
         used = np.zeros(block.cells, dtype=np.int32)
-        running = np.ones(block.cells, dtype=bool)
-        lost = np.zeros(block.cells, dtype=bool)
+        absent = without_columns(parameters, block.cells)
+        lost, running = absent.copy(), ~absent
         before = _totals(state, parameters, block.cells)
         for repetition in range(self.settings.repetitions):
+            if not running.any():
+                break
             chosen = running[columns.cell]
             part, _ = self.run_model(parameters.take(chosen), state.take(chosen), forcing, period.start, period.stop)
             candidate = merged(state, part, chosen)
@@ -135,12 +141,11 @@ class SpinUp(LandStage):
             water[repetition], biomass[repetition] = after
             running &= ~lost & ~self._settled(before, after)
             before = after
-            if not running.any():
-                break
         settled_at = used - 1
         for values in (water, biomass):  # a cell that stopped early keeps its last value
             for cell in range(block.cells):
                 values[used[cell] :, cell] = values[settled_at[cell], cell]
+            values[:, absent] = np.nan
         write_region(
             root,
             GROUP,

@@ -257,7 +257,7 @@ def test_a_state_that_leaves_the_numbers_is_named() -> None:
         raised(
             lambda: run(state),
             "soil_temperature of column 1 (cell 1, patch 7)",
-            "not finite",
+            "no longer finite",
             "2007-01-01T01:30",
             "1 of 2",
         )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.analytic_forcing import LATITUDE, LONGITUDE, START, STEP_S, analytic_forcing
 from pipeline.forcing import ForcingError, check_forcing, land_forcing, read_forcing
 from pipeline.forcing_check import FORCING_NAMES, Problem, forcing_problems
+from pipeline.ingest.errors import IngestError
 from tests.support import shared
 
 DAYS = 10
@@ -99,7 +100,7 @@ def test_one_bad_value_anywhere_is_found_with_its_time_and_place(
     (found,) = forcing_problems(dataset)
     time = np.datetime_as_string(dataset["time"].values[record], unit="m")
     assert found.name == name
-    assert found.kind == ("range" if np.isfinite(value) else "gap")
+    assert found.kind == ("impossible" if np.isfinite(value) else "gap")
     assert f"{name} is " in found.text
     assert f"at {time} UTC, cell {100 + cell} (43.6N 1.4E)" in found.text
     assert "(1 of 1443 values)" in found.text
@@ -119,9 +120,9 @@ def test_blocks_find_the_same_problems(block: tuple[int, int]) -> None:
 
     whole = summary(forcing_problems(dataset))
     assert whole[("Tair", "gap")] == 3
-    assert whole[("PSurf", "range")] == 231
+    assert whole[("PSurf", "impossible")] == 231
     assert whole[("Wind", "unit")] == 1
-    assert ("SWdown", "night") in whole
+    assert ("SWdown", "night_shortwave") in whole
     assert summary(forcing_problems(dataset, block=block)) == whole
 
 
@@ -272,7 +273,7 @@ def test_netcdf_of_many_places_is_refused(tmp_path: Path) -> None:
 def test_damaged_netcdf_is_an_error_of_ours(tmp_path: Path) -> None:
     path = tmp_path / "broken.nc"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"\x00" * 50)
-    with pytest.raises(ForcingError, match="cannot be read as NetCDF"):
+    with pytest.raises(IngestError, match="truncated or damaged"):
         read_forcing(path)
 
 

@@ -86,7 +86,7 @@ def test_daily_output_is_that_of_the_model(truth: Path) -> None:
     assert isinstance(stage, LandStage)
     block = Block(0, 0, CELLS)
     parameters = stage.parameters(root, block)
-    forcing = stage.forcing(root, block, FIRST_DAY, FIRST_DAY + np.timedelta64(10, "D"))
+    forcing = stage.forcing(root, block, FIRST_DAY, FIRST_DAY + np.timedelta64(10, "D"), parameters)
     state = landmodel.cold_start(parameters, air_temperature=285.0)
     request = landmodel.OutputRequest(mean=("LE",), instant=("WG", "LAI"), instant_hour=9)
     _, outputs = stage.run_model(parameters, state, forcing, FIRST_DAY, FIRST_DAY + np.timedelta64(10, "D"), request)
@@ -149,7 +149,9 @@ def test_the_restart_of_a_chosen_day_continues_the_run(truth: Path) -> None:
         return read_restart(root, path, State, State._fields, columns, block, model=stage.model_identity())
 
     begin, end = np.datetime64("2007-01-15T09", "s"), np.datetime64("2007-01-21", "s")
-    state, _ = stage.run_model(parameters, restart(str(begin)), stage.forcing(root, block, begin, end), begin, end)
+    state, _ = stage.run_model(
+        parameters, restart(str(begin)), stage.forcing(root, block, begin, end, parameters), begin, end
+    )
     for name, found, expected in zip(State._fields, state, restart(str(end)), strict=True):
         np.testing.assert_array_equal(found, expected, err_msg=name)
 
@@ -267,7 +269,7 @@ def test_check_names_texture_outside_its_range(tmp_path: Path) -> None:
     period = {"start": "2007-01-01", "end": "2007-01-02"}
     rows = check_experiment(experiment(path, period=period, open_loop={}))
     wrong = next(row for row in rows if row.state == "wrong")
-    assert "clay = 37 1 at index (1,)" in wrong.detail
+    assert "cell 1 (43.25N 1W): land: clay = 37" in wrong.detail
     assert "percent" in wrong.detail
 
 

@@ -12,6 +12,7 @@ from operators.base import Names
 from operators.errors import DuplicateTimesError, EmptyTrainingWindowError
 from operators.sensitivity import Sensitivity
 from pipeline.errors import RegistryError, StoreInUseError
+from pipeline.ingest.errors import IngestError
 from pipeline.location import Location
 from pipeline.operator_figures import plot_architectures, plot_learning_curves, plot_sensitivity
 from pipeline.operator_store import read_operator
@@ -128,8 +129,8 @@ def test_tables_that_cannot_be_used(tmp_path, changes, message):
 
 def test_files_that_are_no_tables(tmp_path):
     (tmp_path / "text.nc").write_text("nothing")
-    for name in ("text.nc", "absent.nc"):
-        with pytest.raises(TrainingTableError, match=f"{name} cannot be read"):
+    for name, words in (("text.nc", "not a NetCDF file"), ("absent.nc", "cannot be read")):
+        with pytest.raises(IngestError, match=f"{name}: {words}"):
             read_training_table(tmp_path / name, NAMES)
     with pytest.raises(RegistryError, match="unknown variable 'SOIL'"):
         predictor_units(["SOIL"])

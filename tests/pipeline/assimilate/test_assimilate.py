@@ -79,7 +79,7 @@ def forecast_of_the_open_loop(path: Path) -> Arrays:
     stage = stage_of(small(path, lai_run()))
     root, block = open_store(str(path)), Block(0, 0, CELLS)
     parameters, stop = stage.parameters(root, block), FIRST_DAY + DAYS * DAY
-    forcing = stage.forcing(root, block, FIRST_DAY, stop)
+    forcing = stage.forcing(root, block, FIRST_DAY, stop, parameters)
     state = landmodel.cold_start(parameters, air_temperature=285.0)
     request = OutputRequest(instant=("LAI", "WG"), instant_hour=9)
     _, outputs = stage.run_model(parameters, state, forcing, FIRST_DAY, stop, request)
@@ -140,9 +140,13 @@ def test_means_are_those_of_the_window(store: Path, threads: Client) -> None:
     parameters = stage.parameters(root, block)
     begin, stop = FIRST_DAY + np.timedelta64(9, "h"), FIRST_DAY + np.timedelta64(3 * 24 + 9, "h")
     state = landmodel.cold_start(parameters, air_temperature=285.0)
-    state, _ = stage.run_model(parameters, state, stage.forcing(root, block, FIRST_DAY, begin), FIRST_DAY, begin)
+    state, _ = stage.run_model(
+        parameters, state, stage.forcing(root, block, FIRST_DAY, begin, parameters), FIRST_DAY, begin
+    )
     request = OutputRequest(mean=("LE",), end=("LAI",))
-    _, outputs = stage.run_model(parameters, state, stage.forcing(root, block, begin, stop), begin, stop, request)
+    _, outputs = stage.run_model(
+        parameters, state, stage.forcing(root, block, begin, stop, parameters), begin, stop, request
+    )
     expected = landmodel.aggregate(outputs["LE"], parameters, CELLS).astype("float32")
     np.testing.assert_array_equal(read(path, "lai", "LE")[:3], expected)
     patches = read(path, "lai", "LAI_patch")[:3]
