@@ -57,7 +57,7 @@ def read(cells: Cells, config: ArcoConfig) -> xr.Dataset:
     start, end = np.datetime64(config.period.start, "ns"), np.datetime64(config.period.end, "ns")
     part = dataset.sel(time=slice(start, end + np.timedelta64(1, "h")))
     block = forcing_fields.block_records(len(cells), config.memory_mb)
-    prepared = era5.standard_layout(part, cells, block, where)
+    prepared = era5.standard_layout(part, cells, block, where, config.interpolation)
     prepared = prepared.assign_coords(time=files.utc_times(prepared, "time", where))
     fields = era5.fields_of(prepared, NAMES, where)
     missing = [name for name in NAMES if name not in fields and name != "snowfall"]

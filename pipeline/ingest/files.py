@@ -20,6 +20,8 @@ Times = npt.NDArray[np.datetime64]
 CLASSIC = (b"CDF\x01", b"CDF\x02")
 CLASSIC_64_BIT_DATA = b"CDF\x05"
 HDF5 = b"\x89HDF"
+NODATA = -9999.0
+LARGEST = 1e15  # no quantity of any source is larger; the fill values of NetCDF and of models are
 _LONGEST_HEADER = 256  # bytes before the first message of a WMO bulletin
 # What the NetCDF libraries raise for files that are no NetCDF, truncated or damaged inside.
 READING_ERRORS = (OSError, ValueError, TypeError, RuntimeError, KeyError, IndexError, EOFError)
@@ -141,6 +143,11 @@ def in_units(array: xr.DataArray, accepted: Mapping[str, tuple[float, float]], p
     return array if (factor, offset) == (1.0, 0.0) else array * factor + offset
 
 
+def without_nodata(array: xr.DataArray) -> xr.DataArray:
+    """The array with NaN for the numbers that stand for no data where a file does not say so: -9999, 1e20, 9.97e36."""
+    return array.where((array != NODATA) & (abs(array) < LARGEST))
+
+
 def utc_times(dataset: xr.Dataset, name: str, path: Path) -> Times:
     """The time coordinate as datetime64[ns], strictly increasing.
 
@@ -169,6 +176,25 @@ def check_increasing(times: Times, source: object) -> None:
         i = int(wrong[0])
         what = "is there twice" if times[i] == times[i + 1] else "is out of order"
         raise IngestError(f"{source}: times must increase; {instant(times[i + 1])} {what} ({wrong.size} such times)")
+
+
+def preferred(
+    times: Times, versions: npt.NDArray[np.int8], where: object, origins: Sequence[object]
+) -> npt.NDArray[np.intp]:
+    """Which records to take, in time order: of an hour with final and preliminary data the final ones.
+
+    :param origins: of each record, for the message
+    :raises IngestError: an hour that is there twice, but not once final (1) and once preliminary (5)
+    """
+    order = np.lexsort((versions, times))
+    same = np.append(False, times[order][1:] == times[order][:-1])
+    for second in np.flatnonzero(same):
+        a, b = order[second - 1], order[second]
+        if versions[a] == versions[b] or versions[a] == 0:
+            raise IngestError(
+                f"{where} at {instant(times[b])} is there twice ({origins[a]}; {origins[b]}): give each hour once"
+            )
+    return order[~same]
 
 
 def instant(time: np.datetime64) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.errors import PipelineError
-from pipeline.ingest import alma, arco, ascat_swath, covers, daily, era5, files, ismn, surfex
+from pipeline.ingest import alma, arco, ascat_swath, covers, daily, era5, files, grib, ismn, surfex
 from pipeline.ingest.errors import IngestError
 from pipeline.location import Location
 
@@ -80,7 +80,7 @@ def inspect_file(path: Path) -> Report:
     head = files.magic(path)
     if head in (*files.CLASSIC, files.CLASSIC_64_BIT_DATA, files.HDF5):
         return _guarded(text, "NetCDF", lambda: _netcdf(path))
-    if era5.is_grib(path):
+    if grib.is_grib(path):
         return _guarded(text, "GRIB", lambda: _grib(path))
     if files.holds_messages(path, ascat_swath.BUFR):
         return _guarded(text, "BUFR", lambda: _bufr(path))
