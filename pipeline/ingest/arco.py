@@ -44,7 +44,7 @@ class ArcoConfig(era5.GriddedForcingConfig):
     timeout_s: float = Field(default=120.0, gt=0, description="how long the archive may take to answer")
 
 
-def read(cells: Cells, config: ArcoConfig) -> xr.Dataset:
+def read(cells: Cells, config: ArcoConfig, before: xr.DataArray | None = None) -> xr.Dataset:
     """The ALMA variables at the cells, lazy, over (time, cell).
 
     :raises IngestError: an archive that does not answer, lacks a variable, or does not hold the period
@@ -66,7 +66,7 @@ def read(cells: Cells, config: ArcoConfig) -> xr.Dataset:
             f"{config.url}: no variable {', '.join(NAMES[name][0][0] for name in missing)}; the archive has: "
             + ", ".join(sorted(map(str, dataset.data_vars))[:40])
         )
-    return era5.at_cells(fields, cells, config, config.url)
+    return era5.at_cells(fields, cells, config, config.url, before)
 
 
 def open_archive(url: str, options: Mapping[str, Any], timeout_s: float) -> xr.Dataset:

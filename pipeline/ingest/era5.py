@@ -65,7 +65,13 @@ class Era5Config(GriddedForcingConfig, FilesConfig):
     )
 
 
-def read(paths: list[Path], cells: Cells, config: GriddedForcingConfig, accumulation: str = "hourly") -> xr.Dataset:
+def read(
+    paths: list[Path],
+    cells: Cells,
+    config: GriddedForcingConfig,
+    accumulation: str = "hourly",
+    before: xr.DataArray | None = None,
+) -> xr.Dataset:
     """The ALMA variables that the files allow, lazy, over (time, cell); see `forcing_fields.forcing_at_cells`.
 
     :raises IngestError: naming file, variable and hour of what cannot be used
@@ -80,10 +86,12 @@ def read(paths: list[Path], cells: Cells, config: GriddedForcingConfig, accumula
             f"{where}: the amount of the hour that ends at {files.instant(start)} is the difference from the record "
             f"before it: add the file that holds {files.instant(start - gaps.HOUR)}, or begin at {files.instant(first)}"
         )
-    return at_cells(fields, cells, config, where)
+    return at_cells(fields, cells, config, where, before)
 
 
-def at_cells(fields: Fields, cells: Cells, config: GriddedForcingConfig, where: object) -> xr.Dataset:
+def at_cells(
+    fields: Fields, cells: Cells, config: GriddedForcingConfig, where: object, before: xr.DataArray | None = None
+) -> xr.Dataset:
     """The shared work of `forcing_fields.forcing_at_cells` with the choices of a configuration."""
     return forcing_fields.forcing_at_cells(
         fields,
@@ -95,6 +103,7 @@ def at_cells(fields: Fields, cells: Cells, config: GriddedForcingConfig, where: 
         method=config.interpolation,
         radiation=config.radiation,
         where=where,
+        before=before,
     )
 
 
@@ -304,7 +313,7 @@ def _difference(field: xr.DataArray) -> xr.DataArray:
     times = field["time"].to_numpy()
     first_of_day = (times.astype("datetime64[h]") - times.astype("datetime64[D]")).astype(np.int64) == 1
     follows = np.append(False, np.diff(times) == np.timedelta64(1, "h"))
-    before = field.shift(time=1)
+    before = forcing_fields.shifted(field, 1)
     alone = xr.DataArray(first_of_day, dims="time", coords={"time": times})
     known = xr.DataArray(first_of_day | follows, dims="time", coords={"time": times})
     difference = xr.where(alone, field, field - before)

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import importlib
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -20,8 +21,10 @@ Times = npt.NDArray[np.datetime64]
 CLASSIC = (b"CDF\x01", b"CDF\x02")
 CLASSIC_64_BIT_DATA = b"CDF\x05"
 HDF5 = b"\x89HDF"
+NETCDF = (*CLASSIC, CLASSIC_64_BIT_DATA, HDF5)
 NODATA = -9999.0
 LARGEST = 1e15  # no quantity of any source is larger; the fill values of NetCDF and of models are
+_LONGEST_LINE = 4096
 _LONGEST_HEADER = 256  # bytes before the first message of a WMO bulletin
 # What the NetCDF libraries raise for files that are no NetCDF, truncated or damaged inside.
 READING_ERRORS = (OSError, ValueError, TypeError, RuntimeError, KeyError, IndexError, EOFError)
@@ -88,6 +91,37 @@ def holds_messages(path: Path, marker: bytes) -> bool:
         raise IngestError(f"{path}: cannot be read: {error}") from error
 
 
+def beginning(path: Path) -> str:
+    """What a file is that is of no format that a reader expects, and what to do about it."""
+    head = magic(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        return (
+            f"a zip archive of {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}, as the Climate Data Store "
+            "delivers under any name; unzip it and give the files inside, all of them"
+        )
+    if head[:2] == b"PK":
+        return "a zip archive that is truncated or damaged; download it again"
+    if head[:2] == b"\x1f\x8b":
+        return "compressed with gzip; unpack it"
+    with path.open("rb") as file:
+        line = file.readline(_LONGEST_LINE).decode("utf-8", "replace").lstrip("\ufeff").strip()
+    if line.startswith("TIMESTAMP_START"):
+        return (
+            "a half-hourly (or hourly) FLUXNET table, which ldas does not read yet; give the daily table (DD) of the "
+            "same product to ldas ingest daily, or the site's NetCDF with ALMA names to ldas ingest alma"
+        )
+    if line.lower().startswith(("valid_time,", "time,")) and "," in line:
+        return (
+            "a point time series as CSV, as the Climate Data Store delivers it, which ldas does not read yet; download "
+            "the area of the point as NetCDF or GRIB from the hourly dataset on single levels"
+        )
+    if line[:1] == "<":
+        return "a web page, perhaps the error message of a download; download it again"
+    return f"it begins with {line[:60]!r}" if line.isprintable() and line else f"it begins with {head!r}"
+
+
 def open_netcdf(path: Path, chunks: Any = None, **options: Any) -> xr.Dataset:
     """A NetCDF file as a lazy dataset.
 
@@ -97,8 +131,8 @@ def open_netcdf(path: Path, chunks: Any = None, **options: Any) -> xr.Dataset:
     :raises IngestError: no NetCDF, truncated, or with times that cannot be decoded
     """
     head = magic(path)
-    if head not in (*CLASSIC, CLASSIC_64_BIT_DATA, HDF5):
-        raise IngestError(f"{path}: not a NetCDF file (it begins with {head!r})")
+    if head not in NETCDF:
+        raise IngestError(f"{path}: not a NetCDF file: {beginning(path)}")
     engine: Any = "scipy" if head in CLASSIC else "netcdf4"
     try:
         return xr.open_dataset(path, engine=engine, chunks=chunks, **options)

@@ -118,6 +118,11 @@ def _lazily(function: Callable[..., Any], *fields: Any) -> xr.DataArray:
     return result
 
 
+def shifted(field: xr.DataArray, steps: int) -> xr.DataArray:
+    """The field `steps` records later, missing where there is none; Dask cannot shift a single record."""
+    return xr.full_like(field, np.nan) if field.sizes["time"] == 1 else field.shift(time=steps)
+
+
 def centred(hour_means: xr.DataArray) -> xr.DataArray:
     """Values at the instants from means over the hour before: the mean of the hours before and after.
 
@@ -125,7 +130,7 @@ def centred(hour_means: xr.DataArray) -> xr.DataArray:
     hour before it, until an append makes it again. An instant beside a missing hour is missing.
     """
     last = xr.DataArray(np.arange(hour_means.sizes["time"]) == hour_means.sizes["time"] - 1, dims="time")
-    return xr.where(last, hour_means, 0.5 * (hour_means + hour_means.shift(time=-1)))
+    return xr.where(last, hour_means, 0.5 * (hour_means + shifted(hour_means, -1)))
 
 
 def _not_negative(field: xr.DataArray, noise: float) -> xr.DataArray:
@@ -152,7 +157,7 @@ def forcing_at_cells(
     """The ALMA variables that the fields allow, lazy, over (time, cell), hourly and complete in time.
 
     Centred radiation comes with its hourly means (`HOUR_MEAN`), which an append needs to make the last stored instant
-    again. The attribute `preliminary_hours` counts hours with preliminary data.
+    again. The coordinate `preliminary` is true for hours with preliminary data in any field.
 
     :param fields: some or all of `QUANTITIES`, each on its own grid
     :param radiation: `centred` gives instants (see `centred`); `hour_mean` keeps the mean over the hour before
@@ -174,15 +179,9 @@ def forcing_at_cells(
             if radiation == "centred":
                 means[HOUR_MEAN.format(alma)] = at_cells[name].sel(time=axis)
                 at_cells[name] = centred(at_cells[name]).sel(time=axis)
-    return _alma(at_cells, means, cells, axis, snow, co2_ppm, before).assign_attrs(
-        preliminary_hours=_preliminary_hours(fields, axis)
-    )
-
-
-def _preliminary_hours(fields: Fields, axis: Times) -> int:
-    """Hours of the axis with preliminary data in any field."""
-    found = [field["time"].to_numpy()[field["expver"].to_numpy() == PRELIMINARY] for field in fields.values()]
-    return int(np.isin(axis, np.concatenate(found)).sum())
+    dataset = _alma(at_cells, means, cells, axis, snow, co2_ppm, before)
+    versions = [field["time"].to_numpy()[field["expver"].to_numpy() == PRELIMINARY] for field in fields.values()]
+    return dataset.assign_coords(preliminary=("time", np.isin(axis, np.concatenate(versions))))
 
 
 def _alma(
@@ -239,8 +238,9 @@ def _snowfall(at: Fields, total: xr.DataArray, snow: SnowRule, last: xr.DataArra
     if "temperature" not in at:
         return None
     temperature = at["temperature"]
-    before = temperature.shift(time=1)
-    if last is not None and last["time"].to_numpy() + gaps.HOUR == temperature["time"].to_numpy()[0]:
+    before = shifted(temperature, 1)
+    follows = last is not None and last["time"].to_numpy() + gaps.HOUR == temperature["time"].to_numpy()[0]
+    if last is not None and follows and last.sizes["cell"] == temperature.sizes["cell"]:
         first = xr.DataArray(np.arange(temperature.sizes["time"]) == 0, dims="time")
         before = xr.where(first, last.drop_vars(list(last.coords)), before)
     hour = xr.where(before.notnull(), 0.5 * (before + temperature), temperature)

@@ -135,8 +135,9 @@ def _axes(path: Path, field: _Field) -> tuple[npt.NDArray[np.float64], npt.NDArr
         last_column += 360.0
     elif westward and last_column > first_column:
         last_column -= 360.0
-    latitude = np.round(np.linspace(first_row, last_row, rows), 6)
-    return latitude, np.round(np.linspace(first_column, last_column, columns), 6)
+    ends = (first_row, last_row, rows), (first_column, last_column, columns)
+    latitude, longitude = (np.linspace(*axis).round(6).astype(np.float64) for axis in ends)
+    return latitude, longitude
 
 
 class _Values(BackendArray):

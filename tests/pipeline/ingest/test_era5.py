@@ -232,7 +232,7 @@ def test_the_final_version_of_an_hour_is_taken_and_preliminary_hours_are_counted
     times = samples.hours("2015-03-01T00:00", 30)
     correct = expected("t2m", times) + np.where(np.arange(30) < 20, 0.0, 1.0)[:, None]
     np.testing.assert_allclose(result["Tair"], correct, rtol=1e-12)
-    assert result.attrs["preliminary_hours"] == 10
+    assert int(result["preliminary"].sum()) == 10
 
 
 def test_snowfall_by_temperature_where_the_file_has_none(tmp_path):
@@ -273,8 +273,14 @@ def test_a_missing_hour_stops_or_is_interpolated(tmp_path):
     at_gap = expected("t2m", times)
     np.testing.assert_allclose(filled["Tair"][10], at_gap[9] + (at_gap[12] - at_gap[9]) / 3.0, rtol=1e-12)
     np.testing.assert_allclose(filled["Tair"][13], at_gap[13], rtol=1e-12)
-    with pytest.raises(IngestError, match="never the ends"):
-        read([path], gaps=GapPolicy(action="fill", hours=2), period=Period(start="2015-03-01T10:00"))
+    for period in (Period(start="2015-03-01T10:00"), Period(start="2015-03-01T11:00"), Period(end="2015-03-01T10:00")):
+        part = read([path], gaps=GapPolicy(action="fill", hours=2), period=period)  # filled from both sides
+        xr.testing.assert_identical(part["Tair"], filled["Tair"].sel(time=part["time"]))
+        with pytest.raises(IngestError, match="fills up to 1 in a row"):
+            read([path], gaps=GapPolicy(action="fill", hours=1), period=period)
+    whole.isel(time=slice(12, None)).to_netcdf(tmp_path / "late.nc")
+    with pytest.raises(IngestError, match="never the ends of what the files hold"):
+        read([tmp_path / "late.nc"], gaps=GapPolicy(action="fill", hours=2), period=Period(start="2015-03-01T11:00"))
 
 
 def test_a_variable_that_ends_early_is_named(tmp_path):

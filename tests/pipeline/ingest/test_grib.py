@@ -76,7 +76,7 @@ def test_of_an_hour_with_both_versions_the_final_one_is_taken(tmp_path, whole, o
     result = read([path, other] if other.exists() else [path])
     correct = expected("t2m", TIMES[:24]) + np.where(np.arange(24) < 20, 0.0, 1.0)[:, None]
     np.testing.assert_allclose(result["Tair"], correct, atol=1e-5)
-    assert result.attrs["preliminary_hours"] == 4
+    assert int(result["preliminary"].sum()) == 4
 
 
 def test_missing_points_are_missing(tmp_path, whole):
