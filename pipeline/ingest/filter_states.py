@@ -1,4 +1,4 @@
-"""What an append needs to know of what it continues: `filter_states/<group>/<last hour>` of the store.
+"""What an append needs to know of what it continues: `filter_states/<group>/<last day or hour>` of the store.
 
 Where a recursive filter stands, or the last hour of a forcing before it was centred and rounded.
 
@@ -6,6 +6,7 @@ A state is written before the times that it belongs to become part of their grou
 that. So whenever an append is interrupted, the state of the last time that the group holds is there.
 """
 
+import numpy as np
 import xarray as xr
 import zarr
 
