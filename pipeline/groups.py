@@ -82,10 +82,12 @@ def append_group(
     *,
     dim: str = "time",
     attributes: Mapping[str, Any] | None = None,
+    replaced: int = 0,
 ) -> None:
     """Appends later times (another growing `dim`) to a complete group; all its variables must be there.
 
-    attributes: of the group, changed in the moment in which the new times become part of it.
+    attributes: of the group, changed in the moment in which the new times become part of it. replaced: how many of the
+    first times of the dataset are the last stored ones, whose values take the place of those.
 
     Refuses (StoreError) times that are not after the last one stored, other variables or other coordinates. Until the
     last byte is written, readers see the group as it was.
@@ -108,9 +110,11 @@ def append_group(
             "have and would wipe out: append those first"
         )
     stored = read_region(root, path, dim, {dim: slice(0, old_size)})
-    new = dataset[dim].values
+    repeated, new = np.split(dataset[dim].values, [replaced])
     if not len(new):
         return
+    if not np.array_equal(encode(repeated)[0], encode(np.asarray(stored[old_size - replaced :]))[0]):
+        raise StoreError(f"'{path}': the {dim} to replace are not the last {replaced} stored ones")
     first, last = encode(np.asarray(new[:1]))[0][0], encode(np.asarray(stored[-1:]))[0][-1]
     if first <= last:
         raise StoreError(
@@ -131,7 +135,7 @@ def append_group(
     existing_array(root, path, dim).resize((old_size,))  # what an interrupted append may have left
     extend_template(root, path, dim, np.concatenate([stored, new.astype(stored.dtype)]))
     for name in sorted(given):
-        _write_variable(existing_array(root, path, name), encode_variable(dataset[name]), {dim: old_size})
+        _write_variable(existing_array(root, path, name), encode_variable(dataset[name]), {dim: old_size - replaced})
     group.attrs.update({**(attributes or {}), "committed": {**committed, dim: old_size + len(new)}, "appending": False})
 
 

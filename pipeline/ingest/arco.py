@@ -44,7 +44,7 @@ class ArcoConfig(era5.GriddedForcingConfig):
     timeout_s: float = Field(default=120.0, gt=0, description="how long the archive may take to answer")
 
 
-def read(cells: Cells, config: ArcoConfig) -> xr.Dataset:
+def read(cells: Cells, config: ArcoConfig, before: xr.DataArray | None = None) -> xr.Dataset:
     """The ALMA variables at the cells, lazy, over (time, cell).
 
     :raises IngestError: an archive that does not answer, lacks a variable, or does not hold the period
@@ -57,7 +57,7 @@ def read(cells: Cells, config: ArcoConfig) -> xr.Dataset:
     start, end = np.datetime64(config.period.start, "ns"), np.datetime64(config.period.end, "ns")
     part = dataset.sel(time=slice(start, end + np.timedelta64(1, "h")))
     block = forcing_fields.block_records(len(cells), config.memory_mb)
-    prepared = era5.standard_layout(part, cells, block, where)
+    prepared = era5.standard_layout(part, cells, block, where, config.interpolation)
     prepared = prepared.assign_coords(time=files.utc_times(prepared, "time", where))
     fields = era5.fields_of(prepared, NAMES, where)
     missing = [name for name in NAMES if name not in fields and name != "snowfall"]
@@ -66,7 +66,7 @@ def read(cells: Cells, config: ArcoConfig) -> xr.Dataset:
             f"{config.url}: no variable {', '.join(NAMES[name][0][0] for name in missing)}; the archive has: "
             + ", ".join(sorted(map(str, dataset.data_vars))[:40])
         )
-    return era5.at_cells(fields, cells, config, config.url)
+    return era5.at_cells(fields, cells, config, config.url, before)
 
 
 def open_archive(url: str, options: Mapping[str, Any], timeout_s: float) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""FLUXNET daily (and monthly) records: hourly forcing that conserves them, and the observed series beside them.
+"""FLUXNET daily records as hourly forcing that conserves them.
 
 Conservation, with X_h the 24 hourly records of a local day (00:00 .. 23:00 local standard time):
 
@@ -16,50 +16,20 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import xarray as xr
 from pydantic import Field
 
 from pipeline import registry
-from pipeline.ingest import physics
+from pipeline.ingest import files, forcing_fields, gaps, physics
 from pipeline.ingest.config import DisaggregationOptions, FilesConfig, ForcingConfig, Place
 from pipeline.ingest.errors import IngestError
+from pipeline.ingest.fluxnet import read_daily_forcing
 
 Array = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
 
-# name here -> (FLUXNET column, factor, offset, unit); required unless in OPTIONAL_FORCING.
-DAILY_FORCING = {
-    "temperature": ("TA_F_MDS", 1.0, physics.CELSIUS_ZERO, "K"),
-    "temperature_min": ("TMIN_F_MDS", 1.0, physics.CELSIUS_ZERO, "K"),
-    "temperature_max": ("TMAX_F_MDS", 1.0, physics.CELSIUS_ZERO, "K"),
-    "temperature_daytime": ("TA_DAY_F_MDS", 1.0, physics.CELSIUS_ZERO, "K"),
-    "shortwave": ("SW_IN_F_MDS", 1.0, 0.0, "W m-2"),
-    "longwave": ("LW_IN_F_MDS", 1.0, 0.0, "W m-2"),
-    "vapour_pressure_deficit": ("VPD_F_MDS", 100.0, 0.0, "Pa"),
-    "wind": ("WS_F", 1.0, 0.0, "m s-1"),
-    "pressure": ("PA_F", 1000.0, 0.0, "Pa"),
-    "precipitation": ("P_F", 1.0, 0.0, "kg m-2 d-1"),
-    "co2": ("CO2_F_MDS", 1.0, 0.0, "ppm"),
-}
-OPTIONAL_FORCING = ("temperature_min", "temperature_max", "temperature_daytime")
-
-# gC m-2 d-1 -> kg CO2 m-2 s-1
-_CARBON = 1e-3 * physics.MOLAR_MASS_CO2 / physics.MOLAR_MASS_CARBON / physics.SECONDS_PER_DAY
-
-# name here -> (FLUXNET column, factor, unit, quality column or None); any may be absent from a file.
-OBSERVED = {
-    "LAI": ("LAI", 1.0, "m2 m-2", None),
-    "GPP": ("GPP_NT_VUT_REF", _CARBON, "kg CO2 m-2 s-1", "NEE_VUT_REF_QC"),
-    "GPP_DT": ("GPP_DT_VUT_REF", _CARBON, "kg CO2 m-2 s-1", "NEE_VUT_REF_QC"),
-    "RECO": ("RECO_NT_VUT_REF", _CARBON, "kg CO2 m-2 s-1", "NEE_VUT_REF_QC"),
-    "NEE": ("NEE_VUT_REF", _CARBON, "kg CO2 m-2 s-1", "NEE_VUT_REF_QC"),
-    "LE": ("LE_F_MDS", 1.0, "W m-2", "LE_F_MDS_QC"),
-    "H": ("H_F_MDS", 1.0, "W m-2", "H_F_MDS_QC"),
-    "LE_CORR": ("LE_CORR", 1.0, "W m-2", "LE_CORR_QC"),
-    "H_CORR": ("H_CORR", 1.0, "W m-2", "H_CORR_QC"),
-    "RN": ("NETRAD", 1.0, "W m-2", "NETRAD_QC"),
-}
+# Hours at the end of a forcing that depend on days after it: those of the last day, and the record that closes it.
+REPLACED_HOURS = 25
 
 HOURS = 24
 LAG_OF_MAXIMUM_H = 1.86  # h after solar noon, Parton and Logan (1981), air temperature at 1.5 m
@@ -80,132 +50,55 @@ class DailyConfig(ForcingConfig, FilesConfig):
     place: Place
     options: DisaggregationOptions = DisaggregationOptions()
     max_gap_days: int = Field(default=0, ge=0, description="longest gap in days that is interpolated, but for rain")
+    co2_ppm: float | None = Field(default=None, gt=0, description="where the table has none; default: table by year")
 
 
-def read(paths: list[Path], config: DailyConfig) -> xr.Dataset:
-    """Hourly forcing over (time, cell = 1) in the configured period; see `fluxnet_daily_forcing`."""
+def read(
+    paths: list[Path], config: DailyConfig, stored: tuple[np.datetime64, np.datetime64] | None = None
+) -> xr.Dataset:
+    """Hourly forcing over (time, cell = 1) in the configured period; see `fluxnet_daily_forcing`.
+
+    :param stored: first and last time of the stored forcing that it is appended to: the result may begin with its last
+        hours (`REPLACED_HOURS`), made again now that the day after is known
+    :raises IngestError: a table that does not hold the days before as well
+    """
     if len(paths) != 1:
         raise IngestError(f"daily reads one table of one site, {len(paths)} files were given")
-    forcing = fluxnet_daily_forcing(paths[0], config.place, config.options, config.max_gap_days)
-    start, end = config.period.start, config.period.end
-    chosen = forcing.sel(
-        time=slice(
-            None if start is None else np.datetime64(start, "ns"), None if end is None else np.datetime64(end, "ns")
-        )
-    )
+    forcing = fluxnet_daily_forcing(paths[0], config.place, config.options, config.max_gap_days, config.co2_ppm)
+    start: np.datetime64 | None = None if config.period.start is None else np.datetime64(config.period.start, "ns")
+    end = None if config.period.end is None else np.datetime64(config.period.end, "ns")
+    if stored is not None and start == stored[1] + gaps.HOUR:
+        start = max(stored[0], stored[1] - (REPLACED_HOURS - 1) * gaps.HOUR)
+        begins = forcing["time"].to_numpy()[0]
+        if begins > max(stored[0], start - np.timedelta64(1, "D")):
+            raise IngestError(
+                f"{paths[0]}: the stored forcing ends at {files.instant(stored[1])}, and its last day depends on the "
+                f"days around it; the table begins at {files.instant(begins)}: give one with two days before as well"
+            )
+    chosen = forcing.sel(time=slice(start, end))
     if not chosen.sizes["time"]:
         times = forcing["time"].to_numpy()
         raise IngestError(f"{paths[0]}: the table covers {times[0]} to {times[-1]}, nothing of the period")
     return chosen
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """The whole FLUXNET table, indexed by date, missing values (-9999, NA) as NaN.
-
-    :raises IngestError: not a FLUXNET table; dates duplicated, out of order or unreadable
-    """
-    try:
-        table = pd.read_csv(path, na_values=["NA", "-9999", "-9999.0"], dtype={"TIMESTAMP": str})
-    except (OSError, ValueError) as error:
-        raise IngestError(
-            f"{path}: not a readable FLUXNET table (comma separated, first line names): {error}"
-        ) from error
-    if "TIMESTAMP" not in table:
-        raise IngestError(f"{path}: no column TIMESTAMP, so this is not a FLUXNET daily or monthly table")
-    stamps = table["TIMESTAMP"].fillna("")
-    monthly = bool(len(stamps)) and bool(stamps.str.fullmatch(r"\d{6}").all())
-    if not monthly and not (len(stamps) and stamps.str.fullmatch(r"\d{4}-\d{2}-\d{2}|\d{8}").all()):
-        raise IngestError(
-            f"{path}: TIMESTAMP must be a day (YYYY-MM-DD or YYYYMMDD) or a month (YYYYMM) in every row, "
-            f"first value {stamps.iloc[0] if len(stamps) else '(no row)'!r}"
-        )
-    try:
-        dates = pd.to_datetime(stamps.str.replace("-", ""), format="%Y%m" if monthly else "%Y%m%d")
-    except ValueError as error:
-        raise IngestError(f"{path}: TIMESTAMP holds what is no date: {error}") from error
-    table.index = pd.DatetimeIndex(dates, name="time")
-    if not table.index.is_monotonic_increasing or table.index.has_duplicates:
-        steps = np.diff(table.index.to_numpy())
-        first = table.index[1:][steps <= np.timedelta64(0, "ns")][0]
-        raise IngestError(f"{path}: dates must increase; {first:%Y-%m-%d} is repeated or out of order")
-    table.attrs["monthly"] = monthly
-    return table.drop(columns="TIMESTAMP")
-
-
-def read_daily_forcing(path: Path, max_gap_days: int = 0) -> xr.Dataset:
-    """Daily forcing of a FLUXNET daily table in SI units, dimension `time` (local days).
-
-    :param max_gap_days: missing values are interpolated linearly over at most this many days in a row
-        (precipitation, which is no continuous quantity, is never interpolated)
-    :raises IngestError: a column, a day or a value missing: the message names column and first day
-    """
-    table = read_table(path)
-    if table.attrs["monthly"]:
-        raise IngestError(f"{path}: a monthly table cannot be disaggregated to hours; give the daily (DD) table")
-    calendar = pd.date_range(table.index[0], table.index[-1], freq="D")
-    absent = calendar[~calendar.isin(table.index)]
-    if len(absent):
-        raise IngestError(
-            f"{path}: {len(absent)} days are missing, the first {absent[0]:%Y-%m-%d}; a daily record must be complete"
-        )
-    variables: dict[str, tuple[str, Array, dict[str, str]]] = {}
-    for name, (column, factor, offset, unit) in DAILY_FORCING.items():
-        if column not in table:
-            if name in OPTIONAL_FORCING:
-                continue
-            raise IngestError(f"{path}: column {column} ({name}) is missing and is needed")
-        values = table[column].astype(float)
-        if max_gap_days and name != "precipitation":
-            values = _interpolate_gaps(values, max_gap_days)
-        missing = values.isna()
-        if missing.any() and name not in OPTIONAL_FORCING:
-            raise IngestError(
-                f"{path}: {column} is missing on {int(missing.sum())} of {len(values)} days, the first "
-                f"{values.index[missing.to_numpy()][0]:%Y-%m-%d}; fill it or raise max_gap_days ({max_gap_days})"
-            )
-        in_si = np.asarray(values.to_numpy() * factor + offset, dtype=np.float64)
-        variables[name] = ("time", in_si, {"units": unit, "source_column": column})
-    return xr.Dataset(variables, coords={"time": table.index.to_numpy()}, attrs={"source_file": Path(path).name})
-
-
-def _interpolate_gaps(values: pd.Series, longest: int) -> pd.Series:
-    """Linear interpolation over gaps of at most `longest` missing values; longer gaps stay missing as a whole."""
-    missing = values.isna()
-    run = missing.ne(missing.shift()).cumsum()
-    length = missing.groupby(run).transform("sum")
-    filled = values.interpolate(limit_area="inside")
-    return values.where(~(missing & (length <= longest)), filled)
-
-
-def read_observations(path: Path) -> xr.Dataset:
-    """Observed LAI, carbon and energy fluxes of a FLUXNET daily or monthly table, in the model's units.
-
-    GPP, RECO and NEE become kg CO2 m-2 s-1 (GPP and RECO by the night-time method; `GPP_DT` by the daytime method),
-    LE, H, RN W m-2, LAI m2 m-2. `<name>_quality` is the part of the day that was measured or well gap-filled, 0..1.
-    `LE_CORR`, `H_CORR` are the series with the energy balance closed. Dates are local standard time; a variable the
-    file lacks is absent, a missing value is NaN.
-    """
-    table = read_table(path)
-    dataset = xr.Dataset(coords={"time": table.index.to_numpy()})
-    for name, (column, factor, unit, quality) in OBSERVED.items():
-        if column not in table:
-            continue
-        values = table[column].to_numpy(dtype=np.float64) * factor
-        dataset[name] = ("time", values, {"units": unit, "source_column": column})
-        if quality is not None and quality in table:
-            part = table[quality].to_numpy(dtype=np.float64)
-            dataset[f"{name}_quality"] = ("time", part, {"units": "1", "source_column": quality})
-    if not dataset.data_vars:
-        raise IngestError(f"{path}: none of the columns {[entry[0] for entry in OBSERVED.values()]} is in the file")
-    dataset.attrs.update(source_file=Path(path).name, averaging="month" if table.attrs["monthly"] else "day")
-    return dataset
-
-
 def fluxnet_daily_forcing(
-    path: Path, place: Place, options: DisaggregationOptions | None = None, max_gap_days: int = 0
+    path: Path,
+    place: Place,
+    options: DisaggregationOptions | None = None,
+    max_gap_days: int = 0,
+    co2_ppm: float | None = None,
 ) -> xr.Dataset:
-    """Hourly ALMA forcing (time UTC, cell = 1) from a FLUXNET daily table: `read_daily_forcing` and `disaggregate`."""
-    return disaggregate(read_daily_forcing(path, max_gap_days), place, options)
+    """Hourly ALMA forcing (time UTC, cell = 1) from a FLUXNET daily table: `read_daily_forcing` and `disaggregate`.
+
+    :param co2_ppm: where the table has no CO2; None: NOAA's annual means
+    """
+    daily = read_daily_forcing(path, max_gap_days)
+    if "co2" not in daily:
+        times = daily["time"].to_numpy()
+        by_day = np.full(len(times), co2_ppm) if co2_ppm else forcing_fields.co2_mole_fraction(times)
+        daily["co2"] = ("time", by_day, {"units": "ppm"})
+    return disaggregate(daily, place, options)
 
 
 def disaggregate(daily: xr.Dataset, place: Place, options: DisaggregationOptions | None = None) -> xr.Dataset:
@@ -300,7 +193,7 @@ def _temperature(
         day = days[~known][0]
         raise IngestError(
             f"temperature of {day.astype('datetime64[D]')} has a mean but neither a minimum and maximum that differ "
-            f"(TMIN_F_MDS, TMAX_F_MDS) nor a daytime mean (TA_DAY_F_MDS): its daily cycle is not known; "
+            f"(TMIN_F_MDS, TMAX_F_MDS) nor a daytime mean (TA_F_DAY): its daily cycle is not known; "
             f"temperature_cycle: radiation estimates it from the shortwave radiation"
         )
     result = np.empty_like(trend)
@@ -415,7 +308,7 @@ def _vapour_pressure(saturation: Array, deficit: Array, days: Times) -> Array:
         i = int(np.flatnonzero(bad)[0])
         raise IngestError(
             f"vapour pressure deficit of {days[i].astype('datetime64[D]')} ({deficit[i, 0]:.0f} Pa) exceeds the mean "
-            f"saturation pressure ({saturation[i].mean():.0f} Pa): check the unit of VPD_F_MDS (hPa expected)"
+            f"saturation pressure ({saturation[i].mean():.0f} Pa): check the unit of VPD (hPa expected)"
         )
     return vapour
 

@@ -1,15 +1,16 @@
 """ERA5 from the Climate Data Store: NetCDF in its old (packed) and new layout, GRIB; any variables in a file."""
 
-import itertools
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from pipeline.ingest import files, forcing_fields, grid
+from pipeline.ingest import files, forcing_fields, gaps, grib, grid
 from pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, SnowRule
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.forcing_fields import Fields
@@ -21,8 +22,8 @@ KELVIN = {"K": (1.0, 0.0)}
 SPEED = {"m s**-1": (1.0, 0.0), "m s-1": (1.0, 0.0)}
 ENERGY = {"J m**-2": (1.0 / HOUR_S, 0.0), "J m-2": (1.0 / HOUR_S, 0.0)}
 DEPTH = {
-    "m": (WATER_DENSITY / HOUR_S, 0.0),
-    "m of water equivalent": (WATER_DENSITY / HOUR_S, 0.0),
+    **dict.fromkeys(("m", "m of water equivalent"), (WATER_DENSITY / HOUR_S, 0.0)),
+    **dict.fromkeys(("mm", "kg m**-2", "kg m-2"), (1.0 / HOUR_S, 0.0)),
 }
 
 # quantity -> (names in the files, accepted units with factor and offset to the unit of `QUANTITIES`)
@@ -39,7 +40,7 @@ NAMES: Mapping[str, tuple[tuple[str, ...], Mapping[str, tuple[float, float]]]] =
 }
 ACCUMULATED = ("shortwave", "longwave", "precipitation", "snowfall")
 _AXES = {"lat": "latitude", "lon": "longitude"}
-GRIB = b"GRIB"
+_LEAST_HOURS_OF_A_DAY = 18  # that show how amounts accumulate
 
 
 class GriddedForcingConfig(ForcingConfig):
@@ -64,22 +65,33 @@ class Era5Config(GriddedForcingConfig, FilesConfig):
     )
 
 
-def is_grib(path: Path) -> bool:
-    """Whether a file holds GRIB messages."""
-    return files.holds_messages(path, GRIB)
-
-
-def read(paths: list[Path], cells: Cells, config: GriddedForcingConfig, accumulation: str = "hourly") -> xr.Dataset:
+def read(
+    paths: list[Path],
+    cells: Cells,
+    config: GriddedForcingConfig,
+    accumulation: str = "hourly",
+    before: xr.DataArray | None = None,
+) -> xr.Dataset:
     """The ALMA variables that the files allow, lazy, over (time, cell); see `forcing_fields.forcing_at_cells`.
 
     :raises IngestError: naming file, variable and hour of what cannot be used
     """
-    fields = read_fields(paths, cells, accumulation, forcing_fields.block_records(len(cells), config.memory_mb))
+    block = forcing_fields.block_records(len(cells), config.memory_mb)
+    fields = read_fields(paths, cells, accumulation, block, config.interpolation)
     where = "ERA5" if len(paths) > 1 else paths[0]
-    return at_cells(fields, cells, config, where)
+    start = None if config.period.start is None else np.datetime64(config.period.start, "ns")
+    first = min(field["time"].to_numpy()[0] for field in fields.values())
+    if accumulation == "since_midnight" and start == first - gaps.HOUR:
+        raise IngestError(
+            f"{where}: the amount of the hour that ends at {files.instant(start)} is the difference from the record "
+            f"before it: add the file that holds {files.instant(start - gaps.HOUR)}, or begin at {files.instant(first)}"
+        )
+    return at_cells(fields, cells, config, where, before)
 
 
-def at_cells(fields: Fields, cells: Cells, config: GriddedForcingConfig, where: object) -> xr.Dataset:
+def at_cells(
+    fields: Fields, cells: Cells, config: GriddedForcingConfig, where: object, before: xr.DataArray | None = None
+) -> xr.Dataset:
     """The shared work of `forcing_fields.forcing_at_cells` with the choices of a configuration."""
     return forcing_fields.forcing_at_cells(
         fields,
@@ -91,33 +103,47 @@ def at_cells(fields: Fields, cells: Cells, config: GriddedForcingConfig, where: 
         method=config.interpolation,
         radiation=config.radiation,
         where=where,
+        before=before,
     )
 
 
 def read_fields(
-    paths: list[Path], cells: Cells | None = None, accumulation: str = "hourly", block: int = 744
+    paths: list[Path],
+    cells: Cells | None = None,
+    accumulation: str = "hourly",
+    block: int = 744,
+    interpolation: str = "bilinear",
 ) -> Fields:
     """The quantities found in the files, lazy, over (time, latitude, longitude), in time order.
 
     :param cells: only what interpolation to them needs is read; None: all
     :param block: hours that are read at a time
-    :raises IngestError: two files with the same variable and hour, wrong units, no known variable in a file
+    :raises IngestError: two files with the same variable and hour, wrong units, no known variable in a file, amounts
+        that accumulate in another way than `accumulation` says
     """
     parts: dict[str, list[tuple[Path, xr.DataArray]]] = {}
     for path in paths:
-        found = 0
-        for dataset in open_file(path, cells, block):
+        found: Counter[str] = Counter()
+        for dataset in open_file(path, cells, block, interpolation):
             for quantity, field in fields_of(dataset, NAMES, path).items():
                 parts.setdefault(quantity, []).append((path, field))
-                found += 1
+                found[str(field.name)] += 1
         if not found:
             raise IngestError(
                 f"{path}: none of the variables {', '.join(name for names, _ in NAMES.values() for name in names)} "
                 "is in the file: is it the right product?"
             )
+        name, times = found.most_common(1)[0]
+        if times > 1:
+            raise IngestError(
+                f"{path}: {name} is there {times} times, on several levels or of several ensemble members; select one "
+                "level or ensemble member first"
+            )
     fields = {quantity: _joined(quantity, pieces) for quantity, pieces in parts.items()}
+    _check_accumulation(fields, accumulation, paths[0])
     if accumulation == "since_midnight":
         fields.update({name: _difference(fields[name]) for name in ACCUMULATED if name in fields})
+        fields = _from_first_amount(fields)
     return fields
 
 
@@ -130,7 +156,7 @@ def fields_of(
         for name in spellings:
             if name not in dataset.data_vars:
                 continue
-            field = files.in_units(dataset[name], units, path)
+            field = files.in_units(files.without_nodata(dataset[name]), units, path)
             if set(field.dims) != {"time", "latitude", "longitude"}:
                 raise IngestError(
                     f"{path}: {name} has dimensions {', '.join(map(str, field.dims))}, expected time, latitude, "
@@ -140,105 +166,143 @@ def fields_of(
     return found
 
 
-def open_file(path: Path, cells: Cells | None = None, block: int = 744) -> list[xr.Dataset]:
+def open_file(
+    path: Path, cells: Cells | None = None, block: int = 744, interpolation: str = "bilinear"
+) -> list[xr.Dataset]:
     """The datasets of one NetCDF or GRIB file, lazy, with the dimensions time, latitude, longitude."""
-    if is_grib(path):
-        return [
-            _valid_times(standard_layout(part, cells, max(1, block // part.sizes.get("step", 1)), path))
-            for part in _open_grib(path)
-        ]
-    dataset = standard_layout(files.open_netcdf(path), cells, block, path)
+    if grib.is_grib(path):
+        return [standard_layout(part, cells, block, path, interpolation) for part in grib.open_grib(path)]
+    dataset = standard_layout(files.open_netcdf(path), cells, block, path, interpolation)
+    times, versions = dataset["time"].to_numpy(), dataset["expver"].to_numpy()
+    if versions.any() and times.dtype.kind == "M" and len(np.unique(times)) < len(times):
+        dataset = dataset.isel(time=files.preferred(times, versions, path, [f"expver {n}" for n in versions]))
     return [dataset.assign_coords(time=files.utc_times(dataset, "time", path))]
 
 
-def standard_layout(dataset: xr.Dataset, cells: Cells | None, block: int, where: Path) -> xr.Dataset:
+def standard_layout(
+    dataset: xr.Dataset, cells: Cells | None, block: int, where: Path, interpolation: str = "bilinear"
+) -> xr.Dataset:
     """One layout of all, in chunks of `block` times, only the points near the cells.
 
-    Dimensions time, latitude, longitude; final (expver 1) and preliminary (5) data merged. Points are selected before
-    anything is computed, so that a global file is read where it is needed only.
+    Dimensions time, latitude, longitude; coordinate `expver` along time: 1 final, 5 preliminary, 0 not known. Where a
+    file has both versions as a dimension, they are merged. Points are selected before anything is computed, so that a
+    global file is read where it is needed only.
     """
     dataset = dataset.rename({old: new for old, new in _AXES.items() if old in dataset.variables})
-    if "valid_time" in dataset.dims:
+    if "valid_time" in dataset.dims or ("time" not in dataset.dims and "valid_time" in dataset.variables):
         dataset = dataset.drop_vars("time", errors="ignore").rename(valid_time="time")
     for axis in ("latitude", "longitude"):
+        if axis in dataset.variables and dataset[axis].ndim == 0:
+            dataset = dataset.expand_dims(axis)  # a single point
         if axis not in dataset.dims:
             raise IngestError(
                 f"{where}: no dimension {axis}, the file has {', '.join(map(str, dataset.dims)) or 'none'}"
             )
     if cells is not None:
         axes = dataset["latitude"].to_numpy(), dataset["longitude"].to_numpy()
-        weights = grid.interpolation_weights(*axes, cells, "bilinear", where)
+        weights = grid.interpolation_weights(*axes, cells, interpolation, where)
         dataset = dataset.isel(latitude=weights.box_rows, longitude=weights.box_columns)
-    dataset = dataset.chunk({axis: block for axis in ("time", "step") if axis in dataset.dims})
+    if "time" in dataset.dims:
+        dataset = dataset.chunk(time=block)
     if "expver" in dataset.dims:
-        # 1 is final ERA5, 5 preliminary ERA5T: each time has one of them, the other is missing.
-        order = np.argsort(dataset["expver"].astype(int).to_numpy()) if "expver" in dataset.coords else None
-        versions = dataset if order is None else dataset.isel(expver=order)
-        merged = versions.isel(expver=0, drop=True)
-        for index in range(1, versions.sizes["expver"]):
-            merged = merged.fillna(versions.isel(expver=index, drop=True))
-        dataset = merged.assign_attrs(dataset.attrs)
-        for name in merged.data_vars:
-            dataset[name].attrs = versions[name].attrs
+        dataset = _versions_merged(dataset)
     squeezable = [d for d, size in dataset.sizes.items() if size == 1 and d not in ("time", "latitude", "longitude")]
     dataset = dataset.squeeze(squeezable, drop=True)
     if "time" not in dataset.variables:
         raise IngestError(f"{where}: no time coordinate (time or valid_time)")
-    if "time" not in dataset.dims and "step" not in dataset.dims:
+    if "time" not in dataset.dims:
         dataset = dataset.expand_dims("time")
-    kept = ("time", "latitude", "longitude", "step", "valid_time")
+    given = dataset["expver"].to_numpy() if "expver" in dataset.variables else np.array(0)
+    versions = np.broadcast_to(_version_numbers(given), dataset.sizes["time"])
+    dataset = dataset.drop_vars("expver", errors="ignore").assign_coords(expver=("time", versions))
+    kept = ("time", "latitude", "longitude", "expver")
     return dataset.drop_vars([name for name in dataset.coords if name not in kept])
 
 
-def _open_grib(path: Path) -> list[xr.Dataset]:
-    """Datasets of a GRIB file by cfgrib, each a group of fields on the same axes."""
-    cfgrib, eccodes = files.library("cfgrib"), files.library("eccodes")
-    try:
-        parts: list[xr.Dataset] = cfgrib.open_datasets(str(path), backend_kwargs={"indexpath": "", "errors": "raise"})
-    except (*files.READING_ERRORS, AttributeError, eccodes.CodesInternalError) as error:
-        raise IngestError(f"{path}: the GRIB file is truncated, damaged or of an unknown kind: {error}") from error
-    if not parts:
-        raise IngestError(f"{path}: there is no readable GRIB message in the file")
-    return list(parts)
+def _version_numbers(expver: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
+    """`0001`, `5`, ... as numbers; 0 for what is none."""
+    texts = [item.decode() if isinstance(item, bytes) else str(item) for item in expver.reshape(-1)]
+    numbers = [int(float(text)) if text.replace(".", "", 1).isdigit() else 0 for text in texts]
+    return np.array(numbers, dtype=np.int8).reshape(expver.shape)
 
 
-def _valid_times(part: xr.Dataset) -> xr.Dataset:
-    """Forecasts (base time x step) on one axis of valid times."""
-    if "time" in part.dims and "step" in part.dims:
-        stacked = part.stack(record=("time", "step"))
-        valid = stacked["valid_time"].to_numpy()
-        stacked = stacked.drop_vars(["record", "time", "step", "valid_time"]).assign_coords(time=("record", valid))
-        return stacked.swap_dims(record="time").sortby("time").transpose("time", ...)
-    valid = np.atleast_1d(part["valid_time"].to_numpy())
-    axis = "step" if "step" in part.dims else "time"
-    others = [name for name in ("time", "step", "valid_time") if name in part.coords]
-    renamed = part.drop_vars(others) if axis == "time" else part.drop_vars(others).rename(step="time")
-    return renamed.assign_coords(time=valid)
+def _versions_merged(dataset: xr.Dataset) -> xr.Dataset:
+    """Final and preliminary data from the dimension `expver`: the final value where there is one."""
+    known = _version_numbers(dataset["expver"].to_numpy()) if "expver" in dataset.coords else None
+    numbers = np.zeros(dataset.sizes["expver"], dtype=np.int8) if known is None else known
+    order = np.argsort(numbers, kind="stable")
+    versions = dataset.isel(expver=order)
+    merged = versions.isel(expver=0, drop=True)
+    for index in range(1, versions.sizes["expver"]):
+        merged = merged.fillna(versions.isel(expver=index, drop=True))
+    taken = []
+    for name, item in versions.data_vars.items():
+        merged[name].attrs = item.attrs
+        if "expver" in item.dims:
+            there = item.notnull().any([dim for dim in item.dims if dim not in ("expver", "time")])
+            taken.append(numbers[order][there.transpose("expver", ...).to_numpy().argmax(axis=0)])
+    return merged.assign_coords(expver=(merged["time"].dims, np.max(taken, axis=0)))
 
 
 def _joined(quantity: str, pieces: list[tuple[Path, xr.DataArray]]) -> xr.DataArray:
-    """One field of several files in time order; the files must be on one grid and share no hour."""
-    pieces = sorted(pieces, key=lambda piece: piece[1]["time"].to_numpy()[0])
+    """One field of several files in time order, on one grid; an hour may be in two of them as final and preliminary."""
     first_path, first = pieces[0]
-    for (path_a, a), (path_b, b) in itertools.pairwise(pieces):
-        shared = np.intersect1d(a["time"].to_numpy(), b["time"].to_numpy())
-        if shared.size:
-            raise IngestError(
-                f"{path_b}: {quantity} at {files.instant(shared[0])} is also in {path_a} ({shared.size} such hours); "
-                "give each hour once"
-            )
-    for path, piece in pieces[1:]:
+    for number, (path, piece) in enumerate(pieces):
         for axis in ("latitude", "longitude"):
-            if not np.array_equal(piece[axis].to_numpy(), first[axis].to_numpy()):
+            there, expected = piece[axis].to_numpy(), first[axis].to_numpy()
+            if there.shape != expected.shape or not np.allclose(there, expected, rtol=0.0, atol=1e-5):
                 raise IngestError(f"{path}: {quantity} is on another {axis} axis than in {first_path}")
+        pieces[number] = path, piece.assign_coords(latitude=first["latitude"], longitude=first["longitude"])
     if len(pieces) == 1:
         return first
-    joined = xr.concat([piece for _, piece in pieces], dim="time", join="exact", combine_attrs="override")
-    times = joined["time"].to_numpy()
-    if (np.diff(times) <= np.timedelta64(0, "ns")).any():  # files whose hours interleave
-        joined = joined.isel(time=np.argsort(times))
-        files.check_increasing(joined["time"].to_numpy(), f"{first_path} and the files beside it: {quantity}")
-    return joined
+    times = np.concatenate([piece["time"].to_numpy() for _, piece in pieces])
+    versions = np.concatenate([piece["expver"].to_numpy() for _, piece in pieces])
+    origin = np.concatenate([np.full(piece.sizes["time"], i) for i, (_, piece) in enumerate(pieces)])
+    order = files.preferred(times, versions, quantity, [pieces[i][0] for i in origin])
+    starts = np.concatenate([[0], np.cumsum([piece.sizes["time"] for _, piece in pieces])])
+    kept = [np.sort(order[origin[order] == i]) - starts[i] for i in range(len(pieces))]
+    parts = [piece.isel(time=where) for (_, piece), where in zip(pieces, kept, strict=True) if len(where)]
+    parts.sort(key=lambda part: part["time"].to_numpy()[0])
+    joined = xr.concat(parts, dim="time", join="exact", combine_attrs="override")
+    order = np.argsort(joined["time"].to_numpy(), kind="stable")  # files whose hours interleave
+    return joined if (np.diff(order) == 1).all() else joined.isel(time=order)
+
+
+def _check_accumulation(fields: Fields, accumulation: str, where: Path) -> None:
+    """Refuses amounts of an hour that are called amounts since midnight, and the other way round.
+
+    The first day with nearly all hours tells: amounts since 00 UTC grow until 24 UTC, sunshine of an hour does not, and
+    longwave radiation of an hour changes little.
+    """
+    for quantity in ("shortwave", "longwave"):
+        if quantity not in fields:
+            continue
+        field = fields[quantity]
+        days = (field["time"].to_numpy() - np.timedelta64(1, "h")).astype("datetime64[D]")
+        names, counts = np.unique(days, return_counts=True)
+        if not (counts >= _LEAST_HOURS_OF_A_DAY).any():
+            continue
+        day = names[int(np.argmax(counts >= _LEAST_HOURS_OF_A_DAY))]
+        values = files.values(field.isel(time=np.flatnonzero(days == day)), where)
+        points = values.reshape(len(values), -1)
+        points = points[:, np.isfinite(points).all(axis=0)]
+        if not points.size or points.max() <= 0.0:
+            continue
+        steps = np.diff(points, axis=0)
+        grows = bool((steps >= -1e-3 * points.max()).all())
+        name = f"{where}: {field.name} on {day}"
+        if accumulation == "hourly" and grows and (points[-1] > 3.0 * points[0]).all():
+            raise IngestError(
+                f"{name} grows from hour to hour, to {points[-1].mean():.4g} W m-2 if it were the amount of an hour: "
+                "it is accumulated from 00 UTC, as ERA5-Land's amounts are; set accumulation: since_midnight"
+            )
+        if accumulation == "since_midnight" and not grows:
+            hour = int(np.argmin(steps.min(axis=1)))
+            first, second = field["time"].to_numpy()[np.flatnonzero(days == day)[hour : hour + 2]]
+            raise IngestError(
+                f"{name} falls between {files.instant(first)} and {files.instant(second)}: amounts since 00 UTC cannot "
+                "fall, so these are amounts of an hour, as ERA5's; leave out accumulation: since_midnight"
+            )
 
 
 def _difference(field: xr.DataArray) -> xr.DataArray:
@@ -249,8 +313,20 @@ def _difference(field: xr.DataArray) -> xr.DataArray:
     times = field["time"].to_numpy()
     first_of_day = (times.astype("datetime64[h]") - times.astype("datetime64[D]")).astype(np.int64) == 1
     follows = np.append(False, np.diff(times) == np.timedelta64(1, "h"))
-    before = field.shift(time=1)
+    before = forcing_fields.shifted(field, 1)
     alone = xr.DataArray(first_of_day, dims="time", coords={"time": times})
     known = xr.DataArray(first_of_day | follows, dims="time", coords={"time": times})
     difference = xr.where(alone, field, field - before)
     return difference.where(known).isel(time=np.flatnonzero(first_of_day | follows))
+
+
+def _from_first_amount(fields: Fields) -> Fields:
+    """All fields without a first hour whose amount is not known, because the day before is not in the files."""
+    starts = [fields[name]["time"].to_numpy()[0] for name in ACCUMULATED if name in fields]
+    begin = max(starts, default=None)
+    if begin is None:
+        return fields
+    return {
+        name: field.isel(time=slice(1, None)) if field["time"].to_numpy()[0] == begin - gaps.HOUR else field
+        for name, field in fields.items()
+    }

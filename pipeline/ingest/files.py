@@ -4,6 +4,7 @@ import glob
 import hashlib
 import importlib
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -20,13 +21,10 @@ Times = npt.NDArray[np.datetime64]
 CLASSIC = (b"CDF\x01", b"CDF\x02")
 CLASSIC_64_BIT_DATA = b"CDF\x05"
 HDF5 = b"\x89HDF"
-_OTHER_KINDS = {
-    b"PK\x03\x04": "a zip archive, whatever its name: unpack it, and give the files that are in it",
-    b"\x1f\x8b": "compressed with gzip, whatever its name: unpack it",
-    b"GRIB": "GRIB, whatever its name",
-    b"BUFR": "BUFR, whatever its name",
-    b"<": "a web page, such as the provider's login or an error: download the file again",
-}
+NETCDF = (*CLASSIC, CLASSIC_64_BIT_DATA, HDF5)
+NODATA = -9999.0
+LARGEST = 1e15  # no quantity of any source is larger; the fill values of NetCDF and of models are
+_LONGEST_LINE = 4096
 _LONGEST_HEADER = 256  # bytes before the first message of a WMO bulletin
 # What the NetCDF libraries raise for files that are no NetCDF, truncated or damaged inside.
 READING_ERRORS = (OSError, ValueError, TypeError, RuntimeError, KeyError, IndexError, EOFError)
@@ -89,16 +87,6 @@ def magic(path: Path) -> bytes:
         raise IngestError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def what_begins_with(head: bytes) -> str:
-    """What a file is that is none of the formats one would expect, by its first bytes, and what to do about it."""
-    if not head:
-        return "empty: download it again"
-    for begin, words in _OTHER_KINDS.items():
-        if head.startswith(begin):
-            return words
-    return f"something else (it begins with {head!r})"
-
-
 def holds_messages(path: Path, marker: bytes) -> bool:
     """Whether a file is a row of messages that begin with `marker` (GRIB, BUFR), perhaps behind a bulletin header."""
     try:
@@ -106,6 +94,41 @@ def holds_messages(path: Path, marker: bytes) -> bool:
             return marker in file.read(_LONGEST_HEADER)
     except OSError as error:
         raise IngestError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def beginning(path: Path) -> str:
+    """What a file is that is of no format that a reader expects, and what to do about it."""
+    head = magic(path)
+    if not head:
+        return "empty; download it again"
+    if head in (b"GRIB", b"BUFR"):
+        return f"{head.decode()}, whatever its name"
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        return (
+            f"a zip archive of {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}, as the Climate Data Store "
+            "delivers under any name; unzip it and give the files inside, all of them"
+        )
+    if head[:2] == b"PK":
+        return "a zip archive that is truncated or damaged; download it again"
+    if head[:2] == b"\x1f\x8b":
+        return "compressed with gzip; unpack it"
+    with path.open("rb") as file:
+        line = file.readline(_LONGEST_LINE).decode("utf-8", "replace").lstrip("\ufeff").strip()
+    if line.startswith("TIMESTAMP_START"):
+        return (
+            "a half-hourly (or hourly) FLUXNET table, which ldas does not read yet; give the daily table (DD) of the "
+            "same product to ldas ingest daily, or the site's NetCDF with ALMA names to ldas ingest alma"
+        )
+    if line.lower().startswith(("valid_time,", "time,")) and "," in line:
+        return (
+            "a point time series as CSV, as the Climate Data Store delivers it, which ldas does not read yet; download "
+            "the area of the point as NetCDF or GRIB from the hourly dataset on single levels"
+        )
+    if line[:1] == "<":
+        return "a web page, perhaps the error message of a download; download it again"
+    return f"it begins with {line[:60]!r}" if line.isprintable() and line else f"it begins with {head!r}"
 
 
 def open_netcdf(path: Path, chunks: Any = None, **options: Any) -> xr.Dataset:
@@ -117,8 +140,8 @@ def open_netcdf(path: Path, chunks: Any = None, **options: Any) -> xr.Dataset:
     :raises IngestError: no NetCDF, truncated, or with times that cannot be decoded
     """
     head = magic(path)
-    if head not in (*CLASSIC, CLASSIC_64_BIT_DATA, HDF5):
-        raise IngestError(f"{path}: not a NetCDF file but {what_begins_with(head)}")
+    if head not in NETCDF:
+        raise IngestError(f"{path}: not a NetCDF file: {beginning(path)}")
     engine: Any = "scipy" if head in CLASSIC else "netcdf4"
     try:
         return xr.open_dataset(path, engine=engine, chunks=chunks, **options)
@@ -163,6 +186,11 @@ def in_units(array: xr.DataArray, accepted: Mapping[str, tuple[float, float]], p
     return array if (factor, offset) == (1.0, 0.0) else array * factor + offset
 
 
+def without_nodata(array: xr.DataArray) -> xr.DataArray:
+    """The array with NaN for the numbers that stand for no data where a file does not say so: -9999, 1e20, 9.97e36."""
+    return array.where((array != NODATA) & (abs(array) < LARGEST))
+
+
 def utc_times(dataset: xr.Dataset, name: str, path: Path) -> Times:
     """The time coordinate as datetime64[ns], strictly increasing.
 
@@ -191,6 +219,25 @@ def check_increasing(times: Times, source: object) -> None:
         i = int(wrong[0])
         what = "is there twice" if times[i] == times[i + 1] else "is out of order"
         raise IngestError(f"{source}: times must increase; {instant(times[i + 1])} {what} ({wrong.size} such times)")
+
+
+def preferred(
+    times: Times, versions: npt.NDArray[np.int8], where: object, origins: Sequence[object]
+) -> npt.NDArray[np.intp]:
+    """Which records to take, in time order: of an hour with final and preliminary data the final ones.
+
+    :param origins: of each record, for the message
+    :raises IngestError: an hour that is there twice, but not once final (1) and once preliminary (5)
+    """
+    order = np.lexsort((versions, times))
+    same = np.append(False, times[order][1:] == times[order][:-1])
+    for second in np.flatnonzero(same):
+        a, b = order[second - 1], order[second]
+        if versions[a] == versions[b] or versions[a] == 0:
+            raise IngestError(
+                f"{where} at {instant(times[b])} is there twice ({origins[a]}; {origins[b]}): give each hour once"
+            )
+    return order[~same]
 
 
 def instant(time: np.datetime64) -> str:

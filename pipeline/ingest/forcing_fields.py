@@ -38,7 +38,11 @@ QUANTITIES = {
     "snowfall": "snow, kg m-2 s-1",
 }
 OPTIONAL = ("snowfall",)
-HOUR_MEANS = ("shortwave", "longwave")
+FINAL, PRELIMINARY = 1, 5  # `expver` of a field's hours: ERA5 and ERA5T; 0 where it is not known
+HOUR_MEANS = {"shortwave": "SWdown", "longwave": "LWdown"}
+HOUR_MEAN = "{}_hour_mean"  # variable of the means over the hour before: what centring needs at an append
+RADIATION_NOISE = 1.0  # W m-2, of packing
+PRECIPITATION_NOISE = 1e-5  # kg m-2 s-1, likewise
 
 
 @cache
@@ -114,14 +118,27 @@ def _lazily(function: Callable[..., Any], *fields: Any) -> xr.DataArray:
     return result
 
 
+def shifted(field: xr.DataArray, steps: int) -> xr.DataArray:
+    """The field `steps` records later, missing where there is none; Dask cannot shift a single record."""
+    return xr.full_like(field, np.nan) if field.sizes["time"] == 1 else field.shift(time=steps)
+
+
 def centred(hour_means: xr.DataArray) -> xr.DataArray:
     """Values at the instants from means over the hour before: the mean of the hours before and after.
 
     Sums over time stay the same but for the two ends; the last instant, whose following hour is not there, takes the
-    hour before it.
+    hour before it, until an append makes it again. An instant beside a missing hour is missing.
     """
-    following = hour_means.shift(time=-1)
-    return xr.where(following.notnull(), 0.5 * (hour_means + following), hour_means)
+    last = xr.DataArray(np.arange(hour_means.sizes["time"]) == hour_means.sizes["time"] - 1, dims="time")
+    return xr.where(last, hour_means, 0.5 * (hour_means + shifted(hour_means, -1)))
+
+
+def _not_negative(field: xr.DataArray, noise: float) -> xr.DataArray:
+    """The field with 0 for small negative numbers: packed files hold -1 packing step at night and in dry hours.
+
+    Larger ones are no noise, and stay for the check of ranges.
+    """
+    return xr.where((field < 0.0) & (field >= -noise), 0.0, field)
 
 
 def forcing_at_cells(
@@ -135,11 +152,16 @@ def forcing_at_cells(
     method: str,
     radiation: str,
     where: object,
+    before: xr.DataArray | None = None,
 ) -> xr.Dataset:
     """The ALMA variables that the fields allow, lazy, over (time, cell), hourly and complete in time.
 
+    Centred radiation comes with its hourly means (`HOUR_MEAN`), which an append needs to make the last stored instant
+    again. The coordinate `preliminary` is true for hours with preliminary data in any field.
+
     :param fields: some or all of `QUANTITIES`, each on its own grid
     :param radiation: `centred` gives instants (see `centred`); `hour_mean` keeps the mean over the hour before
+    :param before: Tair (cell) of the last stored record, with its time, where these hours follow it
     """
     axis = hourly_axis(fields, period, where)
     # One more hour, where the files have it, so that the radiation of the last instant is centred too.
@@ -150,16 +172,29 @@ def forcing_at_cells(
         wanted = longer if has_next else axis
         complete = gaps.on_axis(field.rename(name), wanted, policy, where)
         at_cells[name] = to_cells(complete, cells, method, where)
-    if radiation == "centred":
-        for name in HOUR_MEANS:
-            if name in at_cells:
+    means: Fields = {}
+    for name, alma in HOUR_MEANS.items():
+        if name in at_cells:
+            at_cells[name] = _not_negative(at_cells[name], RADIATION_NOISE)
+            if radiation == "centred":
+                means[HOUR_MEAN.format(alma)] = at_cells[name].sel(time=axis)
                 at_cells[name] = centred(at_cells[name]).sel(time=axis)
-    return _alma(at_cells, cells, axis, snow, co2_ppm)
+    dataset = _alma(at_cells, means, cells, axis, snow, co2_ppm, before)
+    versions = [field["time"].to_numpy()[field["expver"].to_numpy() == PRELIMINARY] for field in fields.values()]
+    return dataset.assign_coords(preliminary=("time", np.isin(axis, np.concatenate(versions))))
 
 
-def _alma(at: Fields, cells: Cells, axis: Times, snow: SnowRule, co2_ppm: float | None) -> xr.Dataset:
+def _alma(
+    at: Fields,
+    means: Fields,
+    cells: Cells,
+    axis: Times,
+    snow: SnowRule,
+    co2_ppm: float | None,
+    before: xr.DataArray | None,
+) -> xr.Dataset:
     """ALMA variables from the fields at the cells; a variable whose fields are not all there is left out."""
-    made: Fields = {}
+    made: Fields = dict(means)
     if "temperature" in at:
         made["Tair"] = at["temperature"]
     if "pressure" in at:
@@ -169,12 +204,12 @@ def _alma(at: Fields, cells: Cells, axis: Times, snow: SnowRule, co2_ppm: float 
         made["Qair"] = _lazily(physics.specific_humidity, vapour, at["pressure"])
     if {"eastward_wind", "northward_wind"} <= at.keys():
         made["Wind"] = _lazily(np.hypot, at["eastward_wind"], at["northward_wind"])
-    for quantity, alma in (("shortwave", "SWdown"), ("longwave", "LWdown")):
+    for quantity, alma in HOUR_MEANS.items():
         if quantity in at:
-            made[alma] = at[quantity].clip(min=0.0)  # packed files hold -1 packing step at night
+            made[alma] = at[quantity]
     if "precipitation" in at:
-        total = at["precipitation"].clip(min=0.0)  # likewise
-        solid = _snowfall(at, total, snow)
+        total = _not_negative(at["precipitation"], PRECIPITATION_NOISE)
+        solid = _snowfall(at, total, snow, before)
         if solid is not None:
             made["Snowf"] = solid
             made["Rainf"] = total - solid
@@ -189,20 +224,25 @@ def _alma(at: Fields, cells: Cells, axis: Times, snow: SnowRule, co2_ppm: float 
         },
         coords={"time": axis, **cells.coordinates()},
     )
-    for name in made:
+    for name in made.keys() - means.keys():
         dataset[name].attrs = registry.attributes(name)
     return dataset
 
 
-def _snowfall(at: Fields, total: xr.DataArray, snow: SnowRule) -> xr.DataArray | None:
+def _snowfall(at: Fields, total: xr.DataArray, snow: SnowRule, last: xr.DataArray | None) -> xr.DataArray | None:
     """Snow within the total, from the source's snowfall or from the temperature of the hour; None without either."""
     if "snowfall" in at:
         # Interpolation and packing noise must not make more snow than precipitation.
-        return xr.where(at["snowfall"] > total, total, at["snowfall"].clip(min=0.0))
+        solid = _not_negative(at["snowfall"], PRECIPITATION_NOISE)
+        return xr.where(solid > total, total, solid)
     if "temperature" not in at:
         return None
     temperature = at["temperature"]
-    before = temperature.shift(time=1)
+    before = shifted(temperature, 1)
+    follows = last is not None and last["time"].to_numpy() + gaps.HOUR == temperature["time"].to_numpy()[0]
+    if last is not None and follows and last.sizes["cell"] == temperature.sizes["cell"]:
+        first = xr.DataArray(np.arange(temperature.sizes["time"]) == 0, dims="time")
+        before = xr.where(first, last.drop_vars(list(last.coords)), before)
     hour = xr.where(before.notnull(), 0.5 * (before + temperature), temperature)
     fraction = _lazily(lambda kelvin: physics.snow_fraction(kelvin, snow.all_snow_below, snow.all_rain_above), hour)
     return total * fraction

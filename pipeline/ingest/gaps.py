@@ -18,6 +18,8 @@ HOUR = np.timedelta64(1, "h")
 def on_axis(field: xr.DataArray, axis: Times, policy: GapPolicy, where: object) -> xr.DataArray:
     """A field (time, ...) on a complete time axis; missing times are interpolated where the policy allows.
 
+    Values before and after the axis serve to fill its ends, so that a period in pieces is filled as it is in one.
+
     :param axis: equally spaced times that the result has
     :raises IngestError: naming variable and first missing hour, and how long the gap is
     """
@@ -48,13 +50,13 @@ def _check_missing_times(
     field: xr.DataArray, axis: Times, missing: npt.NDArray[np.int64], policy: GapPolicy, where: object
 ) -> None:
     gaps = np.split(missing, np.flatnonzero(np.diff(missing) > 1) + 1)
-    longest = max(gaps, key=len)
-    at_end = missing[0] == 0 or missing[-1] == len(axis) - 1
-    if policy.action == "fill" and len(longest) <= policy.hours and not at_end:
+    lengths = [_length(field["time"].to_numpy(), axis, gap) for gap in gaps]
+    if policy.action == "fill" and max(lengths) <= policy.hours:
         return
-    first = longest if policy.action == "fill" and not at_end else gaps[0]
+    first = gaps[int(np.argmax(lengths)) if policy.action == "fill" else 0]
     advice = (
-        f"the gap policy fills up to {policy.hours} in a row, and never the ends of the period"
+        f"the gap policy fills up to {policy.hours} in a row, and never the ends of what the files hold: give the "
+        "files around the period as well"
         if policy.action == "fill"
         else "complete the files, or set gaps: {action: fill, hours: N}"
     )
@@ -62,6 +64,15 @@ def _check_missing_times(
         f"{where}: {field.name} has no value for {missing.size} of {len(axis)} times, {len(first)} in a row from "
         f"{instant(axis[first[0]])}; {advice}"
     )
+
+
+def _length(have: Times, axis: Times, gap: npt.NDArray[np.int64]) -> float:
+    """Missing times in a row between the values around a gap, some perhaps outside the axis; infinite at an end."""
+    before = int(np.searchsorted(have, axis[gap[0]])) - 1
+    after = int(np.searchsorted(have, axis[gap[-1]]))
+    if before < 0 or after == len(have):
+        return np.inf
+    return round(float((have[after] - have[before]) / (axis[1] - axis[0])) - 1.0, 6)
 
 
 @dataclass
@@ -119,7 +130,7 @@ def cells_to_keep(found: list[MissingValues], policy: GapPolicy, cells: Cells, w
             f"{where}: {item.name} is missing in {int(bad.sum())} of {len(cells)} cells, the first {cells.name(cell)} "
             f"from {instant(item.first[cell])} (up to {int(item.longest[cell])} values in a row); "
             + (
-                f"the gap policy fills up to {policy.hours} in a row, and never the ends of the period"
+                f"the gap policy fills up to {policy.hours} in a row, and never the ends of what the files hold"
                 if policy.action == "fill"
                 else "set gaps: {action: fill, hours: N} or {action: exclude_cell}"
             )

@@ -16,6 +16,7 @@ Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 EARTH_RADIUS_KM = 6371.0
+SINGLE_POINT_STEP = 0.25  # degrees, of ERA5
 _TOLERANCE = 1e-4  # of a grid step: rounding of single-precision coordinates
 
 
@@ -95,8 +96,13 @@ class Weights:
         return result
 
 
-def _axis_positions(source: Array, target: Array, period: float | None) -> tuple[Indices, Indices, Array]:
-    """Neighbours before and after, and the weight of the second; index -1 where the target lies outside."""
+def _axis_positions(
+    source: Array, target: Array, period: float | None, reach: float = _TOLERANCE
+) -> tuple[Indices, Indices, Array]:
+    """Neighbours before and after, and the weight of the second; index -1 where the target lies outside.
+
+    :param reach: how far from the value of an axis of one value a target may lie, degrees
+    """
     order = np.argsort(source)
     ordered = source[order]
     if period is not None and _covers_circle(ordered, period):
@@ -104,7 +110,7 @@ def _axis_positions(source: Array, target: Array, period: float | None) -> tuple
         order = np.concatenate([order, order[:1]])
         target = ordered[0] + (target - ordered[0]) % period
     if len(ordered) == 1:
-        inside = np.abs(target - ordered[0]) <= _TOLERANCE
+        inside = np.abs(target - ordered[0]) <= reach
         index = np.where(inside, order[0], -1)
         return index, index, np.zeros_like(target)
     step = float(np.median(np.diff(ordered)))
@@ -134,7 +140,8 @@ def interpolation_weights(
 ) -> Weights:
     """Weights from a latitude x longitude grid to cells.
 
-    The grid's latitudes may descend, its longitudes may run 0..360 or -180..180, and all round the earth.
+    The grid's latitudes may descend, its longitudes may run 0..360 or -180..180, and all round the earth. With
+    `nearest`, an axis of one value reaches half a step of the other axis, or of ERA5's where both have one value.
 
     :param method: `bilinear` (four neighbours) or `nearest` (the neighbour with the largest bilinear weight)
     :raises IngestError: naming the first cell outside the grid, and how many there are
@@ -142,16 +149,18 @@ def interpolation_weights(
     rows, columns = np.asarray(latitude, dtype=np.float64), wrap(longitude)
     _check_axes(rows, columns, where)
     columns = _unwrapped(columns)
-    low = columns.min()
-    target_longitude = low + (cells.longitude - low + _TOLERANCE) % 360.0 - _TOLERANCE
-    south, north, to_north = _axis_positions(rows, cells.latitude, None)
-    west, east, to_east = _axis_positions(columns, target_longitude, 360.0)
+    reach = _TOLERANCE + (_half_step(rows, columns) if method == "nearest" else 0.0)
+    low = columns.min() - reach
+    target_longitude = low + (cells.longitude - low) % 360.0
+    south, north, to_north = _axis_positions(rows, cells.latitude, None, reach)
+    west, east, to_east = _axis_positions(columns, target_longitude, 360.0, reach)
     outside = np.flatnonzero((south < 0) | (west < 0))
     if outside.size:
         raise IngestError(
             f"{where}: {outside.size} of {len(cells)} target cells lie outside the file, the first "
             f"{cells.name(int(outside[0]))}; the file covers {rows.min():g} to {rows.max():g} N, "
             f"{columns.min():g} to {columns.max():g} E: download a larger area or choose a smaller region"
+            + _of_one_value(rows, columns, method)
         )
     if method == "nearest":
         to_north, to_east = np.round(to_north), np.round(to_east)
@@ -163,6 +172,21 @@ def interpolation_weights(
     box_rows, row_in_box = np.unique(row, return_inverse=True)
     box_columns, column_in_box = np.unique(column, return_inverse=True)
     return Weights(box_rows, box_columns, row_in_box.reshape(row.shape), column_in_box.reshape(column.shape), weight)
+
+
+def _half_step(rows: Array, columns: Array) -> float:
+    """How far `nearest` reaches along an axis of one value, degrees."""
+    steps = [float(np.abs(np.diff(axis)).min()) for axis in (rows, columns) if len(axis) > 1]
+    return 0.5 * min(steps, default=SINGLE_POINT_STEP)
+
+
+def _of_one_value(rows: Array, columns: Array, method: str) -> str:
+    """What helps where an axis has one value only."""
+    if len(rows) > 1 and len(columns) > 1:
+        return ""
+    if method == "nearest":
+        return f"; a single row or column of points is used for cells within {_half_step(rows, columns):g} degrees"
+    return "; between single points nothing can be interpolated: interpolation: nearest takes the point itself"
 
 
 def _unwrapped(longitude: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.errors import PipelineError
-from pipeline.ingest import alma, arco, ascat_swath, covers, daily, era5, files, ismn, surfex
+from pipeline.ingest import alma, arco, ascat_swath, covers, era5, files, fluxnet, grib, ismn, surfex
 from pipeline.ingest.errors import IngestError
 from pipeline.location import Location
 
@@ -80,7 +80,7 @@ def inspect_file(path: Path) -> Report:
     head = files.magic(path)
     if head in (*files.CLASSIC, files.CLASSIC_64_BIT_DATA, files.HDF5):
         return _guarded(text, "NetCDF", lambda: _netcdf(path))
-    if era5.is_grib(path):
+    if grib.is_grib(path):
         return _guarded(text, "GRIB", lambda: _grib(path))
     if files.holds_messages(path, ascat_swath.BUFR):
         return _guarded(text, "BUFR", lambda: _bufr(path))
@@ -327,7 +327,7 @@ def _text(path: Path) -> Report:
     if header[:2] == ["SW", "LW"] or header[:2] == ["day", "aammjjhh"]:
         variables = tuple(VariableReport(name, "", {}) for name in header)
         return Report(str(path), "text", "forcing table of a SURFEX example case", "alma", variables)
-    raise IngestError(f"{path}: the beginning is that of no format that ldas reads: {first[:60]!r}")
+    raise IngestError(f"{path}: no format that ldas reads: {files.beginning(path)}")
 
 
 def _ismn(path: Path) -> Report:
@@ -360,11 +360,11 @@ def _ismn(path: Path) -> Report:
 
 
 def _fluxnet(path: Path) -> Report:
-    table = daily.read_table(path)
+    table = fluxnet.read_table(path)
     monthly = bool(table.attrs["monthly"])
-    units = {entry[0]: entry[3] for entry in daily.DAILY_FORCING.values()}
-    known = [name for name in table.columns if name in units or name in {e[0] for e in daily.OBSERVED.values()}]
-    note = "monthly: fluxes for evaluation (pipeline.ingest.daily.read_observations); forcing needs the daily table"
+    forcing = {name for columns, *_ in fluxnet.DAILY_FORCING.values() for name in columns}
+    known = [name for name in table.columns if name in forcing | {entry[0] for entry in fluxnet.OBSERVED.values()}]
+    note = "monthly: fluxes for evaluation (pipeline.ingest.fluxnet.read_observations); forcing needs the daily table"
     return Report(
         str(path),
         "text",

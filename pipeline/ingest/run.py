@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
 from pipeline.ingest import (
@@ -29,6 +30,7 @@ from pipeline.ingest import (
 from pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, IngestConfig, ObservationConfig
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
+from pipeline.ingest.seam import StoredEnd
 from pipeline.ingest.swi import FilterState
 from pipeline.ingest.write import Ingested, Origin, default_settings, is_complete, write_all, write_forcing
 from pipeline.lease import held
@@ -80,7 +82,7 @@ class Job:
         group: str,
         config: IngestConfig,
         paths: list[Path],
-        state: FilterState | None = None,
+        state: xr.Dataset | None = None,
     ) -> list[Ingested]:
         """Writes a small dataset, with the state of the filter that made it."""
         return self.put_all({group: dataset}, config, paths, {group: state})
@@ -90,7 +92,7 @@ class Job:
         datasets: Mapping[str, xr.Dataset],
         config: IngestConfig,
         paths: list[Path],
-        states: Mapping[str, FilterState | None] | None = None,
+        states: Mapping[str, xr.Dataset | None] | None = None,
     ) -> list[Ingested]:
         """Writes several small datasets, all or none."""
         stored = {group: self.stored(group, config) for group in datasets}
@@ -103,28 +105,43 @@ class Job:
         new = {group: dataset for group, dataset in parts.items() if dataset is not None}
         return write_all(new, self.location, config, self.origin(config, paths), states)
 
-    def put_forcing(self, dataset: xr.Dataset, config: ForcingConfig, origin: Origin) -> list[Ingested]:
-        """Writes the forcing."""
-        new = self._unwritten(dataset, "forcing")
-        return [] if new is None else [write_forcing(new, "forcing", self.location, config, origin)]
+    def stored_end(self, config: ForcingConfig) -> StoredEnd | None:
+        """The end of the forcing that is there, where this ingest appends to it."""
+        stored = self.stored("forcing", config)
+        return None if stored is None else StoredEnd.of(self.location, "forcing", stored)
 
-    def _unwritten(self, dataset: xr.Dataset, group: str) -> xr.Dataset | None:
-        """The times that the store does not have yet, None where there is none: all of it unless `continued`."""
+    def put_forcing(
+        self, dataset: xr.Dataset, config: ForcingConfig, origin: Origin, end: StoredEnd | None, replaced: int = 0
+    ) -> list[Ingested]:
+        """Writes the forcing.
+
+        :param replaced: how many of the last stored hours may be made again, because what follows was not known then
+        """
+        new = self._unwritten(dataset, "forcing", replaced)
+        return [] if new is None else [write_forcing(new, "forcing", self.location, config, origin, end, replaced)]
+
+    def _unwritten(self, dataset: xr.Dataset, group: str, replaced: int = 0) -> xr.Dataset | None:
+        """The times that the store does not have yet, None where there is none: all of it unless `continued`.
+
+        :param replaced: stored times that are kept before them
+        """
         if not self.continued or "time" not in dataset.dims or not has_group(open_store(self.location), group):
             return dataset
-        later = dataset["time"].to_numpy() > open_dataset(self.location, group)["time"].to_numpy()[-1]
-        return dataset.isel(time=later) if later.any() else None
+        times = dataset["time"].to_numpy()
+        first = int(np.searchsorted(times, open_dataset(self.location, group)["time"].to_numpy()[-1], side="right"))
+        return dataset.isel(time=slice(max(first - replaced, 0), None)) if first < len(times) else None
 
 
 def _era5(job: Job, config: era5.Era5Config) -> list[Ingested]:
-    paths = job.paths(config)
-    dataset = era5.read(paths, job.cells(config.cells), config, config.accumulation)
+    paths, end = job.paths(config), job.stored_end(config)
+    dataset = era5.read(paths, job.cells(config.cells), config, config.accumulation, _temperature(end))
     forcing_fields.require_complete(dataset, "era5")
-    return job.put_forcing(dataset, config, job.origin(config, paths))
+    return job.put_forcing(dataset, config, job.origin(config, paths), end)
 
 
 def _arco(job: Job, config: arco.ArcoConfig) -> list[Ingested]:
-    dataset = arco.read(job.cells(config.cells), config)
+    end = job.stored_end(config)
+    dataset = arco.read(job.cells(config.cells), config, _temperature(end))
     origin = Origin(
         job.source,
         f"ldas ingest {job.source} --config {job.config_path.name}",
@@ -132,28 +149,33 @@ def _arco(job: Job, config: arco.ArcoConfig) -> list[Ingested]:
         config.model_dump(mode="json"),
         default_settings(config),
     )
-    return job.put_forcing(dataset, config, origin)
+    return job.put_forcing(dataset, config, origin, end)
+
+
+def _temperature(end: StoredEnd | None) -> xr.DataArray | None:
+    return None if end is None else end.temperature
 
 
 def _alma(job: Job, config: alma.AlmaConfig) -> list[Ingested]:
-    paths = job.paths(config)
-    dataset = alma.read(paths, config)
-    return job.put_forcing(dataset, config, job.origin(config, paths))
+    paths, end = job.paths(config), job.stored_end(config)
+    dataset = alma.read(paths, config, _temperature(end))
+    return job.put_forcing(dataset, config, job.origin(config, paths), end, alma.replaced_hours(config))
 
 
 def _daily(job: Job, config: daily.DailyConfig) -> list[Ingested]:
-    paths = job.paths(config)
-    dataset = daily.read(paths, config)
-    return job.put_forcing(dataset, config, job.origin(config, paths))
+    paths, end = job.paths(config), job.stored_end(config)
+    dataset = daily.read(paths, config, None if end is None else (end.first, end.last))
+    return job.put_forcing(dataset, config, job.origin(config, paths), end, daily.REPLACED_HOURS)
 
 
 def _ascat(job: Job, config: ascat.AscatConfig) -> list[Ingested]:
     paths = job.paths(config)
     group = f"observations/{config.group or config.quantity}"
     stored = job.stored(group, config)
-    past = None if stored is None else filter_states.state_of(job.location, group, stored)
+    kept = None if stored is None else filter_states.state_of(job.location, group, stored)
+    past = None if kept is None else FilterState.from_dataset(kept)
     dataset, state = ascat.read_after(paths, job.cells(config.cells), config, job.folder, stored, past)
-    return job.put(dataset, group, config, paths, state)
+    return job.put(dataset, group, config, paths, None if state is None else state.to_dataset())
 
 
 def _cgls(job: Job, config: cgls.CglsConfig) -> list[Ingested]:

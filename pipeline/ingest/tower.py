@@ -9,7 +9,7 @@ from pydantic import Field
 from landmodel.vegetation_table import PATCH_NAMES
 from pipeline import registry
 from pipeline.assimilation_config import Name
-from pipeline.ingest import daily
+from pipeline.ingest import fluxnet
 from pipeline.ingest.config import FilesConfig, IngestConfig, Place
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells
@@ -69,7 +69,7 @@ def read_table(paths: list[Path]) -> xr.Dataset:
     """The observed series of one table."""
     if len(paths) != 1:
         raise IngestError(f"tower reads one table of one site, {len(paths)} files were given")
-    return daily.read_observations(paths[0])
+    return fluxnet.read_observations(paths[0])
 
 
 def tower_fluxes(table: xr.Dataset, config: TowerConfig) -> xr.Dataset:

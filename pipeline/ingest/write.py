@@ -22,7 +22,7 @@ from pipeline.ingest.errors import IngestError
 from pipeline.ingest.files import Times
 from pipeline.ingest.gaps import HOUR, MissingValues
 from pipeline.ingest.grid import Cells
-from pipeline.ingest.swi import FilterState
+from pipeline.ingest.seam import StoredEnd, state_after
 from pipeline.location import Location
 from pipeline.provenance import code_version, configured, provenance
 from pipeline.store import existing_group, has_group, open_dataset, open_store
@@ -38,7 +38,7 @@ FREE_TO_CHANGE = {
     *("gaps", "out_of_range", "max_gap_days", "grid", "url", "url_options", "timeout_s"),
     *("nothing_usable", "date"),
 }
-READERS = ("netcdf4", "h5netcdf", "pandas", "cfgrib", "eccodes", "ismn", "ascat", "cubed")
+READERS = ("netcdf4", "h5netcdf", "pandas", "eccodes", "ismn", "ascat", "cubed")
 SMALL_FRACTION = 0.25  # of the memory: data that are larger go through the scratch folder
 
 
@@ -125,27 +125,30 @@ def write(
     location: Location,
     config: IngestConfig,
     origin: Origin,
-    state: FilterState | None = None,
+    state: xr.Dataset | None = None,
+    replaced: int = 0,
 ) -> Ingested:
     """Writes a new group, or appends later times to one that is there (`append: true`).
 
     Everything that can be refused is refused before the first byte is written.
 
-    :param state: where a recursive filter stands after the last time, for the next append
-
+    :param state: what the next append needs to know of the last time (see `filter_states`)
+    :param replaced: how many of the first times are the last stored ones, whose values take the place of those
     :raises IngestError: a group that is there already, times that overlap, other cells than the store has
     :raises StoreError: other variables or coordinates than the group to append to
     """
-    check_writable(dataset, group, location, config, origin)
+    new = dataset.isel(time=slice(replaced, None)) if replaced else dataset
+    check_writable(new, group, location, config, origin)
     root = open_store(location, "a")
-    record = origin.record(dataset)
+    record = origin.record(new)
     if state is not None:
         filter_states.keep(root, group, dataset, state)
     appended = config.append and is_complete(root, group) and "time" in dataset.dims
     try:
         if appended:
             earlier = _list(existing_group(root, group).attrs.get("ingests"))
-            groups.append_group(root, group, dataset, attributes={"ingests": [*earlier, record]})
+            ingests = {"ingests": [*earlier, record]}
+            groups.append_group(root, group, dataset, attributes=ingests, replaced=replaced)
         else:
             attributes = {**provenance(origin.configuration, origin.inputs), "ingests": [record]}
             chunks, shards = _layout(dataset, config)
@@ -158,7 +161,7 @@ def write(
         group=group,
         store=location.url,
         variables=tuple(map(str, dataset.data_vars)),
-        sizes={str(name): size for name, size in dataset.sizes.items()},
+        sizes={str(name): size for name, size in new.sizes.items()},
         first=record.get("first"),
         last=record.get("last"),
         appended=appended,
@@ -171,11 +174,11 @@ def write_all(
     location: Location,
     config: IngestConfig,
     origin: Origin,
-    states: Mapping[str, FilterState | None] | None = None,
+    states: Mapping[str, xr.Dataset | None] | None = None,
 ) -> list[Ingested]:
     """Writes several groups: all are checked before the first is written, and after an error no new one is left.
 
-    :param states: of the filters that made them, where they were made by one
+    :param states: what the next append needs to know of them, where it needs something
     """
     for group, dataset in datasets.items():
         check_writable(dataset, group, location, config, origin)
@@ -310,17 +313,31 @@ def check_appendable(location: Location, group: str, times: Times, config: Inges
 
 
 def write_forcing(
-    dataset: xr.Dataset, group: str, location: Location, config: ForcingConfig, origin: Origin
+    dataset: xr.Dataset,
+    group: str,
+    location: Location,
+    config: ForcingConfig,
+    origin: Origin,
+    end: StoredEnd | None = None,
+    replaced: int = 0,
 ) -> Ingested:
     """Checks a lazy hourly forcing dataset block by block, rechunks it out of core where it is large, and writes it.
 
+    :param end: of the stored forcing that it is appended to: the last stored record is made again (see `seam`)
+    :param replaced: how many of the last stored hours the dataset may begin with; their values are replaced
     :raises IngestError: values out of range or missing against the gap policy; nothing is written then
     """
-    check_appendable(location, group, dataset["time"].to_numpy(), config)
-    check_writable(dataset, group, location, config, origin)
+    times = dataset["time"].to_numpy()
+    known = 0 if end is None else int(np.searchsorted(times, end.last, side="right"))
+    known = known if known <= replaced and known < len(times) else 0
+    check_appendable(location, group, times[known:], config)
+    check_writable(dataset.isel(time=slice(known, None)), group, location, config, origin)
+    # The stored record before the first hour: hours missing at the seam are filled from both sides, as elsewhere.
+    before = end if end is not None and not known and end.fits(dataset) else None
+    lead = 0 if before is None else 1
     cells = Cells(dataset["latitude"].to_numpy(), dataset["longitude"].to_numpy())
     names = registry.names("forcing")
-    shape = (dataset.sizes["time"], dataset.sizes["cell"])
+    shape = (lead + dataset.sizes["time"], dataset.sizes["cell"])
     total = 4 * shape[0] * shape[1] * len(names)
     with rechunk.scratch_folder(config.scratch) as folder:
         in_memory = total <= config.memory_mb * 1e6 * SMALL_FRACTION
@@ -337,9 +354,15 @@ def write_forcing(
         for start, stop in _blocks(dataset, block):
             part = _computed(dataset.isel(time=slice(start, stop)), origin.source)
             for name, missing in zip(names, found, strict=True):
+                if before is not None and start == 0:
+                    mean = part.get(forcing_fields.HOUR_MEAN.format(name))
+                    value = before.made_again(name, None if mean is None else mean.to_numpy()[0], origin.source)
+                    missing.add(value[None], np.array([before.last]))
+                    arrays[name][0] = value
                 values = _in_range(name, part[name], cells, config, origin.source)
                 missing.add(values, part["time"].to_numpy())
-                arrays[name][start:stop] = values
+                arrays[name][lead + start : lead + stop] = values
+        state = state_after(part)
         keep = gaps.cells_to_keep(found, config.gaps, cells, origin.source)
         if not in_memory:
             shard = (FORCING_SHARDS | config.shards)["time"], (FORCING_SHARDS | config.shards)["cell"]
@@ -357,14 +380,37 @@ def write_forcing(
                 )
                 for name, array in arrays.items()
             },
-            coords=dataset.coords,
+            coords={
+                "time": times if before is None else np.append(before.last, times),
+                **{name: dataset[name] for name in ("latitude", "longitude")},
+            },
             attrs=dataset.attrs,
         )
+        notes = _notes(dataset.isel(time=slice(known, None)), before)
         if not keep.all():
-            final = final.isel(cell=np.flatnonzero(keep))
+            final, state = (item.isel(cell=np.flatnonzero(keep)) for item in (final, state))
             lost = [cells.name(int(i)) for i in np.flatnonzero(~keep)]
-            final.attrs["notes"] = [f"{len(lost)} cells excluded for missing values: {', '.join(lost[:20])}"]
-        return write(final, group, location, config, origin)
+            notes.append(f"{len(lost)} cells excluded for missing values: {', '.join(lost[:20])}")
+        if notes:
+            final.attrs["notes"] = notes
+        return write(final, group, location, config, origin, state, known + lead)
+
+
+def _notes(dataset: xr.Dataset, before: StoredEnd | None) -> list[str]:
+    """What a user must know of a forcing that is written, or appended after a stored end."""
+    notes = list(_list(dataset.attrs.get("notes")))
+    preliminary = int(dataset["preliminary"].sum()) if "preliminary" in dataset.coords else 0
+    if preliminary:
+        notes.append(
+            f"{preliminary} of {dataset.sizes['time']} hours are preliminary (ERA5T): the final data, which come two "
+            "to three months later, may differ"
+        )
+    if before is not None and before.state is None and forcing_fields.HOUR_MEAN.format("SWdown") in dataset:
+        notes.append(
+            f"radiation at {files.instant(before.last)} stays that of the hour before, as an earlier version of ldas "
+            "wrote it"
+        )
+    return notes
 
 
 def _blocks(dataset: xr.Dataset, block: int) -> Iterator[tuple[int, int]]:

@@ -19,7 +19,8 @@ from scipy.optimize import brentq
 from scipy.stats import multivariate_normal, norm
 
 from pipeline.ingest import physics
-from pipeline.ingest.daily import SOLAR_CONSTANT, read_daily_forcing
+from pipeline.ingest.daily import SOLAR_CONSTANT
+from pipeline.ingest.fluxnet import read_daily_forcing
 from pipeline.twin.climate import STEFAN_BOLTZMANN, WET_DAY
 
 Array = npt.NDArray[np.float64]

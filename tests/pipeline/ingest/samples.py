@@ -70,6 +70,74 @@ def era5_dataset(
     )
 
 
+def since_midnight(dataset: xr.Dataset) -> xr.Dataset:
+    """The same fields with amounts from 00 UTC on, as ERA5-Land's: 24 UTC is the next day's 00."""
+    result = dataset.copy()
+    for name in ("ssrd", "strd", "tp", "sf"):
+        if name in dataset:
+            values = dataset[name].to_numpy()
+            total = np.zeros_like(values)
+            for k, time in enumerate(pd.DatetimeIndex(dataset["time"].to_numpy())):
+                total[k] = values[k] + (total[k - 1] if time.hour != 1 and k > 0 else 0.0)
+            result[name] = (dataset[name].dims, total, dataset[name].attrs)
+    return result
+
+
+GRIB_PARAMETERS = {
+    "t2m": 167,
+    "d2m": 168,
+    "sp": 134,
+    "u10": 165,
+    "v10": 166,
+    "ssrd": 169,
+    "strd": 175,
+    "tp": 228,
+    "sf": 144,
+}
+
+
+def write_grib(dataset: xr.Dataset, path: Path, *, version: str = "0001", land: bool = False, mode: str = "wb") -> Path:
+    """As the Climate Data Store does: GRIB 1, a message a field.
+
+    ERA5: analyses have step 0, amounts come from forecasts of 06 and 18 UTC, steps 1 to 12. ERA5-Land (`land`): all
+    fields are of 00 UTC with steps 1 to 24.
+    """
+    import eccodes
+
+    latitude, longitude = dataset["latitude"].to_numpy(), dataset["longitude"].to_numpy()
+    with path.open(mode) as file:
+        for k, time in enumerate(pd.DatetimeIndex(dataset["time"].to_numpy())):
+            for name in map(str, dataset.data_vars):
+                base, step = time, 0
+                if land:
+                    base = (time - pd.Timedelta("1h")).normalize()
+                elif name in ("ssrd", "strd", "tp", "sf"):
+                    base = (time - pd.Timedelta("7h")).floor("12h") + pd.Timedelta("6h")
+                step = int((time - base) / pd.Timedelta("1h"))
+                message = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib1")
+                for key, value in {
+                    **{"centre": "ecmf", "class": "ea", "stream": "oper", "type": "fc" if step else "an"},
+                    **{"expver": version, "paramId": GRIB_PARAMETERS[name], "stepRange": str(step)},
+                    **{"dataDate": int(base.strftime("%Y%m%d")), "dataTime": int(base.strftime("%H%M"))},
+                    **{"Ni": len(longitude), "Nj": len(latitude), "bitsPerValue": 24},
+                    "latitudeOfFirstGridPointInDegrees": float(latitude[0]),
+                    "latitudeOfLastGridPointInDegrees": float(latitude[-1]),
+                    "longitudeOfFirstGridPointInDegrees": float(longitude[0]),
+                    "longitudeOfLastGridPointInDegrees": float(longitude[-1]),
+                    "iDirectionIncrementInDegrees": 0.25,
+                    "jDirectionIncrementInDegrees": 0.25,
+                }.items():
+                    eccodes.codes_set(message, key, value)
+                values = dataset[name].to_numpy()[k].reshape(-1)
+                if np.isnan(values).any():
+                    eccodes.codes_set(message, "bitmapPresent", 1)
+                    values = np.where(np.isnan(values), eccodes.codes_get(message, "missingValue"), values)
+                eccodes.codes_set_values(message, values)
+                eccodes.codes_write(message, file)
+                eccodes.codes_release(message)
+    return path
+
+
 def write_packed(dataset: xr.Dataset, path: Path) -> Path:
     """As the old Climate Data Store did: classic NetCDF, int16 with scale and offset, hours since 1900."""
     encoding: dict[Any, Any] = {"time": {"units": "hours since 1900-01-01", "dtype": "int32"}}

@@ -9,7 +9,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ingest import daily, physics
+from pipeline.ingest import daily, fluxnet, physics
 from pipeline.ingest.config import DisaggregationOptions, Place
 from pipeline.ingest.errors import IngestError
 from tests.support import shared
@@ -183,13 +183,13 @@ def write_table(folder: Path, rows: list[str], header: str = HEADER) -> Path:
 
 def test_a_table_in_fluxnet_units_becomes_si(tmp_path):
     path = write_table(tmp_path, ROWS)
-    values = daily.read_daily_forcing(path)
+    values = fluxnet.read_daily_forcing(path)
     assert values["pressure"].to_numpy()[0] == 98000.0
     assert values["vapour_pressure_deficit"].to_numpy()[0] == 200.0
     assert values["temperature_min"].to_numpy()[0] == 277.15
     forcing = daily.fluxnet_daily_forcing(path, PUECHABON)
     assert_conserves(values, forcing)
-    observed = daily.read_observations(path)
+    observed = fluxnet.read_observations(path)
     assert observed["LAI"].to_numpy()[0] == 1.5
     assert np.isnan(observed["LAI"].to_numpy()[2])
     assert list(observed.data_vars) == ["LAI"]
@@ -210,32 +210,32 @@ def test_a_table_in_fluxnet_units_becomes_si(tmp_path):
 )
 def test_bad_tables_are_refused_with_column_and_day(tmp_path, rows, header, message):
     with pytest.raises(IngestError, match=message):
-        daily.read_daily_forcing(write_table(tmp_path, rows, header))
+        fluxnet.read_daily_forcing(write_table(tmp_path, rows, header))
 
 
 def test_short_gaps_are_filled_only_on_request_and_never_for_rain(tmp_path):
     rows = [ROWS[0], ROWS[1].replace(",305,", ",NA,"), ROWS[2]]
     path = write_table(tmp_path, rows)
-    assert daily.read_daily_forcing(path, max_gap_days=1)["longwave"].to_numpy()[1] == pytest.approx(297.5)
+    assert fluxnet.read_daily_forcing(path, max_gap_days=1)["longwave"].to_numpy()[1] == pytest.approx(297.5)
     rows[1] = ROWS[1].replace("20100102,0.0", "20100102,NA")
     with pytest.raises(IngestError, match="P_F is missing"):
-        daily.read_daily_forcing(write_table(tmp_path, rows), max_gap_days=1)
+        fluxnet.read_daily_forcing(write_table(tmp_path, rows), max_gap_days=1)
 
 
 def test_puechabon_is_conserved_over_fifteen_years():
     path = shared(DAILY_FILE)
-    values = daily.read_daily_forcing(path)
+    values = fluxnet.read_daily_forcing(path)
     assert values.sizes["time"] == 5479
     forcing = daily.fluxnet_daily_forcing(path, PUECHABON)
     assert_conserves(values, forcing)
     raw = pd.read_csv(path)
     np.testing.assert_allclose(values["pressure"], raw["PA_F"] * 1000.0)
-    observed = daily.read_observations(path)
+    observed = fluxnet.read_observations(path)
     np.testing.assert_allclose(observed["LAI"], raw["LAI"])
     # 1 gC m-2 d-1 is 1e-3 x 44/12 / 86400 kg CO2 m-2 s-1
     np.testing.assert_allclose(observed["GPP"], raw["GPP_NT_VUT_REF"] * 44.0 / 12.0 / 86.4e6, rtol=1e-12)
     assert observed.attrs["averaging"] == "day"
-    monthly = daily.read_observations(shared("data/site_flux/FLX_FR-Pue_FLUXNET2015_FULLSET_MM_2007-2014_2-3.csv"))
+    monthly = fluxnet.read_observations(shared("data/site_flux/FLX_FR-Pue_FLUXNET2015_FULLSET_MM_2007-2014_2-3.csv"))
     assert monthly.attrs["averaging"] == "month"
     # Two releases of the same record: the months of the one are the means of the days of the other.
     means = observed["LE"].sel(time=slice("2007", "2014")).resample(time="MS").mean()

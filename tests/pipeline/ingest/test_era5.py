@@ -102,47 +102,6 @@ def test_every_layout_gives_the_same(tmp_path, plain, layout):
         np.testing.assert_allclose(result[name], reference[name], atol=max(2e-4 * span, 1e-12), rtol=1e-6)
 
 
-def test_grib_through_cfgrib(tmp_path):
-    import eccodes
-
-    path = tmp_path / "era5.grib"
-    whole = samples.era5_dataset(times=samples.hours("2015-03-01T00:00", 3))
-    codes = {"t2m": 167, "d2m": 168, "sp": 134, "u10": 165, "v10": 166}
-    with path.open("wb") as file:
-        for name, number in codes.items():
-            for index in range(3):
-                message = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib1")
-                for key, value in {
-                    "indicatorOfParameter": number,
-                    "table2Version": 128,
-                    "centre": "ecmf",
-                    "Ni": 5,
-                    "Nj": 4,
-                    "latitudeOfFirstGridPointInDegrees": 45.0,
-                    "longitudeOfFirstGridPointInDegrees": -1.0,
-                    "latitudeOfLastGridPointInDegrees": 44.25,
-                    "longitudeOfLastGridPointInDegrees": 0.0,
-                    "iDirectionIncrementInDegrees": 0.25,
-                    "jDirectionIncrementInDegrees": 0.25,
-                    "dataDate": 20150301,
-                    "dataTime": 100 * index,
-                    "bitsPerValue": 24,
-                }.items():
-                    eccodes.codes_set(message, key, value)
-                eccodes.codes_set_values(message, whole[name].to_numpy()[index].reshape(-1))
-                eccodes.codes_write(message, file)
-                eccodes.codes_release(message)
-    result = read([path])
-    times = samples.hours("2015-03-01T00:00", 3)
-    np.testing.assert_allclose(result["Tair"], expected("t2m", times), atol=1e-3)
-    np.testing.assert_allclose(result["PSurf"], expected("sp", times), atol=0.1)
-    with path.open("rb") as file:
-        half = file.read()[:-40]
-    (tmp_path / "half.grib").write_bytes(half)
-    with pytest.raises(IngestError, match=r"half\.grib: the GRIB file is truncated"):
-        read([tmp_path / "half.grib"])
-
-
 @pytest.mark.parametrize("longitudes", ["0..360", "global"])
 def test_longitudes_of_any_convention(tmp_path, plain, longitudes):
     path = tmp_path / "other.nc"
@@ -160,22 +119,120 @@ def test_longitudes_of_any_convention(tmp_path, plain, longitudes):
 
 
 def test_accumulation_since_midnight_gives_hourly_amounts(tmp_path, plain):
-    whole = samples.era5_dataset()
-    accumulated = whole.copy()
-    for name in ("ssrd", "strd", "tp", "sf"):
-        values = whole[name].to_numpy()
-        total = np.zeros_like(values)
-        for k in range(len(values)):
-            hour = pd.Timestamp(whole["time"].to_numpy()[k]).hour
-            total[k] = values[k] + (total[k - 1] if hour != 1 and k > 0 else 0.0)
-        accumulated[name] = (whole[name].dims, total, whole[name].attrs)
     path = tmp_path / "land.nc"
-    accumulated.to_netcdf(path)
+    samples.since_midnight(samples.era5_dataset()).to_netcdf(path)
     period = Period(start="2015-03-01T01:00", end="2015-03-02T05:00")
     reference = read([plain], period=period)
     result = read([path], period=period, accumulation="since_midnight")
     for name in ("SWdown", "LWdown", "Rainf", "Snowf"):
         np.testing.assert_allclose(result[name], reference[name], rtol=1e-9, atol=1e-12)
+    # Without a period the forcing begins with the first amount that is known: the hour that ends at 01 UTC.
+    assert read([path], accumulation="since_midnight")["time"].to_numpy()[0] == np.datetime64("2015-03-01T01:00")
+    with pytest.raises(
+        IngestError, match=r"the hour that ends at 2015-03-01T00:00 UTC .* add the file that holds 2015-02"
+    ):
+        read([path], period=Period(start="2015-03-01T00:00"), accumulation="since_midnight")
+
+
+@pytest.mark.parametrize("out_of_range", ["raise", "missing"])
+def test_amounts_that_accumulate_otherwise_are_named(tmp_path, plain, out_of_range):
+    """Before the check of ranges, which would take the small ones of the morning for hourly amounts."""
+    path = tmp_path / "land.nc"
+    samples.since_midnight(samples.era5_dataset()).to_netcdf(path)
+    with pytest.raises(
+        IngestError, match=r"land\.nc: ssrd on 2015-03-01 grows from hour to hour.*set accumulation: since"
+    ):
+        read([path], out_of_range=out_of_range)
+    with pytest.raises(IngestError, match=r"ssrd on 2015-03-01 falls between 2015-03-01T.*leave out accumulation"):
+        read([plain], out_of_range=out_of_range, accumulation="since_midnight")
+
+
+@pytest.mark.parametrize("layout", ["scalars", "axes of one value"])
+def test_a_single_point(tmp_path, plain, layout):
+    whole = samples.era5_dataset()
+    point = whole.isel(latitude=1, longitude=2) if layout == "scalars" else whole.isel(latitude=[1], longitude=[2])
+    path = tmp_path / "point.nc"
+    point.to_netcdf(path)
+    at = Cells(np.array([44.75]), np.array([-0.5]))
+    beside = Cells(np.array([44.7]), np.array([-0.41]))
+    for cells, method in ((at, "bilinear"), (at, "nearest"), (beside, "nearest")):
+        settings = config(interpolation=method)
+        result = era5.read([path], cells, settings).compute(scheduler="synchronous")
+        np.testing.assert_allclose(result["Tair"][:, 0], whole["t2m"][:, 1, 2], rtol=1e-12)
+        forcing_fields.require_complete(result, path)
+    with pytest.raises(IngestError, match=r"between single points nothing can be interpolated: interpolation: nearest"):
+        era5.read([path], beside, config())
+    far = Cells(np.array([44.5]), np.array([-0.5]))
+    with pytest.raises(IngestError, match=r"is used for cells within 0\.125 degrees"):
+        era5.read([path], far, config(interpolation="nearest"))
+
+
+def test_precipitation_in_millimetres(tmp_path, plain):
+    whole = samples.era5_dataset()
+    path = tmp_path / "mm.nc"
+    in_mm = (whole["tp"] * 1000.0).assign_attrs(units="mm")
+    whole.assign(tp=in_mm).to_netcdf(path)
+    np.testing.assert_allclose(read([path])["Rainf"], read([plain])["Rainf"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("number", [-9999.0, 1e20, 9.96921e36])
+@pytest.mark.parametrize("name", ["t2m", "u10", "ssrd", "tp", "sf"])
+def test_undeclared_nodata_is_missing_not_data(tmp_path, name, number):
+    whole = samples.era5_dataset()
+    whole[name][12] = number
+    path = tmp_path / "nodata.nc"
+    whole.to_netcdf(path, encoding={name: {"_FillValue": None}})
+    variable = {"t2m": "Tair", "u10": "Wind", "ssrd": "SWdown", "tp": "Rainf", "sf": "Snowf"}[name]
+    values = read([path])[variable].to_numpy()
+    missing = [11, 12] if name == "ssrd" else [12]  # an instant beside a missing hour has no mean
+    assert np.flatnonzero(np.isnan(values[:, 0])).tolist() == missing
+
+
+def test_only_noise_of_packing_becomes_zero(tmp_path):
+    whole = samples.era5_dataset()
+    whole["ssrd"][0], whole["ssrd"][1] = -100.0, -36000.0  # J m-2: -0.03 and -10 W m-2
+    whole["tp"][1], whole["tp"][2] = -1e-7, -1e-3
+    path = tmp_path / "negative.nc"
+    whole.to_netcdf(path)
+    result = read([path], radiation="hour_mean")
+    np.testing.assert_allclose(result["SWdown"][:2, 0], [0.0, -10.0])
+    total = (result["Rainf"] + result["Snowf"]).to_numpy()[:, 0]
+    np.testing.assert_allclose(total[1:3], [0.0, -1e-3 / 3.6], atol=1e-12)
+
+
+def both_versions(layout: str, folder: Path) -> list[Path]:
+    """30 hours: preliminary data (1 K too warm) from 04 UTC on, final ones until 19 UTC; both in between."""
+    whole = samples.era5_dataset()
+    preliminary = whole.assign(t2m=(whole["t2m"] + 1.0).assign_attrs(units="K")).isel(time=slice(4, None))
+    final = whole.isel(time=slice(0, 20))
+    if layout == "dimension":
+        both = xr.concat(
+            [preliminary.reindex(time=whole["time"]), final.reindex(time=whole["time"])],
+            dim=pd.Index([5, 1], name="expver"),
+            combine_attrs="override",
+        )
+        both.to_netcdf(folder / "both.nc")
+        return [folder / "both.nc"]
+    parts = [
+        part.rename(time="valid_time").assign_coords(expver=("valid_time", np.full(part.sizes["time"], text, object)))
+        for part, text in ((preliminary, "0005"), (final, "0001"))
+    ]
+    if layout == "one file":
+        xr.concat(parts, dim="valid_time", combine_attrs="override").to_netcdf(folder / "both.nc")
+        return [folder / "both.nc"]
+    for part, name in zip(parts, ("a.nc", "b.nc"), strict=True):
+        part.to_netcdf(folder / name)
+    names = ["a.nc", "b.nc"] if layout == "preliminary first" else ["b.nc", "a.nc"]
+    return [folder / name for name in names]
+
+
+@pytest.mark.parametrize("layout", ["dimension", "one file", "preliminary first", "final first"])
+def test_the_final_version_of_an_hour_is_taken_and_preliminary_hours_are_counted(tmp_path, layout):
+    result = read(both_versions(layout, tmp_path))
+    times = samples.hours("2015-03-01T00:00", 30)
+    correct = expected("t2m", times) + np.where(np.arange(30) < 20, 0.0, 1.0)[:, None]
+    np.testing.assert_allclose(result["Tair"], correct, rtol=1e-12)
+    assert int(result["preliminary"].sum()) == 10
 
 
 def test_snowfall_by_temperature_where_the_file_has_none(tmp_path):
@@ -216,8 +273,14 @@ def test_a_missing_hour_stops_or_is_interpolated(tmp_path):
     at_gap = expected("t2m", times)
     np.testing.assert_allclose(filled["Tair"][10], at_gap[9] + (at_gap[12] - at_gap[9]) / 3.0, rtol=1e-12)
     np.testing.assert_allclose(filled["Tair"][13], at_gap[13], rtol=1e-12)
-    with pytest.raises(IngestError, match="never the ends"):
-        read([path], gaps=GapPolicy(action="fill", hours=2), period=Period(start="2015-03-01T10:00"))
+    for period in (Period(start="2015-03-01T10:00"), Period(start="2015-03-01T11:00"), Period(end="2015-03-01T10:00")):
+        part = read([path], gaps=GapPolicy(action="fill", hours=2), period=period)  # filled from both sides
+        xr.testing.assert_identical(part["Tair"], filled["Tair"].sel(time=part["time"]))
+        with pytest.raises(IngestError, match="fills up to 1 in a row"):
+            read([path], gaps=GapPolicy(action="fill", hours=1), period=period)
+    whole.isel(time=slice(12, None)).to_netcdf(tmp_path / "late.nc")
+    with pytest.raises(IngestError, match="never the ends of what the files hold"):
+        read([tmp_path / "late.nc"], gaps=GapPolicy(action="fill", hours=2), period=Period(start="2015-03-01T11:00"))
 
 
 def test_a_variable_that_ends_early_is_named(tmp_path):
@@ -293,7 +356,7 @@ def test_the_same_hour_in_two_files_is_refused(tmp_path):
     a, b = tmp_path / "a.nc", tmp_path / "b.nc"
     whole.isel(time=slice(0, 20)).to_netcdf(a)
     whole.isel(time=slice(19, 30)).to_netcdf(b)
-    with pytest.raises(IngestError, match=r"b\.nc: .* at 2015-03-01T19:00 UTC is also in .*a\.nc"):
+    with pytest.raises(IngestError, match=r"at 2015-03-01T19:00 UTC is there twice \(.*a\.nc; .*b\.nc\)"):
         read([a, b])
 
 

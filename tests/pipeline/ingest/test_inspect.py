@@ -104,8 +104,8 @@ def test_other_mimics_and_archives_are_recognised(tmp_path):
         (b"\x89HDF\r\n\x1a\n" + b"\x00" * 20, "truncated or damaged"),
         (b"GRIB" + b"\x00" * 30, "GRIB file is truncated"),
         (b"BUFR" + b"\x00" * 30, "BUFR file is truncated"),
-        (b"<html>login</html>", "the beginning is that of no format"),
-        (b"", "the beginning is that of no format"),
+        (b"<html>login</html>", "a web page, perhaps"),
+        (b"", "no format that ldas reads: it begins with b''"),
     ],
 )
 def test_files_that_are_no_products_say_why(tmp_path, content, problem):
