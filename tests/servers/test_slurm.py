@@ -3,6 +3,8 @@
 Each run ends with the bytes of a run on this machine.
 """
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(missing() is not None, reason=f"Slurm: {missing()}"),
 ]
 DRIVER = REPOSITORY / "deploy" / "slurm" / "driver.sh"
-CELLS, DAYS = 8, 360
+CELLS, DAYS = 4, 360
 EXPERIMENT = """\
 name: slurm
 store: {{url: store}}
@@ -39,8 +41,7 @@ SLURM = (
     "{{kind: slurm, workers: {workers}, options: {{queue: cpu, cores: {processes}, processes: {processes}, "
     'memory: {processes}GiB, walltime: "{walltime}", interface: lo}}}}'
 )
-# Days of a task, of which each takes some hundredths of a second: 144, 360 and 1440 tasks; the last for more than a minute.
-SHORT, LONG, LONGEST = 20, 8, 2
+SHORT, LONG = 60, 8  # days of a task: 24 tasks, and 180 that take long enough to be disturbed
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +117,15 @@ def test_a_cancelled_worker_is_replaced(slurm: Slurm, folder: Path, truth: dict[
 
 
 def test_workers_that_reach_their_wall_time_are_replaced(slurm: Slurm, folder: Path, truth: dict[str, str]) -> None:
-    written = experiment(folder, LONGEST, walltime="00:01:00")
+    """After a minute, which a halted driver makes long enough for them."""
+    written = experiment(folder, LONG, workers=2, processes=2, walltime="00:01:00")
     job = slurm.submit(DRIVER, written, cwd=folder)
     started(slurm, folder)
     (worker,) = slurm.workers()
+    driver = int(slurm.call("scontrol", "listpids", job).splitlines()[1].split()[0])
+    os.kill(driver, signal.SIGSTOP)
     assert slurm.ended(worker)["JobState"] == "TIMEOUT"
+    os.kill(driver, signal.SIGCONT)
     complete(slurm, folder, job, truth)
     assert "1 of 1 worker jobs have ended: submitted again" in log(folder, job)
 
