@@ -34,8 +34,8 @@ _interrupted = _told = False
 
 def main() -> NoReturn:
     """Entry point of the console script."""
-    _take_signals()
     try:
+        _take_signals()
         # Imported here, when signals are taken already: it takes some tenths of a second.
         from pipeline.cli import main as command
 
