@@ -10,6 +10,7 @@ import xarray as xr
 from pydantic import Field
 
 from assim.quality import Quality
+from pipeline import registry
 from pipeline.assimilation_config import Name
 from pipeline.ingest import ascat_swath, files, grid
 from pipeline.ingest.ascat_swath import FlagLimits, Measurements
@@ -239,8 +240,10 @@ def _cell_measurements(dataset: xr.Dataset, time: npt.NDArray[np.datetime64], pa
     def number(name: str, units: dict[str, tuple[float, float]]) -> Array:
         if name not in dataset:
             return np.full(size, np.nan)
-        files.in_units(dataset[name], units, path)
-        return unpack(dataset[name], path).values * units[str(dataset[name].attrs["units"])][0]
+        # In the precision of earlier versions, so that what is appended to their stores continues them to the bit.
+        decoded = files.in_units(xr.decode_cf(dataset[[name]], decode_times=False)[name], units, path)
+        known = np.isfinite(unpack(dataset[name], path).values)
+        return np.where(known, files.values(decoded, path).astype(np.float64), np.nan)
 
     def flag(name: str) -> Indices:
         if name not in dataset:
@@ -305,8 +308,9 @@ def needed_cell_files(paths: list[Path], grid_path: Path, cells: Cells, radius_k
     return [path for item in sorted(needed) for path in by_number[item]]
 
 
-def _chosen(measurements: Measurements, quantity: str, place: Indices, where: object) -> Overpasses:
+def _chosen(measurements: Measurements, config: AscatConfig, place: Indices, where: object) -> Overpasses:
     """The measurements of one quantity that are there, as overpasses."""
+    quantity = config.quantity
     if quantity == "sigma40":
         value, noise = measurements.sigma40, measurements.sigma40_noise
         code = measurements.sigma40_quality
@@ -318,6 +322,9 @@ def _chosen(measurements: Measurements, quantity: str, place: Indices, where: ob
             f"{where}: the product has no {quantity}: H113 and soil moisture NRT products lack backscatter"
         )
     there = np.isfinite(value)
+    if config.out_of_range == "missing":
+        low, high = registry.variable(quantity).valid_range or (-np.inf, np.inf)
+        there &= (value >= low) & (value <= high)
     return Overpasses(place, measurements.time, value, noise, code).only(there)
 
 
@@ -336,7 +343,7 @@ def _from_cell_files(paths: list[Path], cells: Cells, config: AscatConfig) -> Pl
                 longitudes.append(content.longitude[row])
         _check_spans(content, path, seen)
         rows = np.array([row_of[number] for number in content.location_id.tolist()], dtype=np.int64)
-        parts.append(_chosen(content.measurements, config.quantity, rows[content.location], path))
+        parts.append(_chosen(content.measurements, config, rows[content.location], path))
     passes = Overpasses.joined(parts)
     index, weight = point_weights(np.array(latitudes), np.array(longitudes), cells, config.method, config.radius_km)
     if (index < 0).all():
@@ -378,11 +385,11 @@ def _from_swaths(paths: list[Path], cells: Cells, config: AscatConfig) -> Places
     for path in paths:
         swath = ascat_swath.read_swath(path, config.limits)
         measurements = swath.measurements
-        there = np.isfinite(measurements.sigma40 if config.quantity == "sigma40" else measurements.soil_moisture)
-        if not there.any():  # a swath over the sea
+        values = measurements.sigma40 if config.quantity == "sigma40" else measurements.soil_moisture
+        if not np.isfinite(values).any():  # a swath over the sea
             continue
-        nodes = _chosen(measurements, config.quantity, np.zeros(len(there), dtype=np.int64), path)
-        latitude, longitude = swath.latitude[there], swath.longitude[there]
+        nodes = _chosen(measurements, config, np.arange(len(values)), path)
+        latitude, longitude = swath.latitude[nodes.place], swath.longitude[nodes.place]
         for one in _overpasses(nodes.time):
             index, weight = point_weights(latitude[one], longitude[one], cells, config.method, config.radius_km)
             parts.append((path, _at_cells(nodes.only(one), index, weight)))
@@ -396,6 +403,8 @@ def _from_swaths(paths: list[Path], cells: Cells, config: AscatConfig) -> Places
 
 def _overpasses(time: Times) -> list[Indices]:
     """The nodes of each overpass in a file: one that joins several swaths sees a place more than once."""
+    if not len(time):
+        return []
     order = np.argsort(time, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(time[order]) > BETWEEN_OVERPASSES) + 1)
 

@@ -1,6 +1,7 @@
 """Tables of ASCAT backscatter with ISBA states, one file a cell: an open loop and observations to train on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -132,6 +133,7 @@ def _read_table(path: Path, config: CollocatedConfig) -> pd.DataFrame:
         for name in ("latitude", "longitude"):
             short = name[:3]
             place[name] = float(files.values(files.variable(dataset, short, path), path))
+    columns = {name: _in_range(name, values, config, path) for name, values in columns.items()}
     # Two overpasses of one date, where the file has dates only, share an index value: both count.
     table = pd.DataFrame(columns, index=pd.DatetimeIndex(time, name="time")).sort_index(kind="stable").astype(float)
     start, end = config.period.start, config.period.end
@@ -140,3 +142,17 @@ def _read_table(path: Path, config: CollocatedConfig) -> pd.DataFrame:
         raise IngestError(f"{path}: no row lies in the period")
     table.attrs.update(place, notes=warnings_of_table(rows, time))
     return table
+
+
+def _in_range(name: str, values: npt.NDArray[Any], config: CollocatedConfig, path: Path) -> Array:
+    """Values that the quantity can have; another one stops, or is missing."""
+    limits = None if name == "sig_noise" else registry.variable("sigma40" if name == "sig" else name).valid_range
+    low, high = limits or (-np.inf, np.inf)
+    numbers = values.astype(np.float64)
+    outside = (numbers < low) | (numbers > high)
+    if outside.any() and config.out_of_range == "raise":
+        raise IngestError(
+            f"{path}: {name} is {numbers[outside][0]:g}, expected {low:g} to {high:g} ({int(outside.sum())} such "
+            "values); `out_of_range: missing` treats such values as missing"
+        )
+    return np.where(outside, np.nan, numbers)

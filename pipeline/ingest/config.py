@@ -149,6 +149,9 @@ class ObservationConfig(FilesConfig):
         default="raise",
         description="a new group without a single usable value stops the ingest, or is stored all the same",
     )
+    out_of_range: Literal["raise", "missing"] = Field(
+        default="raise", description="a value that the quantity cannot have stops the ingest, or is missing"
+    )
 
 
 class ForcingConfig(IngestConfig):

@@ -17,6 +17,7 @@ from pipeline.ingest.covers import CoverTable
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import AreaAverage, Cells
 from pipeline.ingest.modis_files import sinusoidal_to_geographic
+from pipeline.ingest.packed import PackedOptions, unpack
 from pipeline.yaml_file import StrictModel
 
 Array = npt.NDArray[np.float64]
@@ -32,9 +33,11 @@ TEXTURE = {
 }
 METRES = {"m": (1.0, 0.0), "metre": (1.0, 0.0), "meters": (1.0, 0.0)}
 FRACTION = {"1": (1.0, 0.0), "(0,1)": (1.0, 0.0), "(0 - 1)": (1.0, 0.0), "%": (0.01, 0.0)}
+PARTS = (0.0, 1.0)  # what a fraction can be
+HEIGHTS = (-500.0, 9000.0)  # m
 
 
-class Raster(StrictModel):
+class Raster(PackedOptions):
     """A variable of a NetCDF map: on axes of latitude and longitude, with both per pixel, or on a sinusoidal grid."""
 
     file: str = Field(description="path, relative to the configuration file")
@@ -52,6 +55,28 @@ class CoverMap(StrictModel):
     )
 
 
+class TextureRule(StrictModel):
+    """What is done where clay and sand, of two maps, sum to more than 1."""
+
+    clay_and_sand: Literal["raise", "scale"] = Field(
+        default="raise", description="clay and sand that sum to more than 1 stop the ingest, or are scaled to 1"
+    )
+
+    def checked(self, clay: Array, sand: Array, cells: Cells, notes: list[str]) -> tuple[Array, Array]:
+        """Clay and sand as they are, or scaled; IngestError for texture that cannot be."""
+        total = clay + sand
+        above = total > 1.0 + 1e-6
+        if not above.any():
+            return clay, sand
+        cell = int(np.argmax(total))
+        said = f"clay and sand of {cells.name(cell)} sum to {total[cell]:.2f}"
+        if self.clay_and_sand == "raise":
+            raise IngestError(f"{said}: check the unit of the maps; `clay_and_sand: scale` scales them to 1")
+        notes.append(f"{said}: scaled to 1, in {int(above.sum())} cells")
+        factor = np.where(above, 1.0 / np.where(above, total, 1.0), 1.0)
+        return clay * factor, sand * factor
+
+
 class StaticMasks(StrictModel):
     """Largest values (0-1) at which a cell is kept (the paper gives none); frozen soil and snow mask in the run."""
 
@@ -61,7 +86,7 @@ class StaticMasks(StrictModel):
     drop: bool = Field(default=False, description="leave masked cells out of the cell axis")
 
 
-class LandConfig(IngestConfig):
+class LandConfig(IngestConfig, TextureRule):
     """`ldas ingest land`."""
 
     cells: CellsConfig
@@ -94,24 +119,29 @@ def read(cells: Cells, config: LandConfig, folder: Path) -> xr.Dataset:
 
     :raises IngestError: a map that does not cover a cell, classes that the table does not have, wrong units
     """
-    notes = []
+    notes: list[str] = []
     if config.land_mask is not None:
-        land = _averages(config.land_mask, FRACTION, cells, config, folder)[0]
+        land = _averages(config.land_mask, FRACTION, PARTS, cells, config, folder, notes)[0]
         kept = land >= config.least_land
         notes.append(
             f"{int((~kept).sum())} of {len(cells)} cells left out with less than {config.least_land:g} of land"
         )
         cells = _only(cells, kept)
     fractions, water, urban = patch_fractions(cells, config, folder)
-    elevation, spread = _elevation(cells, config, folder)
+    elevation, spread = _elevation(cells, config, folder, notes)
     complexity = np.clip(spread / config.complexity_full_scale_m, 0.0, 1.0)
     thresholds = MaskThresholds(config.masks.topography, config.masks.water, config.masks.urban)
     mask = static_mask(complexity, water, urban, thresholds)
     bare = ~np.isfinite(fractions).all(axis=1)
     mask[bare & (mask == Quality.USED)] = Quality.MASKED_WATER
+    clay, sand = (
+        _texture(source, name, cells, config, folder, notes)
+        for source, name in ((config.clay, "clay"), (config.sand, "sand"))
+    )
+    clay, sand = config.checked(clay, sand, cells, notes)
     values = {
-        "clay": _texture(config.clay, "clay", cells, config, folder),
-        "sand": _texture(config.sand, "sand", cells, config, folder),
+        "clay": clay,
+        "sand": sand,
         "elevation": elevation,
         "topographic_complexity": complexity,
         "water_fraction": water,
@@ -129,14 +159,7 @@ def read(cells: Cells, config: LandConfig, folder: Path) -> xr.Dataset:
 
 
 def land_dataset(cells: Cells, fractions: Array, values: dict[str, Array], mask: npt.NDArray[np.int8]) -> xr.Dataset:
-    """The form of the group `land`; IngestError for texture that cannot be."""
-    if "clay" in values and "sand" in values:
-        total = values["clay"] + values["sand"]
-        if (total > 1.0 + 1e-6).any():
-            cell = int(np.argmax(total))
-            raise IngestError(
-                f"clay and sand of {cells.name(cell)} sum to {total[cell]:.2f}: check the unit of the maps"
-            )
+    """The form of the group `land`."""
     dataset = xr.Dataset(
         {
             "patch_fraction": (("cell", "patch"), fractions, registry.attributes("patch_fraction")),
@@ -211,10 +234,12 @@ def _table(cover: CoverMap, folder: Path) -> CoverTable:
     return covers.read_class_table(files.beside(folder, cover.table) if cover.table else None)
 
 
-def _texture(source: Raster | float, name: str, cells: Cells, config: LandConfig, folder: Path) -> Array:
+def _texture(
+    source: Raster | float, name: str, cells: Cells, config: LandConfig, folder: Path, notes: list[str]
+) -> Array:
     if isinstance(source, float | int):
         return np.full(len(cells), float(source))
-    values = _averages(source, TEXTURE, cells, config, folder)[0]
+    values = _averages(source, TEXTURE, PARTS, cells, config, folder, notes)[0]
     missing = np.flatnonzero(~np.isfinite(values))
     if missing.size:
         raise IngestError(
@@ -223,21 +248,27 @@ def _texture(source: Raster | float, name: str, cells: Cells, config: LandConfig
     return values
 
 
-def _elevation(cells: Cells, config: LandConfig, folder: Path) -> tuple[Array, Array]:
+def _elevation(cells: Cells, config: LandConfig, folder: Path, notes: list[str]) -> tuple[Array, Array]:
     """Mean elevation and its standard deviation in the cell, m; missing without a map, and then nothing is complex."""
     if config.elevation is None:
         return np.full(len(cells), np.nan), np.zeros(len(cells))
     if not isinstance(config.elevation, Raster):
         return np.full(len(cells), float(config.elevation)), np.zeros(len(cells))
-    return _averages(config.elevation, METRES, cells, config, folder)
+    return _averages(config.elevation, METRES, HEIGHTS, cells, config, folder, notes)
 
 
 def _averages(
-    raster: Raster, units: dict[str, tuple[float, float]], cells: Cells, config: LandConfig, folder: Path
+    raster: Raster,
+    units: dict[str, tuple[float, float]],
+    limits: tuple[float, float],
+    cells: Cells,
+    config: LandConfig,
+    folder: Path,
+    notes: list[str],
 ) -> tuple[Array, Array]:
     """Mean and standard deviation of a map in the cells; a map coarser than the cells is interpolated."""
     path = files.beside(folder, raster.file)
-    flat, latitude, longitude = read_raster(raster, units, cells, config.cell_size, path)
+    flat, latitude, longitude = read_raster(raster, units, cells, config.cell_size, path, limits, notes)
     average = grid.area_average(latitude, longitude, cells, config.cell_size)
     mean, deviation, count = average.apply(flat)
     if (count == 0).any():
@@ -260,24 +291,33 @@ def _pixels(latitude: Array, longitude: Array, cells: Cells, config: LandConfig,
 
 
 def read_raster(
-    raster: Raster, units: dict[str, tuple[float, float]] | None, cells: Cells, margin: float, path: Path
+    raster: Raster,
+    units: dict[str, tuple[float, float]] | None,
+    cells: Cells,
+    margin: float,
+    path: Path,
+    limits: tuple[float, float] | None = None,
+    notes: list[str] | None = None,
 ) -> tuple[Array, Array, Array]:
     """Values, latitudes and longitudes of the pixels near the cells, flat.
 
     :param units: accepted units; None for classes
+    :param limits: what the values can be, in the unit that they are stored in
+    :param notes: takes what was decided about the attributes
     """
-    with files.open_netcdf(path) as dataset:
+    with files.open_netcdf(path, mask_and_scale=False) as dataset:
         array = files.variable(dataset, raster.variable, path).squeeze(drop=True)
         if array.ndim != 2:
             raise IngestError(f"{path}: {raster.variable} has dimensions {array.dims}, expected two")
+        factor, offset = 1.0, 0.0
         if units is not None:
             if raster.unit is not None:
                 array = array.assign_attrs(units=raster.unit)
-            array = files.in_units(array, units, path)
+            files.in_units(array, units, path)
+            factor, offset = units[str(array.attrs["units"])]
         row_name, column_name = (next((n for n in names if n in dataset.variables), "") for names in _AXIS_NAMES)
         if row_name and column_name and dataset[row_name].ndim == 1 and dataset[column_name].ndim == 1:
-            rows = files.values(dataset[row_name], path).astype(np.float64)
-            columns = files.values(dataset[column_name], path).astype(np.float64)
+            rows, columns = unpack(dataset[row_name], path).values, unpack(dataset[column_name], path).values
             inside = grid.box_around(rows, columns, cells, margin)
             if not (inside[0].size and inside[1].size):
                 raise IngestError(
@@ -285,18 +325,21 @@ def read_raster(
                     f"{columns.max():g} E, none of it near the target cells"
                 )
             ordered = array.transpose(dataset[row_name].dims[0], dataset[column_name].dims[0])
-            box = files.values(ordered.isel(dict(zip(ordered.dims, inside, strict=True))), path)
+            box = ordered.isel(dict(zip(ordered.dims, inside, strict=True)))
             latitude, longitude = np.meshgrid(rows[inside[0]], columns[inside[1]], indexing="ij")
         elif row_name and column_name:
-            box = files.values(array, path)
-            latitude = files.values(dataset[row_name], path).astype(np.float64)
-            longitude = files.values(dataset[column_name], path).astype(np.float64)
+            box = array
+            latitude, longitude = unpack(dataset[row_name], path).values, unpack(dataset[column_name], path).values
         else:
             x = files.values(files.variable(dataset, "x", path), path).astype(np.float64)
             y = files.values(files.variable(dataset, "y", path), path).astype(np.float64)
-            box = files.values(array.transpose("y", "x"), path)
+            box = array.transpose("y", "x")
             latitude, longitude = sinusoidal_to_geographic(*np.meshgrid(x, y))
-    return box.astype(np.float64).reshape(-1), latitude.reshape(-1), longitude.reshape(-1)
+        own = None if limits is None else ((limits[0] - offset) / factor, (limits[1] - offset) / factor * (1.0 + 1e-6))
+        found = unpack(box, path, own, raster)
+    if notes is not None:
+        notes.extend(f"{path.name}: {note}" for note in found.notes)
+    return (found.values * factor + offset).reshape(-1), latitude.reshape(-1), longitude.reshape(-1)
 
 
 _AXIS_NAMES = (("lat", "latitude", "nav_lat"), ("lon", "longitude", "nav_lon"))

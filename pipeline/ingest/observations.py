@@ -178,7 +178,8 @@ def observation_dataset(
         day, cell = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
         raise IngestError(
             f"{name} is {daily.value[day, cell]:g} {unit} on {daily.dates[day].astype('datetime64[D]')} at "
-            f"{cells.name(int(cell))}, expected {low:g} to {high:g} ({int(wrong.sum())} such values)"
+            f"{cells.name(int(cell))}, expected {low:g} to {high:g} ({int(wrong.sum())} such values); "
+            "`out_of_range: missing` treats such values as missing"
         )
     dims = ("time", "cell")
     codes = [int(code) for code in Quality]

@@ -22,7 +22,7 @@ from pipeline.yaml_file import StrictModel
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 HUGE = 1e19  # fill values of NetCDF libraries and models: 9.97e36, 1e20
-USUAL_NODATA = (-9999.0, -999.0, -99.0, -32768.0, -32767.0, 32767.0, 65535.0, 255.0)
+USUAL_NODATA = (-9999.0, -999.0, -99.0, -32768.0, -32767.0, 32767.0, 65535.0, 255.0, 999.0, 9999.0)
 
 
 class PackedOptions(StrictModel):
@@ -208,9 +208,9 @@ def flag_entries(attributes: Mapping[Any, Any]) -> list[tuple[float, float, str]
 
 
 def _is_flag(packed: npt.NDArray[Any], attributes: Mapping[Any, Any]) -> Mask:
-    """Numbers that a variable with a unit declares as flags are no values."""
+    """Numbers that a scaled variable declares as flags are no values; one without scale may hold the flags alone."""
     found = np.zeros(packed.shape, dtype=bool)
-    if "scale_factor" in attributes:
+    if float(attributes.get("scale_factor", 1.0)) != 1.0:
         for first, last, _ in flag_entries(attributes):
             found |= (packed >= first) & (packed <= last)
     return found

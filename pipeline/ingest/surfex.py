@@ -21,11 +21,17 @@ from pipeline.ingest import covers, files
 from pipeline.ingest.config import FilesConfig, Period
 from pipeline.ingest.errors import IngestError
 from pipeline.ingest.grid import Cells, wrap
-from pipeline.ingest.land import StaticMasks, land_dataset
+from pipeline.ingest.land import StaticMasks, TextureRule, land_dataset
+from pipeline.ingest.packed import PackedOptions, unpack
 
 Array = npt.NDArray[np.float64]
 
-UNDEFINED = 1e19  # SURFEX writes 1e20 where a value is not defined
+# What quantities can be; SURFEX writes 1e20 where a value is not defined, older versions 999.
+LIMITS = {
+    **dict.fromkeys(("clay", "sand", "patch_fraction", "sea", "water", "urban"), (0.0, 1.0 + 1e-6)),
+    **{"latitude": (-90.0, 90.0), "longitude": (-180.0, 360.0)},
+    **{"elevation": (-500.0, 9000.0), "elevation_deviation": (0.0, 5000.0)},
+}
 # quantity -> names in PGD and PREP files
 PGD_NAMES = {
     "latitude": ("REG_LAT", "XLAT", "LAT", "lat", "latitude"),
@@ -52,7 +58,7 @@ OUTPUT_ALIASES = {
 STATES = ("WG", "TG", "WGI", "LAI", "SWE", "SNOW_DEPTH", "WR", "BIOMASS")
 
 
-class SurfexLandConfig(FilesConfig):
+class SurfexLandConfig(FilesConfig, PackedOptions, TextureRule):
     """`ldas ingest surfex-land`: the group `land` from a PGD (or PREP) file."""
 
     ecoclimap: str | None = Field(
@@ -62,7 +68,7 @@ class SurfexLandConfig(FilesConfig):
     masks: StaticMasks = StaticMasks()
 
 
-class SurfexRunConfig(FilesConfig):
+class SurfexRunConfig(FilesConfig, PackedOptions):
     """`ldas ingest surfex-run`: ISBA outputs as a run of the store."""
 
     run: Name = Field(default="open_loop", description="name below `runs`")
@@ -81,9 +87,10 @@ def read_land(path: Path, config: SurfexLandConfig, folder: Path) -> xr.Dataset:
 
     :raises IngestError: no texture, no patch fractions and no covers in the file
     """
-    with files.open_netcdf(path) as dataset:
-        found = {name: _points(dataset, spellings, path) for name, spellings in PGD_NAMES.items()}
-        cover = _cover_fractions(dataset, path)
+    notes: list[str] = []
+    with files.open_netcdf(path, mask_and_scale=False) as dataset:
+        found = {name: _points(dataset, name, path, config) for name in PGD_NAMES}
+        cover = _cover_fractions(dataset, path, config)
     needed = {name: found[name] for name in ("latitude", "longitude", "clay", "sand")}
     there = {name: values for name, values in needed.items() if values is not None}
     for name in needed:
@@ -92,7 +99,9 @@ def read_land(path: Path, config: SurfexLandConfig, folder: Path) -> xr.Dataset:
     latitude, longitude, clay, sand = there.values()
     points = latitude.size
     cells = Cells(latitude.reshape(-1), wrap(longitude.reshape(-1)))
-    clay, sand = (_as_fraction(_top(values, points), name, path) for values, name in ((clay, "clay"), (sand, "sand")))
+    # Undefined only where there is no nature, and those points are left out.
+    clay, sand = (np.nan_to_num(_top(values, points), nan=0.0) for values in (clay, sand))
+    clay, sand = config.checked(clay, sand, cells, notes)
     nothing = np.zeros(points)
     water = _or(found["sea"], nothing) + _or(found["water"], nothing)
     urban = _or(found["urban"], nothing)
@@ -128,17 +137,14 @@ def read_land(path: Path, config: SurfexLandConfig, folder: Path) -> xr.Dataset:
     }
     part = Cells(cells.latitude[kept], cells.longitude[kept])
     dataset = land_dataset(part, fractions[kept], {name: value[kept] for name, value in values.items()}, mask[kept])
-    return dataset.assign_attrs(notes=[f"{int((~kept).sum())} of {points} points left out: no nature, or masked"])
+    notes.append(f"{int((~kept).sum())} of {points} points left out: no nature, or masked")
+    return dataset.assign_attrs(notes=notes)
 
 
-def _points(dataset: xr.Dataset, spellings: tuple[str, ...], path: Path) -> Array | None:
-    name = next((item for item in spellings if item in dataset.variables), None)
-    return None if name is None else _defined(dataset[name], path)
-
-
-def _defined(array: xr.DataArray, path: Path) -> Array:
-    values = files.values(array, path).astype(np.float64)
-    return np.where(np.abs(values) >= UNDEFINED, np.nan, values)
+def _points(dataset: xr.Dataset, quantity: str, path: Path, options: PackedOptions) -> Array | None:
+    """One quantity of a PGD file, NaN where it is not defined; None where the file does not have it."""
+    name = next((item for item in PGD_NAMES[quantity] if item in dataset.variables), None)
+    return None if name is None else unpack(dataset[name], path, LIMITS[quantity], options).values
 
 
 def _or(values: Array | None, otherwise: Array) -> Array:
@@ -150,13 +156,6 @@ def _top(values: Array, points: int) -> Array:
     return values.reshape(-1, points)[0]
 
 
-def _as_fraction(values: Array, name: str, path: Path) -> Array:
-    largest = np.nanmax(values)
-    if largest > 1.0:
-        raise IngestError(f"{path}: {name} reaches {largest:g}; PGD files hold fractions from 0 to 1")
-    return np.nan_to_num(values, nan=0.0)  # undefined only where there is no nature, and those points are left out
-
-
 def _patches_first(values: Array, points: int, path: Path) -> Array:
     """Patch fractions as (point, 12), from (patch, points...)."""
     flat = values.reshape(-1, points)
@@ -165,12 +164,13 @@ def _patches_first(values: Array, points: int, path: Path) -> Array:
     return np.nan_to_num(flat, nan=0.0).T
 
 
-def _cover_fractions(dataset: xr.Dataset, path: Path) -> dict[int, Array] | None:
+def _cover_fractions(dataset: xr.Dataset, path: Path, options: PackedOptions) -> dict[int, Array] | None:
     found = {}
     for name in dataset.variables:
         match = _COVER.match(str(name))
         if match:
-            found[int(match[1])] = np.nan_to_num(_defined(dataset[name], path).reshape(-1), nan=0.0)
+            parts = unpack(dataset[name], path, LIMITS["patch_fraction"], options).values
+            found[int(match[1])] = np.nan_to_num(parts.reshape(-1), nan=0.0)
     return found or None
 
 
@@ -244,36 +244,44 @@ def output_names(name: str) -> tuple[str, ...]:
 
 def _read_output(path: Path, config: SurfexRunConfig, folder: Path) -> xr.Dataset:
     pgd_path = files.beside(folder, config.pgd) if config.pgd else path
-    with files.open_netcdf(path) as dataset, files.open_netcdf(pgd_path) as places:
+    with (
+        files.open_netcdf(path, mask_and_scale=False) as dataset,
+        files.open_netcdf(pgd_path, mask_and_scale=False) as places,
+    ):
         times = files.utc_times(dataset, "time", path)
-        latitude, longitude = (_points(places, PGD_NAMES[name], pgd_path) for name in ("latitude", "longitude"))
+        latitude, longitude = (_points(places, name, pgd_path, config) for name in ("latitude", "longitude"))
         if latitude is None or longitude is None:
             raise IngestError(f"{pgd_path}: no places ({' or '.join(PGD_NAMES['latitude'])}); give `pgd`, the PGD file")
         points = latitude.size
-        fractions = _points(places, PGD_NAMES["patch_fraction"], pgd_path)
+        fractions = _points(places, "patch_fraction", pgd_path, config)
         weights = None if fractions is None else _patches_first(fractions, points, pgd_path)
         variables = {}
         for name in config.variables:
             stored = next((item for item in output_names(name) if item in dataset.variables), None)
             if stored is None:
                 raise IngestError(f"{path}: no {name} ({' or '.join(output_names(name))}) in the file")
-            variables[name] = (("time", "cell"), _cell_mean(dataset[stored], weights, points, path))
+            variables[name] = (("time", "cell"), _cell_mean(dataset[stored], name, weights, points, path, config))
     cells = Cells(latitude.reshape(-1), wrap(longitude.reshape(-1)))
     return xr.Dataset(variables, coords={"time": times, **cells.coordinates()})
 
 
-def _cell_mean(array: xr.DataArray, weights: Array | None, points: int, path: Path) -> Array:
+def _cell_mean(
+    array: xr.DataArray, name: str, weights: Array | None, points: int, path: Path, options: PackedOptions
+) -> Array:
     """Values (time, cell): as they are, or the mean over the patches (undefined in a patch counts 0, as in SURFEX)."""
+    limits = registry.variable(name).valid_range
     patch = next((dim for dim in PATCH_DIMENSIONS if dim in array.dims), None)
     if patch is None:
         ordered = array.transpose("time", ...)
-        return _defined(ordered, path).reshape(ordered.sizes["time"], points)
+        return unpack(ordered, path, limits, options).values.reshape(ordered.sizes["time"], points)
     if weights is None:
         raise IngestError(
             f"{path}: {array.name} is per patch, but there are no patch fractions; give `pgd`, the PGD file"
         )
     ordered = array.transpose("time", patch, ...)
-    values = np.nan_to_num(_defined(ordered, path), nan=0.0).reshape(ordered.sizes["time"], -1, points)
+    values = np.nan_to_num(unpack(ordered, path, limits, options).values, nan=0.0).reshape(
+        ordered.sizes["time"], -1, points
+    )
     total = weights.sum(axis=1)
     with_nature = total > 0
     mean = np.einsum("tpc,cp->tc", values, weights) / np.where(with_nature, total, 1.0)

@@ -450,7 +450,7 @@ def _in_range(name: str, array: xr.DataArray, cells: Cells, config: ForcingConfi
         values = np.where(outside, np.nan, values)
     elif outside.any():
         times = [files.instant(time) for time in array["time"].to_numpy()]
-        places = [cells.name(index) for index in range(len(cells))]
+        places = [cells.name(index).removeprefix("cell ") for index in range(len(cells))]
         try:
             registry.check_range(
                 name,

@@ -10,7 +10,6 @@ import pytest
 import xarray as xr
 
 from assim.quality import Quality
-from pipeline.errors import RegistryError
 from pipeline.ingest import collocated, covers, grid, land, run_ingest, surfex
 from pipeline.ingest.config import CellsConfig, Region
 from pipeline.ingest.errors import IngestError
@@ -115,6 +114,43 @@ def test_land_into_a_store_with_an_ecoclimap_map(tmp_path):
     np.testing.assert_allclose(stored["urban_fraction"], [0.2, 0.1])
     np.testing.assert_allclose(stored["water_fraction"], [0.0, 0.5])
     assert set(stored.attrs["ingests"][0]["inputs"]) == {"covers.nc", "covers.txt"}
+
+
+def test_what_maps_do_not_declare_is_no_land(tmp_path):
+    """Fill values that nothing declares, a range in physical numbers, texture that sums to more than 1."""
+    maps(tmp_path)
+    with xr.open_dataset(tmp_path / "maps.nc") as raw:
+        bare = raw.load()
+    clay = np.full((10, 20), 25, dtype="uint8")  # 0.25
+    clay[0, :10] = 255
+    bare["clay"] = (("lat", "lon"), clay, {"units": "%", "valid_range": np.array([0.0, 100.0])})
+    height = np.round(bare["height"].to_numpy()).astype("int16")
+    height[0, 0], height[1, 0] = -9999, 32767
+    bare["height"] = (("lat", "lon"), height, {"units": "m"})
+    sand = np.full((10, 20), 0.4, dtype="float32")
+    sand[3, 3] = 9.96921e36
+    bare["sand"] = (("lat", "lon"), sand, {"units": "1"})
+    for name in ("clay", "height", "sand"):
+        bare[name].encoding = {"_FillValue": None}
+    bare.to_netcdf(tmp_path / "bare.nc")
+    rasters = {
+        "clay": Raster(file="bare.nc", variable="clay"),
+        "sand": Raster(file="bare.nc", variable="sand"),
+        "elevation": Raster(file="bare.nc", variable="height"),
+    }
+    result = land.read(CELLS, config(**rasters), tmp_path)
+    np.testing.assert_allclose(result["clay"], 0.25)
+    np.testing.assert_allclose(result["sand"], 0.40, rtol=1e-6)
+    np.testing.assert_allclose(result["elevation"], [100.0, 600.0])
+    assert any("bare.nc: height: -9999, which the files do not declare" in note for note in result.attrs["notes"])
+    with pytest.raises(IngestError, match=r"bare\.nc: clay is 25 .*expected 0 to 1"):
+        land.read(CELLS, config(clay=Raster(file="bare.nc", variable="clay", unit="1", valid_range="ignore")), tmp_path)
+    with pytest.raises(IngestError, match=r"sum to 1\.10.*`clay_and_sand: scale`"):
+        land.read(CELLS, config(clay=0.7), tmp_path)
+    scaled = land.read(CELLS, config(clay=0.7, clay_and_sand="scale"), tmp_path)
+    np.testing.assert_allclose(scaled["clay"] + scaled["sand"], 1.0)
+    np.testing.assert_allclose(scaled["clay"], 0.7 / 1.1)
+    assert any("scaled to 1, in 2 cells" in note for note in scaled.attrs["notes"])
 
 
 @pytest.mark.parametrize(
@@ -272,6 +308,20 @@ def test_a_pgd_file_becomes_land(tmp_path):
         surfex.read_land(tmp_path / "noclay.nc", chosen, tmp_path)
 
 
+def test_undefined_values_of_older_pgd_files(tmp_path):
+    """SURFEX before version 8 wrote 999 where a value is not defined, and no attribute says so."""
+    path = write_pgd(tmp_path / "PGD.nc")
+    with xr.open_dataset(path) as raw:
+        old = raw.load().map(lambda array: xr.where(np.abs(array) > 1e19, 999.0, array))
+    old.to_netcdf(tmp_path / "old.nc", encoding={name: {"_FillValue": None} for name in old.data_vars})
+    chosen = surfex.SurfexLandConfig(files=("unused",))
+    assert surfex.read_land(tmp_path / "old.nc", chosen, tmp_path).equals(surfex.read_land(path, chosen, tmp_path))
+    old["CLAY"][0, 0] = 20.0
+    old.to_netcdf(tmp_path / "percent.nc", encoding={name: {"_FillValue": None} for name in old.data_vars})
+    with pytest.raises(IngestError, match=r"percent\.nc: CLAY is 20 .*expected 0 to 1 "):
+        surfex.read_land(tmp_path / "percent.nc", chosen, tmp_path)
+
+
 def write_output(path: Path, step: str = "6h", count: int = 8) -> Path:
     """A mimic of ISBA output over the PGD mimic's points: WG2 per patch, LAI and LE as cell means."""
     times = pd.date_range("2015-01-01T03:00", periods=count, freq=step).to_numpy()
@@ -326,7 +376,7 @@ def test_outputs_that_lack_something_are_named(tmp_path):
     with xr.open_dataset(path) as raw:
         spoiled = raw.load()
     (spoiled.assign(LAI_ISBA=spoiled["LAI_ISBA"] * 1000.0)).to_netcdf(path)
-    with pytest.raises(RegistryError, match=r"ISBA\.nc: LAI = .* is outside"):
+    with pytest.raises(IngestError, match=r"ISBA\.nc: LAI_ISBA is .* expected 0 to .*`out_of_range: missing`"):
         run()
     assert surfex.output_names("WG2") == ("WG2", "WG2_ISBA")
 
