@@ -151,7 +151,8 @@ def _product_of(dataset: xr.Dataset) -> tuple[str, str, str]:
         return "MODIS leaf area index", "modis", ""
     if era5_names := [n for spellings, _ in era5.NAMES.values() for n in spellings if n in names]:
         return "ERA5", "era5", f"forcing variables: {', '.join(era5_names)}"
-    if len(alma_names := [n for n in alma.SPELLINGS if names & set(alma.SPELLINGS[n])]) >= 5:
+    alma_names = alma.known(dataset)
+    if len(alma_names) >= 5:
         return "forcing with ALMA names", "alma", f"forcing variables: {', '.join(alma_names)}"
     if any(n.startswith("COVER") for n in names) or {"CLAY", "SAND"} <= names:
         return "SURFEX PGD or PREP file", "surfex-land", ""
@@ -161,6 +162,9 @@ def _product_of(dataset: xr.Dataset) -> tuple[str, str, str]:
         return "land cover map (IGBP classes)", "land", "used as `cover.map` of ldas ingest land"
     if {"land", "lsm"} & names:
         return "land-sea mask", "land", "used as `land_mask` of ldas ingest land"
+    if alma_names and "time" in dims:
+        note = f"forcing variables: {', '.join(alma_names)}; `files` has to name those of the other variables too"
+        return "forcing with ALMA names, in part", "alma", note
     return "", "", ""
 
 
