@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # dask-jobqueue 0.9.0: `import dask_jobqueue` replaces the process's handler of SIGINT by one that calls `sys.exit(0)`.
 # A program that was interrupted ends with status 0 and without KeyboardInterrupt: a job chained to its success begins.
+# Seen: import distributed, SIGINT: status -2, KeyboardInterrupt: True
+#       import dask_jobqueue, SIGINT: status 0, KeyboardInterrupt: False
 # Expected: importing a library leaves the handlers of signals alone; an interrupt raises KeyboardInterrupt.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # xarray 2026.9.0: a NetCDF file in which `lat` is both a dimension and a variable without dimensions cannot be opened, not
-# even without its coordinates decoded; the message is no more than "dimension 'lat' already exists as a scalar variable".
+# even without its coordinates decoded. Seen: ValueError: dimension 'lat' already exists as a scalar variable
 # The template of model output of a calibration exercise of land models (CalLMIP, one site a file) is such a file. The
 # NetCDF library reads it. Way on: `drop_variables=["lat", "lon"]`, and the place from elsewhere.
 set -euo pipefail

@@ -2,6 +2,7 @@
 # xskillscore 0.0.29: `spearman_r`, `spearman_r_p_value` and `spearman_r_eff_p_value` return NaN for a series with a single
 # missing value although `skipna=True` is given. `pearson_r` and the other scores skip it as documented.
 # Expected: the correlation of the pairs that are there, as after dropping the missing pair.
+# Seen: spearman_r: nan with skipna=True, 0.5069 after dropping the pair
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

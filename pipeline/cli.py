@@ -41,6 +41,7 @@ _STATES = {"ok": "green", "accepted": "yellow", "missing": "yellow", "wrong": "r
 def main() -> None:
     """A command: errors of the user's input become one message and exit status 2, never a traceback."""
     from pipeline.messages import expanded, use_plain_signs
+    from pipeline.program import end_if_interrupted
 
     limit_threads()
     use_plain_signs()
@@ -50,6 +51,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
     except Exception as error:
+        end_if_interrupted(error)
         sys.exit(_report_error(error))
 
 

@@ -30,6 +30,7 @@ class Interrupted(SystemExit):
 
 
 _interrupted = _told = False
+_first: int | None = None  #: the signal that ends the program
 
 
 def main() -> NoReturn:
@@ -46,6 +47,12 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+def end_if_interrupted(error: Exception) -> None:
+    """Interrupted where a signal has come: what a library raises after that is not the cause, such as a time-out."""
+    if _first is not None:
+        raise Interrupted(_first) from error
+
+
 def _take_signals() -> None:
     receive, send = os.pipe()
     os.set_blocking(send, False)
@@ -60,9 +67,9 @@ def _take_signals() -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """In the main thread, at the first signal; the others are for `_insist`."""
-    global _interrupted
+    global _interrupted, _first
     if not _interrupted:
-        _interrupted = True
+        _interrupted, _first = True, number
         raise Interrupted(number)
 
 

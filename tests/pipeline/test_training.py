@@ -217,12 +217,12 @@ def test_bad_tables_harm_nothing_that_is_stored(tmp_path, two_tables):
 
 
 def test_a_bad_cell_beside_a_good_one_is_reported(tmp_path, two_tables):
-    leafy = table(tmp_path / "leafy.nc", cell=2, LAI_ISBA=("obs", np.full(730, 20.0)))
+    leafy = table(tmp_path / "leafy.nc", cell=2, LAI_ISBA=("obs", np.full(730, 25.0)))
     report = run_training_command([*two_tables[:1], leafy], **WINDOWS, options=QUICK, json_file=tmp_path / "f.json")
     good, bad = report.rows
     assert good["outcome"] == "trained"
     assert bad["outcome"] == "predictor out of range"
-    assert "LAI (m2 m-2) is 20 to 20" in bad["reason"]
+    assert "LAI (m2 m-2) is 25 to 25" in bad["reason"]
     assert json.loads((tmp_path / "f.json").read_text())["cells"][1]["test_rmsd_mean"] is None
 
 

@@ -52,12 +52,13 @@ def test_an_operator_of_other_cells_is_refused(store: Path, threads: Client) -> 
 def test_an_operator_that_is_not_there(store: Path, threads: Client) -> None:
     outcome = run(small(store, lai_run(operator="none")), threads)
     assert sorted(outcome.failures) == [0, 1]
-    assert "no group 'operators/none'" in outcome.failures[0]
+    assert "group 'operators/none'" in outcome.failures[0]
+    assert "there are: " in outcome.failures[0]
 
 
 def test_missing_observation_group(store: Path, threads: Client) -> None:
     outcome = run(small(store, {"name": "ssm", "observations": [{"name": "ssm"}]}), threads)
-    assert "no observations 'observations/ssm' in the store: ingest them" in outcome.failures[0]
+    assert "'observations/ssm': not in the store; ingest them, or leave 'ssm' out" in outcome.failures[0]
 
 
 def test_stored_diagnostics_and_an_error_estimated_from_them(store: Path, threads: Client) -> None:
@@ -98,10 +99,9 @@ def test_dates_that_cannot_be_met(store: Path, threads: Client) -> None:
         prepare(stage_of(small(store, lai_run(start="2007-04-24"))))
     root = open_store(str(store), "a")
     group = root["forcing"]
-    group.attrs["committed"] = {**group.attrs["committed"], "time": 24 * 15 + 1}
+    group.attrs["committed"] = {**group.attrs["committed"], "time": 24 * 15 + 1}  # as after an append that was cut off
     outcome = run(small(store, lai_run()), threads)
-    assert "the forcing of the store runs from 2007-04-01T00:00:00 to 2007-04-16T00:00:00" in outcome.failures[0]
-    assert "2007-04-11T09:00:00 to 2007-04-21T09:00:00 is needed" in outcome.failures[0]
+    assert "577 times, of which the first 361 were completed by ldas" in outcome.failures[0]
     status = ledger.statuses(root, "lai")
     assert (status[0] == ledger.DONE).all()
     assert np.isfinite(read(store, "lai", "LAI")[:10]).all()

@@ -105,7 +105,7 @@ def test_other_mimics_and_archives_are_recognised(tmp_path):
         (b"GRIB" + b"\x00" * 30, "GRIB file is truncated"),
         (b"BUFR" + b"\x00" * 30, "BUFR file is truncated"),
         (b"<html>login</html>", "a web page, perhaps"),
-        (b"", "no format that ldas reads: it begins with b''"),
+        (b"", "no format that ldas reads: empty"),
     ],
 )
 def test_files_that_are_no_products_say_why(tmp_path, content, problem):

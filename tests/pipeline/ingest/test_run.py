@@ -237,9 +237,7 @@ def test_bad_values_are_named_and_nothing_is_written(tmp_path):
     spoiled = dataset.copy(deep=True)
     spoiled["PSurf"][100, 3] = 950.0
     location = Location(str(tmp_path / "store.zarr"))
-    with pytest.raises(
-        IngestError, match=r"PSurf = 950 Pa at time 2010-01-05T04:00 UTC, cell cell 3.*hPa.*out_of_range"
-    ):
+    with pytest.raises(IngestError, match=r"PSurf = 950 Pa at time 2010-01-05T04:00 UTC, cell 3 .*hPa.*out_of_range"):
         write.write_forcing(spoiled, "forcing", location, config, ORIGIN)
     assert not (tmp_path / "store.zarr").exists() or not has_group(open_store(location), "forcing")
     lenient = config.model_copy(update={"out_of_range": "missing"})
