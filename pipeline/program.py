@@ -7,6 +7,7 @@ main thread has not unwound after `GRACE_S` because a library holds or swallows 
 nothing that is stored needs a clean end.
 """
 
+import multiprocessing
 import os
 import select
 import signal
@@ -43,8 +44,18 @@ def main() -> NoReturn:
         command()
     except Interrupted as end:
         _tell(end.number)
-        raise
+        _end(end.number)
     sys.exit(0)
+
+
+def _end(number: int) -> NoReturn:
+    """The end, at once: what libraries would still do in a dying interpreter can only fail, and print a traceback."""
+    for child in multiprocessing.active_children():
+        child.terminate()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(128 + number)
 
 
 def end_if_interrupted(error: Exception) -> None:

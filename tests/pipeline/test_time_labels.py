@@ -51,7 +51,7 @@ def test_states_are_of_their_instant_and_means_over_their_bounds(tmp_path: Path,
         if start == stop:
             return state, {}
         request = landmodel.OutputRequest(mean=("LE",), interval_s=int((stop - start) / np.timedelta64(1, "s")))
-        forcing = stage.forcing(root, block, start, stop)
+        forcing = stage.forcing(root, block, start, stop, parameters)
         return stage.run_model(parameters, state, forcing, start, stop, request)
 
     for name, window in (("open_loop", False), ("ekf", True)):
