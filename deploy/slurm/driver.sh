@@ -1,8 +1,8 @@
 #!/bin/bash
 # The driver of a run: a small job that submits the workers as jobs of their own and gives them work.
 # sbatch driver.sh EXPERIMENT.yaml   (from the folder that holds .venv, or with LDAS_VENV=/path/to/.venv)
-# Two minutes before its time is over, Slurm interrupts the run, which then takes its worker jobs back. Submitted again, it
-# goes on where it stopped.
+# Two minutes before its time is over, Slurm interrupts the run, which then takes its worker jobs back and ends with status
+# 130. Submitted again, it resumes.
 #SBATCH --job-name=ldas
 #SBATCH --ntasks=1
 #SBATCH --cpus-per-task=1
