@@ -135,12 +135,13 @@ class _Requests(ConditionalFile):
         return self._put_once(text, None)
 
     def take(self, text: str, seen: Content) -> str | None:
-        """See `ConditionalFile`."""
-        return self._put_once(text, seen.version)
+        """See `ConditionalFile`; looked at first, for servers that do not look at conditions."""
+        return self._put_once(text, seen.version) if self.read() == seen else None
 
     def renew(self, text: str, mine: Content) -> str | None:
-        """See `ConditionalFile`."""
-        return self._put(text, mine.version)
+        """See `ConditionalFile`; looked at first too."""
+        found = self.read()
+        return self._put(text, found.version) if found is not None and found.text == mine.text else None
 
     def remove(self) -> None:
         """See `ConditionalFile`."""

@@ -13,7 +13,6 @@ from werkzeug.serving import make_server
 
 _SLOW_DOWN = ("503 Slow Down", "SlowDown")
 _INTERNAL = ("500 Internal Server Error", "InternalError")
-_CONDITIONS = ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH")
 _DENIED = ("403 Forbidden", "AccessDenied")
 
 
@@ -27,7 +26,8 @@ class Faults:
         self._lock = threading.Lock()
         self.failing_share = self.waiting_share = 0.0
         self.wait_s = 0.02
-        self.read_only = self.unconditional = False
+        self.read_only = False
+        self.conditions_ignored: tuple[str, ...] = ()
         self.ignored = 0
         self.requests = self.failures = self.refusals = 0
 
@@ -43,8 +43,8 @@ class Faults:
         if self.read_only and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             fails, (status, code) = True, _DENIED
             self.refusals += 1
-        if self.unconditional:  # as servers do that do not know conditions
-            self.ignored += sum(environ.pop(name, None) is not None for name in _CONDITIONS)
+        for name in self.conditions_ignored:
+            self.ignored += environ.pop(f"HTTP_{name}", None) is not None
         if not fails:
             return self._application(environ, start_response)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -72,7 +72,8 @@ class S3Server:
             yield self.faults
         finally:
             self.faults.failing_share = self.faults.waiting_share = 0.0
-            self.faults.read_only = self.faults.unconditional = False
+            self.faults.read_only = False
+            self.faults.conditions_ignored = ()
 
     def stop(self) -> None:
         """Ends the server."""

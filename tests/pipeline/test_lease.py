@@ -18,7 +18,8 @@ import xarray as xr
 import yaml
 from distributed import Client
 
-from pipeline import lease, ledger
+from pipeline import conditional, lease, ledger
+from pipeline.conditional import Content
 from pipeline.errors import LeaseLostError, StoreInUseError
 from pipeline.lease import NAME, Record, held, holder
 from pipeline.location import Location
@@ -111,13 +112,31 @@ def test_of_many_that_take_over_a_dead_one_one_writes(location: Location, tmp_pa
         assert not list((tmp_path / "store").iterdir())
 
 
-def test_a_server_that_does_not_look_at_conditions(tmp_path: Path, server: S3Server) -> None:
-    """The last who wrote wins, and the others see it."""
-    location = in_bucket(server, "unconditional")
-    with server.set(unconditional=True) as faults:
-        found = started_at_once(location, tmp_path, 5, settle_s=1.0)
-        assert sorted(found) == [WROTE] + 4 * [REFUSED]
+@pytest.mark.parametrize("ignored", [("IF_MATCH",), ("IF_MATCH", "IF_NONE_MATCH")])
+def test_a_server_that_does_not_look_at_conditions(
+    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch, ignored: tuple[str, ...]
+) -> None:
+    """As two of three small S3 servers: of those who write at once, the last wins, and the others see it."""
+    location = in_bucket(server, f"unconditional{len(ignored)}")
+    with server.set(conditions_ignored=ignored) as faults:
+        statuses([start(writers.die_holding, location, environment=CREDENTIALS, settle_s=0.1)])
+        found = started_at_once(location, tmp_path, 4, settle_s=1.0)
+        assert sorted(found) == [WROTE] + 3 * [REFUSED]
         assert faults.ignored
+        monkeypatch.setattr(conditional, "SETTLE_S", 0.1)
+        file = conditional.S3File(f"{location.url}/{NAME}", location.options)
+        first = file.create("first")
+        assert first is not None
+        seen = Content("first", first)
+        second = file.take("second", file.read() or seen)
+        assert second is not None
+        assert file.renew("first again", seen) is None  # who was replaced does not replace
+        assert file.take("third", seen) is None
+        assert file.read() == Content("second", second)
+        file.remove()
+        assert file.read() is None
+        assert file.renew("second again", Content("second", second)) is None
+        assert file.read() is None
 
 
 def test_two_runs_at_once_are_one(toy_truth: dict[str, str], tmp_path: Path) -> None:
