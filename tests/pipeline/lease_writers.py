@@ -75,14 +75,16 @@ def die_holding(location: Location) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def count_up(location: Location, ready: str) -> None:
-    """Holds the lease and writes a number again and again, a little larger each time."""
+def count_up(location: Location, ready: str, pause_at: int | None = None) -> None:
+    """Holds the lease and writes a number again and again, a little larger each time; stops itself after `pause_at`."""
     with lease.held(location, "the counting test"):
         array = open_store(location, "a").create_array("x", shape=(1,), dtype="int64", overwrite=True)
-        Path(ready).touch()
         for number in range(1, 10**9):
             array[:] = np.array([number])
-            time.sleep(0.002)
+            Path(ready).touch()
+            if number == pause_at:
+                os.kill(os.getpid(), signal.SIGSTOP)  # between two writes: one that has begun is still written
+            time.sleep(0.02)
 
 
 def run_toy(location: Location) -> None:

@@ -164,10 +164,9 @@ def test_a_holder_stopped_for_longer_than_the_expiry_writes_nothing_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     location = Location(str(tmp_path / "store"))
-    process = start(writers.count_up, location, str(tmp_path / "ready"), expiry_s=1.0)
+    process = start(writers.count_up, location, str(tmp_path / "ready"), 1, expiry_s=1.0)
     wait_for(tmp_path / "ready")
     assert process.pid is not None
-    os.kill(process.pid, signal.SIGSTOP)
     monkeypatch.setattr(lease, "EXPIRY_S", 1.0)
     time.sleep(1.1)
     said: list[str] = []
