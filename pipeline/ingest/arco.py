@@ -34,6 +34,9 @@ NAMES: Mapping[str, tuple[tuple[str, ...], Mapping[str, tuple[float, float]]]] =
 }
 
 
+NO_ARCHIVE = "no variable of the ERA5 archive is in it; if it is a store of ldas, see `ldas status`"
+
+
 class ArcoConfig(era5.GriddedForcingConfig):
     """`ldas ingest arco`. The period is required: the archive holds the whole globe since 1940."""
 
@@ -52,6 +55,8 @@ def read(cells: Cells, config: ArcoConfig, before: xr.DataArray | None = None) -
     if config.period.start is None or config.period.end is None:
         raise IngestError("arco: `period` needs start and end, because the archive holds the whole globe since 1940")
     dataset = open_archive(config.url, config.url_options, config.timeout_s)
+    if not dataset.data_vars:
+        raise IngestError(f"{config.url}: {NO_ARCHIVE}")
     where = Path(config.url.rpartition("/")[2])
     _check_span(dataset, config, config.url)
     start, end = np.datetime64(config.period.start, "ns"), np.datetime64(config.period.end, "ns")

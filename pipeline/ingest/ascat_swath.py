@@ -101,15 +101,20 @@ class Swath:
 
 def is_swath(path: Path) -> bool:
     """Whether a file is a Level 2 swath: BUFR, or NetCDF with rows and cells of nodes, or a place for each of them."""
-    if files.magic(path) not in (*files.CLASSIC, files.HDF5):
+    if files.magic(path) not in files.NETCDF:
         if files.holds_messages(path, BUFR):
             return True
-        raise IngestError(f"{path}: neither NetCDF nor BUFR")
+        raise IngestError(f"{path}: neither NetCDF nor BUFR: {files.beginning(path)}")
     with files.open_netcdf(path, decode_cf=False) as dataset:
-        if "numRows" in dataset.dims and "numCells" in dataset.dims:
-            return True
-        ragged = "row_size" in dataset.variables or "locationIndex" in dataset.variables
-        return not ragged and is_fibonacci(dataset) and dataset["location_id"].dims == dataset["time"].dims
+        return is_swath_header(dataset)
+
+
+def is_swath_header(dataset: xr.Dataset) -> bool:
+    """Whether a dataset has rows and cells of nodes, or a place for each of its times."""
+    if "numRows" in dataset.dims and "numCells" in dataset.dims:
+        return True
+    ragged = "row_size" in dataset.variables or "locationIndex" in dataset.variables
+    return not ragged and is_fibonacci(dataset) and dataset["location_id"].dims == dataset["time"].dims
 
 
 def is_fibonacci(dataset: xr.Dataset) -> bool:

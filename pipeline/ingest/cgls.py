@@ -52,6 +52,7 @@ LEAF_AREA = dict.fromkeys(("", "m2/m2", "m2m-2", "1", "-", "unitless", "dimensio
 # Names of files as the service gives them: the date and hour, then area, sensor and version.
 NAMED = re.compile(r"^(?:c_gls|g2_BIOPAR|CGLS)_.*?_(\d{12})_", re.IGNORECASE)
 DATE_IN_NAME = re.compile(r"(?<!\d)((?:19|20)\d{6})(\d{4})?(?:\d{2})?(?!\d)")
+ONE_DATE = "one file a date is expected: split it by date"
 PRODUCTS = {
     "SWI": Product("swi", "1", "soil water index", PERCENT, (), ("QFLAG_{layer}", "QFLAG")),
     "ssm": Product("ssm", "1", "surface soil moisture as degree of saturation", PERCENT, ("ssm_noise",), ()),
@@ -198,7 +199,7 @@ def _time(dataset: xr.Dataset, date: str | None, path: Path) -> np.datetime64:
     if date is None and "time" in dataset.variables:
         times = files.utc_times(dataset, "time", path)
         if len(times) != 1:
-            raise IngestError(f"{path}: {len(times)} times, one file a date is expected")
+            raise IngestError(f"{path}: {len(times)} times, {ONE_DATE}")
         first: np.datetime64 = times[0]
         return first
     found = DATE_IN_NAME.search(path.name) if date is not None else None

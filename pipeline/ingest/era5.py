@@ -110,13 +110,14 @@ def at_cells(
 def read_fields(
     paths: list[Path],
     cells: Cells | None = None,
-    accumulation: str = "hourly",
+    accumulation: str | None = "hourly",
     block: int = 744,
     interpolation: str = "bilinear",
 ) -> Fields:
     """The quantities found in the files, lazy, over (time, latitude, longitude), in time order.
 
     :param cells: only what interpolation to them needs is read; None: all
+    :param accumulation: None: amounts are left as they are in the files
     :param block: hours that are read at a time
     :raises IngestError: two files with the same variable and hour, wrong units, no known variable in a file, amounts
         that accumulate in another way than `accumulation` says
@@ -140,7 +141,9 @@ def read_fields(
                 "level or ensemble member first"
             )
     fields = {quantity: _joined(quantity, pieces) for quantity, pieces in parts.items()}
-    _check_accumulation(fields, accumulation, paths[0])
+    contradiction = None if accumulation is None else contradicting_amounts(fields, accumulation, paths[0])
+    if contradiction is not None:
+        raise IngestError(contradiction)
     if accumulation == "since_midnight":
         fields.update({name: _difference(fields[name]) for name in ACCUMULATED if name in fields})
         fields = _from_first_amount(fields)
@@ -268,8 +271,8 @@ def _joined(quantity: str, pieces: list[tuple[Path, xr.DataArray]]) -> xr.DataAr
     return joined if (np.diff(order) == 1).all() else joined.isel(time=order)
 
 
-def _check_accumulation(fields: Fields, accumulation: str, where: Path) -> None:
-    """Refuses amounts of an hour that are called amounts since midnight, and the other way round.
+def contradicting_amounts(fields: Fields, accumulation: str, where: Path) -> str | None:
+    """The message where amounts of an hour are called amounts since midnight, or the other way round; None: they agree.
 
     The first day with nearly all hours tells: amounts since 00 UTC grow until 24 UTC, sunshine of an hour does not, and
     longwave radiation of an hour changes little.
@@ -292,17 +295,18 @@ def _check_accumulation(fields: Fields, accumulation: str, where: Path) -> None:
         grows = bool((steps >= -1e-3 * points.max()).all())
         name = f"{where}: {field.name} on {day}"
         if accumulation == "hourly" and grows and (points[-1] > 3.0 * points[0]).all():
-            raise IngestError(
+            return (
                 f"{name} grows from hour to hour, to {points[-1].mean():.4g} W m-2 if it were the amount of an hour: "
                 "it is accumulated from 00 UTC, as ERA5-Land's amounts are; set accumulation: since_midnight"
             )
         if accumulation == "since_midnight" and not grows:
             hour = int(np.argmin(steps.min(axis=1)))
             first, second = field["time"].to_numpy()[np.flatnonzero(days == day)[hour : hour + 2]]
-            raise IngestError(
+            return (
                 f"{name} falls between {files.instant(first)} and {files.instant(second)}: amounts since 00 UTC cannot "
                 "fall, so these are amounts of an hour, as ERA5's; leave out accumulation: since_midnight"
             )
+    return None
 
 
 def _difference(field: xr.DataArray) -> xr.DataArray:

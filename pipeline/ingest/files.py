@@ -6,9 +6,9 @@ import importlib
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ HDF5 = b"\x89HDF"
 NETCDF = (*CLASSIC, CLASSIC_64_BIT_DATA, HDF5)
 NODATA = -9999.0
 LARGEST = 1e15  # no quantity of any source is larger; the fill values of NetCDF and of models are
-_LONGEST_LINE = 4096
+_LONGEST_LINE = 1 << 16
 _LONGEST_HEADER = 256  # bytes before the first message of a WMO bulletin
 # What the NetCDF libraries raise for files that are no NetCDF, truncated or damaged inside.
 READING_ERRORS = (OSError, ValueError, TypeError, RuntimeError, KeyError, IndexError, EOFError)
@@ -96,38 +96,85 @@ def holds_messages(path: Path, marker: bytes) -> bool:
         raise IngestError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+class Foreign(NamedTuple):
+    """A kind of file that no source reads: how it begins (bytes and first line), and what to do about it."""
+
+    name: str
+    begins: Callable[[bytes, str], bool]
+    text: str
+
+
+_EMPTY = Foreign("empty file", lambda head, line: not head, "empty; download it again")
+_ZIP = Foreign(
+    "zip archive",
+    lambda head, line: head[:2] == b"PK",
+    "a zip archive of {names}, as the Climate Data Store delivers under any name; unzip it and give the files inside, "
+    "all of them",
+)
+_BROKEN_ZIP = Foreign(
+    "damaged zip archive", _ZIP.begins, "a zip archive that is truncated or damaged; download it again"
+)
+FOREIGN = (
+    _EMPTY,
+    _ZIP,
+    _BROKEN_ZIP,
+    Foreign("gzip", lambda head, line: head[:2] == b"\x1f\x8b", "compressed with gzip; unpack it"),
+    Foreign(
+        "HDF4",
+        lambda head, line: head == b"\x0e\x03\x13\x01",
+        "HDF4, which is not read; order the file as NetCDF or CSV from AppEEARS, or convert it",
+    ),
+    Foreign(
+        "half-hourly FLUXNET table",
+        lambda head, line: line.startswith("TIMESTAMP_START"),
+        "a half-hourly (or hourly) FLUXNET table, which ldas does not read yet; give the daily table (DD) of the same "
+        "product to ldas ingest daily, or the site's NetCDF with ALMA names to ldas ingest alma",
+    ),
+    Foreign(
+        "point time series",
+        lambda head, line: line.lower().startswith(("valid_time,", "time,")),
+        "a point time series as CSV, as the Climate Data Store delivers it, which ldas does not read yet; download the "
+        "area of the point as NetCDF or GRIB from the hourly dataset on single levels",
+    ),
+    Foreign(
+        "web page",
+        lambda head, line: line[:1] == "<",
+        "a web page, perhaps the error message of a download; download it again",
+    ),
+)
+
+
+def first_lines(path: Path, count: int = 2) -> list[str]:
+    """The first lines as text, fewer where there are no more."""
+    with path.open("rb") as file:
+        lines = [file.readline(_LONGEST_LINE) for _ in range(count)]
+    return [line.decode("utf-8", "replace").lstrip("\ufeff").strip() for line in lines if line]
+
+
+def foreign(path: Path) -> Foreign | None:
+    """The kind of a file that no source reads; None where it is none of those known."""
+    head, line = magic(path), "".join(first_lines(path, 1))
+    kind = next((kind for kind in FOREIGN if kind.begins(head, line)), None)
+    if kind is not _ZIP:
+        return kind
+    if not zipfile.is_zipfile(path):
+        return _BROKEN_ZIP
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    return kind._replace(text=kind.text.format(names=", ".join(names[:4]) + (" ..." if len(names) > 4 else "")))
+
+
 def beginning(path: Path) -> str:
     """What a file is that is of no format that a reader expects, and what to do about it."""
     head = magic(path)
-    if not head:
-        return "empty; download it again"
+    kind = foreign(path)
+    if kind is not None:
+        return kind.text
     if head in (b"GRIB", b"BUFR"):
         return f"{head.decode()}, whatever its name"
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        return (
-            f"a zip archive of {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}, as the Climate Data Store "
-            "delivers under any name; unzip it and give the files inside, all of them"
-        )
-    if head[:2] == b"PK":
-        return "a zip archive that is truncated or damaged; download it again"
-    if head[:2] == b"\x1f\x8b":
-        return "compressed with gzip; unpack it"
-    with path.open("rb") as file:
-        line = file.readline(_LONGEST_LINE).decode("utf-8", "replace").lstrip("\ufeff").strip()
-    if line.startswith("TIMESTAMP_START"):
-        return (
-            "a half-hourly (or hourly) FLUXNET table, which ldas does not read yet; give the daily table (DD) of the "
-            "same product to ldas ingest daily, or the site's NetCDF with ALMA names to ldas ingest alma"
-        )
-    if line.lower().startswith(("valid_time,", "time,")) and "," in line:
-        return (
-            "a point time series as CSV, as the Climate Data Store delivers it, which ldas does not read yet; download "
-            "the area of the point as NetCDF or GRIB from the hourly dataset on single levels"
-        )
-    if line[:1] == "<":
-        return "a web page, perhaps the error message of a download; download it again"
+    if head in NETCDF:
+        return "NetCDF, whatever its name"
+    line = "".join(first_lines(path, 1))
     return f"it begins with {line[:60]!r}" if line.isprintable() and line else f"it begins with {head!r}"
 
 
@@ -146,7 +193,19 @@ def open_netcdf(path: Path, chunks: Any = None, **options: Any) -> xr.Dataset:
     try:
         return xr.open_dataset(path, engine=engine, chunks=chunks, **options)
     except READING_ERRORS as error:
+        if isinstance(error, ValueError) and _opens(path, engine):
+            raise IngestError(f"{path}: the file is whole, but xarray cannot represent it: {error}") from error
         raise IngestError(f"{path}: the file is truncated or damaged, download it again: {error}") from error
+
+
+def _opens(path: Path, engine: str) -> bool:
+    """Whether the library itself, without xarray, opens a NetCDF file."""
+    opened = library("scipy.io").netcdf_file if engine == "scipy" else library("netCDF4").Dataset
+    try:
+        with opened(str(path)):
+            return True
+    except READING_ERRORS:
+        return False
 
 
 def values(array: xr.DataArray, path: Path) -> npt.NDArray[Any]:

@@ -12,6 +12,7 @@ from pipeline.ingest.errors import IngestError
 
 Array = npt.NDArray[np.float64]
 NODATA = -9999
+MONTHLY = "a monthly table cannot be disaggregated to hours, nor compared by day; give the daily (DD) table"
 
 # name here -> (columns, factor, offset, unit); required unless in OPTIONAL_FORCING. Columns: first those of FLUXNET2015
 # and of the ICOS products, gap-filled from measurements and reanalysis (`_F`), then those of FluxDataKit. The first
@@ -93,7 +94,7 @@ def read_daily_forcing(path: Path, max_gap_days: int = 0) -> xr.Dataset:
     """
     table = read_table(path)
     if table.attrs["monthly"]:
-        raise IngestError(f"{path}: a monthly table cannot be disaggregated to hours; give the daily (DD) table")
+        raise IngestError(f"{path}: {MONTHLY}")
     calendar = pd.date_range(table.index[0], table.index[-1], freq="D")
     absent = calendar[~calendar.isin(table.index)]
     if len(absent):

@@ -1,9 +1,8 @@
 """`ldas ingest inspect FILE`: what a product file holds, or why it is not one."""
 
 import json
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ import numpy as np
 import xarray as xr
 
 from pipeline.errors import PipelineError
-from pipeline.ingest import alma, arco, ascat_swath, covers, era5, files, fluxnet, grib, ismn, surfex
+from pipeline.ingest import alma, ascat_swath, covers, era5, files, fluxnet, formats, ismn, modis_files
 from pipeline.ingest.errors import IngestError
-from pipeline.location import Location
-
-_SCHEME = re.compile(r"^([a-z0-9]{2,}):/+")
+from pipeline.ingest.formats import Format, Look
+from pipeline.ingest.run import SOURCES
 
 
 @dataclass(frozen=True)
@@ -30,12 +28,17 @@ class VariableReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What a file holds. `source` is the `ldas ingest` source that reads it; empty where none does (`problem`)."""
+    """What a file holds. `source` is the `ldas ingest` source that reads it; empty where none does (`problem`).
+
+    `settings` are keys of the source's configuration that follow from the file, `asks` those that the user gives.
+    """
 
     path: str
     format: str
-    product: str
-    source: str
+    product: str = ""
+    source: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    asks: tuple[str, ...] = ()
     variables: tuple[VariableReport, ...] = ()
     first: str | None = None
     last: str | None = None
@@ -55,6 +58,8 @@ class Report:
             lines.append(f"  problem: {self.problem}")
         if self.source:
             lines.append(f"  read by: ldas ingest {self.source}")
+            lines += [f"    {key}: {json.dumps(value)}" for key, value in self.settings.items()]
+            lines.append(f"    and of your own: {', '.join(self.asks)}")
         if self.first:
             lines.append(f"  time: {self.first} to {self.last}, {self.times} times")
         if self.places:
@@ -69,103 +74,88 @@ class Report:
 
 def inspect_file(path: Path) -> Report:
     """What a file, or a Zarr archive (folder or URL), holds; a file that is wrong has its `problem` in the report."""
-    text = _SCHEME.sub(r"\1://", str(path))  # a Path makes one slash of the two of a URL
-    if "://" in text:
-        return _guarded(text, "Zarr", lambda: _zarr(text))
-    path = Path(path)
-    if not path.exists():
-        return Report(text, "none", "", "", problem="there is no such file")
-    if path.is_dir():
-        return _guarded(text, "Zarr", lambda: _zarr(text))
-    head = files.magic(path)
-    if head in (*files.CLASSIC, files.CLASSIC_64_BIT_DATA, files.HDF5):
-        return _guarded(text, "NetCDF", lambda: _netcdf(path))
-    if grib.is_grib(path):
-        return _guarded(text, "GRIB", lambda: _grib(path))
-    if files.holds_messages(path, ascat_swath.BUFR):
-        return _guarded(text, "BUFR", lambda: _bufr(path))
-    return _guarded(text, "text", lambda: _text(path))
-
-
-def _guarded(path: str, kind: str, look: Callable[[], Report]) -> Report:
+    if "://" not in str(path) and ":/" not in str(path) and not path.exists():
+        return Report(str(path), "none", problem="there is no such file")
+    look = None
     try:
-        return look()
+        look = formats.look_at(path)
+        found = formats.recognise(look)
+        if found is None:
+            return _unknown(look)
+        report = _KINDS[look.kind](look, found)
+        return report if not found.source else _with_configuration(report, look, found)
     except (PipelineError, *files.READING_ERRORS) as error:
-        return Report(path, kind, "", "", problem=str(error).removeprefix(f"{path}: "))
+        name = formats.plain_name(path)
+        return Report(name, formats.kind_of(path) if look is None else look.kind, problem=_without(name, str(error)))
+
+
+def _without(name: str, message: str) -> str:
+    return message.removeprefix(f"{name}: ")
+
+
+def _unknown(look: Look) -> Report:
+    if look.kind == "NetCDF":
+        return replace(_netcdf(look, None), problem="the variables are those of no product that ldas reads")
+    what = files.beginning(look.path) if look.kind == "text" else "none of the variables of the forcing is in the file"
+    return Report(look.name, look.kind, problem=f"no format that ldas reads: {what}")
+
+
+def _with_configuration(report: Report, look: Look, found: Format) -> Report:
+    """The report with what the configuration of the source needs."""
+    settings = found.settings(look)
+    required = [name for name, key in SOURCES[found.source].config.model_fields.items() if key.is_required()]
+    asks = ["store", *required, *found.asks(look)]
+    given = {*settings, "files"}
+    notes = [f"used as {found.part}"] if found.part else []
+    notes += [f"ldas ingest {other} reads it too" for other in found.others]
+    return replace(
+        report,
+        source=found.source,
+        settings=settings,
+        asks=tuple(name for name in dict.fromkeys(asks) if name not in given),
+        notes=(*report.notes, *notes),
+    )
 
 
 # --- NetCDF ------------------------------------------------------------------------------------------------------
 
 
-def _netcdf(path: Path) -> Report:
-    with files.open_netcdf(path, decode_times=False, mask_and_scale=False) as raw:
-        product, source, note = _product_of(raw)
-        variables = tuple(
-            VariableReport(
-                str(name),
-                str(raw[name].attrs.get("units", "")),
-                {str(dim): int(size) for dim, size in raw[name].sizes.items()},
-                str(raw[name].attrs.get("long_name", "")),
-            )
-            for name in raw.data_vars
-        )
-        flags = tuple(_flags(raw))
-        places = _places(raw, path)
-    first, last, times, problem = _span(path, source)
-    if not source and problem is None:
-        problem = "the variables are those of no product that ldas reads"
+def _netcdf(look: Look, found: Format | None) -> Report:
+    raw = look.header
+    variables = tuple(_variable(raw, str(name)) for name in raw.data_vars)
+    source = "" if found is None else found.source
+    first, last, times, problem = _span(look.path, source)
+    title = next((str(raw.attrs[name]) for name in ("product_name", "title") if name in raw.attrs), "")
+    notes = []
+    if source == "era5":
+        notes += _forcing_note(formats.era5_names(look), era5.NAMES)
+    elif source == "alma":
+        notes.append(f"forcing variables: {', '.join(alma.known(raw))}")
     return Report(
-        str(path),
-        "NetCDF",
-        product,
-        source,
-        variables,
-        first,
-        last,
-        times,
-        places,
-        flags,
-        (note,) if note else (),
-        problem,
+        look.name,
+        look.kind,
+        "" if found is None else found.name + (f": {title}" if title and source in ("ascat", "cgls") else ""),
+        variables=variables,
+        first=first,
+        last=last,
+        times=times,
+        places=_places(raw, look.path),
+        quality_flags=tuple(_flags(raw)),
+        notes=tuple(notes),
+        problem=problem if found is None or found.source else found.reason,
     )
 
 
-def _product_of(dataset: xr.Dataset) -> tuple[str, str, str]:
-    """Product, source that reads it, and a note; empty where it is none."""
-    names = set(map(str, dataset.variables))
-    dims = set(map(str, dataset.dims))
-    attributes = dataset.attrs
-    if "row_size" in names or "locationIndex" in names:
-        return str(attributes.get("product_name", "ASCAT time series (cell file)")), "ascat", ""
-    if {"numRows", "numCells"} <= dims:
-        return str(attributes.get("title", "ASCAT Level 2 swath")), "ascat", ""
-    if {"gpi", "cell", "lat", "lon"} <= names:
-        return "grid of an ASCAT product", "ascat", "used as `grid` of ldas ingest ascat"
-    if {"sig", "WG2", "TG2"} <= names:
-        return "ASCAT backscatter with ISBA states at overpasses", "collocated", ""
-    if any(str(n).startswith("SWI_") or n in ("ssm", "LAI") for n in names) and "identifier" in attributes:
-        return str(attributes.get("title", "Copernicus Global Land product")), "cgls", ""
-    if {"SWI_001", "LAI"} & names and {"lat", "lon"} <= names:
-        return "Copernicus Global Land product", "cgls", "no product identifier in the file"
-    if "Lai_500m" in names:
-        return "MODIS leaf area index", "modis", ""
-    if era5_names := [n for spellings, _ in era5.NAMES.values() for n in spellings if n in names]:
-        return "ERA5", "era5", f"forcing variables: {', '.join(era5_names)}"
-    alma_names = alma.known(dataset)
-    if len(alma_names) >= 5:
-        return "forcing with ALMA names", "alma", f"forcing variables: {', '.join(alma_names)}"
-    if any(n.startswith("COVER") for n in names) or {"CLAY", "SAND"} <= names:
-        return "SURFEX PGD or PREP file", "surfex-land", ""
-    if any(n in names for state in ("WG2", "TG2") for n in surfex.output_names(state)):
-        return "ISBA output", "surfex-run", ""
-    if "IGBP" in names or "LC_Type1" in names:
-        return "land cover map (IGBP classes)", "land", "used as `cover.map` of ldas ingest land"
-    if {"land", "lsm"} & names:
-        return "land-sea mask", "land", "used as `land_mask` of ldas ingest land"
-    if alma_names and "time" in dims:
-        note = f"forcing variables: {', '.join(alma_names)}; `files` has to name those of the other variables too"
-        return "forcing with ALMA names, in part", "alma", note
-    return "", "", ""
+def _variable(dataset: xr.Dataset, name: str) -> VariableReport:
+    array = dataset[name]
+    shape = {str(dim): int(size) for dim, size in array.sizes.items()}
+    return VariableReport(name, str(array.attrs.get("units", "")), shape, str(array.attrs.get("long_name", "")))
+
+
+def _forcing_note(there: dict[str, str], names: Any) -> list[str]:
+    missing = [spellings[0] for quantity, (spellings, _) in names.items() if quantity not in {*there, "snowfall"}]
+    others = f"; `files` has to name those of {', '.join(missing)} too" if missing else ""
+    return [f"forcing variables: {', '.join(there.values())}{others}"]
 
 
 def _flags(dataset: xr.Dataset) -> Iterator[str]:
@@ -209,6 +199,9 @@ def _span(path: Path, source: str) -> tuple[str | None, str | None, int, str | N
     try:
         with files.open_netcdf(path) as dataset:
             for name in ("valid_time", "time", "utc_line_nodes"):
+                if name in dataset.variables and source == "modis":
+                    times = modis_files.dates(dataset, path)
+                    break
                 if name in dataset.variables:
                     times = np.atleast_1d(files.values(dataset[name], path)).reshape(-1)
                     break
@@ -237,35 +230,30 @@ def _span(path: Path, source: str) -> tuple[str | None, str | None, int, str | N
 # --- other formats -----------------------------------------------------------------------------------------------
 
 
-def _grib(path: Path) -> Report:
-    datasets = era5.open_file(path)
-    variables, times, places = [], [], {}
-    for dataset in datasets:
-        for name in dataset.data_vars:
-            shape = {str(dim): int(size) for dim, size in dataset[name].sizes.items()}
-            text = str(dataset[name].attrs.get("long_name", ""))
-            variables.append(VariableReport(str(name), str(dataset[name].attrs.get("units", "")), shape, text))
-        times.append(dataset["time"].to_numpy())
-        places = _bounds(dataset["latitude"].to_numpy(), dataset["longitude"].to_numpy())
-    every = np.unique(np.concatenate(times))
-    known = {name for names, _ in era5.NAMES.values() for name in names}
-    readable = any(item.name in known for item in variables)
+def _grib(look: Look, found: Format) -> Report:
+    datasets = look.fields
+    there = {
+        quantity: name
+        for quantity, (names, _) in era5.NAMES.items()
+        for name in names
+        if any(name in dataset for dataset in datasets)
+    }
+    every = np.unique(np.concatenate([dataset["time"].to_numpy() for dataset in datasets]))
     return Report(
-        str(path),
-        "GRIB",
-        "ERA5" if readable else "",
-        "era5" if readable else "",
-        tuple(variables),
-        files.instant(every[0]),
-        files.instant(every[-1]),
-        len(every),
-        places,
-        problem=None if readable else "none of the variables of the forcing is in the file",
+        look.name,
+        look.kind,
+        found.name,
+        variables=tuple(_variable(dataset, str(name)) for dataset in datasets for name in dataset.data_vars),
+        first=files.instant(every[0]),
+        last=files.instant(every[-1]),
+        times=len(every),
+        places=_bounds(datasets[-1]["latitude"].to_numpy(), datasets[-1]["longitude"].to_numpy()),
+        notes=tuple(_forcing_note(there, era5.NAMES)),
     )
 
 
-def _bufr(path: Path) -> Report:
-    swath = ascat_swath.read_swath(path, ascat_swath.FlagLimits())
+def _bufr(look: Look, found: Format) -> Report:
+    swath = ascat_swath.read_swath(look.path, ascat_swath.FlagLimits())
     measured = swath.measurements
     units = {"sigma40": "dB", "sigma40_noise": "dB", "soil_moisture": "1", "soil_moisture_noise": "1"}
     variables = []
@@ -274,110 +262,89 @@ def _bufr(path: Path) -> Report:
         valid = f"{int(np.isfinite(values).sum())} valid"
         variables.append(VariableReport(name, unit, {"node": len(values)}, valid))
     return Report(
-        str(path),
-        "BUFR",
-        "ASCAT Level 2 soil moisture swath",
-        "ascat",
-        tuple(variables),
-        files.instant(measured.time.min()),
-        files.instant(measured.time.max()),
-        int(np.unique(measured.time).size),
-        _bounds(swath.latitude, swath.longitude),
-        ("processing flag, snow, frozen soil, wetland and topographic complexity in percent",),
+        look.name,
+        look.kind,
+        found.name,
+        variables=tuple(variables),
+        first=files.instant(measured.time.min()),
+        last=files.instant(measured.time.max()),
+        times=int(np.unique(measured.time).size),
+        places=_bounds(swath.latitude, swath.longitude),
+        quality_flags=("processing flag, snow, frozen soil, wetland and topographic complexity in percent",),
     )
 
 
-def _zarr(url: str) -> Report:
-    dataset = arco.open_archive(url, {"token": "anon"} if url.startswith("gs://") else {}, timeout_s=60.0)
-    known = [name for names, _ in arco.NAMES.values() for name in names if name in dataset]
-    if not known:
-        if Location(url).exists():
-            problem = "no variable of the ERA5 archive; if it is a store of ldas, see `ldas status`"
-            return Report(url, "Zarr", "", "", problem=problem)
-        return Report(url, "Zarr", "", "", problem="no variable of the ERA5 archive is in it")
-    times = dataset["time"].to_numpy()
-    variables = tuple(
-        VariableReport(
-            name, str(dataset[name].attrs.get("units", "")), {str(d): int(s) for d, s in dataset[name].sizes.items()}
-        )
-        for name in known
-    )
+def _zarr(look: Look, found: Format) -> Report:
+    if not found.source:
+        return Report(look.name, look.kind, found.name, problem=found.reason)
+    times = look.header["time"].to_numpy()
     return Report(
-        url,
-        "Zarr",
-        "analysis-ready ERA5 archive (ARCO)",
-        "arco",
-        variables,
-        files.instant(times[0]),
-        files.instant(times[-1]),
-        len(times),
-        _bounds(dataset["latitude"].to_numpy(), dataset["longitude"].to_numpy()),
+        look.name,
+        look.kind,
+        found.name,
+        variables=tuple(_variable(look.header, str(name)) for name in look.header.data_vars),
+        first=files.instant(times[0]),
+        last=files.instant(times[-1]),
+        times=len(times),
+        places=_bounds(look.header["latitude"].to_numpy(), look.header["longitude"].to_numpy()),
     )
 
 
-def _text(path: Path) -> Report:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        first = file.readline()
-        second = file.readline()
-    if path.suffix == ismn.SUFFIX:
-        return _ismn(path)
-    if first.startswith("TIMESTAMP,"):
-        return _fluxnet(path)
-    if first.split()[:1] == ["COVER"] and "FRACTION" in second:
-        table = covers.read_ecoclimap(path)
-        note = f"{len(table.classes)} covers in use; `cover.table` of ldas ingest land, `ecoclimap` of surfex-land"
-        return Report(str(path), "text", "ECOCLIMAP cover parameters", "land", notes=(note,))
-    header = first.lstrip("# ").split()
-    if header[:2] == ["SW", "LW"] or header[:2] == ["day", "aammjjhh"]:
-        variables = tuple(VariableReport(name, "", {}) for name in header)
-        return Report(str(path), "text", "forcing table of a SURFEX example case", "alma", variables)
-    raise IngestError(f"{path}: no format that ldas reads: {files.beginning(path)}")
+def _text(look: Look, found: Format) -> Report:
+    report = Report(look.name, look.kind, found.name)
+    kind = files.foreign(look.path)
+    if kind is not None:
+        return replace(report, product="", problem=f"no format that ldas reads: {kind.text}")
+    if found.name.startswith("FLUXNET"):
+        report = _fluxnet(report)
+    elif found.source == "ismn":
+        report = _ismn(report)
+    elif found.source == "land":
+        table = covers.read_ecoclimap(look.path)
+        report = replace(report, notes=(f"{len(table.classes)} covers in use",))
+    elif found.source == "alma":
+        header = look.lines[0].lstrip("# ").split()
+        report = replace(report, variables=tuple(VariableReport(name, "", {}) for name in header))
+    return report if found.source else replace(report, problem=found.reason)
 
 
-def _ismn(path: Path) -> Report:
-    sensors = ismn.read_file(path)
-    if not sensors:
-        return Report(str(path), "text", "ISMN, not soil moisture", "", problem="ldas reads soil moisture only")
+def _ismn(report: Report) -> Report:
+    sensors = ismn.read_file(Path(report.path))
     frames = [sensor.data for sensor in sensors]
     counts: dict[str, int] = {}
     for frame in frames:
         for flag, number in frame["flag"].value_counts().items():
             counts[str(flag)] = counts.get(str(flag), 0) + int(number)
     sensor = sensors[0]
-    return Report(
-        str(path),
-        "text",
-        f"ISMN, network {sensor.network}, station {sensor.station}",
-        "ismn",
-        tuple(
+    return replace(
+        report,
+        product=f"{report.product}, network {sensor.network}, station {sensor.station}",
+        variables=tuple(
             VariableReport(
                 "soil_moisture", "m3 m-3", {"time": len(item.data)}, f"{item.depth[0]:g}-{item.depth[1]:g} m"
             )
             for item in sensors
         ),
-        files.instant(np.datetime64(min(frame.index[0] for frame in frames))),
-        files.instant(np.datetime64(max(frame.index[-1] for frame in frames))),
-        sum(len(frame) for frame in frames),
-        {"latitude": sensor.latitude, "longitude": sensor.longitude, "elevation": sensor.elevation},
-        tuple(f"{flag}: {number} values" for flag, number in sorted(counts.items())),
+        first=files.instant(np.datetime64(min(frame.index[0] for frame in frames))),
+        last=files.instant(np.datetime64(max(frame.index[-1] for frame in frames))),
+        times=sum(len(frame) for frame in frames),
+        places={"latitude": sensor.latitude, "longitude": sensor.longitude, "elevation": sensor.elevation},
+        quality_flags=tuple(f"{flag}: {number} values" for flag, number in sorted(counts.items())),
     )
 
 
-def _fluxnet(path: Path) -> Report:
-    table = fluxnet.read_table(path)
-    monthly = bool(table.attrs["monthly"])
+def _fluxnet(report: Report) -> Report:
+    table = fluxnet.read_table(Path(report.path))
     forcing = {name for columns, *_ in fluxnet.DAILY_FORCING.values() for name in columns}
     known = [name for name in table.columns if name in forcing | {entry[0] for entry in fluxnet.OBSERVED.values()}]
-    note = "monthly: fluxes for evaluation (pipeline.ingest.fluxnet.read_observations); forcing needs the daily table"
-    return Report(
-        str(path),
-        "text",
-        "FLUXNET monthly table" if monthly else "FLUXNET daily table",
-        "" if monthly else "daily",
-        tuple(VariableReport(str(name), "", {"time": len(table)}) for name in known),
-        files.instant(table.index[0].to_datetime64()),
-        files.instant(table.index[-1].to_datetime64()),
-        len(table),
+    return replace(
+        report,
+        variables=tuple(VariableReport(str(name), "", {"time": len(table)}) for name in known),
+        first=files.instant(table.index[0].to_datetime64()),
+        last=files.instant(table.index[-1].to_datetime64()),
+        times=len(table),
         quality_flags=tuple(str(name) for name in table.columns if str(name).endswith("_QC")),
-        notes=(note,) if monthly else (),
     )
+
+
+_KINDS = {"NetCDF": _netcdf, "GRIB": _grib, "BUFR": _bufr, "Zarr": _zarr, "text": _text}

@@ -93,9 +93,13 @@ def read_groups(
     """
     sensors = _joined_files([sensor for path in paths if path.suffix == SUFFIX for sensor in read_file(path)])
     if not sensors:
-        raise IngestError(f"none of the {len(paths)} files holds soil moisture (ISMN files end in {SUFFIX})")
+        other = next((path for path in paths if path.suffix != SUFFIX), None)
+        raise IngestError(
+            f"none of the {len(paths)} files holds soil moisture (ISMN files end in {SUFFIX})"
+            + (f"; {other}: {files.beginning(other)}" if other is not None and other.is_file() else "")
+        )
     networks = sorted({sensor.network for sensor in sensors})
-    near = [sensor for sensor in sensors if _distance(sensor, config) <= config.depth_tolerance + 1e-9]
+    near = [sensor for sensor in sensors if distance(sensor, config) <= config.depth_tolerance + 1e-9]
     if not near:
         depths = sorted({sensor.depth for sensor in sensors})
         raise IngestError(f"no sensor within {config.depth_tolerance} m of {config.depth} m; there are {depths}")
@@ -211,9 +215,9 @@ def _station(
             f"{counts}"
         )
         return None
-    there.sort(key=lambda pair: (_distance(pair[0], config), -len(pair[1]), pair[0].instrument))
-    nearest = _distance(there[0][0], config)
-    same = [pair for pair in there if _distance(pair[0], config) <= nearest + 1e-9]
+    there.sort(key=lambda pair: (distance(pair[0], config), -len(pair[1]), pair[0].instrument))
+    nearest = distance(there[0][0], config)
+    same = [pair for pair in there if distance(pair[0], config) <= nearest + 1e-9]
     taken = same if config.sensors == "joined" else same[:1]
     hourly = pd.Series(dtype=float)
     for sensor, values in taken:
@@ -259,6 +263,9 @@ def read_file(path: Path) -> list[Sensor]:
         raise IngestError(f"{path}: cannot be read: {error}") from error
     if not first:
         raise IngestError(f"{path}: the file is empty")
+    kind = files.foreign(path)
+    if kind is not None:
+        raise IngestError(f"{path}: no ISMN file: {kind.text}")
     if len(first) == CEOP_FIELDS and first[10] == "-":
         return _read_ceop(path)
     # A line of data, or the header: two dates and times before the names, or nothing.
@@ -352,7 +359,7 @@ def _checked(data: pd.DataFrame, path: Path) -> pd.DataFrame:
     return data
 
 
-def _distance(sensor: Sensor, config: IsmnConfig) -> float:
+def distance(sensor: Sensor, config: IsmnConfig) -> float:
     """From the wanted depth to the sensor's range, m."""
     low, high = sensor.depth
     return 0.0 if low <= config.depth <= high else min(abs(low - config.depth), abs(high - config.depth))

@@ -7,7 +7,7 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ LARGEST_PACKED = 100
 SCALE = 0.1
 NOT_GOOD = 1  # bit 0 of FparLai_QC: not the main algorithm's good quality
 QUALITY = "FparLai_QC"
-HDF4 = b"\x0e\x03\x13\x01"
+PIXEL_TABLE, POINTS, SUBSET_LINES = "table of pixels (MODISTools)", "table of points (AppEEARS)", "subset (ORNL DAAC)"
 _SUBSET = re.compile(r"^Lat(-?[\d.]+)Lon(-?[\d.]+)Samp(\d+)Line(\d+)$", re.IGNORECASE)
 _ACQUIRED = re.compile(r"^A(\d{7})$")
 
@@ -51,22 +51,31 @@ def scenes(path: Path, variable: str, scale: float | None, options: PackedOption
     :param scale: of the stored numbers; None: the file's, or that of the product's packed numbers
     :raises IngestError: none of the layouts, no such variable, numbers of unknown scale
     """
-    head = files.magic(path)
-    if head == HDF4:
-        raise IngestError(f"{path}: HDF4 is not read: order the file as NetCDF or CSV from AppEEARS, or convert it")
-    if head in (*files.CLASSIC, files.CLASSIC_64_BIT_DATA, files.HDF5):
+    if files.magic(path) in files.NETCDF:
         yield from _netcdf(path, variable, scale, options)
         return
-    if head.startswith(b"PK"):
-        raise IngestError(f"{path}: a ZIP archive: unpack it and give the files in it")
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        names = [name.strip().strip('"') for name in file.readline().split(",")]
-    if {"calendar_date", "band", "pixel", "value", "xllcorner"} <= set(names):
+    kind = files.foreign(path)
+    if kind is not None:
+        raise IngestError(f"{path}: no file of MODIS that is read: {kind.text}")
+    layout = text_layout(files.first_lines(path))
+    if layout == PIXEL_TABLE:
         yield from _pixel_table(path, variable, scale)
-    elif {"Latitude", "Longitude", "Date"} <= set(names):
+    elif layout == POINTS:
         yield from _points(path, variable)
     else:
         yield from _subset_lines(path, variable, scale)
+
+
+def text_layout(lines: Sequence[str]) -> str:
+    """Which layout a text is in by its first lines: `PIXEL_TABLE`, `POINTS`, `SUBSET_LINES`, or none ("")."""
+    words = [[word.strip().strip('"') for word in line.split(",")] for line in lines]
+    if not words:
+        return ""
+    if {"calendar_date", "band", "pixel", "value", "xllcorner"} <= set(words[0]):
+        return PIXEL_TABLE
+    if {"Latitude", "Longitude", "Date"} <= set(words[0]):
+        return POINTS
+    return SUBSET_LINES if any(_SUBSET.match(word) for row in words for word in row) else ""
 
 
 def pixel_places(dataset: xr.Dataset, path: Path) -> tuple[Array, Array]:
@@ -93,7 +102,7 @@ def sinusoidal_to_geographic(x: Array, y: Array) -> tuple[Array, Array]:
 
 def _netcdf(path: Path, variable: str, scale: float | None, options: PackedOptions) -> Iterator[Scene]:
     with files.open_netcdf(path, mask_and_scale=False) as dataset:
-        times = _times(dataset, path)
+        times = dates(dataset, path)
         array = files.variable(dataset, variable, path)
         if "time" not in array.dims or array.ndim != 3:
             raise IngestError(f"{path}: {variable} has dimensions {array.dims}, expected time and two of the grid")
@@ -129,7 +138,7 @@ def _scaled(array: xr.DataArray, scale: float | None, path: Path) -> xr.DataArra
     return array.assign_attrs(attributes)
 
 
-def _times(dataset: xr.Dataset, path: Path) -> npt.NDArray[np.datetime64]:
+def dates(dataset: xr.Dataset, path: Path) -> npt.NDArray[np.datetime64]:
     """The dates. AppEEARS counts days from 2000-01-01 and calls that the Julian calendar: the dates are Gregorian."""
     coordinate = files.variable(dataset, "time", path)
     times = np.atleast_1d(files.values(coordinate, path))

@@ -19,6 +19,7 @@ from pipeline.ingest import (
     files,
     filter_states,
     forcing_fields,
+    formats,
     grid,
     ismn,
     land,
@@ -316,4 +317,9 @@ def run_ingest(
             url = str(config_path.resolve().parent / Path(url).expanduser())
         store = Location(url, dict(config.store.options))
     with held(store, f"the ingestion of {source}", message), published(store, f"ingest {source}"):
-        return tuple(entry.run(Job(source, config_path, store, continued), config))
+        job = Job(source, config_path, store, continued)
+        try:
+            return tuple(entry.run(job, config))
+        except IngestError as error:
+            said, paths = str(error), job.paths(config) if isinstance(config, FilesConfig) else []
+            raise IngestError(said + formats.of_another_source(source, paths, said)) from error

@@ -69,7 +69,10 @@ def read_table(paths: list[Path]) -> xr.Dataset:
     """The observed series of one table."""
     if len(paths) != 1:
         raise IngestError(f"tower reads one table of one site, {len(paths)} files were given")
-    return fluxnet.read_observations(paths[0])
+    table = fluxnet.read_observations(paths[0])
+    if table.attrs["averaging"] == "month":
+        raise IngestError(f"{paths[0]}: {fluxnet.MONTHLY}")
+    return table
 
 
 def tower_fluxes(table: xr.Dataset, config: TowerConfig) -> xr.Dataset:

@@ -204,8 +204,8 @@ def test_a_store_from_a_table_and_its_continuation(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"PK\x03\x04 and so on", r"a ZIP archive: unpack it"),
-        (b"\x0e\x03\x13\x01 and so on", r"HDF4 is not read: order the file as NetCDF or CSV from AppEEARS"),
+        (b"PK\x03\x04 and so on", "a zip archive that is truncated or damaged"),
+        (b"\x0e\x03\x13\x01 and so on", "HDF4, which is not read; order the file as NetCDF or CSV from AppEEARS"),
         (b"a,b\n1,2\n", r"line 2: no subset of ORNL DAAC"),
         (
             b"ID,Latitude,Longitude,Date,MOD13Q1_NDVI\np,44,1,2004-01-01,0.5\n",
