@@ -1,16 +1,16 @@
 """Filters that correct the land model with observations: pure functions on arrays, cell by cell."""
 
-from assim.ensemble_filter import EnsembleSquareRootFilter, EnSRFConfiguration
-from assim.errors import (
+from ldas.assim.ensrf_cycle import EnsembleSquareRootFilter, EnSRFConfiguration
+from ldas.assim.errors import (
     AssimilationError,
     AssimilationWindowError,
     FilterConfigurationError,
     ObservationInputError,
 )
-from assim.filter import CycleResult, Filter, FilterConfiguration, LandModel, Window
-from assim.observations import ObservationError, ObservationType, WindowObservations
-from assim.quality import QUALITY_MEANING, Quality
-from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
+from ldas.assim.filter import CycleResult, Filter, FilterConfiguration, LandModel, Window
+from ldas.assim.observations import ObservationError, ObservationType, WindowObservations
+from ldas.assim.quality import QUALITY_MEANING, Quality
+from ldas.assim.sekf_cycle import SEKFConfiguration, SimplifiedEKF
 
 __all__ = [
     "QUALITY_MEANING",

@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from assim.errors import FilterConfigurationError
-from assim.sekf import BoolArray, FloatArray, dynamic_range, limit_increments
-from landmodel import Parameters, State, quantities
+from ldas.assim.errors import FilterConfigurationError
+from ldas.assim.sekf_analysis import BoolArray, FloatArray, dynamic_range, limit_increments
+from ldas.landmodel import Parameters, State, quantities
 
 PATCHES = 12
 DEFAULT_CONTROLS = ("LAI", "WG2", "WG3", "WG4", "WG5", "WG6", "WG7", "WG8")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from assim.sekf import FloatArray
+from ldas.assim.sekf_analysis import FloatArray
 
 
 class InnovationStatistics(NamedTuple):

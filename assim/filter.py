@@ -7,12 +7,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from assim.controls import ControlVector
-from assim.errors import AssimilationWindowError
-from assim.observations import ObservationType, WindowObservations
-from assim.quality import CodeArray
-from assim.sekf import BoolArray, FloatArray
-from landmodel import Forcing, OutputRequest, Parameters, State
+from ldas.assim.controls import ControlVector
+from ldas.assim.errors import AssimilationWindowError
+from ldas.assim.observations import ObservationType, WindowObservations
+from ldas.assim.quality import CodeArray
+from ldas.assim.sekf_analysis import BoolArray, FloatArray
+from ldas.landmodel import Forcing, OutputRequest, Parameters, State
 
 WINDOW_S = 86400
 WINDOW = np.timedelta64(WINDOW_S, "s")

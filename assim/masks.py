@@ -5,11 +5,11 @@ from typing import Literal
 
 import numpy as np
 
-from assim.controls import ControlVector
-from assim.errors import FilterConfigurationError
-from assim.quality import CodeArray, Quality
-from assim.sekf import BoolArray, FloatArray, grid_mean
-from landmodel import State
+from ldas.assim.controls import ControlVector
+from ldas.assim.errors import FilterConfigurationError
+from ldas.assim.quality import CodeArray, Quality
+from ldas.assim.sekf_analysis import BoolArray, FloatArray, grid_mean
+from ldas.landmodel import State
 
 MELTING_POINT = 273.15  # K
 FrozenRule = Literal["every_patch", "any_patch"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from assim.sekf import FloatArray
+from ldas.assim.sekf_analysis import FloatArray
 
 NEGLIGIBLE = 1e-6
 """Weight at which the memory of an autoregressive series is cut."""

@@ -7,12 +7,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from assim.controls import variable_unit
-from assim.errors import FilterConfigurationError, ObservationInputError
-from assim.quality import CodeArray
-from assim.sekf import FloatArray
-from operators.checks import require
-from operators.protocol import ObservationOperator
+from ldas.assim.controls import variable_unit
+from ldas.assim.errors import FilterConfigurationError, ObservationInputError
+from ldas.assim.quality import CodeArray
+from ldas.assim.sekf_analysis import FloatArray
+from ldas.operators.checks import require
+from ldas.operators.protocol import ObservationOperator
 
 
 @dataclass(frozen=True)

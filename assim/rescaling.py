@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from assim.errors import ObservationInputError
-from assim.sekf import FloatArray
+from ldas.assim.errors import ObservationInputError
+from ldas.assim.sekf_analysis import FloatArray
 
 PERCENTILES = (0.0, 5.0, 10.0, 30.0, 50.0, 70.0, 90.0, 95.0, 100.0)
 

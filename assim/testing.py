@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-import landmodel
-from assim.errors import ObservationInputError
-from assim.filter import CycleResult, Filter, FilterConfiguration, Window
-from assim.observations import ObservationError, ObservationType, WindowObservations
-from assim.quality import Quality
-from assim.sekf import BoolArray, FloatArray
-from landmodel import Forcing, OutputRequest, Parameters, State
-from landmodel.vegetation_table import VEGETATION_OF_PATCH
-from operators.direct import DirectOperator
-from operators.errors import OperatorMismatchError
-from operators.protocol import ObservationOperator
+from ldas import landmodel
+from ldas.assim.errors import ObservationInputError
+from ldas.assim.filter import CycleResult, Filter, FilterConfiguration, Window
+from ldas.assim.observations import ObservationError, ObservationType, WindowObservations
+from ldas.assim.quality import Quality
+from ldas.assim.sekf_analysis import BoolArray, FloatArray
+from ldas.landmodel import Forcing, OutputRequest, Parameters, State
+from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH
+from ldas.operators.direct import DirectOperator
+from ldas.operators.errors import OperatorMismatchError
+from ldas.operators.protocol import ObservationOperator
 
 LAYERS = 14
 START = "2015-01-01T09"

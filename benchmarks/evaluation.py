@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import zarr
 
-from pipeline.cluster import connected
-from pipeline.config import ClusterConfig
-from pipeline.evaluation.evaluate import evaluate
-from pipeline.store import ArraySpec, create_template, open_store, write_region
+from ldas.pipeline.evaluation.evaluate import evaluate
+from ldas.pipeline.execution.cluster import connected
+from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.store.arrays import ArraySpec, create_template, open_store, write_region
 
 SIZES = (256, 512, 1024)
 DAYS = 4383

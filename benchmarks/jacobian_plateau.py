@@ -1,7 +1,7 @@
 """Does the Jacobian of the SEKF depend on the size of its perturbations? Table and figure of docs/assimilation.md.
 
-A C3 crop of ISBA on the formula weather of `pipeline.analytic_forcing` (no data needed), run freely from January to
-1 June 09 UTC; then the Jacobian of that day's window, WG2 and LAI to all eight controls, by forward and by central
+A C3 crop of ISBA on the formula weather of `ldas.pipeline.forcing.analytic` (no data needed), run freely from January
+to 1 June 09 UTC; then the Jacobian of that day's window, WG2 and LAI to all eight controls, by forward and by central
 differences with perturbations of `factor` times the default ones. Departures are from the central differences at
 REFERENCE times the default, in the middle of the plateau, relative to the largest element of the row.
 """
@@ -17,10 +17,10 @@ import numpy as np
 sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import landmodel  # noqa: E402
-from assim import ObservationError, ObservationType, SEKFConfiguration, SimplifiedEKF, Window  # noqa: E402
-from operators.direct import DirectOperator  # noqa: E402
-from pipeline.analytic_forcing import LATITUDE, LONGITUDE, START, STEP_S, analytic_forcing  # noqa: E402
+from ldas import landmodel  # noqa: E402
+from ldas.assim import ObservationError, ObservationType, SEKFConfiguration, SimplifiedEKF, Window  # noqa: E402
+from ldas.operators.direct import DirectOperator  # noqa: E402
+from ldas.pipeline.forcing.analytic import LATITUDE, LONGITUDE, START, STEP_S, analytic_forcing  # noqa: E402
 
 REFERENCE = 0.01
 PLATEAU = 1e-3  # below this departure the size does not matter: it is far less than any error of B or R

@@ -22,8 +22,8 @@ sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(
 if __name__ == "landmodel":
     del sys.modules[__name__]
 
-import landmodel  # noqa: E402
-from landmodel.vegetation_table import VEGETATION_OF_PATCH  # noqa: E402
+from ldas import landmodel  # noqa: E402
+from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH  # noqa: E402
 
 FORTRAN_O3 = 222_000.0
 FORTRAN_O2 = 159_000.0

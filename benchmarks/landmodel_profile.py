@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-import landmodel
-from landmodel import (
+from ldas import landmodel
+from ldas.landmodel import (
     driver,
     energy_budget,
     hydrology,
@@ -29,10 +29,10 @@ from landmodel import (
     surface_exchange,
     vegetation,
 )
-from landmodel.carbon import carbon_fluxes, mean_temperature_first_metre
-from landmodel.lanes import WIDTH
-from landmodel.records import record
-from landmodel.vegetation_table import VEGETATION_OF_PATCH
+from ldas.landmodel.carbon import carbon_fluxes, mean_temperature_first_metre
+from ldas.landmodel.lanes import WIDTH
+from ldas.landmodel.records import record
+from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH
 
 CALLS = 5000
 

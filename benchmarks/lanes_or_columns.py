@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
-from landmodel.lanes import WIDTH
-from landmodel.leaf import leaf
-from landmodel.records import rows
-from landmodel.soil_freezing import freeze_or_thaw
-from landmodel.thermodynamics import saturation_humidity_and_slope
+from ldas.landmodel.lanes import WIDTH
+from ldas.landmodel.leaf import leaf
+from ldas.landmodel.records import rows
+from ldas.landmodel.soil_freezing import freeze_or_thaw
+from ldas.landmodel.thermodynamics import saturation_humidity_and_slope
 
 ROWS = 512  # of eight columns: what fits the first-level cache
 CALLS = 200

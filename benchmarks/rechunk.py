@@ -1,8 +1,8 @@
 """Out-of-core rechunk of an hourly archive from time-major to cell-major: time, peak memory, a plain copy beside it.
 
 The archive is made on the fly: float32, hourly, chunks of one day over all cells, uncompressed. It is rechunked to the
-store's shards (8784 hours x 64 cells) by `pipeline.ingest.rechunk`, in a process of its own whose peak memory is read
-afterwards; then the same bytes are copied file by file. Three times the archive's size must be free on the disk
+store's shards (8784 hours x 64 cells) by `ldas.pipeline.ingest.rechunk`, in a process of its own whose peak memory is
+read afterwards; then the same bytes are copied file by file. Three times the archive's size must be free on the disk
 (source, intermediate array, result). On a shared machine only the processor's seconds are steady.
 """
 
@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import zarr
 
-# run as a script, this file would hide `pipeline.ingest.rechunk`'s namesakes: its folder comes first in the path
+# run as a script, this file would hide `ldas.pipeline.ingest.rechunk`'s namesakes: its folder comes first in the path
 sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
-from pipeline.ingest import rechunk  # noqa: E402
+from ldas.pipeline.ingest import rechunk  # noqa: E402
 
 HOURS = 12 * 8766  # the twelve years of the experiment
 SHARD = (8784, 64)

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from pipeline.analytic_forcing import START, analytic_weather
-from pipeline.config import ExperimentConfig
-from pipeline.groups import write_group
-from pipeline.ingest.write import FORCING_CHUNKS, FORCING_SHARDS
-from pipeline.store import open_store
-from pipeline.twin.config import TwinConfig
-from pipeline.twin.land import make_land
+from ldas.pipeline.forcing.analytic import START, analytic_weather
+from ldas.pipeline.ingest.write import FORCING_CHUNKS, FORCING_SHARDS
+from ldas.pipeline.settings.experiment import ExperimentConfig
+from ldas.pipeline.settings.twin import TwinConfig
+from ldas.pipeline.store.arrays import open_store
+from ldas.pipeline.store.groups import write_group
+from ldas.pipeline.twin.land import make_land
 
 FREEZING_K = 273.16
 

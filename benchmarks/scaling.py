@@ -29,15 +29,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from distributed import Client, LocalCluster  # noqa: E402
 
 from benchmarks.region import make_region, region_experiment  # noqa: E402
-from pipeline import ledger  # noqa: E402
-from pipeline.cluster import connected  # noqa: E402
-from pipeline.config import ClusterConfig  # noqa: E402
-from pipeline.execution import run_stages  # noqa: E402
-from pipeline.ledger import Block, Period  # noqa: E402
-from pipeline.location import Location  # noqa: E402
-from pipeline.stages.base import Stage, TaskResult, prepare  # noqa: E402
-from pipeline.stages.build import build_stages  # noqa: E402
-from pipeline.stages.open_loop import OpenLoop  # noqa: E402
+from ldas.pipeline.execution.cluster import connected  # noqa: E402
+from ldas.pipeline.execution.run_stages import run_stages  # noqa: E402
+from ldas.pipeline.execution.stage import Stage, TaskResult, prepare  # noqa: E402
+from ldas.pipeline.plan import build_stages  # noqa: E402
+from ldas.pipeline.settings.experiment import ClusterConfig  # noqa: E402
+from ldas.pipeline.stages.open_loop import OpenLoop  # noqa: E402
+from ldas.pipeline.store import ledger  # noqa: E402
+from ldas.pipeline.store.ledger import Block, Period  # noqa: E402
+from ldas.pipeline.store.location import Location  # noqa: E402
 
 WINDOW = 6
 

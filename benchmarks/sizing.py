@@ -26,14 +26,14 @@ from distributed import Client  # noqa: E402
 
 from benchmarks.region import make_region, region_experiment  # noqa: E402
 from benchmarks.scaling import Seconds  # noqa: E402
-from pipeline.analytic_forcing import START  # noqa: E402
-from pipeline.cluster import connected  # noqa: E402
-from pipeline.config import ClusterConfig  # noqa: E402
-from pipeline.execution import run_stages  # noqa: E402
-from pipeline.groups import write_group  # noqa: E402
-from pipeline.stages.base import Stage, prepare  # noqa: E402
-from pipeline.stages.build import build_stages  # noqa: E402
-from pipeline.store import open_store, read_region  # noqa: E402
+from ldas.pipeline.execution.cluster import connected  # noqa: E402
+from ldas.pipeline.execution.run_stages import run_stages  # noqa: E402
+from ldas.pipeline.execution.stage import Stage, prepare  # noqa: E402
+from ldas.pipeline.forcing.analytic import START  # noqa: E402
+from ldas.pipeline.plan import build_stages  # noqa: E402
+from ldas.pipeline.settings.experiment import ClusterConfig  # noqa: E402
+from ldas.pipeline.store.arrays import open_store, read_region  # noqa: E402
+from ldas.pipeline.store.groups import write_group  # noqa: E402
 
 DEFAULT_CELLS, DEFAULT_DAYS = 64, 366
 STEPS_PER_YEAR = 48 * 365.25

@@ -22,12 +22,12 @@ import numpy as np
 sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from operators.base import Names  # noqa: E402
-from operators.batched_training import import_tensorflow  # noqa: E402
-from operators.neural import NeuralOperator  # noqa: E402
-from operators.options import NeuralOptions  # noqa: E402
-from operators.samples import cell_samples  # noqa: E402
-from operators.scores import score  # noqa: E402
+from ldas.operators.base import Names  # noqa: E402
+from ldas.operators.batched_training import import_tensorflow  # noqa: E402
+from ldas.operators.neural import NeuralOperator  # noqa: E402
+from ldas.operators.options import NeuralOptions  # noqa: E402
+from ldas.operators.samples import cell_samples  # noqa: E402
+from ldas.operators.scores import score  # noqa: E402
 
 SHARED = Path(os.environ.get("LDAS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 REAL_TABLE = SHARED / "data" / "ldas" / "isba_ascat_43.625N_0.875E_2007-2016.nc"
@@ -126,7 +126,7 @@ def measure_real_cell(options: NeuralOptions, seeds: int) -> dict[str, Any]:
 
     Keras gets the same training samples (without those our networks keep for validation), shape, batches and epochs.
     """
-    from pipeline.training_table import parse_window, read_training_table
+    from ldas.pipeline.tables.table import parse_window, read_training_table
 
     names = Names(("WG2", "TG2", "LAI"), ("m3 m-3", "K", "m2 m-2"), "sigma40", "dB")
     table = read_training_table(REAL_TABLE, names).daily_means()

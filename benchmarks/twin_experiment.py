@@ -28,19 +28,19 @@ sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-import landmodel  # noqa: E402
-from assim import Quality  # noqa: E402
-from assim.controls import control_vector  # noqa: E402
-from pipeline import ledger  # noqa: E402
-from pipeline.config import ExperimentConfig, load_experiment  # noqa: E402
-from pipeline.stages.build import build_stages  # noqa: E402
-from pipeline.stages.open_loop import OpenLoop  # noqa: E402
-from pipeline.store import existing_group, open_store, read_region  # noqa: E402
-from pipeline.twin.nature import make_nature  # noqa: E402
-from pipeline.twin.observation_stage import observed_land  # noqa: E402
+from ldas import landmodel  # noqa: E402
+from ldas.assim import Quality  # noqa: E402
+from ldas.assim.controls import control_vector  # noqa: E402
+from ldas.pipeline.plan import build_stages  # noqa: E402
+from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment  # noqa: E402
+from ldas.pipeline.stages.open_loop import OpenLoop  # noqa: E402
+from ldas.pipeline.store import ledger  # noqa: E402
+from ldas.pipeline.store.arrays import existing_group, open_store, read_region  # noqa: E402
+from ldas.pipeline.twin.nature import make_nature  # noqa: E402
+from ldas.pipeline.twin.observation_stage import observed_land  # noqa: E402
 
 EXPERIMENT = REPOSITORY / "examples" / "southwest_france_twin.yaml"
-LDAS = [sys.executable, "-m", "pipeline.program"]
+LDAS = [sys.executable, "-m", "ldas.pipeline.program"]
 JUDGED = ("sigma40_rmsd", "lai_rmsd", "ssm_r")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
 # Codes of observations that passed the screening against the forecast: only where there is one, the filter perturbs.

@@ -13,14 +13,14 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from pipeline.config import StoreConfig
-from pipeline.evaluation import metrics, yardstick
-from pipeline.evaluation.evaluate import evaluate
-from pipeline.evaluation.tables import station_table
-from pipeline.ingest import ismn
-from pipeline.reference_cases import read_cases
-from pipeline.site import run_case
-from pipeline.site_case import load_case
+from ldas.pipeline.evaluation import metrics, other_models
+from ldas.pipeline.evaluation.evaluate import evaluate
+from ldas.pipeline.evaluation.tables import station_table
+from ldas.pipeline.ingest import ismn
+from ldas.pipeline.settings.experiment import StoreConfig
+from ldas.pipeline.site.case import load_case
+from ldas.pipeline.site.reference_cases import read_cases
+from ldas.pipeline.site.run import run_case
 
 CHAMPAIGN = """\
 name: Champaign 1998
@@ -48,23 +48,23 @@ output:
 def run_of_champaign(source: Path, folder: Path) -> xr.Dataset:
     """A crop of generic parameters, half-hourly; nothing is calibrated. folder: for its files."""
     (folder / "case.yaml").write_text(CHAMPAIGN, encoding="utf-8")
-    yardstick.champaign_forcing(source).to_netcdf(folder / "forcing.nc")
+    other_models.champaign_forcing(source).to_netcdf(folder / "forcing.nc")
     return _whole_seconds(run_case(load_case(folder / "case.yaml")))
 
 
 def champaign(source: Path, run: xr.Dataset) -> pd.DataFrame:
     """The run against the half-hourly radiation and fluxes."""
-    measured = yardstick.read_champaign(source)
-    return yardstick.pair_table({name: (run[name], measured[name]) for name in ("RN", "LE", "H", "GFLUX")})
+    measured = other_models.read_champaign(source)
+    return other_models.pair_table({name: (run[name], measured[name]) for name in ("RN", "LE", "H", "GFLUX")})
 
 
 def col_de_porte(source: Path, reference: Path) -> pd.DataFrame:
     """Our run of the reference case of grass under snow against the depth sensor and the snow pits."""
-    measured = yardstick.read_col_de_porte(source)
+    measured = other_models.read_col_de_porte(source)
     case = next(case for case in read_cases(reference) if case.site.name == "cdp_gras_snow").site
     output = case.output.model_copy(update={"variables": ("SWE", "SNOW_DEPTH")})
     run = _whole_seconds(xr.decode_cf(run_case(case.model_copy(update={"output": output}))))
-    return yardstick.pair_table({name: (run[name], measured[name]) for name in ("SNOW_DEPTH", "SWE")})
+    return other_models.pair_table({name: (run[name], measured[name]) for name in ("SNOW_DEPTH", "SWE")})
 
 
 def fraye(folder: Path, table: Path) -> xr.Dataset:
@@ -80,9 +80,9 @@ def puechabon(store: Path, climatology: Path) -> tuple[pd.DataFrame, pd.DataFram
     """Scores of the example's runs against the tower, and their mean year beside that of ecLand and JULES."""
     with tempfile.TemporaryDirectory(prefix="ldas-yardsticks-") as spare:
         evaluation = evaluate(store, scores=Path(spare) / "scores.zarr")
-        ours, observed = yardstick.monthly_means(evaluation, "FR-Pue")
+        ours, observed = other_models.monthly_means(evaluation, "FR-Pue")
         scores = station_table(evaluation)
-    return scores, yardstick.yardstick_table(yardstick.read_climatology(climatology, "FR-Pue"), ours, observed)
+    return scores, other_models.yardstick_table(other_models.read_climatology(climatology, "FR-Pue"), ours, observed)
 
 
 def _whole_seconds(run: xr.Dataset) -> xr.Dataset:

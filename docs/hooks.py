@@ -5,9 +5,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from landmodel import quantities
-from pipeline.config import ExperimentConfig, json_schema
-from pipeline.registry import names, variable
+from ldas.landmodel import quantities
+from ldas.pipeline.registry import names, variable
+from ldas.pipeline.settings.experiment import ExperimentConfig, json_schema
 
 
 class _NoReference(logging.Filter):

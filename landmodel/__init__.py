@@ -1,10 +1,10 @@
 """ISBA-A-gs, the land surface model of SURFEX, for many columns on plain arrays."""
 
-from landmodel.errors import LandModelError, LdasError
-from landmodel.isba import Forcing, Isba, OutputRequest
-from landmodel.options import Options
-from landmodel.parameters import Parameters, aggregate, columns, columns_from_fractions
-from landmodel.state import State, cold_start, initial_state
+from ldas.landmodel.errors import LandModelError, LdasError
+from ldas.landmodel.isba import Forcing, Isba, OutputRequest
+from ldas.landmodel.options import Options
+from ldas.landmodel.parameters import Parameters, aggregate, columns, columns_from_fractions
+from ldas.landmodel.state import State, cold_start, initial_state
 
 __all__ = [
     "Forcing",

@@ -2,10 +2,10 @@
 
 import math
 
-from landmodel.compile import science
-from landmodel.constants import SOLAR_CONSTANT
-from landmodel.lanes import any_lane, arccos, exp, log, maximum, minimum, where
-from landmodel.leaf import leaf
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import SOLAR_CONSTANT
+from ldas.landmodel.lanes import any_lane, arccos, exp, log, maximum, minimum, where
+from ldas.landmodel.leaf import leaf
 
 PAR_FRACTION = 0.48
 _MINIMUM_COSINE = 0.01  # the sun is not followed closer to the horizon (source)

@@ -2,9 +2,9 @@
 
 import math
 
-from landmodel.compile import science
-from landmodel.lanes import exp as exponential
-from landmodel.lanes import maximum, minimum, where
+from ldas.landmodel.compile import science
+from ldas.landmodel.lanes import exp as exponential
+from ldas.landmodel.lanes import maximum, minimum, where
 
 _RESPIRATION_DEPTH = 0.1  # m
 _MEAN_DEPTH = 1.0  # m

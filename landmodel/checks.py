@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from landmodel import quantities
-from landmodel.errors import LandModelError
-from landmodel.quantities import Quantity
+from ldas.landmodel import quantities
+from ldas.landmodel.errors import LandModelError
+from ldas.landmodel.quantities import Quantity
 
 Array = NDArray[np.float64]
 

@@ -1,13 +1,13 @@
 """The loop over blocks of columns and time. A block's state stays in the first-level cache for the whole run."""
 
-from landmodel.compile import cached_entry, science
-from landmodel.constants import GRAVITY, SOIL_LAYERS
-from landmodel.lanes import WIDTH, fewest_and_most
-from landmodel.records import record, rows
-from landmodel.soil_thermal import set_soil_constants
-from landmodel.step import isba_step
-from landmodel.thermodynamics import air_density, exner
-from landmodel.vegetation import set_surface_from_leaf_area
+from ldas.landmodel.compile import cached_entry, science
+from ldas.landmodel.constants import GRAVITY, SOIL_LAYERS
+from ldas.landmodel.lanes import WIDTH, fewest_and_most
+from ldas.landmodel.records import record, rows
+from ldas.landmodel.soil_thermal import set_soil_constants
+from ldas.landmodel.step import isba_step
+from ldas.landmodel.thermodynamics import air_density, exner
+from ldas.landmodel.vegetation import set_surface_from_leaf_area
 
 
 @science

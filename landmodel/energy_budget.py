@@ -1,16 +1,16 @@
 """Energy budget of the composite surface and heat diffusion in the soil (SURFEX e_budget.F90, soil_heatdif.F90,
 isba_fluxes.F90), in sub-steps of about 300 s."""
 
-from landmodel.compile import science
-from landmodel.constants import (
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import (
     HEAT_CAPACITY_DRY_AIR,
     SOIL_LAYERS,
     STEFAN_BOLTZMANN,
     SUBLIMATION_HEAT,
     VAPORISATION_HEAT,
 )
-from landmodel.lanes import any_lane, where
-from landmodel.surface_exchange import (
+from ldas.landmodel.lanes import any_lane, where
+from ldas.landmodel.surface_exchange import (
     closed_conductance,
     halstead,
     heat_conductance,
@@ -20,7 +20,7 @@ from landmodel.surface_exchange import (
     surface_humidity,
     with_dew,
 )
-from landmodel.thermodynamics import saturation_humidity_and_slope
+from ldas.landmodel.thermodynamics import saturation_humidity_and_slope
 
 
 @science

@@ -1,12 +1,12 @@
 """Water at and below the surface over one ISBA step: interception, runoff, soil water and ice (SURFEX hydro.F90)."""
 
-from landmodel.compile import science
-from landmodel.constants import SUBLIMATION_HEAT, VAPORISATION_HEAT, WATER_DENSITY
-from landmodel.interception import intercept_rain
-from landmodel.lanes import maximum, minimum, where
-from landmodel.runoff import surface_runoff
-from landmodel.soil_freezing import soil_freezing
-from landmodel.soil_water import set_vapour_transfer, soil_water_substep, vapour_pressures
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import SUBLIMATION_HEAT, VAPORISATION_HEAT, WATER_DENSITY
+from ldas.landmodel.interception import intercept_rain
+from ldas.landmodel.lanes import maximum, minimum, where
+from ldas.landmodel.runoff import surface_runoff
+from ldas.landmodel.soil_freezing import soil_freezing
+from ldas.landmodel.soil_water import set_vapour_transfer, soil_water_substep, vapour_pressures
 
 
 @science

@@ -1,7 +1,7 @@
 """Water on the leaves: wet fraction, interception and drip (SURFEX wet_leaves_frac.F90, hydro_veg.F90)."""
 
-from landmodel.compile import science
-from landmodel.lanes import any_lane, exp, log, maximum, minimum, where
+from ldas.landmodel.compile import science
+from ldas.landmodel.lanes import any_lane, exp, log, maximum, minimum, where
 
 _DRIP_THRESHOLD = 0.01  # kg m-2 of rain in the step (X001)
 

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from landmodel import layout, quantities
-from landmodel.checks import FORCING_RANGES
-from landmodel.constants import SOIL_LAYERS
-from landmodel.driver import run_blocks
-from landmodel.errors import LandModelError
-from landmodel.lanes import WIDTH
-from landmodel.options import Options
-from landmodel.parameters import Parameters
-from landmodel.state import State, check_state, validate_state
-from landmodel.sun import sun_of_times
+from ldas.landmodel import layout, quantities
+from ldas.landmodel.checks import FORCING_RANGES
+from ldas.landmodel.constants import SOIL_LAYERS
+from ldas.landmodel.driver import run_blocks
+from ldas.landmodel.errors import LandModelError
+from ldas.landmodel.lanes import WIDTH
+from ldas.landmodel.options import Options
+from ldas.landmodel.parameters import Parameters
+from ldas.landmodel.state import State, check_state, validate_state
+from ldas.landmodel.sun import sun_of_times
 
 Array = NDArray[np.float64]
 

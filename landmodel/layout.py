@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from landmodel import quantities
-from landmodel.lanes import WIDTH
-from landmodel.quantities import Quantity
+from ldas.landmodel import quantities
+from ldas.landmodel.lanes import WIDTH
+from ldas.landmodel.quantities import Quantity
 
 STATE_FIELDS = {quantity.name: quantity.rows for quantity in quantities.STATE}
 """Name and number of rows (0: one value a column) of the prognostic state."""

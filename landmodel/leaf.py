@@ -1,7 +1,7 @@
 """The leaf of the A-gs model: net assimilation and stomatal conductance of one canopy level (SURFEX cotwo.F90)."""
 
-from landmodel.compile import science
-from landmodel.lanes import exp, maximum, minimum, where
+from ldas.landmodel.compile import science
+from ldas.landmodel.lanes import exp, maximum, minimum, where
 
 _AIR_TO_WATER = 1.606  # ratio of the molar masses of air and water
 _WATER_TO_CO2 = 1.6  # ratio of the diffusivities of vapour and CO2

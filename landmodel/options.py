@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from landmodel.errors import LandModelError
+from ldas.landmodel.errors import LandModelError
 
 
 @dataclass(frozen=True)

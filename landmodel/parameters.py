@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from landmodel.checks import (
+from ldas.landmodel.checks import (
     CO2_RATIO_RANGE,
     DEPTH_RANGES,
     PARAMETER_RANGES,
@@ -18,21 +18,21 @@ from landmodel.checks import (
     per_column,
     whole_per_column,
 )
-from landmodel.compile import cached_entry
-from landmodel.constants import CO2_MOLAR_MASS, DRY_AIR_MOLAR_MASS, SOIL_LAYERS
-from landmodel.errors import LandModelError
-from landmodel.layout import COLUMN_PARAMETERS, LAYER_PARAMETERS, PARAMETER_ROWS, PARAMETER_SIZE
-from landmodel.leaf import leaf
-from landmodel.options import Options
-from landmodel.photosynthesis import PPM_CO2, temperature_response
-from landmodel.soil_properties import (
+from ldas.landmodel.compile import cached_entry
+from ldas.landmodel.constants import CO2_MOLAR_MASS, DRY_AIR_MOLAR_MASS, SOIL_LAYERS
+from ldas.landmodel.errors import LandModelError
+from ldas.landmodel.layout import COLUMN_PARAMETERS, LAYER_PARAMETERS, PARAMETER_ROWS, PARAMETER_SIZE
+from ldas.landmodel.leaf import leaf
+from ldas.landmodel.options import Options
+from ldas.landmodel.photosynthesis import PPM_CO2, temperature_response
+from ldas.landmodel.soil_properties import (
     check_texture,
     cumulative_root_fraction,
     hydraulic_properties,
     runoff_depth,
     soil_grid,
 )
-from landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
+from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
 
 Array = NDArray[np.float64]
 
@@ -296,7 +296,7 @@ def optimal_assimilation(values: Mapping[str, Array], optimum: Array, co2: Array
 
 
 @cached_entry
-def _assimilate_at_optimum(leaves, result):
+def _assimilate_at_optimum(leaves: Array, result: Array) -> None:
     density, light = 1.2, 500.0
     for i in range(len(leaves)):
         temperature, co2, conductance, conductance_low = leaves[i, 0], leaves[i, 1], leaves[i, 2], leaves[i, 3]

@@ -5,18 +5,18 @@ Concentrations are kg CO2 per kg of air, assimilation kg CO2 kg_air-1 m s-1, con
 
 import math
 
-from landmodel.canopy_light import carrer_canopy, gauss_canopy_light
-from landmodel.compile import science
-from landmodel.constants import (
+from ldas.landmodel.canopy_light import carrer_canopy, gauss_canopy_light
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import (
     CO2_MOLAR_MASS,
     DRY_AIR_MOLAR_MASS,
     FREEZING_POINT,
     MAXIMUM_STOMATAL_RESISTANCE,
     VAPORISATION_HEAT,
 )
-from landmodel.lanes import any_lane, exp, log, maximum, minimum, where
-from landmodel.leaf import leaf
-from landmodel.thermodynamics import saturation_humidity
+from ldas.landmodel.lanes import any_lane, exp, log, maximum, minimum, where
+from ldas.landmodel.leaf import leaf
+from ldas.landmodel.thermodynamics import saturation_humidity
 
 _LN2 = math.log(2.0)
 _LN15 = math.log(1.5)

@@ -16,7 +16,7 @@ from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, inf
 from numba.extending import intrinsic, lower_getattr_generic, lower_setattr_generic, models, register_model
 from numba.np import arrayobj
 
-from landmodel.lanes import LANES, WIDTH
+from ldas.landmodel.lanes import LANES, WIDTH
 
 _BYTE_POINTER = ir.IntType(8).as_pointer()
 _NUMBERS = {"lanes": ir.VectorType(ir.DoubleType(), WIDTH), "integer": ir.IntType(64)}

@@ -3,9 +3,9 @@ isba_sgh_update.F90)."""
 
 import math
 
-from landmodel.compile import science
-from landmodel.constants import MINIMUM_WATER, WATER_DENSITY
-from landmodel.lanes import any_lane, exp, log, maximum, minimum, where
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import MINIMUM_WATER, WATER_DENSITY
+from ldas.landmodel.lanes import any_lane, exp, log, maximum, minimum, where
 
 _LN10 = math.log(10.0)
 HORTON_DEPTH = 0.1  # m

@@ -1,12 +1,12 @@
 """The explicit snow pack over one ISBA step (3-L, ISBA-ES; SURFEX snow3L_isba.F90, snow3l.F90)."""
 
-from landmodel.compile import science
-from landmodel.constants import DAY, FREEZING_POINT, FUSION_HEAT, SOIL_LAYERS, SUBLIMATION_HEAT, WATER_DENSITY
-from landmodel.lanes import absolute, any_lane, maximum, minimum, where
-from landmodel.snow_compaction import compact_snow
-from landmodel.snow_cover import band_albedos, broadband_albedo
-from landmodel.snow_energy import absorb_sunlight, snow_energy_budget
-from landmodel.snow_layers import (
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import DAY, FREEZING_POINT, FUSION_HEAT, SOIL_LAYERS, SUBLIMATION_HEAT, WATER_DENSITY
+from ldas.landmodel.lanes import absolute, any_lane, maximum, minimum, where
+from ldas.landmodel.snow_compaction import compact_snow
+from ldas.landmodel.snow_cover import band_albedos, broadband_albedo
+from ldas.landmodel.snow_energy import absorb_sunlight, snow_energy_budget
+from ldas.landmodel.snow_layers import (
     MINIMUM_DENSITY,
     MINIMUM_DEPTH,
     add_snowfall,
@@ -14,7 +14,7 @@ from landmodel.snow_layers import (
     layer_heat,
     regrid_snow,
 )
-from landmodel.snow_melt import melt_snow, percolate, sublimate
+from ldas.landmodel.snow_melt import melt_snow, percolate, sublimate
 
 _REMOVAL_DEPTH = 1.1e-6  # m
 _LIGHTEST_SNOWFALL = 1.0e-6 * 750.0  # kg m-2 in a step: less founds no pack

@@ -1,10 +1,10 @@
 """Settling of snow under its weight and by wind (Brun et al. 1989, 1997; Decharme et al. 2016; SURFEX snow3lcompactn,
 snow3ldrift)."""
 
-from landmodel.compile import science
-from landmodel.constants import FREEZING_POINT, GRAVITY
-from landmodel.lanes import any_lane, exp, maximum, minimum, where
-from landmodel.snow_layers import MAXIMUM_DENSITY, MINIMUM_DENSITY, layer_heat, liquid_capacity
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import FREEZING_POINT, GRAVITY
+from ldas.landmodel.lanes import any_lane, exp, maximum, minimum, where
+from ldas.landmodel.snow_layers import MAXIMUM_DENSITY, MINIMUM_DENSITY, layer_heat, liquid_capacity
 
 _VISCOSITY = 7.62237e6
 _DRIFT_DENSITY = 350.0  # wind packs no denser snow

@@ -1,7 +1,7 @@
 """Snow fractions of ground and vegetation, and the albedo of snow (SURFEX isba_snow_frac.F90, SNOW3LALB)."""
 
-from landmodel.compile import science
-from landmodel.lanes import any_lane, maximum, minimum, sqrt
+from ldas.landmodel.compile import science
+from ldas.landmodel.lanes import any_lane, maximum, minimum, sqrt
 
 _FULL_COVER_DEPTH = 0.01  # m of snow hide bare ground (XDCRN_EXPL)
 _ALBEDO_AGING_TIME = 60.0  # days (XVAGING_NOGLACIER)

@@ -1,8 +1,8 @@
 """Energy of the snow pack: absorbed sunlight, conduction, surface budget (SURFEX snow3lrad, snow3lthrm, snow3lebud,
 snow3lsolvt, snow3lflux)."""
 
-from landmodel.compile import science
-from landmodel.constants import (
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import (
     EMISSIVITY_SNOW,
     FREEZING_POINT,
     HEAT_CAPACITY_DRY_AIR,
@@ -10,10 +10,10 @@ from landmodel.constants import (
     STEFAN_BOLTZMANN,
     SUBLIMATION_HEAT,
 )
-from landmodel.lanes import any_lane, exp, log, maximum, sqrt, where
-from landmodel.snow_cover import BAND_WEIGHTS, optical_grain_size
-from landmodel.surface_exchange import heat_conductance, richardson_number
-from landmodel.thermodynamics import saturation_humidity_and_slope
+from ldas.landmodel.lanes import any_lane, exp, log, maximum, sqrt, where
+from ldas.landmodel.snow_cover import BAND_WEIGHTS, optical_grain_size
+from ldas.landmodel.surface_exchange import heat_conductance, richardson_number
+from ldas.landmodel.thermodynamics import saturation_humidity_and_slope
 
 _THINNEST = 1.0e-4  # m: layers count as at least this thick in the solver (XSNOWDZMIN)
 _EXTINCTION_INFRARED = 2000.0  # m-1

@@ -2,9 +2,9 @@
 heat content, snowfall and the vertical grid. Everything per unit patch area; heat relative to liquid water at 273.16 K.
 """
 
-from landmodel.compile import science
-from landmodel.constants import FREEZING_POINT, FUSION_HEAT, HEAT_CAPACITY_ICE, WATER_DENSITY
-from landmodel.lanes import any_lane, maximum, minimum, sqrt, where
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import FREEZING_POINT, FUSION_HEAT, HEAT_CAPACITY_ICE, WATER_DENSITY
+from ldas.landmodel.lanes import any_lane, maximum, minimum, sqrt, where
 
 MAXIMUM_DENSITY = 750.0
 MINIMUM_DENSITY = 50.0

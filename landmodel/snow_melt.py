@@ -1,9 +1,9 @@
 """Melt, refreezing, percolation and sublimation of the snow pack (SURFEX snow3lmelt, snow3lrefrz, snow3levapn)."""
 
-from landmodel.compile import science
-from landmodel.constants import FREEZING_POINT, FUSION_HEAT, HEAT_CAPACITY_ICE, SUBLIMATION_HEAT, WATER_DENSITY
-from landmodel.lanes import any_lane, maximum, minimum, where
-from landmodel.snow_layers import (
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import FREEZING_POINT, FUSION_HEAT, HEAT_CAPACITY_ICE, SUBLIMATION_HEAT, WATER_DENSITY
+from ldas.landmodel.lanes import any_lane, maximum, minimum, where
+from ldas.landmodel.snow_layers import (
     MINIMUM_DENSITY,
     MINIMUM_DEPTH,
     layer_heat,

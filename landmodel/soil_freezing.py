@@ -1,8 +1,8 @@
 """Freezing and thawing of soil water by the Gibbs free-energy method (Boone et al. 2000, Decharme et al. 2013;
 SURFEX ice_soildif.F90)."""
 
-from landmodel.compile import science
-from landmodel.constants import (
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import (
     FREEZING_POINT,
     FREEZING_TIME_SCALE,
     FUSION_HEAT,
@@ -12,7 +12,7 @@ from landmodel.constants import (
     MINIMUM_WATER,
     WATER_DENSITY,
 )
-from landmodel.lanes import any_lane, exp, log, maximum, minimum, where
+from ldas.landmodel.lanes import any_lane, exp, log, maximum, minimum, where
 
 _LATENT = FUSION_HEAT * WATER_DENSITY  # J per m3 of water
 _SENSIBLE = HEAT_CAPACITY_ICE * ICE_DENSITY

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from landmodel.errors import LandModelError
+from ldas.landmodel.errors import LandModelError
 
 Array = NDArray[np.float64]
 

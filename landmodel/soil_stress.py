@@ -1,7 +1,7 @@
 """Soil moisture stress of transpiration (SURFEX soilstress.F90)."""
 
-from landmodel.compile import science
-from landmodel.lanes import maximum, minimum
+from ldas.landmodel.compile import science
+from ldas.landmodel.lanes import maximum, minimum
 
 
 @science

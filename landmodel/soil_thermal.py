@@ -2,8 +2,8 @@
 
 import math
 
-from landmodel.compile import science
-from landmodel.constants import (
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import (
     FREEZING_POINT,
     FUSION_HEAT,
     GRAVITY,
@@ -18,7 +18,7 @@ from landmodel.constants import (
     WATER_DENSITY,
     WATER_TABLE_DEPTH,
 )
-from landmodel.lanes import any_lane, exp, log, maximum, minimum, where
+from ldas.landmodel.lanes import any_lane, exp, log, maximum, minimum, where
 
 _LOG_ICE = math.log(ICE_CONDUCTIVITY)
 _LOG_WATER = math.log(WATER_CONDUCTIVITY)

@@ -2,17 +2,11 @@
 
 import math
 
-from landmodel.compile import science
-from landmodel.constants import (
-    FREEZING_POINT,
-    GAS_CONSTANT_VAPOUR,
-    GRAVITY,
-    MINIMUM_WATER,
-    WATER_DENSITY,
-)
-from landmodel.lanes import any_lane, exp, log, maximum, minimum, sqrt, where
-from landmodel.runoff import ice_impedance
-from landmodel.thermodynamics import saturation_vapour_pressure
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import FREEZING_POINT, GAS_CONSTANT_VAPOUR, GRAVITY, MINIMUM_WATER, WATER_DENSITY
+from ldas.landmodel.lanes import any_lane, exp, log, maximum, minimum, sqrt, where
+from ldas.landmodel.runoff import ice_impedance
+from ldas.landmodel.thermodynamics import saturation_vapour_pressure
 
 _LOG_FREEZING_POINT = math.log(FREEZING_POINT)
 _VAPOUR_DIFFUSIVITY = 2.17e-5  # m2 s-1

@@ -5,14 +5,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from landmodel.checks import STATE_RANGES, per_column
-from landmodel.compile import cached_entry
-from landmodel.constants import SOIL_LAYERS
-from landmodel.errors import LandModelError
-from landmodel.layout import STATE_FIELDS, STATE_ROWS, STATE_SIZE
-from landmodel.parameters import Parameters
-from landmodel.snow_layers import MINIMUM_DENSITY
-from landmodel.vegetation import total_from_leaf
+from ldas.landmodel.checks import STATE_RANGES, per_column
+from ldas.landmodel.compile import cached_entry
+from ldas.landmodel.constants import SOIL_LAYERS
+from ldas.landmodel.errors import LandModelError
+from ldas.landmodel.layout import STATE_FIELDS, STATE_ROWS, STATE_SIZE
+from ldas.landmodel.parameters import Parameters
+from ldas.landmodel.snow_layers import MINIMUM_DENSITY
+from ldas.landmodel.vegetation import total_from_leaf
 
 Array = NDArray[np.float64]
 
@@ -158,7 +158,7 @@ def _allometric_total(leaf: Array) -> Array:
 
 
 @cached_entry
-def _fill_allometric_total(leaf, total):
+def _fill_allometric_total(leaf: Array, total: Array) -> None:
     for i in range(len(leaf)):
         total[i] = total_from_leaf(leaf[i])
 

@@ -1,30 +1,26 @@
 """One ISBA step, in the order of SURFEX (coupling_isban.F90, isba.F90)."""
 
-from landmodel.carbon import carbon_fluxes, mean_temperature_first_metre
-from landmodel.compile import science
-from landmodel.constants import (
-    EMISSIVITY_SNOW,
-    SUBLIMATION_HEAT,
-    VAPORISATION_HEAT,
-)
-from landmodel.energy_budget import energy_budget
-from landmodel.hydrology import hydrology
-from landmodel.interception import wet_leaf_fraction
-from landmodel.lanes import any_lane, exp, log, phase, where
-from landmodel.photosynthesis import photosynthesis
-from landmodel.runoff import raining_fraction
-from landmodel.snow import snow_step
-from landmodel.snow_cover import snow_fractions, total_snow
-from landmodel.soil_stress import soil_moisture_stress
-from landmodel.soil_thermal import soil_thermal_properties
-from landmodel.surface_exchange import (
+from ldas.landmodel.carbon import carbon_fluxes, mean_temperature_first_metre
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import EMISSIVITY_SNOW, SUBLIMATION_HEAT, VAPORISATION_HEAT
+from ldas.landmodel.energy_budget import energy_budget
+from ldas.landmodel.hydrology import hydrology
+from ldas.landmodel.interception import wet_leaf_fraction
+from ldas.landmodel.lanes import any_lane, exp, log, phase, where
+from ldas.landmodel.photosynthesis import photosynthesis
+from ldas.landmodel.runoff import raining_fraction
+from ldas.landmodel.snow import snow_step
+from ldas.landmodel.snow_cover import snow_fractions, total_snow
+from ldas.landmodel.soil_stress import soil_moisture_stress
+from ldas.landmodel.soil_thermal import soil_thermal_properties
+from ldas.landmodel.surface_exchange import (
     effective_roughness,
     exchange_coefficients,
     exchange_diagnostics,
     ground_relative_humidity,
 )
-from landmodel.thermodynamics import saturation_humidity
-from landmodel.vegetation import daily_vegetation_update, plant_respiration
+from ldas.landmodel.thermodynamics import saturation_humidity
+from ldas.landmodel.vegetation import daily_vegetation_update, plant_respiration
 
 
 @science

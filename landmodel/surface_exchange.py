@@ -1,9 +1,9 @@
 """Exchange of heat, vapour and momentum between surface and air (Louis 1979, Mascart et al. 1995; SURFEX drag.F90)."""
 
-from landmodel.compile import science
-from landmodel.constants import GRAVITY, MAXIMUM_RICHARDSON, MAXIMUM_STOMATAL_RESISTANCE, MINIMUM_WATER, VON_KARMAN
-from landmodel.lanes import any_lane, exp, half_cosine_rise, log, maximum, minimum, sqrt, where
-from landmodel.thermodynamics import VIRTUAL
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import GRAVITY, MAXIMUM_RICHARDSON, MAXIMUM_STOMATAL_RESISTANCE, MINIMUM_WATER, VON_KARMAN
+from ldas.landmodel.lanes import any_lane, exp, half_cosine_rise, log, maximum, minimum, sqrt, where
+from ldas.landmodel.thermodynamics import VIRTUAL
 
 _SNOW_ROUGHNESS = 1.0e-3  # m
 _SNOW_ROUGHNESS_HEAT = 1.0e-4  # m

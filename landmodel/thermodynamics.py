@@ -2,8 +2,8 @@
 
 import math
 
-from landmodel.compile import science
-from landmodel.constants import (
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import (
     FREEZING_POINT,
     GAS_CONSTANT_DRY_AIR,
     GAS_CONSTANT_VAPOUR,
@@ -17,7 +17,7 @@ from landmodel.constants import (
     SUBLIMATION_HEAT,
     VAPORISATION_HEAT,
 )
-from landmodel.lanes import exp, log, where
+from ldas.landmodel.lanes import exp, log, where
 
 _GAMMA_WATER = (HEAT_CAPACITY_WATER - HEAT_CAPACITY_VAPOUR) / GAS_CONSTANT_VAPOUR
 _BETA_WATER = VAPORISATION_HEAT / GAS_CONSTANT_VAPOUR + _GAMMA_WATER * FREEZING_POINT

@@ -3,14 +3,9 @@
 
 import math
 
-from landmodel.compile import science
-from landmodel.constants import (
-    DAY,
-    DRY_MATTER_PER_CO2,
-    EMISSIVITY_SOIL,
-    EMISSIVITY_VEGETATION,
-)
-from landmodel.lanes import exp, log, maximum, minimum, where
+from ldas.landmodel.compile import science
+from ldas.landmodel.constants import DAY, DRY_MATTER_PER_CO2, EMISSIVITY_SOIL, EMISSIVITY_VEGETATION
+from ldas.landmodel.lanes import exp, log, maximum, minimum, where
 
 _ALLOMETRY_EXPONENT = 0.38
 _ALLOMETRY_COEFFICIENT = 0.31425531725

@@ -40,7 +40,7 @@ def vegetation_table() -> dict[str, dict[str, float]]:
 
 
 def _read(name: str) -> list[dict[str, str]]:
-    with (files("landmodel") / "tables" / name).open(encoding="utf-8") as table:
+    with (files("ldas.landmodel") / "tables" / name).open(encoding="utf-8") as table:
         return list(csv.DictReader(table))
 
 

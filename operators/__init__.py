@@ -4,19 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from operators.architecture import ARCHITECTURES, search_architectures
-    from operators.cells import cell_ids_from_coordinates
-    from operators.checks import require
-    from operators.direct import DirectOperator
-    from operators.keras_file import export_keras, import_keras
-    from operators.kinds import from_arrays
-    from operators.neural import NeuralOperator
-    from operators.options import NeuralOptions
-    from operators.outcome import Outcome
-    from operators.protocol import ObservationOperator
-    from operators.scores import score
-    from operators.sensitivity import predictor_sensitivity
-    from operators.water_cloud import WaterCloudOperator, WaterCloudOptions
+    from ldas.operators.architecture import ARCHITECTURES, search_architectures
+    from ldas.operators.cells import cell_ids_from_coordinates
+    from ldas.operators.checks import require
+    from ldas.operators.direct import DirectOperator
+    from ldas.operators.keras_file import export_keras, import_keras
+    from ldas.operators.neural import NeuralOperator
+    from ldas.operators.options import NeuralOptions
+    from ldas.operators.outcome import Outcome
+    from ldas.operators.protocol import ObservationOperator
+    from ldas.operators.registry import from_arrays
+    from ldas.operators.scores import score
+    from ldas.operators.sensitivity import predictor_sensitivity
+    from ldas.operators.water_cloud import WaterCloudOperator, WaterCloudOptions
 
 _HOMES = {
     "ARCHITECTURES": "architecture",
@@ -60,5 +60,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Public names on first use, so that importing one part does not load compilers and optimisers of the others."""
     if name in _HOMES:
-        return getattr(import_module(f"operators.{_HOMES[name]}"), name)
+        return getattr(import_module(f"ldas.operators.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'operators' has no attribute {name!r}")

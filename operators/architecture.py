@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from numpy.typing import ArrayLike
 
-from operators.neural import NeuralOperator
-from operators.options import NeuralOptions
-from operators.protocol import FloatArray
-from operators.scores import predict_where_observed, score
+from ldas.operators.neural import NeuralOperator
+from ldas.operators.options import NeuralOptions
+from ldas.operators.protocol import FloatArray
+from ldas.operators.scores import predict_where_observed, score
 
 # The paper gives twelve shapes of one and two layers in a figure without numbers, except for the chosen 40; these
 # counts are our reading of it.

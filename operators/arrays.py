@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.errors import OperatorFormatError
-from operators.outcome import FLAG_VALUES
-from operators.protocol import BoolArray, OperatorArrays
+from ldas.operators.errors import OperatorFormatError
+from ldas.operators.outcome import FLAG_VALUES
+from ldas.operators.protocol import BoolArray, OperatorArrays
 
 FORMAT_VERSION = 1
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from operators.errors import OperatorOptionError
+from ldas.operators.errors import OperatorOptionError
 
 
 class Names(NamedTuple):

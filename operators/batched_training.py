@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from operators.options import NeuralOptions
-from operators.protocol import FloatArray, IntArray
-from operators.samples import BlockSamples
-from operators.shuffle import fill_batches
+from ldas.operators.options import NeuralOptions
+from ldas.operators.protocol import FloatArray, IntArray
+from ldas.operators.samples import BlockSamples
+from ldas.operators.shuffle import fill_batches
 
 # Keras' defaults for Adam.
 _FIRST_DECAY, _SECOND_DECAY, _EPSILON = 0.9, 0.999, 1e-7

@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from operators.errors import (
+from ldas.operators.errors import (
     NonFinitePredictorError,
     OperatorMismatchError,
     PredictorShapeError,
     PredictorUnitError,
 )
-from operators.protocol import FloatArray, IntArray, ObservationOperator
+from ldas.operators.protocol import FloatArray, IntArray, ObservationOperator
 
 
 class PhysicalRange(NamedTuple):

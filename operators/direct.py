@@ -6,10 +6,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from operators.arrays import FORMAT_VERSION, required_array, required_attributes
-from operators.base import NamedOperator
-from operators.checks import checked_cell_ids, checked_predictors
-from operators.protocol import BoolArray, FloatArray, IntArray, OperatorArrays
+from ldas.operators.arrays import FORMAT_VERSION, required_array, required_attributes
+from ldas.operators.base import NamedOperator
+from ldas.operators.checks import checked_cell_ids, checked_predictors
+from ldas.operators.protocol import BoolArray, FloatArray, IntArray, OperatorArrays
 
 
 class DirectOperator(NamedOperator):

@@ -1,6 +1,6 @@
 """Errors of the observation operators. Each names what was expected, what came, where, and what to do."""
 
-from landmodel.errors import LdasError
+from ldas.landmodel.errors import LdasError
 
 
 class OperatorError(LdasError):

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from operators.arrays import text_tuple
-from operators.batched_training import import_tensorflow
-from operators.checks import checked_cell_ids
-from operators.errors import OperatorFormatError, OperatorMismatchError
-from operators.networks import Networks
-from operators.neural import NeuralOperator
-from operators.options import NeuralOptions
-from operators.outcome import Outcome
-from operators.protocol import FloatArray
+from ldas.operators.arrays import text_tuple
+from ldas.operators.batched_training import import_tensorflow
+from ldas.operators.checks import checked_cell_ids
+from ldas.operators.errors import OperatorFormatError, OperatorMismatchError
+from ldas.operators.networks import Networks
+from ldas.operators.neural import NeuralOperator
+from ldas.operators.options import NeuralOptions
+from ldas.operators.outcome import Outcome
+from ldas.operators.protocol import FloatArray
 
 _DESCRIPTION = "ldas.json"
 _LAYERS = "Normalization, one Dense with relu per hidden layer, one linear Dense of 1, inverted Normalization"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 
-from operators.protocol import FloatArray, IntArray
+from ldas.operators.protocol import FloatArray, IntArray
 
 # Reassociation lets the sums over neurons use vector registers; NaN and infinity keep their meaning.
 _FAST_SUMS = {"reassoc", "contract", "nsz"}

@@ -8,10 +8,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from operators.arrays import check_finite, checked_outcome, required_array
-from operators.errors import OperatorFormatError
-from operators.outcome import Outcome
-from operators.protocol import FloatArray, IntArray, OperatorArrays
+from ldas.operators.arrays import check_finite, checked_outcome, required_array
+from ldas.operators.errors import OperatorFormatError
+from ldas.operators.outcome import Outcome
+from ldas.operators.protocol import FloatArray, IntArray, OperatorArrays
 
 _DIMENSIONS: dict[str, tuple[str, ...]] = {
     "cell_ids": ("cell",),

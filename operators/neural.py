@@ -9,16 +9,16 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from operators.arrays import FORMAT_VERSION, required_attributes, text_tuple
-from operators.base import NamedOperator
-from operators.checks import checked_cell_ids, checked_predictors
-from operators.errors import OperatorFormatError, OperatorOptionError, UntrainedOperatorError
-from operators.network_kernels import differentiate, evaluate, pack_weights
-from operators.networks import Networks
-from operators.options import NeuralOptions
-from operators.outcome import Outcome
-from operators.protocol import BoolArray, FloatArray, IntArray, OperatorArrays
-from operators.samples import CellSamples, cell_samples, checked_samples, scaled_block
+from ldas.operators.arrays import FORMAT_VERSION, required_attributes, text_tuple
+from ldas.operators.base import NamedOperator
+from ldas.operators.checks import checked_cell_ids, checked_predictors
+from ldas.operators.errors import OperatorFormatError, OperatorOptionError, UntrainedOperatorError
+from ldas.operators.network_kernels import differentiate, evaluate, pack_weights
+from ldas.operators.networks import Networks
+from ldas.operators.options import NeuralOptions
+from ldas.operators.outcome import Outcome
+from ldas.operators.protocol import BoolArray, FloatArray, IntArray, OperatorArrays
+from ldas.operators.samples import CellSamples, cell_samples, checked_samples, scaled_block
 
 # A network this many times worse than predicting the mean has left the slope it should go down.
 _DIVERGED_ABOVE = 10.0
@@ -93,7 +93,7 @@ class NeuralOperator(NamedOperator):
         Raises PredictorShapeError, DuplicateTimesError, EmptyTrainingWindowError. A cell that cannot be trained stops
         nothing: it gets an `outcome` and a reason.
         """
-        from operators.batched_training import library_versions
+        from ldas.operators.batched_training import library_versions
 
         x, y = checked_samples(predictors, target, self._names, times)
         identities = checked_cell_ids(cell_ids, x.shape[0])
@@ -123,7 +123,7 @@ class NeuralOperator(NamedOperator):
 
     def _train_cells(self, x: FloatArray, y: FloatArray, cell_ids: IntArray) -> tuple[Networks, dict[int, str]]:
         """Networks and reasons of the cells of one training block; x (cell, sample, predictor), y (cell, sample)."""
-        from operators.batched_training import train_block
+        from ldas.operators.batched_training import train_block
 
         options = self.options
         cells = [

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from operators.errors import OperatorOptionError
+from ldas.operators.errors import OperatorOptionError
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ BoolArray = NDArray[np.bool_]
 class OperatorArrays(NamedTuple):
     """An operator taken apart into what any file format can hold.
 
-    kind: the name under which `operators.from_arrays` finds the class. arrays: numeric arrays by name.
+    kind: the name under which `ldas.operators.from_arrays` finds the class. arrays: numeric arrays by name.
     dimensions: the names of each array's axes. attributes: JSON values (names, units, options, seed).
     """
 

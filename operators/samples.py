@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from operators.base import Names
-from operators.checks import physical_range
-from operators.errors import DuplicateTimesError, EmptyTrainingWindowError, PredictorShapeError
-from operators.outcome import Outcome
-from operators.protocol import BoolArray, FloatArray, IntArray
+from ldas.operators.base import Names
+from ldas.operators.checks import physical_range
+from ldas.operators.errors import DuplicateTimesError, EmptyTrainingWindowError, PredictorShapeError
+from ldas.operators.outcome import Outcome
+from ldas.operators.protocol import BoolArray, FloatArray, IntArray
 
 _VALIDATION_PIECES = 10
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from operators.protocol import FloatArray, IntArray, ObservationOperator
+from ldas.operators.protocol import FloatArray, IntArray, ObservationOperator
 
 
 class Scores(NamedTuple):

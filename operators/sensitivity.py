@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from operators.protocol import FloatArray, ObservationOperator
-from operators.scores import predict_where_observed, score
+from ldas.operators.protocol import FloatArray, ObservationOperator
+from ldas.operators.scores import predict_where_observed, score
 
 
 class Sensitivity(NamedTuple):

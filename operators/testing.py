@@ -15,17 +15,17 @@ import pickle
 import numpy as np
 import pytest
 
-from operators.arrays import content_hash
-from operators.checks import require
-from operators.errors import (
+from ldas.operators.arrays import content_hash
+from ldas.operators.checks import require
+from ldas.operators.errors import (
     NonFinitePredictorError,
     OperatorFormatError,
     OperatorMismatchError,
     PredictorShapeError,
     PredictorUnitError,
 )
-from operators.kinds import from_arrays
-from operators.protocol import ObservationOperator, OperatorArrays
+from ldas.operators.protocol import ObservationOperator, OperatorArrays
+from ldas.operators.registry import from_arrays
 
 # A value that no quantity in the unit can have, as it comes from the usual other unit.
 IN_ANOTHER_UNIT = {"m3 m-3": 31.0, "K": 14.0, "m2 m-2": 40.0}

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 
-from operators.arrays import (
+from ldas.operators.arrays import (
     FORMAT_VERSION,
     check_finite,
     checked_outcome,
@@ -25,12 +25,12 @@ from operators.arrays import (
     required_attributes,
     text_tuple,
 )
-from operators.base import NamedOperator
-from operators.checks import checked_cell_ids, checked_predictors
-from operators.errors import OperatorFormatError, OperatorOptionError, UntrainedOperatorError
-from operators.outcome import Outcome
-from operators.protocol import BoolArray, FloatArray, IntArray, OperatorArrays
-from operators.samples import CellSamples, cell_samples, checked_samples
+from ldas.operators.base import NamedOperator
+from ldas.operators.checks import checked_cell_ids, checked_predictors
+from ldas.operators.errors import OperatorFormatError, OperatorOptionError, UntrainedOperatorError
+from ldas.operators.outcome import Outcome
+from ldas.operators.protocol import BoolArray, FloatArray, IntArray, OperatorArrays
+from ldas.operators.samples import CellSamples, cell_samples, checked_samples
 
 _DECIBEL = 10.0 / np.log(10.0)
 PARAMETERS = ("vegetation_scattering", "vegetation_attenuation", "dry_soil_backscatter", "soil_moisture_sensitivity")

@@ -1,7 +1,7 @@
 """The command line: `ldas`. Each command imports what it needs when it is called, so that help and errors come at once.
 
 Exit status: 0 done; 1 a bug in this software; 2 wrong input, said in one message; 3 the run is done, but blocks or
-cells were set aside; 128 + its number: ended by a signal (`pipeline.program`).
+cells were set aside; 128 + its number: ended by a signal (`ldas.pipeline.execution.signals`).
 """
 
 import json
@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from pipeline.threads import limit_threads
+from ldas.pipeline.execution.threads import limit_threads
 
 if TYPE_CHECKING:
-    from pipeline.config import ExperimentConfig
-    from pipeline.engine import RunResult, StageStatus
-    from pipeline.location import Location
+    from ldas.pipeline.commands.run import RunResult
+    from ldas.pipeline.commands.status import StageStatus
+    from ldas.pipeline.settings.experiment import ExperimentConfig
+    from ldas.pipeline.store.location import Location
 
 app = typer.Typer(
     name="ldas",
@@ -40,8 +41,8 @@ _STATES = {"ok": "green", "accepted": "yellow", "missing": "yellow", "wrong": "r
 
 def main() -> None:
     """A command: errors of the user's input become one message and exit status 2, never a traceback."""
-    from pipeline.messages import expanded, use_plain_signs
-    from pipeline.program import end_if_interrupted
+    from ldas.pipeline.commands.messages import expanded, use_plain_signs
+    from ldas.pipeline.execution.signals import end_if_interrupted
 
     limit_threads()
     use_plain_signs()
@@ -56,8 +57,8 @@ def main() -> None:
 
 
 def _report_error(error: Exception) -> int:
-    from landmodel.errors import LdasError
-    from pipeline.messages import advice
+    from ldas.landmodel.errors import LdasError
+    from ldas.pipeline.commands.messages import advice
 
     text = str(error) if isinstance(error, LdasError) else advice(error)
     if text is not None:
@@ -80,7 +81,7 @@ def _write_json(path: Path | None, content: Any) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    from pipeline.errors import PipelineError
+    from ldas.pipeline.errors import PipelineError
 
     try:
         path.write_text(text, encoding="utf-8")
@@ -90,8 +91,8 @@ def _write_text(path: Path, text: str) -> None:
 
 def _load(path: Path, cluster: "dict[str, Any] | None" = None) -> "ExperimentConfig":
     """The experiment, with the cluster settings that were given as options."""
-    from pipeline.config import ClusterConfig, load_experiment
-    from pipeline.yaml_file import validate
+    from ldas.pipeline.settings.experiment import ClusterConfig, load_experiment
+    from ldas.pipeline.settings.yaml_file import validate
 
     config = load_experiment(path)
     given = {name: value for name, value in (cluster or {}).items() if value is not None}
@@ -108,7 +109,7 @@ def _load(path: Path, cluster: "dict[str, Any] | None" = None) -> "ExperimentCon
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Show the version")] = False) -> None:
     if version:
-        from pipeline.provenance import code_version
+        from ldas.pipeline.store.provenance import code_version
 
         print(code_version())
         raise typer.Exit
@@ -121,7 +122,7 @@ def check(
     json_file: JsonFile = None,
 ) -> None:
     """Everything but the compute: configuration, inputs, their span and values, an earlier run of other settings."""
-    from pipeline.engine import check_experiment
+    from ldas.pipeline.commands.check import check_experiment
 
     rows = check_experiment(_load(experiment), values=values)
     table = Table("what", "state", Column("detail", overflow="fold"))
@@ -145,8 +146,8 @@ def run(
     json_file: JsonFile = None,
 ) -> None:
     """Run an experiment, or go on where it stopped."""
-    from pipeline.engine import run_experiment
-    from pipeline.progress import ProgressDisplay
+    from ldas.pipeline.commands.run import run_experiment
+    from ldas.pipeline.execution.progress import ProgressDisplay
 
     chosen = {
         "kind": cluster or ("address" if address else None),
@@ -183,8 +184,8 @@ def status(
     json_file: JsonFile = None,
 ) -> None:
     """What is done, running, failed and set aside."""
-    from pipeline.engine import experiment_status
-    from pipeline.lease import holder
+    from ldas.pipeline.commands.status import experiment_status
+    from ldas.pipeline.store.lease import holder
 
     config = _load(experiment)
     rows = experiment_status(config)
@@ -221,8 +222,8 @@ def _block_table(rows: "list[StageStatus]") -> Table:
 
 def _location_of_run(run: str) -> "Location":
     """The store that an argument names: itself, an experiment file, or the folder of one, such as that of the demo."""
-    from pipeline.demo import EXPERIMENT
-    from pipeline.location import Location
+    from ldas.pipeline.commands.demo import EXPERIMENT
+    from ldas.pipeline.store.location import Location
 
     inside = Path(run) / EXPERIMENT
     if "://" not in run and inside.is_file():
@@ -244,7 +245,7 @@ def report(
     json_file: JsonFile = None,
 ) -> None:
     """Tables, figures and a page from any run."""
-    from pipeline.report import write_report
+    from ldas.pipeline.report import write_report
 
     written = write_report(_location_of_run(run_url), out, json_file, markdown, experiments=experiment or None)
     if markdown:
@@ -258,8 +259,8 @@ def demo(
     json_file: JsonFile = None,
 ) -> None:
     """A synthetic example from spin-up to report, in a few minutes and without any data."""
-    from pipeline.demo import EXPERIMENT, run_demo
-    from pipeline.progress import ProgressDisplay
+    from ldas.pipeline.commands.demo import EXPERIMENT, run_demo
+    from ldas.pipeline.execution.progress import ProgressDisplay
 
     with ProgressDisplay() as display:
         result = run_demo(out, display, message=display.message)
@@ -273,7 +274,7 @@ def site(
     out: Annotated[Path, typer.Option(help="NetCDF file to write")],
 ) -> None:
     """Run the land model at one site from its own forcing file."""
-    from pipeline.site import run_site
+    from ldas.pipeline.site.run import run_site
 
     run_site(case, out)
 
@@ -285,8 +286,8 @@ def conformance(
     docs: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the table as Markdown")] = None,
 ) -> None:
     """Compare the land model with reference runs of SURFEX."""
-    from pipeline.cluster import usable_cores
-    from pipeline.conformance import default_folder, run_conformance
+    from ldas.pipeline.execution.cluster import usable_cores
+    from ldas.pipeline.site.conformance import default_folder, run_conformance
 
     run_conformance(folder or default_folder(), json_file, docs, threads=usable_cores())
 
@@ -299,8 +300,8 @@ def ingest(
     json_file: JsonFile = None,
 ) -> None:
     """Bring product files into the store, or look into one: ingest SOURCE --config FILE, ingest inspect FILE."""
-    from pipeline.errors import ConfigurationError
-    from pipeline.ingest import inspect_file, run_ingest
+    from ldas.pipeline.errors import ConfigurationError
+    from ldas.pipeline.ingest import inspect_file, run_ingest
 
     if source == "inspect":
         if file is None:
@@ -335,9 +336,9 @@ def train(
     json_file: JsonFile = None,
 ) -> None:
     """Train neural observation operators from tables of collocated model states and observations."""
-    from operators.options import NeuralOptions
-    from pipeline.errors import ConfigurationError
-    from pipeline.training import run_training_command
+    from ldas.operators.options import NeuralOptions
+    from ldas.pipeline.errors import ConfigurationError
+    from ldas.pipeline.tables.train import run_training_command
 
     try:
         layers = tuple(int(word) for word in hidden.split(","))
@@ -375,8 +376,8 @@ def analyse(
     figure: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw innovations and derivatives")] = None,
 ) -> None:
     """The filter's analysis step on real backscatter, with stored model states as background and no model between."""
-    from operators.options import NeuralOptions
-    from pipeline.analysis_step import run_analysis_command
+    from ldas.operators.options import NeuralOptions
+    from ldas.pipeline.tables.analyse import run_analysis_command
 
     found = run_analysis_command(
         table,
@@ -399,9 +400,9 @@ def twin(
     from_url: Annotated[str | None, typer.Option(help="Store of that run, where it is another one")] = None,
 ) -> None:
     """Make a twin without running the experiment: synthetic truth and observations, or those of an existing run."""
-    from pipeline.progress import ProgressDisplay
-    from pipeline.twin.config import TwinConfig
-    from pipeline.twin.make import make_twin
+    from ldas.pipeline.commands.make_twin import make_twin
+    from ldas.pipeline.execution.progress import ProgressDisplay
+    from ldas.pipeline.settings.twin import TwinConfig
 
     config = _load(experiment)
     settings = config.twin or TwinConfig()
@@ -415,7 +416,7 @@ def twin(
 @app.command()
 def schema(out: Annotated[Path | None, typer.Option(help="File to write")] = None) -> None:
     """JSON schema of the experiment file, for editors."""
-    from pipeline.config import json_schema
+    from ldas.pipeline.settings.experiment import json_schema
 
     if out is None:
         print(json_schema(), end="")

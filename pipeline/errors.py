@@ -1,6 +1,6 @@
-"""Errors of the pipeline: configuration, stores, variables, execution."""
+"""Errors of the pipeline: configuration, stores, variables, execution, files."""
 
-from landmodel.errors import LdasError
+from ldas.landmodel.errors import LdasError
 
 
 class PipelineError(LdasError):
@@ -29,3 +29,10 @@ class LeaseLostError(StoreError):
 
 class ExecutionError(PipelineError):
     """A run that cannot start or go on: memory, scheduler, full disk."""
+
+
+class IngestError(PipelineError):
+    """A product file, its contents or an ingest configuration that cannot be used.
+
+    The message names the file, the variable and, where there is one, the hour; it says what was expected and what came.
+    """

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pipeline.errors import RegistryError
+from ldas.pipeline.errors import RegistryError
 
 GROUPS = ("forcing", "land", "state", "flux", "diagnostic", "observation", "insitu")
 _NUMBERED = re.compile(r"^(?P<base>.+?)(?P<number>[1-9]\d?)$")
@@ -45,7 +45,7 @@ class Variable:
 
 @cache
 def _tables() -> tuple[dict[str, Variable], dict[str, dict[str, Any]]]:
-    text = files("pipeline").joinpath("variables.yaml").read_text(encoding="utf-8")
+    text = files("ldas.pipeline").joinpath("variables.yaml").read_text(encoding="utf-8")
     content = yaml.safe_load(text)
     variables = {}
     for name, entry in content["variables"].items():

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-import landmodel
+from ldas import landmodel
 
 
 def main() -> None:

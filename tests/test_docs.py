@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config import ExperimentConfig, json_schema, load_experiment
-from pipeline.yaml_file import validate
+from ldas.pipeline.settings.experiment import ExperimentConfig, json_schema, load_experiment
+from ldas.pipeline.settings.yaml_file import validate
 from tests.support import REPOSITORY
 
 

@@ -1,23 +1,58 @@
-"""Rooms import only what docs/architecture.md allows them, and TensorFlow only inside functions."""
+"""The structure holds: which room imports which, TensorFlow inside functions only, nothing unpickled, files short."""
 
 import ast
+import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
+from types import ModuleType
 
 from tests.support import REPOSITORY
 
-ROOMS = ("landmodel", "operators", "assim", "pipeline")
-ALLOWED = {
-    "landmodel": {"landmodel", "numpy", "numba", "llvmlite"},
-    "operators": {"operators", "numpy", "numba", "scipy", "landmodel.errors"},
-    "assim": {"assim", "numpy", "numba", "scipy", "landmodel", "operators"},
+FOLDERS = ("landmodel", "operators", "assim", "pipeline")
+FILES = [path for folder in FOLDERS for path in sorted((REPOSITORY / folder).rglob("*.py"))]
+SHIPPED_TESTS = "testing.py"  # contracts for operators and filters of others, which need pytest
+LIBRARIES = {
+    "landmodel": {"numpy", "numba", "llvmlite"},
+    "operators": {"numpy", "numba", "scipy", "ldas.landmodel.errors"},
+    "assim": {"numpy", "numba", "scipy", "ldas.landmodel", "ldas.operators"},
 }
 LAZY = {"operators": {"tensorflow", "keras"}}
-SHIPPED_TESTS = "testing.py"  # contracts for operators and filters of others, which need pytest
-FILES = [path for room in ROOMS for path in sorted((REPOSITORY / room).rglob("*.py"))]
+# The floors of the house: a room imports from rooms further up in this list only.
+FLOORS = (
+    "landmodel",
+    "operators",
+    "assim",
+    "pipeline.errors",
+    "pipeline.files",
+    "pipeline.registry",
+    "pipeline.store",
+    "pipeline.settings",
+    "pipeline.forcing",
+    "pipeline.execution",
+    "pipeline.site",
+    "pipeline.tables",
+    "pipeline.ingest",
+    "pipeline.stages",
+    "pipeline.evaluation",
+    "pipeline.report",
+    "pipeline.twin",
+    "pipeline.plan",
+    "pipeline.commands",
+    "pipeline.cli",
+    "pipeline.program",
+)
+MOST_ROOMS, MOST_ARROWS = 26, 150
+
+
+def rooms() -> ModuleType:
+    """`benchmarks/rooms.py`, which counts rooms and arrows."""
+    specification = importlib.util.spec_from_file_location("rooms", REPOSITORY / "benchmarks" / "rooms.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
@@ -35,7 +70,10 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
                 yield name.name, id(node) in inside
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield str(node.module), id(node) in inside
+            if node.module == "ldas":  # from ldas import landmodel
+                yield from ((f"ldas.{name.name}", id(node) in inside) for name in node.names)
+            else:
+                yield str(node.module), id(node) in inside
 
 
 def within(name: str, allowed: set[str]) -> bool:
@@ -43,35 +81,64 @@ def within(name: str, allowed: set[str]) -> bool:
     return any(name == root or name.startswith(f"{root}.") for root in allowed)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_import_directions(path: Path) -> None:
-    room = path.relative_to(REPOSITORY).parts[0]
-    if room == "pipeline":
-        return
-    allowed = ALLOWED[room] | set(sys.stdlib_module_names) | ({"pytest"} if path.name == SHIPPED_TESTS else set())
-    for name, in_function in imports(path):
-        lazy = in_function and within(name, LAZY.get(room, set()))
-        assert lazy or within(name, allowed), f"{path}: {room} must not import {name}"
+def test_libraries_know_neither_files_nor_dask_nor_each_other_the_wrong_way() -> None:
+    offenders = []
+    for path in FILES:
+        folder = path.relative_to(REPOSITORY).parts[0]
+        if folder == "pipeline":
+            continue
+        allowed = LIBRARIES[folder] | {f"ldas.{folder}"} | set(sys.stdlib_module_names)
+        allowed |= {"pytest"} if path.name == SHIPPED_TESTS else set()
+        offenders += [
+            f"{path.relative_to(REPOSITORY)} imports {name}"
+            for name, in_function in imports(path)
+            if not within(name, allowed) and not (in_function and within(name, LAZY.get(folder, set())))
+        ]
+    assert offenders == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_tensorflow_only_inside_functions(path: Path) -> None:
-    for name, in_function in imports(path):
-        assert in_function or not within(name, {"tensorflow", "keras"}), f"{path} imports {name} at its top"
+def test_the_floors_hold() -> None:
+    graph = rooms().room_graph(REPOSITORY)
+    assert set(graph) == set(FLOORS)
+    height = {room: number for number, room in enumerate(FLOORS)}
+    climbs = [
+        f"{room} -> {other}" for room, others in graph.items() for other in others if height[other] > height[room]
+    ]
+    assert climbs == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
+def test_few_rooms_and_arrows_no_knot_and_no_cycle_of_files() -> None:
+    module = rooms()
+    graph = module.room_graph(REPOSITORY)
+    assert len(graph) <= MOST_ROOMS
+    assert sum(map(len, graph.values())) <= MOST_ARROWS
+    assert module.knots(graph) == []
+    assert module.knots(module.file_graph(REPOSITORY)) == []
+
+
+def test_a_knot_would_be_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
+    assert rooms().knots(graph) == [["a", "b", "c"]]
+
+
+def test_tensorflow_only_inside_functions() -> None:
+    heavy = {"tensorflow", "keras"}
+    assert [path for path in FILES for name, inside in imports(path) if within(name, heavy) and not inside] == []
+
+
+def test_nothing_is_unpickled_or_evaluated() -> None:
     """Stores and files from strangers are data: no module reads anything that could run."""
-    if path.name == SHIPPED_TESTS:
-        return
     forbidden = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
-    assert not {name for name, _ in imports(path)} & forbidden
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id not in ("eval", "exec"), f"{path}:{node.lineno}"
+    offenders = []
+    for path in (path for path in FILES if path.name != SHIPPED_TESTS):
+        offenders += [f"{path}: {name}" for name, _ in imports(path) if name in forbidden]
+        offenders += [
+            f"{path}:{node.lineno}"
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec")
+        ]
+    assert offenders == []
 
 
 def test_every_file_is_short_enough_to_read() -> None:
-    long = {str(path): n for path in FILES if (n := len(path.read_text(encoding="utf-8").splitlines())) > 500}
-    assert not long
+    assert [str(path) for path in FILES if len(path.read_text(encoding="utf-8").splitlines()) > 500] == []

@@ -3,8 +3,8 @@
 import numpy as np
 import zarr
 
-from pipeline.evaluation.reading import FloatArray, attributes, group_names
-from pipeline.store import read_region
+from ldas.pipeline.evaluation.reading import FloatArray, attributes, group_names
+from ldas.pipeline.store.arrays import read_region
 
 PREFIX = "architectures_"
 

@@ -4,12 +4,12 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from landmodel.soil_properties import LAYER_BOTTOMS
-from pipeline import registry
-from pipeline.evaluation.plan import Experiment
-from pipeline.evaluation.reading import Days, FloatArray, Reader
-from pipeline.stages.land import forcing_times, read_forcing
-from pipeline.store import existing_group, has_group
+from ldas.landmodel.soil_properties import LAYER_BOTTOMS
+from ldas.pipeline import registry
+from ldas.pipeline.evaluation.plan import Experiment
+from ldas.pipeline.evaluation.reading import Days, FloatArray, Reader
+from ldas.pipeline.stages.land import forcing_times, read_forcing
+from ldas.pipeline.store.arrays import existing_group, has_group
 
 SECONDS_PER_DAY = 86400.0
 DAYS_PER_YEAR = 365.25

@@ -10,14 +10,14 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from assim.diagnostics import chi_square_ratio, desroziers, innovation_statistics
-from assim.quality import Quality
-from operators.protocol import ObservationOperator
-from operators.scores import predict_where_observed
-from pipeline.evaluation import balance, metrics
-from pipeline.evaluation.operator_scores import operator_scores
-from pipeline.evaluation.plan import Comparison, Experiment, Kind, Plan, Series
-from pipeline.evaluation.reading import FloatArray, Reader, read_operator_part
+from ldas.assim.diagnostics import chi_square_ratio, desroziers, innovation_statistics
+from ldas.assim.quality import Quality
+from ldas.operators.protocol import ObservationOperator
+from ldas.operators.scores import predict_where_observed
+from ldas.pipeline.evaluation import balance, metrics
+from ldas.pipeline.evaluation.operator_scores import operator_scores
+from ldas.pipeline.evaluation.plan import Comparison, Experiment, Kind, Plan, Series
+from ldas.pipeline.evaluation.reading import FloatArray, Reader, read_operator_part
 
 #: Codes of a day on which the observation is not to be believed, whatever the model says: no run is scored on it.
 MASKED = tuple(

@@ -1,6 +1,6 @@
 """Errors of the evaluation."""
 
-from pipeline.errors import PipelineError
+from ldas.pipeline.errors import PipelineError
 
 
 class EvaluationError(PipelineError):

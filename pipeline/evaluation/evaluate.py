@@ -14,18 +14,18 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from assim.quality import Quality
-from pipeline.evaluation import architectures
-from pipeline.evaluation.blocks import BlockResult, DailySum, evaluate_block
-from pipeline.evaluation.plan import Plan, Series, make_plan
-from pipeline.evaluation.reading import Reader, group_names
-from pipeline.evaluation.stations import evaluate_stations
-from pipeline.groups import write_group
-from pipeline.lease import borrowed, held, owner_of
-from pipeline.ledger import Block, blocks_of
-from pipeline.location import Location, as_location
-from pipeline.provenance import provenance
-from pipeline.store import ArraySpec, create_template, has_group, open_store, read_dataset, write_region
+from ldas.assim.quality import Quality
+from ldas.pipeline.evaluation import architectures
+from ldas.pipeline.evaluation.blocks import BlockResult, DailySum, evaluate_block
+from ldas.pipeline.evaluation.plan import Plan, Series, make_plan
+from ldas.pipeline.evaluation.reading import Reader, group_names
+from ldas.pipeline.evaluation.stations import evaluate_stations
+from ldas.pipeline.store.arrays import ArraySpec, create_template, has_group, open_store, read_dataset, write_region
+from ldas.pipeline.store.groups import write_group
+from ldas.pipeline.store.lease import borrowed, held, owner_of
+from ldas.pipeline.store.ledger import Block, blocks_of
+from ldas.pipeline.store.location import Location, as_location
+from ldas.pipeline.store.provenance import provenance
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,17 +7,17 @@ observed leaf area index, against observed backscatter.
 import numpy as np
 import xarray as xr
 
-from assim.quality import Quality
-from operators.protocol import ObservationOperator
-from operators.scores import predict_where_observed, score
-from operators.sensitivity import predictor_sensitivity
-from pipeline.evaluation.plan import Experiment, Plan
-from pipeline.evaluation.reading import Days, FloatArray, Reader, attributes
-from pipeline.ledger import Block
-from pipeline.operator_store import operator_path
-from pipeline.stages.labels import instants
-from pipeline.stages.observations import interpolated_in_time, read_observations
-from pipeline.store import has_group
+from ldas.assim.quality import Quality
+from ldas.operators.protocol import ObservationOperator
+from ldas.operators.scores import predict_where_observed, score
+from ldas.operators.sensitivity import predictor_sensitivity
+from ldas.pipeline.evaluation.plan import Experiment, Plan
+from ldas.pipeline.evaluation.reading import Days, FloatArray, Reader, attributes
+from ldas.pipeline.stages.labels import instants
+from ldas.pipeline.stages.observations import interpolated_in_time, read_observations
+from ldas.pipeline.store.arrays import has_group
+from ldas.pipeline.store.ledger import Block
+from ldas.pipeline.store.operator_store import operator_path
 
 
 def windows(reader: Reader, operator: str) -> dict[str, tuple[np.datetime64, np.datetime64]]:

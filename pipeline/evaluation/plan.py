@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 import zarr
 
-from pipeline import ledger, registry
-from pipeline.errors import RegistryError
-from pipeline.evaluation.errors import EvaluationError
-from pipeline.evaluation.reading import (
+from ldas.pipeline import registry
+from ldas.pipeline.errors import RegistryError
+from ldas.pipeline.evaluation.errors import EvaluationError
+from ldas.pipeline.evaluation.reading import (
     Days,
     Reader,
     attributes,
@@ -20,7 +20,8 @@ from pipeline.evaluation.reading import (
     operator_positions,
     variable_names,
 )
-from pipeline.store import existing_group, has_group, read_region
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import existing_group, has_group, read_region
 
 Kind = Literal["run", "forecast", "analysis"]
 FORECAST_SUFFIX = "_forecast"

@@ -7,17 +7,17 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from operators.cells import cell_ids_from_coordinates
-from operators.kinds import from_arrays
-from operators.protocol import ObservationOperator, OperatorArrays
-from pipeline.evaluation.errors import EvaluationError
-from pipeline.ledger import Block
-from pipeline.operator_store import operator_path
-from pipeline.portable import restored
-from pipeline.stages.labels import instants
-from pipeline.stages.land import read_land
-from pipeline.stages.observations import good_values, read_observations, values_of_windows
-from pipeline.store import dimensions, existing_array, existing_group, has_group, read_region, read_times
+from ldas.operators.cells import cell_ids_from_coordinates
+from ldas.operators.protocol import ObservationOperator, OperatorArrays
+from ldas.operators.registry import from_arrays
+from ldas.pipeline.evaluation.errors import EvaluationError
+from ldas.pipeline.stages.labels import instants
+from ldas.pipeline.stages.land import read_land
+from ldas.pipeline.stages.observations import good_values, read_observations, values_of_windows
+from ldas.pipeline.store.arrays import dimensions, existing_array, existing_group, has_group, read_region, read_times
+from ldas.pipeline.store.ledger import Block
+from ldas.pipeline.store.operator_store import operator_path
+from ldas.pipeline.store.portable import restored
 
 FloatArray = NDArray[np.float64]
 Days = NDArray[np.datetime64]

@@ -8,13 +8,22 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from pipeline import cf, registry
-from pipeline.errors import RegistryError
-from pipeline.evaluation import metrics
-from pipeline.evaluation.blocks import common_days, place_of
-from pipeline.evaluation.plan import Plan, Series, series_with
-from pipeline.evaluation.reading import Days, FloatArray, Reader, attributes, cell_centres, group_names, variable_names
-from pipeline.store import existing_array, existing_group, has_group, read_region
+from ldas.pipeline import registry
+from ldas.pipeline.errors import RegistryError
+from ldas.pipeline.evaluation import metrics
+from ldas.pipeline.evaluation.blocks import common_days, place_of
+from ldas.pipeline.evaluation.plan import Plan, Series, series_with
+from ldas.pipeline.evaluation.reading import (
+    Days,
+    FloatArray,
+    Reader,
+    attributes,
+    cell_centres,
+    group_names,
+    variable_names,
+)
+from ldas.pipeline.store import cf
+from ldas.pipeline.store.arrays import existing_array, existing_group, has_group, read_region
 
 DEFAULT_SPACING = 0.25  # degrees: how far apart cells are taken to be where there is only one
 SHALLOWEST_DEPTH = 0.06  # m: sensors down to here are held against the model's surface layer

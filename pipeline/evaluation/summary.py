@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.evaluation.evaluate import Evaluation
-from pipeline.evaluation.plan import Comparison
-from pipeline.evaluation.stations import is_synthetic
-from pipeline.evaluation.tables import baseline, comparison_named, median, primary, score_table, station_table
-from pipeline.provenance import code_version, name_of
-from pipeline.store import open_store
+from ldas.pipeline.evaluation.evaluate import Evaluation
+from ldas.pipeline.evaluation.plan import Comparison
+from ldas.pipeline.evaluation.stations import is_synthetic
+from ldas.pipeline.evaluation.tables import baseline, comparison_named, median, primary, score_table, station_table
+from ldas.pipeline.store.arrays import open_store
+from ldas.pipeline.store.provenance import code_version, name_of
 
 STORED_PRECISION = 1e-5
 # What an experiment is judged by: key -> (score, whether less is better, references in order of preference). Truth is

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pipeline.evaluation import metrics
-from pipeline.evaluation.evaluate import Evaluation
-from pipeline.evaluation.plan import Comparison, Series
-from pipeline.evaluation.reading import cell_centres
-from pipeline.evaluation.stations import Station, find_stations
-from pipeline.store import open_store
+from ldas.pipeline.evaluation import metrics
+from ldas.pipeline.evaluation.evaluate import Evaluation
+from ldas.pipeline.evaluation.plan import Comparison, Series
+from ldas.pipeline.evaluation.reading import cell_centres
+from ldas.pipeline.evaluation.stations import Station, find_stations
+from ldas.pipeline.store.arrays import open_store
 
 MOST_CELLS_BY_NAME = 12  # of a run without stations: so many are listed one by one
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pipeline.ingest.inspect import Report
-    from pipeline.ingest.write import Ingested
-    from pipeline.location import Location
+    from ldas.pipeline.ingest.inspect import Report
+    from ldas.pipeline.ingest.write import Ingested
+    from ldas.pipeline.store.location import Location
 
 __all__ = ["appends", "check_ingest", "inspect_file", "run_ingest", "source_names"]
 
@@ -20,35 +20,35 @@ def run_ingest(
     continued: bool = False,
     message: Callable[[str], None] = lambda text: None,
 ) -> "tuple[Ingested, ...]":
-    """Runs `ldas ingest SOURCE --config FILE`; see `pipeline.ingest.run.run_ingest`."""
-    from pipeline.ingest import run  # the readers import much; `ldas --help` must not
+    """Runs `ldas ingest SOURCE --config FILE`; see `ldas.pipeline.ingest.run.run_ingest`."""
+    from ldas.pipeline.ingest import run  # the readers import much; `ldas --help` must not
 
     return run.run_ingest(source, config_path, store, continued=continued, message=message)
 
 
 def check_ingest(source: str, config_path: Path) -> int:
-    """Whether an ingest could begin; see `pipeline.ingest.run.check_ingest`."""
-    from pipeline.ingest import run
+    """Whether an ingest could begin; see `ldas.pipeline.ingest.run.check_ingest`."""
+    from ldas.pipeline.ingest import run
 
     return run.check_ingest(source, config_path)
 
 
 def inspect_file(path: Path) -> "Report":
-    """What a product file holds, or why it is not one; see `pipeline.ingest.inspect.inspect_file`."""
-    from pipeline.ingest import inspect
+    """What a product file holds, or why it is not one; see `ldas.pipeline.ingest.inspect.inspect_file`."""
+    from ldas.pipeline.ingest import inspect
 
     return inspect.inspect_file(path)
 
 
 def source_names() -> dict[str, str]:
     """Names of the sources, each with one line of what it reads."""
-    from pipeline.ingest import run
+    from ldas.pipeline.ingest import run
 
     return {name: source.text for name, source in run.SOURCES.items()}
 
 
 def appends(source: str, config_path: Path) -> bool:
-    """Whether an ingest may append; see `pipeline.ingest.run.appends`."""
-    from pipeline.ingest import run
+    """Whether an ingest may append; see `ldas.pipeline.ingest.run.appends`."""
+    from ldas.pipeline.ingest import run
 
     return run.appends(source, config_path)

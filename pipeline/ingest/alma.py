@@ -13,11 +13,12 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from pipeline import registry
-from pipeline.ingest import files, forcing_fields, gaps, physics
-from pipeline.ingest.config import FilesConfig, ForcingConfig, GapPolicy, Period, SnowRule
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.files import Times
+from ldas.pipeline import files, registry
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.files import Times
+from ldas.pipeline.forcing import physics
+from ldas.pipeline.ingest import forcing_fields, gaps
+from ldas.pipeline.ingest.config import FilesConfig, ForcingConfig, GapPolicy, Period, SnowRule
 
 Array = npt.NDArray[np.float64]
 
@@ -269,8 +270,11 @@ def _places(
 
 
 def _read_table(path: Path, config: AlmaConfig) -> xr.Dataset:
-    """The text tables of SURFEX's example cases, through `pipeline.forcing.read_forcing`."""
-    from pipeline.forcing import ForcingError, read_forcing  # it imports the land model, which nothing else here needs
+    """The text tables of SURFEX's example cases, through `ldas.pipeline.forcing.read.read_forcing`."""
+    from ldas.pipeline.forcing.read import (  # it imports the land model, which nothing else here needs
+        ForcingError,
+        read_forcing,
+    )
 
     try:
         dataset = read_forcing(

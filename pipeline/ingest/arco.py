@@ -13,10 +13,12 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from pipeline.ingest import era5, files, forcing_fields
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.grid import Cells
-from pipeline.location import Location
+from ldas.pipeline import files
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import era5, forcing_fields
+from ldas.pipeline.ingest.grid import Cells
+from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.opening import zarr_store
 
 # The public bucket's own address: plain HTTPS needs neither credentials nor gcsfs (gs://gcp-public-data-arco-era5/ar/...).
 DEFAULT_URL = "https://storage.googleapis.com/gcp-public-data-arco-era5/ar/full_37-1h-0p25deg-chunk-1.zarr-v3"
@@ -81,7 +83,7 @@ def open_archive(url: str, options: Mapping[str, Any], timeout_s: float) -> xr.D
 
     def opened() -> xr.Dataset:
         # Without chunks: an hour is a global chunk, and only what the cells need is read of it.
-        store = location.zarr_store(read_only=True)
+        store = zarr_store(location, read_only=True)
         try:
             dataset = xr.open_zarr(store, chunks=None, consolidated=True)
         except (ValueError, KeyError):  # an archive without consolidated metadata

@@ -9,16 +9,15 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from assim.quality import Quality
-from pipeline import registry
-from pipeline.assimilation_config import Name
-from pipeline.ingest import ascat_swath, files, grid
-from pipeline.ingest.ascat_swath import FlagLimits, Measurements
-from pipeline.ingest.config import CellsConfig, ObservationConfig
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.files import Times
-from pipeline.ingest.grid import Cells
-from pipeline.ingest.observations import (
+from ldas.assim.quality import Quality
+from ldas.pipeline import files, registry
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.files import Times
+from ldas.pipeline.ingest import ascat_swath, grid
+from ldas.pipeline.ingest.ascat_swath import FlagLimits, Measurements
+from ldas.pipeline.ingest.config import CellsConfig, ObservationConfig
+from ldas.pipeline.ingest.grid import Cells
+from ldas.pipeline.ingest.observations import (
     DAY,
     Daily,
     Overpasses,
@@ -28,8 +27,9 @@ from pipeline.ingest.observations import (
     days_of,
     observation_dataset,
 )
-from pipeline.ingest.packed import unpack
-from pipeline.ingest.swi import FilterState, soil_water_index_series
+from ldas.pipeline.ingest.packed import unpack
+from ldas.pipeline.ingest.swi import FilterState, soil_water_index_series
+from ldas.pipeline.settings.assimilation import Name
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

@@ -9,11 +9,12 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from assim.quality import Quality
-from pipeline.ingest import files, grid
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.packed import unpack
-from pipeline.yaml_file import StrictModel
+from ldas.assim.quality import Quality
+from ldas.pipeline import files
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import grid
+from ldas.pipeline.ingest.packed import unpack
+from ldas.pipeline.settings.yaml_file import StrictModel
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
@@ -76,7 +77,7 @@ class FlagLimits(StrictModel):
 class Measurements(NamedTuple):
     """ASCAT measurements (n,): backscatter in dB, soil moisture as degree of saturation 0..1, flags as in the product.
 
-    The two `quality` fields are codes of `assim.quality.Quality`.
+    The two `quality` fields are codes of `ldas.assim.quality.Quality`.
     """
 
     time: npt.NDArray[np.datetime64]

@@ -16,15 +16,15 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field
 
-from assim.quality import Quality
-from pipeline import registry
-from pipeline.assimilation_config import Name
-from pipeline.ingest import files, grid
-from pipeline.ingest.config import CellsConfig, ObservationConfig, Period
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.grid import AreaAverage, Cells, Weights
-from pipeline.ingest.observations import Daily, observation_dataset
-from pipeline.ingest.packed import PackedOptions, flag_entries, unpack
+from ldas.assim.quality import Quality
+from ldas.pipeline import files, registry
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import grid
+from ldas.pipeline.ingest.config import CellsConfig, ObservationConfig, Period
+from ldas.pipeline.ingest.grid import AreaAverage, Cells, Weights
+from ldas.pipeline.ingest.observations import Daily, observation_dataset
+from ldas.pipeline.ingest.packed import PackedOptions, flag_entries, unpack
+from ldas.pipeline.settings.assimilation import Name
 
 Array = npt.NDArray[np.float64]
 

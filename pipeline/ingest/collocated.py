@@ -9,16 +9,15 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field
 
-from assim.quality import Quality
-from pipeline import registry
-from pipeline.assimilation_config import Name
-from pipeline.ingest import files
-from pipeline.ingest.config import ObservationConfig
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.grid import Cells, wrap
-from pipeline.ingest.observations import DAY, Daily, observation_dataset
-from pipeline.ingest.surfex import output_names
-from pipeline.once_a_day import changes_once_a_day, warnings_of_table
+from ldas.assim.quality import Quality
+from ldas.pipeline import files, registry
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest.config import ObservationConfig
+from ldas.pipeline.ingest.grid import Cells, wrap
+from ldas.pipeline.ingest.observations import DAY, Daily, observation_dataset
+from ldas.pipeline.ingest.surfex import output_names
+from ldas.pipeline.settings.assimilation import Name
+from ldas.pipeline.tables.once_a_day import changes_once_a_day, warnings_of_table
 
 Array = npt.NDArray[np.float64]
 DEFAULT_VARIABLES = ("TG1", "TG2", "TG3", "WG1", "WG2", "WG3", "LAI", "BIOMASS1")
@@ -39,7 +38,7 @@ def read(paths: list[Path], config: CollocatedConfig) -> tuple[xr.Dataset, xr.Da
     """The run and the observations over (time daily, cell); a day's overpasses are averaged, in both alike.
 
     Attribute `notes` of both: a warning for each file in which variables that change once a day differ between two rows
-    of a day (`pipeline.once_a_day`).
+    of a day (`ldas.pipeline.tables.once_a_day`).
 
     :raises IngestError: a file without place, time or backscatter; two files of one place
     """

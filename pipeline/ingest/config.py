@@ -5,9 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.acceptance import ForcingCheck
-from pipeline.config import StoreConfig
-from pipeline.yaml_file import StrictModel
+from ldas.pipeline.settings.acceptance import ForcingCheck
+from ldas.pipeline.settings.experiment import StoreConfig
+from ldas.pipeline.settings.yaml_file import StrictModel
 
 
 class Place(StrictModel):

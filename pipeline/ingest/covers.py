@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pipeline.ingest.errors import IngestError
+from ldas.pipeline.errors import IngestError
 
 Array = npt.NDArray[np.float64]
 
@@ -65,7 +65,7 @@ def read_class_table(path: Path | None = None) -> CoverTable:
 
     :raises IngestError: columns missing, parts that do not sum to 1
     """
-    where = path or package_files("pipeline.ingest").joinpath("igbp_classes.csv")
+    where = path or package_files("ldas.pipeline.ingest").joinpath("igbp_classes.csv")
     try:
         with where.open(encoding="utf-8") as file:
             table = pd.read_csv(file, comment="#")

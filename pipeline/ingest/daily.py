@@ -19,11 +19,12 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from pipeline import registry
-from pipeline.ingest import files, forcing_fields, gaps, physics
-from pipeline.ingest.config import DisaggregationOptions, FilesConfig, ForcingConfig, Place
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.fluxnet import read_daily_forcing
+from ldas.pipeline import files, registry
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.forcing import physics
+from ldas.pipeline.ingest import forcing_fields, gaps
+from ldas.pipeline.ingest.config import DisaggregationOptions, FilesConfig, ForcingConfig, Place
+from ldas.pipeline.ingest.fluxnet import read_daily_forcing
 
 Array = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]

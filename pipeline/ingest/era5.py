@@ -10,11 +10,12 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from pipeline.ingest import files, forcing_fields, gaps, grib, grid
-from pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, SnowRule
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.forcing_fields import Fields
-from pipeline.ingest.grid import Cells
+from ldas.pipeline import files
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import forcing_fields, gaps, grib, grid
+from ldas.pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, SnowRule
+from ldas.pipeline.ingest.forcing_fields import Fields
+from ldas.pipeline.ingest.grid import Cells
 
 HOUR_S = 3600.0
 WATER_DENSITY = 1000.0  # kg m-3

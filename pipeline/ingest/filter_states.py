@@ -10,10 +10,10 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from pipeline import groups
-from pipeline.ingest.observations import days_of
-from pipeline.location import Location
-from pipeline.store import FILTER_STATES, existing_group, has_group, open_dataset, open_store
+from ldas.pipeline.ingest.observations import days_of
+from ldas.pipeline.store import groups
+from ldas.pipeline.store.arrays import FILTER_STATES, existing_group, has_group, open_dataset, open_store
+from ldas.pipeline.store.location import Location
 
 
 def keep(root: zarr.Group, group: str, dataset: xr.Dataset, state: xr.Dataset) -> None:

@@ -7,8 +7,9 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from pipeline.ingest import files, physics
-from pipeline.ingest.errors import IngestError
+from ldas.pipeline import files
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.forcing import physics
 
 Array = npt.NDArray[np.float64]
 NODATA = -9999

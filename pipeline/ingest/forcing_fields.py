@@ -14,12 +14,13 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from pipeline import registry
-from pipeline.ingest import gaps, grid, physics
-from pipeline.ingest.config import GapPolicy, Period, SnowRule
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.files import Times
-from pipeline.ingest.grid import Cells
+from ldas.pipeline import registry
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.files import Times
+from ldas.pipeline.forcing import physics
+from ldas.pipeline.ingest import gaps, grid
+from ldas.pipeline.ingest.config import GapPolicy, Period, SnowRule
+from ldas.pipeline.ingest.grid import Cells
 
 Array = npt.NDArray[np.float64]
 Fields = dict[str, xr.DataArray]
@@ -47,7 +48,7 @@ PRECIPITATION_NOISE = 1e-5  # kg m-2 s-1, likewise
 
 @cache
 def _co2_table() -> tuple[Array, Array]:
-    text = package_files("pipeline.ingest").joinpath("co2_annual_mean.csv")
+    text = package_files("ldas.pipeline.ingest").joinpath("co2_annual_mean.csv")
     with text.open(encoding="utf-8") as file:
         table = pd.read_csv(file, comment="#")
     return table["year"].to_numpy(dtype=np.float64), table["ppm"].to_numpy(dtype=np.float64)

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from pipeline.ingest.config import GapPolicy
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.files import Times, instant
-from pipeline.ingest.grid import Cells
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.files import Times, instant
+from ldas.pipeline.ingest.config import GapPolicy
+from ldas.pipeline.ingest.grid import Cells
 
 Array = npt.NDArray[np.float64]
 HOUR = np.timedelta64(1, "h")

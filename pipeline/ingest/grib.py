@@ -13,8 +13,8 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from pipeline.ingest import files
-from pipeline.ingest.errors import IngestError
+from ldas.pipeline import files
+from ldas.pipeline.errors import IngestError
 
 GRIB = b"GRIB"
 MISSING = 1e36  # what ecCodes is told to give where a bitmap says that there is no value

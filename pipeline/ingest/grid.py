@@ -9,8 +9,8 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.spatial import cKDTree
 
-from pipeline.ingest.config import CellsConfig
-from pipeline.ingest.errors import IngestError
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest.config import CellsConfig
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.errors import PipelineError
-from pipeline.ingest import alma, ascat_swath, covers, era5, files, fluxnet, formats, ismn, modis_files
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.formats import Format, Look
-from pipeline.ingest.run import SOURCES
+from ldas.pipeline.errors import PipelineError
+from ldas.pipeline.ingest import alma, ascat_swath, covers, era5, fluxnet, formats, ismn, modis_files
+from ldas.pipeline import files
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest.formats import Format, Look
+from ldas.pipeline.ingest.run import SOURCES
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field
 
-from pipeline.assimilation_config import Name
-from pipeline.ingest import files
-from pipeline.ingest.config import FilesConfig, Period
-from pipeline.ingest.errors import IngestError
-from pipeline.store import decode_labels
+from ldas.pipeline import files
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest.config import FilesConfig, Period
+from ldas.pipeline.settings.assimilation import Name
+from ldas.pipeline.store.arrays import decode_labels
 
 Array = npt.NDArray[np.float64]
 SUFFIX = ".stm"

@@ -8,17 +8,17 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from assim.masks import MaskThresholds, static_mask
-from assim.quality import Quality
-from pipeline import registry
-from pipeline.ingest import covers, files, grid
-from pipeline.ingest.config import CellsConfig, IngestConfig
-from pipeline.ingest.covers import CoverTable
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.grid import AreaAverage, Cells
-from pipeline.ingest.modis_files import sinusoidal_to_geographic
-from pipeline.ingest.packed import PackedOptions, unpack
-from pipeline.yaml_file import StrictModel
+from ldas.assim.masks import MaskThresholds, static_mask
+from ldas.assim.quality import Quality
+from ldas.pipeline import files, registry
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import covers, grid
+from ldas.pipeline.ingest.config import CellsConfig, IngestConfig
+from ldas.pipeline.ingest.covers import CoverTable
+from ldas.pipeline.ingest.grid import AreaAverage, Cells
+from ldas.pipeline.ingest.modis_files import sinusoidal_to_geographic
+from ldas.pipeline.ingest.packed import PackedOptions, unpack
+from ldas.pipeline.settings.yaml_file import StrictModel
 
 Array = npt.NDArray[np.float64]
 

@@ -8,15 +8,16 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from pipeline.assimilation_config import Name
-from pipeline.ingest import cgls, files, grid
-from pipeline.ingest.cgls import Dated, Row
-from pipeline.ingest.config import CellsConfig, ObservationConfig
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.grid import AreaAverage, Cells
-from pipeline.ingest.modis_files import scenes
-from pipeline.ingest.observations import observation_dataset
-from pipeline.ingest.packed import PackedOptions
+from ldas.pipeline import files
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import cgls, grid
+from ldas.pipeline.ingest.cgls import Dated, Row
+from ldas.pipeline.ingest.config import CellsConfig, ObservationConfig
+from ldas.pipeline.ingest.grid import AreaAverage, Cells
+from ldas.pipeline.ingest.modis_files import scenes
+from ldas.pipeline.ingest.observations import observation_dataset
+from ldas.pipeline.ingest.packed import PackedOptions
+from ldas.pipeline.settings.assimilation import Name
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

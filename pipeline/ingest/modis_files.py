@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from pipeline.ingest import files
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.packed import PackedOptions, unpack
+from ldas.pipeline import files
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest.packed import PackedOptions, unpack
 
 Array = npt.NDArray[np.float64]
 

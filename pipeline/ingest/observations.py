@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from assim.quality import QUALITY_MEANING, Quality
-from pipeline import registry
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.files import Times
-from pipeline.ingest.grid import Cells
+from ldas.assim.quality import QUALITY_MEANING, Quality
+from ldas.pipeline import registry
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.files import Times
+from ldas.pipeline.ingest.grid import Cells
 
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int8]
@@ -28,7 +28,7 @@ END_LABEL = "end of what the value is made of, see time_bnds"
 class Overpasses:
     """Observations (n,) at places: index of the place, time (UTC), value, standard deviation (NaN: unknown), quality.
 
-    `quality` is a code of `assim.quality.Quality`: 0 where the producer's flags find nothing wrong.
+    `quality` is a code of `ldas.assim.quality.Quality`: 0 where the producer's flags find nothing wrong.
     """
 
     place: Indices

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from pipeline.ingest import files
-from pipeline.ingest.errors import IngestError
-from pipeline.yaml_file import StrictModel
+from ldas.pipeline import files
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.settings.yaml_file import StrictModel
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from pipeline.ingest import files
-from pipeline.ingest.errors import IngestError
+from ldas.pipeline import files
+from ldas.pipeline.errors import IngestError
 
 RESERVED_MB = 250  # what Python with its libraries takes before any data; cubed adds it to what a task needs
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from pipeline.ingest import (
+from ldas.pipeline import files
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import (
     alma,
     arco,
     ascat,
@@ -16,7 +18,6 @@ from pipeline.ingest import (
     collocated,
     daily,
     era5,
-    files,
     filter_states,
     forcing_fields,
     formats,
@@ -28,17 +29,17 @@ from pipeline.ingest import (
     surfex,
     tower,
 )
-from pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, IngestConfig, ObservationConfig
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.grid import Cells
-from pipeline.ingest.seam import StoredEnd
-from pipeline.ingest.swi import FilterState
-from pipeline.ingest.write import Ingested, Origin, default_settings, is_complete, write_all, write_forcing
-from pipeline.lease import held
-from pipeline.location import Location
-from pipeline.store import has_group, open_dataset, open_store
-from pipeline.versioned import published
-from pipeline.yaml_file import load_model
+from ldas.pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, IngestConfig, ObservationConfig
+from ldas.pipeline.ingest.grid import Cells
+from ldas.pipeline.ingest.seam import StoredEnd
+from ldas.pipeline.ingest.swi import FilterState
+from ldas.pipeline.ingest.write import Ingested, Origin, default_settings, is_complete, write_all, write_forcing
+from ldas.pipeline.settings.yaml_file import load_model
+from ldas.pipeline.store.arrays import has_group, open_dataset, open_store
+from ldas.pipeline.store.icechunk_store import published
+from ldas.pipeline.store.lease import held
+from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.opening import exists
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,13 @@ class Job:
     def cells(self, config: CellsConfig) -> Cells:
         """The target cells."""
         group = config.from_group
-        if group is None or not self.location.exists() or not has_group(open_store(self.location), group):
+        if group is None or not exists(self.location) or not has_group(open_store(self.location), group):
             return grid.target_cells(config)
         return grid.target_cells(config, open_dataset(self.location, group))
 
     def stored(self, group: str, config: IngestConfig) -> xr.Dataset | None:
         """The group that is there, where this ingest appends to it."""
-        appends = (self.continued or config.append) and self.location.exists()
+        appends = (self.continued or config.append) and exists(self.location)
         if not appends or not is_complete(open_store(self.location), group):
             return None
         return open_dataset(self.location, group)

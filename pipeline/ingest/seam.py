@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from pipeline.ingest import filter_states, forcing_fields
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.files import instant
-from pipeline.location import Location
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.files import instant
+from ldas.pipeline.ingest import filter_states, forcing_fields
+from ldas.pipeline.store.location import Location
 
 
 @dataclass(frozen=True)

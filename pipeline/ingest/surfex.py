@@ -1,7 +1,7 @@
 """Files that SURFEX and LDAS-Monde users have: PGD (land), ISBA outputs (an open loop), in NetCDF.
 
 The names are those of SURFEX v8; the readers were tested on mimics of PGD files, and on a real ISBA series
-(`pipeline.ingest.collocated`).
+(`ldas.pipeline.ingest.collocated`).
 """
 
 import re
@@ -13,16 +13,16 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field
 
-from assim.masks import MaskThresholds, static_mask
-from assim.quality import Quality
-from pipeline import registry
-from pipeline.assimilation_config import Name
-from pipeline.ingest import covers, files
-from pipeline.ingest.config import FilesConfig, Period
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.grid import Cells, wrap
-from pipeline.ingest.land import StaticMasks, TextureRule, land_dataset
-from pipeline.ingest.packed import PackedOptions, unpack
+from ldas.assim.masks import MaskThresholds, static_mask
+from ldas.assim.quality import Quality
+from ldas.pipeline import files, registry
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import covers
+from ldas.pipeline.ingest.config import FilesConfig, Period
+from ldas.pipeline.ingest.grid import Cells, wrap
+from ldas.pipeline.ingest.land import StaticMasks, TextureRule, land_dataset
+from ldas.pipeline.ingest.packed import PackedOptions, unpack
+from ldas.pipeline.settings.assimilation import Name
 
 Array = npt.NDArray[np.float64]
 

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from assim.quality import Quality
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.files import Times
-from pipeline.ingest.observations import Overpasses
+from ldas.assim.quality import Quality
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.files import Times
+from ldas.pipeline.ingest.observations import Overpasses
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

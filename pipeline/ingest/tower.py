@@ -6,16 +6,16 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from landmodel.vegetation_table import PATCH_NAMES
-from pipeline import registry
-from pipeline.assimilation_config import Name
-from pipeline.ingest import fluxnet
-from pipeline.ingest.config import FilesConfig, IngestConfig, Place
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.grid import Cells
-from pipeline.ingest.land import land_dataset
-from pipeline.ingest.observations import DAY, labelled_at_end
-from pipeline.store import encode_labels
+from ldas.landmodel.vegetation_table import PATCH_NAMES
+from ldas.pipeline import registry
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import fluxnet
+from ldas.pipeline.ingest.config import FilesConfig, IngestConfig, Place
+from ldas.pipeline.ingest.grid import Cells
+from ldas.pipeline.ingest.land import land_dataset
+from ldas.pipeline.ingest.observations import DAY, labelled_at_end
+from ldas.pipeline.settings.assimilation import Name
+from ldas.pipeline.store.arrays import encode_labels
 
 FLUXES = ("GPP", "RECO", "LE", "H", "RN", "LE_CORR", "H_CORR")
 

@@ -12,20 +12,21 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from pipeline import groups, registry
-from pipeline.acceptance import way_on
-from pipeline.errors import PipelineError, RegistryError
-from pipeline.forcing_check import outside_range
-from pipeline.ingest import files, filter_states, forcing_fields, gaps, rechunk
-from pipeline.ingest.config import ForcingConfig, IngestConfig
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.files import Times
-from pipeline.ingest.gaps import HOUR, MissingValues
-from pipeline.ingest.grid import Cells
-from pipeline.ingest.seam import StoredEnd, state_after
-from pipeline.location import Location
-from pipeline.provenance import code_version, configured, provenance
-from pipeline.store import existing_group, has_group, open_dataset, open_store
+from ldas.pipeline import files, registry
+from ldas.pipeline.errors import IngestError, PipelineError, RegistryError
+from ldas.pipeline.files import Times
+from ldas.pipeline.forcing.check import outside_range
+from ldas.pipeline.ingest import filter_states, forcing_fields, gaps, rechunk
+from ldas.pipeline.ingest.config import ForcingConfig, IngestConfig
+from ldas.pipeline.ingest.gaps import HOUR, MissingValues
+from ldas.pipeline.ingest.grid import Cells
+from ldas.pipeline.ingest.seam import StoredEnd, state_after
+from ldas.pipeline.settings.acceptance import way_on
+from ldas.pipeline.store import groups
+from ldas.pipeline.store.arrays import existing_group, has_group, open_dataset, open_store
+from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.opening import exists
+from ldas.pipeline.store.provenance import code_version, configured, provenance
 
 FORCING_CHUNKS = {"time": 8784, "cell": 16}
 FORCING_SHARDS = {"time": 8784, "cell": 64}
@@ -201,7 +202,7 @@ def check_writable(dataset: xr.Dataset, group: str, location: Location, config: 
     An ingest of several groups checks all of them before it writes the first.
     """
     _layout(dataset, config)
-    if not location.exists():
+    if not exists(location):
         return
     root = open_store(location)
     _check_cells(root, location, group, dataset)
@@ -301,7 +302,7 @@ def _check_cells(root: zarr.Group, location: Location, group: str, dataset: xr.D
 
 def check_appendable(location: Location, group: str, times: Times, config: IngestConfig) -> None:
     """Appended hourly data must follow the stored hour by hour: no overlap, no hole."""
-    if not config.append or not location.exists() or not is_complete(open_store(location), group):
+    if not config.append or not exists(location) or not is_complete(open_store(location), group):
         return
     last = open_dataset(location, group)["time"].to_numpy()[-1]
     if times[0] != last + HOUR:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.report.sentences import number, percent, shown_unit
-from pipeline.report.style import as_data_uri, as_svg
+from ldas.pipeline.report.sentences import number, percent, shown_unit
+from ldas.pipeline.report.style import as_data_uri, as_svg
 
 NO_VALUE = "–"
 PARTS = ("cells improved", "part")  # columns of fractions, shown as percent

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from landmodel.compile import cache_root
+from ldas.landmodel.compile import cache_root
 
 if "MPLCONFIGDIR" not in os.environ:
     _usual = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser()

@@ -12,8 +12,8 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.evaluation.stations import grid_spacing
-from pipeline.report.style import DIVERGING, SEQUENTIAL, new_figure, styled
+from ldas.pipeline.evaluation.stations import grid_spacing
+from ldas.pipeline.report.style import DIVERGING, SEQUENTIAL, new_figure, styled
 
 FloatArray = NDArray[np.float64]
 _MAP_WIDTH = 3.35  # inches

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jinja2
 
-from pipeline.report.document import Document, Table
+from ldas.pipeline.report.document import Document, Table
 
 SYNTHETIC = "The data behind this report are synthetic: made up by the software, not measured."
 
@@ -15,7 +15,9 @@ def as_html(document: Document) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    template = environment.from_string(files("pipeline.report").joinpath("page.html.jinja").read_text(encoding="utf-8"))
+    template = environment.from_string(
+        files("ldas.pipeline.report").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    )
     return template.render(document=document, synthetic_text=SYNTHETIC) + "\n"
 
 

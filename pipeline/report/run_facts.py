@@ -8,11 +8,11 @@ import pandas as pd
 import yaml
 import zarr
 
-from pipeline import ledger
-from pipeline.acceptance import ACCEPTED, MEANING
-from pipeline.evaluation.reading import attributes
-from pipeline.location import Location
-from pipeline.store import open_store
+from ldas.pipeline.evaluation.reading import attributes
+from ldas.pipeline.settings.acceptance import ACCEPTED, MEANING
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import open_store
+from ldas.pipeline.store.location import Location
 
 VOLUME_GROUPS = (
     "land",

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pipeline.evaluation.plan import Comparison, Series
-from pipeline.evaluation.stations import Station, monthly_cycle, observations_of, run_at
-from pipeline.evaluation.summary import JUDGED, judged
-from pipeline.evaluation.tables import (
+from ldas.pipeline.evaluation.plan import Comparison, Series
+from ldas.pipeline.evaluation.stations import Station, monthly_cycle, observations_of, run_at
+from ldas.pipeline.evaluation.summary import JUDGED, judged
+from ldas.pipeline.evaluation.tables import (
     comparison_named,
     median,
     patch_table,
@@ -19,11 +19,11 @@ from pipeline.evaluation.tables import (
     score_table,
     station_table,
 )
-from pipeline.report import sentences
-from pipeline.report.document import Picture, Section, Table, picture
-from pipeline.report.maps import cell_map, colour_limits
-from pipeline.report.series import Line, boxes_by_month, monthly_means, time_series
-from pipeline.report.sources import Sources, axis_label, running_mean, shown_flux, words
+from ldas.pipeline.report import sentences
+from ldas.pipeline.report.document import Picture, Section, Table, picture
+from ldas.pipeline.report.maps import cell_map, colour_limits
+from ldas.pipeline.report.series import Line, boxes_by_month, monthly_means, time_series
+from ldas.pipeline.report.sources import Sources, axis_label, running_mean, shown_flux, words
 
 LONGEST_DAILY = 1500  # days of fluxes that can still be told apart in a figure; longer series are smoothed
 SMOOTHED_DAYS = 30

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.report.style import OBSERVED, colour, hatch, line, new_figure, styled
+from ldas.pipeline.report.style import OBSERVED, colour, hatch, line, new_figure, styled
 
 FloatArray = NDArray[np.float64]
 Days = NDArray[np.datetime64]

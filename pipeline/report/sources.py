@@ -9,18 +9,18 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from pipeline import registry
-from pipeline.errors import RegistryError
-from pipeline.evaluation.evaluate import Evaluation
-from pipeline.evaluation.plan import Comparison, Series
-from pipeline.evaluation.reading import FloatArray, Reader, cell_centres
-from pipeline.evaluation.stations import Station, find_stations
-from pipeline.evaluation.summary import JUDGED, summary
-from pipeline.evaluation.tables import baseline, comparison_named, primary
-from pipeline.report.run_facts import volume_table
-from pipeline.report.sentences import shown_unit
-from pipeline.stages.land import read_land
-from pipeline.store import existing_group, has_group, open_store
+from ldas.pipeline import registry
+from ldas.pipeline.errors import RegistryError
+from ldas.pipeline.evaluation.evaluate import Evaluation
+from ldas.pipeline.evaluation.plan import Comparison, Series
+from ldas.pipeline.evaluation.reading import FloatArray, Reader, cell_centres
+from ldas.pipeline.evaluation.stations import Station, find_stations
+from ldas.pipeline.evaluation.summary import JUDGED, summary
+from ldas.pipeline.evaluation.tables import baseline, comparison_named, primary
+from ldas.pipeline.report.run_facts import volume_table
+from ldas.pipeline.report.sentences import shown_unit
+from ldas.pipeline.stages.land import read_land
+from ldas.pipeline.store.arrays import existing_group, has_group, open_store
 
 MOST_STATION_LABELS = 40
 CARBON = 1e3 * 12.011 / 44.01 * 86400.0  # kg CO2 m-2 s-1 to g C m-2 d-1

@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pipeline.evaluation.architectures import stored_architectures
-from pipeline.evaluation.tables import median, patch_name
-from pipeline.report import sentences
-from pipeline.report.document import Picture, Section, Table, picture
-from pipeline.report.maps import cell_map
-from pipeline.report.run_facts import accepted_lines, failure_lines, provenance_texts, status_table
-from pipeline.report.series import bars, boxes, mean_and_spread
-from pipeline.report.sources import Sources, axis_label, words
+from ldas.pipeline.evaluation.architectures import stored_architectures
+from ldas.pipeline.evaluation.tables import median, patch_name
+from ldas.pipeline.report import sentences
+from ldas.pipeline.report.document import Picture, Section, Table, picture
+from ldas.pipeline.report.maps import cell_map
+from ldas.pipeline.report.run_facts import accepted_lines, failure_lines, provenance_texts, status_table
+from ldas.pipeline.report.series import bars, boxes, mean_and_spread
+from ldas.pipeline.report.sources import Sources, axis_label, words
 
 OBSERVATION_ERROR_DB = 0.33  # of ASCAT sigma40, Corchia et al. (2023)
 LEAST_PATCH_SHARE = 0.02  # of the domain: patches below are not mapped

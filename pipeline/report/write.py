@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ExecutionError, PipelineError, StoreError, StoreInUseError
-from pipeline.evaluation.evaluate import Evaluation, evaluate
-from pipeline.evaluation.plan import configuration_of
-from pipeline.evaluation.stations import is_synthetic
-from pipeline.evaluation.summary import report_numbers
-from pipeline.location import Location, as_location
-from pipeline.provenance import code_version, name_of
-from pipeline.report import sections, system_sections
-from pipeline.report.document import Document, Section
-from pipeline.report.page import as_html, as_markdown, write_tables
-from pipeline.report.run_facts import run_numbers
-from pipeline.report.sources import Sources, listed
+from ldas.pipeline.errors import ExecutionError, PipelineError, StoreError, StoreInUseError
+from ldas.pipeline.evaluation.evaluate import Evaluation, evaluate
+from ldas.pipeline.evaluation.plan import configuration_of
+from ldas.pipeline.evaluation.stations import is_synthetic
+from ldas.pipeline.evaluation.summary import report_numbers
+from ldas.pipeline.report import sections, system_sections
+from ldas.pipeline.report.document import Document, Section
+from ldas.pipeline.report.page import as_html, as_markdown, write_tables
+from ldas.pipeline.report.run_facts import run_numbers
+from ldas.pipeline.report.sources import Sources, listed
+from ldas.pipeline.store.location import Location, as_location
+from ldas.pipeline.store.provenance import code_version, name_of
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -1,1 +1,1 @@
-"""The stages of an experiment; `stages.build.build_stages` gives them in the order in which they run."""
+"""The stages of an experiment: what one task of each computes."""

@@ -8,28 +8,19 @@ from typing import Any, ClassVar
 import numpy as np
 import zarr
 
-import landmodel
-from assim import (
-    QUALITY_MEANING,
-    Filter,
-    ObservationError,
-    ObservationType,
-    Window,
-)
-from assim.diagnostics import desroziers, estimated_error
-from landmodel import OutputRequest, Parameters, State
-from operators.cells import cell_ids_from_coordinates
-from operators.direct import DirectOperator
-from operators.protocol import ObservationOperator
-from pipeline import ledger, registry
-from pipeline.assimilation_config import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig
-from pipeline.errors import ConfigurationError
-from pipeline.ledger import Block, Period
-from pipeline.operator_store import read_operator
-from pipeline.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
-from pipeline.stages import labels, spin_up
-from pipeline.stages.assimilation_output import AssimilationOutput, forecasts
-from pipeline.stages.land import (
+from ldas import landmodel
+from ldas.assim import QUALITY_MEANING, Filter, ObservationError, ObservationType, Window
+from ldas.assim.diagnostics import desroziers, estimated_error
+from ldas.landmodel import OutputRequest, Parameters, State
+from ldas.operators.cells import cell_ids_from_coordinates
+from ldas.operators.direct import DirectOperator
+from ldas.operators.protocol import ObservationOperator
+from ldas.pipeline import registry
+from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.settings.assimilation import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig
+from ldas.pipeline.stages import labels, spin_up
+from ldas.pipeline.stages.assimilation_output import AssimilationOutput, forecasts
+from ldas.pipeline.stages.land import (
     FORCING_BYTES,
     LandStage,
     identity_sections,
@@ -38,10 +29,11 @@ from pipeline.stages.land import (
     number_of_patches,
     read_land,
 )
-from pipeline.stages.observations import WindowSeries, days_of, window_ends
-from pipeline.stages.open_loop import OpenLoop
-from pipeline.stages.train import training_stage
-from pipeline.store import (
+from ldas.pipeline.stages.observations import WindowSeries, days_of, window_ends
+from ldas.pipeline.stages.open_loop import OpenLoop
+from ldas.pipeline.stages.train import training_stage
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import (
     ArraySpec,
     chunk_cells,
     create_template,
@@ -51,6 +43,9 @@ from pipeline.store import (
     read_region,
     write_region,
 )
+from ldas.pipeline.store.ledger import Block, Period
+from ldas.pipeline.store.operator_store import read_operator
+from ldas.pipeline.store.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
 
 _FLAGS = {
     "flag_values": [int(code) for code in QUALITY_MEANING],

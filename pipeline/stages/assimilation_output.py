@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-import landmodel
-from assim import CycleResult, Filter
-from assim.controls import read_variable
-from landmodel import Parameters
-from pipeline import registry
-from pipeline.assimilation_config import AssimilationConfig
-from pipeline.config import OutputConfig
+from ldas import landmodel
+from ldas.assim import CycleResult, Filter
+from ldas.assim.controls import read_variable
+from ldas.landmodel import Parameters
+from ldas.pipeline import registry
+from ldas.pipeline.settings.assimilation import AssimilationConfig
+from ldas.pipeline.settings.experiment import OutputConfig
 
 
 def forecasts(settings: AssimilationConfig, output: OutputConfig) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 import zarr
 
-from pipeline.stages.land import read_land
-from pipeline.store import ArraySpec, existing_array
+from ldas.pipeline.stages.land import read_land
+from ldas.pipeline.store.arrays import ArraySpec, existing_array
 
 DAY = np.timedelta64(1, "D")
 OF_MEANS = {"coordinates": "latitude longitude"}

@@ -9,23 +9,24 @@ import numpy as np
 import xarray as xr
 import zarr
 
-import landmodel
-from landmodel import Options, OutputRequest, Parameters, State
-from pipeline import registry
-from pipeline.acceptance import ACCEPTED
-from pipeline.config import ExperimentConfig, ModelConfig
-from pipeline.errors import RegistryError, StoreError
-from pipeline.forcing import TimedForcing, land_forcing
-from pipeline.forcing_check import check_forcing
-from pipeline.ledger import Block
-from pipeline.location import public_url
-from pipeline.provenance import group_checksum, provenance
-from pipeline.stages.base import Stage
-from pipeline.store import dimensions, existing_array, existing_group, has_group, read_region, read_times
+from ldas import landmodel
+from ldas.landmodel import Options, OutputRequest, Parameters, State
+from ldas.pipeline import registry
+from ldas.pipeline.errors import RegistryError, StoreError
+from ldas.pipeline.execution.stage import Stage
+from ldas.pipeline.forcing.check import Places, check_forcing
+from ldas.pipeline.forcing.read import TimedForcing, land_forcing
+from ldas.pipeline.settings.acceptance import ACCEPTED
+from ldas.pipeline.settings.experiment import ExperimentConfig, ModelConfig
+from ldas.pipeline.store.arrays import dimensions, existing_array, existing_group, has_group, read_region, read_times
+from ldas.pipeline.store.ledger import Block
+from ldas.pipeline.store.location import public_url
+from ldas.pipeline.store.provenance import group_checksum, provenance
 
 FORCING_NAMES = registry.names("forcing")
 FORCING_BYTES = (4 + 8 + 8) * len(FORCING_NAMES)  # of one record of a cell: as stored, in double precision, stacked
 SAME_PLACE_DEGREES = 1e-4  # coordinates may be stored in single precision
+CELLS_LISTED = 10  # of those that cannot be run
 LAND_NAMES = ("latitude", "longitude", "clay", "sand", "patch_fraction")
 
 
@@ -287,3 +288,10 @@ def cells_with(columns: np.ndarray, cell_of_column: np.ndarray, cells: int) -> n
 def identity_sections(config: ExperimentConfig, sections: Sequence[str]) -> Mapping[str, Any]:
     """Sections of the configuration as plain values."""
     return config.model_dump(mode="json", include=set(sections))
+
+
+def named_cells(root: zarr.Group, reasons: Mapping[int, str]) -> list[str]:
+    """`cell 17 (43.625N 0.875E): why` of cells by number."""
+    latitude, longitude = (read_land(root, name).astype(np.float64) for name in ("latitude", "longitude"))
+    places = Places(latitude, longitude, np.arange(len(latitude)))
+    return [f"{places.name(cell)}: {reason}" for cell, reason in reasons.items()]

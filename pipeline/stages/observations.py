@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import zarr
 
-from assim import Quality, WindowObservations
-from assim.preparation import DAY, window_end, window_means
-from assim.rescaling import cdf_matched, linearly_rescaled, seasonal_moments, seasonal_quantiles
-from pipeline import cf, registry
-from pipeline.assimilation_config import MODEL_VARIABLE, AssimilatedConfig
-from pipeline.errors import RegistryError, StoreError
-from pipeline.ledger import Block
-from pipeline.stages.land import check_cells
-from pipeline.store import absence, existing_group, has_group, read_array, read_region, read_times
+from ldas.assim import Quality, WindowObservations
+from ldas.assim.rescaling import cdf_matched, linearly_rescaled, seasonal_moments, seasonal_quantiles
+from ldas.assim.windows import DAY, window_end, window_means
+from ldas.pipeline import registry
+from ldas.pipeline.errors import RegistryError, StoreError
+from ldas.pipeline.settings.assimilation import MODEL_VARIABLE, AssimilatedConfig
+from ldas.pipeline.stages.land import check_cells
+from ldas.pipeline.store import cf
+from ldas.pipeline.store.arrays import absence, existing_group, has_group, read_array, read_region, read_times
+from ldas.pipeline.store.ledger import Block
 
 
 def window_ends(first: date, last: date, analysis_hour: int) -> np.ndarray:

@@ -8,14 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 import zarr
 
-import landmodel
-from landmodel import OutputRequest, Parameters, State
-from pipeline import ledger, registry
-from pipeline.forcing import TimedForcing
-from pipeline.ledger import Block, Period, day_axis, periods_of
-from pipeline.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
-from pipeline.stages import labels, spin_up
-from pipeline.stages.land import (
+from ldas import landmodel
+from ldas.landmodel import OutputRequest, Parameters, State
+from ldas.pipeline import registry
+from ldas.pipeline.forcing.read import TimedForcing
+from ldas.pipeline.stages import labels, spin_up
+from ldas.pipeline.stages.land import (
     FORCING_BYTES,
     LandStage,
     cells_with,
@@ -26,7 +24,8 @@ from pipeline.stages.land import (
     number_of_patches,
     without_columns,
 )
-from pipeline.store import (
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import (
     ArraySpec,
     chunk_cells,
     create_template,
@@ -35,6 +34,8 @@ from pipeline.store import (
     has_group,
     write_region,
 )
+from ldas.pipeline.store.ledger import Block, Period, day_axis, periods_of
+from ldas.pipeline.store.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
 
 
 @dataclass(frozen=True)

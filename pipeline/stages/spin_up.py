@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 import zarr
 
-import landmodel
-from landmodel import Parameters, State
-from pipeline import ledger
-from pipeline.config import SpinUpConfig
-from pipeline.ledger import Block, Period
-from pipeline.restart import columns_of, create_restart, restart_path, write_restart
-from pipeline.stages.land import (
+from ldas import landmodel
+from ldas.landmodel import Parameters, State
+from ldas.pipeline.settings.experiment import SpinUpConfig
+from ldas.pipeline.stages.land import (
     FORCING_BYTES,
     LandStage,
     cells_with,
@@ -24,7 +21,10 @@ from pipeline.stages.land import (
     number_of_patches,
     without_columns,
 )
-from pipeline.store import ArraySpec, create_template, write_region
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import ArraySpec, create_template, write_region
+from ldas.pipeline.store.ledger import Block, Period
+from ldas.pipeline.store.restart import columns_of, create_restart, restart_path, write_restart
 
 NAME = "spin_up"
 GROUP = NAME

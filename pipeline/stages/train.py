@@ -8,23 +8,24 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from operators.architecture import search_architectures
-from operators.cells import cell_ids_from_coordinates
-from operators.neural import NeuralOperator
-from operators.outcome import outcome_counts
-from operators.scores import predict_where_observed, score
-from pipeline import ledger, registry
-from pipeline.assimilation_config import OperatorConfig, WindowConfig
-from pipeline.config import ExperimentConfig
-from pipeline.errors import ConfigurationError
-from pipeline.groups import write_group
-from pipeline.ledger import Block, Period
-from pipeline.operator_store import write_operator
-from pipeline.stages.base import Stage
-from pipeline.stages.labels import instants
-from pipeline.stages.land import read_land
-from pipeline.stages.observations import good_values, interpolated_in_time, read_observations, values_of_windows
-from pipeline.store import existing_group, has_group, read_region
+from ldas.operators.architecture import search_architectures
+from ldas.operators.cells import cell_ids_from_coordinates
+from ldas.operators.neural import NeuralOperator
+from ldas.operators.outcome import outcome_counts
+from ldas.operators.scores import predict_where_observed, score
+from ldas.pipeline import registry
+from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.execution.stage import Stage
+from ldas.pipeline.settings.assimilation import OperatorConfig, WindowConfig
+from ldas.pipeline.settings.experiment import ExperimentConfig
+from ldas.pipeline.stages.labels import instants
+from ldas.pipeline.stages.land import read_land
+from ldas.pipeline.stages.observations import good_values, interpolated_in_time, read_observations, values_of_windows
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import existing_group, has_group, read_region
+from ldas.pipeline.store.groups import write_group
+from ldas.pipeline.store.ledger import Block, Period
+from ldas.pipeline.store.operator_store import write_operator
 
 PREDICTORS = ("WG2", "TG2", "LAI")
 

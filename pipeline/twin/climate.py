@@ -8,7 +8,7 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.twin.fields import Days, Places
+from ldas.pipeline.twin.fields import Days, Places
 
 Array = npt.NDArray[np.float64]
 
@@ -24,7 +24,7 @@ GRAVITY, DRY_AIR = 9.80665, 287.0597  # m s-2, J kg-1 K-1
 @functools.cache
 def _table() -> dict[tuple[str, str], Array]:
     """(site, statistic) -> (12,) values by month."""
-    text = files("pipeline.twin").joinpath("tables/monthly_statistics.csv").read_text(encoding="utf-8")
+    text = files("ldas.pipeline.twin").joinpath("tables/monthly_statistics.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
     sites = {row["site"]: sorted((r for r in rows if r["site"] == row["site"]), key=_month) for row in rows}
     names = [name for name in rows[0] if name not in ("site", "month")]

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv, gamma, ndtr, ndtri
 
-from pipeline.ingest import physics
-from pipeline.twin import climate
-from pipeline.twin.climate import WET_DAY, Climate
-from pipeline.twin.config import Scale, WeatherConfig
-from pipeline.twin.fields import Days, Modes
+from ldas.pipeline.forcing import physics
+from ldas.pipeline.settings.twin import Scale, WeatherConfig
+from ldas.pipeline.twin import climate
+from ldas.pipeline.twin.climate import WET_DAY, Climate
+from ldas.pipeline.twin.fields import Days, Modes
 
 Array = npt.NDArray[np.float64]
 

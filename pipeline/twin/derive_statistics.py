@@ -1,4 +1,4 @@
-"""Derives `tables/monthly_statistics.csv` from two real records: python -m pipeline.twin.derive_statistics FOLDER.
+"""Derives `tables/monthly_statistics.csv` from two real records: python -m ldas.pipeline.twin.derive_statistics FOLDER.
 
 FOLDER holds the half hours of HAPEX-MOBILHY at Caumont (1986) and the daily FLUXNET record of Puechabon (2000-2014).
 Definitions, the same for both, per calendar month over all its days:
@@ -18,10 +18,10 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import multivariate_normal, norm
 
-from pipeline.ingest import physics
-from pipeline.ingest.daily import SOLAR_CONSTANT
-from pipeline.ingest.fluxnet import read_daily_forcing
-from pipeline.twin.climate import STEFAN_BOLTZMANN, WET_DAY
+from ldas.pipeline.forcing import physics
+from ldas.pipeline.ingest.daily import SOLAR_CONSTANT
+from ldas.pipeline.ingest.fluxnet import read_daily_forcing
+from ldas.pipeline.twin.climate import STEFAN_BOLTZMANN, WET_DAY
 
 Array = npt.NDArray[np.float64]
 
@@ -31,7 +31,7 @@ TABLE = Path(__file__).parent / "tables" / "monthly_statistics.csv"
 SITES = {"caumont": (43.68, -0.10, 113.0), "puechabon": (43.74, 3.60, 270.0)}  # latitude, longitude, elevation (m)
 HEADER = """\
 # Monthly statistics of daily weather at two places, from which the twin's weather generator draws.
-# Made by `python -m pipeline.twin.derive_statistics FOLDER` (definitions there) from
+# Made by `python -m ldas.pipeline.twin.derive_statistics FOLDER` (definitions there) from
 #   caumont: HAPEX-MOBILHY 1986, Caumont (43.68N 0.10W, 113 m), half-hourly forcing of the SURFEX test case, CeCILL-C
 #     (joewkr/open-SURFEX, MY_RUN/DATA/hapex, commit 70d23957e90ac9dfe4f076669f78e967a5e234e3);
 #   puechabon: FLUXNET2015 FR-Pue (43.74N 3.60E, 270 m) 2000-2014, daily, CC-BY-4.0, in the FluxDataKit version

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from operators.cells import cell_ids_from_coordinates
+from ldas.operators.cells import cell_ids_from_coordinates
 
 Array = npt.NDArray[np.float64]
 Days = npt.NDArray[np.datetime64]

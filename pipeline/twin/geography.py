@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.twin.fields import KM_PER_DEGREE, ORIGIN, Places
-from pipeline.yaml_file import StrictModel, load_model
+from ldas.pipeline.settings.yaml_file import StrictModel, load_model
+from ldas.pipeline.twin.fields import KM_PER_DEGREE, ORIGIN, Places
 
 Array = npt.NDArray[np.float64]
 Point = tuple[float, float]
@@ -128,7 +128,7 @@ class Geography(StrictModel):
 @cache
 def geography() -> Geography:
     """The committed region."""
-    with as_file(files("pipeline.twin").joinpath("geography.yaml")) as path:
+    with as_file(files("ldas.pipeline.twin").joinpath("geography.yaml")) as path:
         return load_model(path, Geography)
 
 

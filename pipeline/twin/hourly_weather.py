@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
-from pipeline.ingest import physics
-from pipeline.ingest.daily import SOLAR_CONSTANT
-from pipeline.ingest.forcing_fields import co2_mole_fraction
-from pipeline.twin.climate import STEFAN_BOLTZMANN
-from pipeline.twin.daily_weather import Latent, daily_weather
-from pipeline.twin.fields import DAY, Days, Places
+from ldas.pipeline.forcing import physics
+from ldas.pipeline.ingest.daily import SOLAR_CONSTANT
+from ldas.pipeline.ingest.forcing_fields import co2_mole_fraction
+from ldas.pipeline.twin.climate import STEFAN_BOLTZMANN
+from ldas.pipeline.twin.daily_weather import Latent, daily_weather
+from ldas.pipeline.twin.fields import DAY, Days, Places
 
 Array = npt.NDArray[np.float64]
 

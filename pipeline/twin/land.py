@@ -6,17 +6,17 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from assim.masks import MaskThresholds, static_mask
-from assim.quality import Quality
-from pipeline.errors import ConfigurationError
-from pipeline.evaluation.stations import cell_at
-from pipeline.ingest.config import CellsConfig, Region
-from pipeline.ingest.grid import target_cells
-from pipeline.twin import SYNTHETIC_ATTRIBUTES
-from pipeline.twin.climate import Climate
-from pipeline.twin.config import TwinConfig
-from pipeline.twin.fields import KM_PER_DEGREE, Modes, Places
-from pipeline.twin.geography import (
+from ldas.assim.masks import MaskThresholds, static_mask
+from ldas.assim.quality import Quality
+from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.evaluation.stations import cell_at
+from ldas.pipeline.ingest.config import CellsConfig, Region
+from ldas.pipeline.ingest.grid import target_cells
+from ldas.pipeline.settings.twin import TwinConfig
+from ldas.pipeline.twin import SYNTHETIC_ATTRIBUTES
+from ldas.pipeline.twin.climate import Climate
+from ldas.pipeline.twin.fields import KM_PER_DEGREE, Modes, Places
+from ldas.pipeline.twin.geography import (
     Geography,
     distance_km,
     distance_to_line,
@@ -58,7 +58,7 @@ def make_land(config: TwinConfig) -> xr.Dataset:
 
 
 def whole_grid(config: TwinConfig) -> xr.Dataset:
-    """Land of every cell of the grid, sea and mountains too, with its code `mask` (assim.quality, 0: kept)."""
+    """Land of every cell of the grid, sea and mountains too, with its code `mask` (ldas.assim.quality, 0: kept)."""
     outlines, places = geography(), grid_places(config)
     heights = _heights(config, outlines, places)
     urban = _urban(outlines, places, config.region.step)

@@ -11,9 +11,9 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.ledger import day_axis
-from pipeline.twin.config import CropConfig, ManagementConfig
-from pipeline.twin.fields import DAY, Places, generator
+from ldas.pipeline.settings.twin import CropConfig, ManagementConfig
+from ldas.pipeline.store.ledger import day_axis
+from ldas.pipeline.twin.fields import DAY, Places, generator
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-import landmodel
-from landmodel import Forcing, Isba, Options, OutputRequest, Parameters, State
-from landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
-from pipeline.ingest import physics
-from pipeline.twin.config import IrrigationConfig, NatureConfig
-from pipeline.twin.daily_weather import Variation
-from pipeline.twin.fields import DAY, Modes, Places
-from pipeline.twin.management import C3, MAIZE, SECOND_C3_FIELD, Action, Calendar
+from ldas import landmodel
+from ldas.landmodel import Forcing, Isba, Options, OutputRequest, Parameters, State
+from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
+from ldas.pipeline.forcing import physics
+from ldas.pipeline.settings.twin import IrrigationConfig, NatureConfig
+from ldas.pipeline.twin.daily_weather import Variation
+from ldas.pipeline.twin.fields import DAY, Modes, Places
+from ldas.pipeline.twin.management import C3, MAIZE, SECOND_C3_FIELD, Action, Calendar
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

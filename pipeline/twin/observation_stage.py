@@ -11,23 +11,31 @@ import numpy.typing as npt
 import xarray as xr
 import zarr
 
-from assim.quality import QUALITY_MEANING
-from pipeline import ledger
-from pipeline.config import ExperimentConfig
-from pipeline.errors import StoreError
-from pipeline.evaluation.stations import cell_at
-from pipeline.ledger import Block, Period
-from pipeline.location import Location
-from pipeline.provenance import provenance
-from pipeline.stages.base import Stage
-from pipeline.stages.land import land_checksum, read_land
-from pipeline.store import ArraySpec, create_template, existing_group, has_group, open_store, read_region, write_region
-from pipeline.twin import SYNTHETIC_ATTRIBUTES
-from pipeline.twin.config import TwinConfig
-from pipeline.twin.fields import DAY, Places
-from pipeline.twin.geography import geography
-from pipeline.twin.made import make_room, mark_complete
-from pipeline.twin.observe import SENSOR_DEPTH_M, Cells, Observed, Observer, lai_days
+from ldas.assim.quality import QUALITY_MEANING
+from ldas.pipeline.errors import StoreError
+from ldas.pipeline.evaluation.stations import cell_at
+from ldas.pipeline.execution.stage import Stage
+from ldas.pipeline.settings.experiment import ExperimentConfig
+from ldas.pipeline.settings.twin import TwinConfig
+from ldas.pipeline.stages.land import land_checksum, read_land
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import (
+    ArraySpec,
+    create_template,
+    existing_group,
+    has_group,
+    open_store,
+    read_region,
+    write_region,
+)
+from ldas.pipeline.store.ledger import Block, Period
+from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.provenance import provenance
+from ldas.pipeline.twin import SYNTHETIC_ATTRIBUTES
+from ldas.pipeline.twin.fields import DAY, Places
+from ldas.pipeline.twin.geography import geography
+from ldas.pipeline.twin.noisy_observations import SENSOR_DEPTH_M, Cells, Observed, Observer, lai_days
+from ldas.pipeline.twin.synthetic_groups import make_room, mark_complete
 
 Array = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]

@@ -9,29 +9,38 @@ import numpy.typing as npt
 import xarray as xr
 import zarr
 
-import landmodel
-from landmodel import OutputRequest, State
-from pipeline import ledger, registry
-from pipeline.config import ExperimentConfig
-from pipeline.errors import ConfigurationError
-from pipeline.groups import write_group
-from pipeline.ledger import Block, Period, day_axis, periods_of
-from pipeline.location import Location
-from pipeline.provenance import provenance
-from pipeline.restart import Columns, create_restart, read_restart, restart_path, write_restart
-from pipeline.stages import labels
-from pipeline.stages.base import Stage
-from pipeline.stages.land import read_land
-from pipeline.store import ArraySpec, chunk_cells, create_template, has_group, open_store, read_region, write_region
-from pipeline.twin import SYNTHETIC_ATTRIBUTES
-from pipeline.twin.config import TwinConfig
-from pipeline.twin.daily_weather import Latent
-from pipeline.twin.hourly_weather import hourly_weather
-from pipeline.twin.land import climate_of, make_land
-from pipeline.twin.made import make_room, mark_complete
-from pipeline.twin.nature import FIELDS, Nature, forcing_variation, make_nature
-from pipeline.twin.observation_stage import OBSERVATIONS, Observations, observed_land, observer_of
-from pipeline.twin.truth_error import TruthError
+from ldas import landmodel
+from ldas.landmodel import OutputRequest, State
+from ldas.pipeline import registry
+from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.execution.stage import Stage
+from ldas.pipeline.settings.experiment import ExperimentConfig
+from ldas.pipeline.settings.twin import TwinConfig
+from ldas.pipeline.stages import labels
+from ldas.pipeline.stages.land import read_land
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import (
+    ArraySpec,
+    chunk_cells,
+    create_template,
+    has_group,
+    open_store,
+    read_region,
+    write_region,
+)
+from ldas.pipeline.store.groups import write_group
+from ldas.pipeline.store.ledger import Block, Period, day_axis, periods_of
+from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.provenance import provenance
+from ldas.pipeline.store.restart import Columns, create_restart, read_restart, restart_path, write_restart
+from ldas.pipeline.twin import SYNTHETIC_ATTRIBUTES
+from ldas.pipeline.twin.daily_weather import Latent
+from ldas.pipeline.twin.hourly_weather import hourly_weather
+from ldas.pipeline.twin.land import climate_of, make_land
+from ldas.pipeline.twin.nature import FIELDS, Nature, forcing_variation, make_nature
+from ldas.pipeline.twin.observation_stage import OBSERVATIONS, Observations, observed_land, observer_of
+from ldas.pipeline.twin.synthetic_groups import make_room, mark_complete
+from ldas.pipeline.twin.truth_error import TruthError
 
 Array = npt.NDArray[np.float64]
 

@@ -10,15 +10,16 @@ import zarr
 from rich.console import Console
 from rich.table import Table
 
-from pipeline import ledger, registry
-from pipeline.evaluation.metrics import scores
-from pipeline.evaluation.reading import Reader, variable_names
-from pipeline.ledger import Block, Period, day_axis
-from pipeline.location import Location
-from pipeline.provenance import group_checksum
-from pipeline.stages.base import Stage
-from pipeline.store import ArraySpec, create_template, existing_group, open_store, read_region, write_region
-from pipeline.twin import SYNTHETIC_ATTRIBUTES
+from ldas.pipeline import registry
+from ldas.pipeline.evaluation.metrics import scores
+from ldas.pipeline.evaluation.reading import Reader, variable_names
+from ldas.pipeline.execution.stage import Stage
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import ArraySpec, create_template, existing_group, open_store, read_region, write_region
+from ldas.pipeline.store.ledger import Block, Period, day_axis
+from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.provenance import group_checksum
+from ldas.pipeline.twin import SYNTHETIC_ATTRIBUTES
 
 TRUTH = "truth"
 SCORES = ("rmsd", "bias", "r")

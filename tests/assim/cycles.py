@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from assim import testing as toy
-from assim.observations import ObservationError, ObservationType
-from operators.direct import DirectOperator
+from ldas.assim import testing as toy
+from ldas.assim.observations import ObservationError, ObservationType
+from ldas.operators.direct import DirectOperator
 
 CELLS, PATCHES = [0, 0, 0, 1, 1, 2], [1, 7, 10, 2, 4, 3]
 FRACTIONS = [0.2, 0.5, 0.3, 0.4, 0.6, 1.0]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from assim import EnSRFConfiguration, SEKFConfiguration
-from assim.testing import FilterContract
+from ldas.assim import EnSRFConfiguration, SEKFConfiguration
+from ldas.assim.testing import FilterContract
 
 
 class TestSimplifiedEKF(FilterContract):

@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assim import Window
-from assim import testing as toy
-from assim.controls import DEFAULT_CONTROLS
-from assim.errors import AssimilationWindowError, FilterConfigurationError, ObservationInputError
-from assim.observations import ObservationError, ObservationType, WindowObservations
-from assim.quality import QUALITY_MEANING, Quality
-from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
-from assim.testing import START, observed
-from operators.direct import DirectOperator
-from operators.errors import OperatorMismatchError
+from ldas.assim import Window
+from ldas.assim import testing as toy
+from ldas.assim.controls import DEFAULT_CONTROLS
+from ldas.assim.errors import AssimilationWindowError, FilterConfigurationError, ObservationInputError
+from ldas.assim.observations import ObservationError, ObservationType, WindowObservations
+from ldas.assim.quality import QUALITY_MEANING, Quality
+from ldas.assim.sekf_cycle import SEKFConfiguration, SimplifiedEKF
+from ldas.assim.testing import START, observed
+from ldas.operators.direct import DirectOperator
+from ldas.operators.errors import OperatorMismatchError
 from tests.assim.cycles import sigma_type, ssm_type, three_cells
 
 # -- quality codes ----------------------------------------------------------------------------------------------------

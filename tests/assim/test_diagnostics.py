@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from assim import diagnostics, sekf
+from ldas.assim import diagnostics, sekf_analysis
 
 
 def consistent_series(times=4000, cells=3, sigma_o=0.4, sigma_b=0.6, seed=0):
@@ -34,8 +34,8 @@ def test_desroziers_of_the_sekf_uses_its_linear_residual():
     h = H[0].reshape(2, -1)
     S = h @ h.T * 0.3 + np.diag(R[0])
     d = random.multivariate_normal(np.zeros(2), S, cells)
-    analysis = sekf.analyse(H, B, R, d)
-    residual = d - sekf.linear_change(H, analysis.increment)
+    analysis = sekf_analysis.analyse(H, B, R, d)
+    residual = d - sekf_analysis.linear_change(H, analysis.increment)
     np.testing.assert_allclose(residual, np.linalg.solve(S, d.T).T * R, rtol=1e-9)
     estimate = diagnostics.desroziers(d[:, None], residual[:, None])
     np.testing.assert_allclose(estimate.observation[0], [0.5, 0.8], rtol=0.1)

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from assim import Window, ensrf
-from assim import testing as toy
-from assim.ensemble_filter import EnsembleSquareRootFilter, EnSRFConfiguration
-from assim.errors import FilterConfigurationError
-from assim.noise import autoregressive, centred, standard_normal
-from assim.observations import ObservationError, ObservationType, WindowObservations
-from assim.quality import Quality
-from assim.simplified_ekf import SEKFConfiguration, SimplifiedEKF
-from operators.direct import DirectOperator
+from ldas.assim import Window, ensrf_analysis
+from ldas.assim import testing as toy
+from ldas.assim.ensrf_cycle import EnsembleSquareRootFilter, EnSRFConfiguration
+from ldas.assim.errors import FilterConfigurationError
+from ldas.assim.noise import autoregressive, centred, standard_normal
+from ldas.assim.observations import ObservationError, ObservationType, WindowObservations
+from ldas.assim.quality import Quality
+from ldas.assim.sekf_cycle import SEKFConfiguration, SimplifiedEKF
+from ldas.operators.direct import DirectOperator
 
 START = "2015-01-01T09"
 CELLS, PATCHES, FRACTIONS = [0, 0, 0, 1, 1, 2], [1, 7, 10, 2, 4, 3], [0.2, 0.5, 0.3, 0.4, 0.6, 1.0]
@@ -35,7 +35,7 @@ def test_mean_and_covariance_are_those_of_the_exact_kalman_filter():
     ensemble = random.normal(size=(cells, members, unknowns))
     H = random.normal(size=(cells, 3, unknowns))
     y, R = random.normal(size=(cells, 3)), random.uniform(0.2, 2.0, (cells, 3))
-    analysis = ensrf.analyse(ensemble, ensemble @ H.transpose(0, 2, 1), y, R, np.ones((cells, 3), dtype=bool))
+    analysis = ensrf_analysis.analyse(ensemble, ensemble @ H.transpose(0, 2, 1), y, R, np.ones((cells, 3), dtype=bool))
     after = ensemble + analysis.increment
     for cell in range(cells):
         P, h = np.cov(ensemble[cell].T), H[cell]
@@ -55,9 +55,13 @@ def test_unused_observations_change_no_bit():
     random = np.random.default_rng(1)
     ensemble, predicted = random.normal(size=(3, 20, 5)), random.normal(size=(3, 20, 2))
     y, used = random.normal(size=(3, 2)), np.array([[True, False], [False, False], [False, True]])
-    analysis = ensrf.analyse(ensemble, np.where(used[:, None], predicted, 0.0), y, np.where(used, 0.5, np.nan), used)
+    analysis = ensrf_analysis.analyse(
+        ensemble, np.where(used[:, None], predicted, 0.0), y, np.where(used, 0.5, np.nan), used
+    )
     assert (analysis.increment[1] == 0.0).all()
-    alone = ensrf.analyse(ensemble[:1], predicted[:1, :, :1], y[:1, :1], np.full((1, 1), 0.5), np.ones((1, 1), bool))
+    alone = ensrf_analysis.analyse(
+        ensemble[:1], predicted[:1, :, :1], y[:1, :1], np.full((1, 1), 0.5), np.ones((1, 1), bool)
+    )
     np.testing.assert_array_equal(analysis.increment[0], alone.increment[0])
     assert (analysis.degrees_of_freedom[~used] == 0.0).all()
 
@@ -66,8 +70,8 @@ def test_a_cell_alone_equals_the_cell_in_its_block_bit_for_bit():
     random = np.random.default_rng(2)
     problem = (random.normal(size=(17, 20, 96)), random.normal(size=(17, 20, 2)), random.normal(size=(17, 2)))
     R, used = np.full((17, 2), 0.3), np.ones((17, 2), dtype=bool)
-    block = ensrf.analyse(*problem, R, used)
-    alone = ensrf.analyse(*(array[5:6].copy() for array in problem), R[:1], used[:1])
+    block = ensrf_analysis.analyse(*problem, R, used)
+    alone = ensrf_analysis.analyse(*(array[5:6].copy() for array in problem), R[:1], used[:1])
     for whole, single in zip(block, alone, strict=True):
         assert (whole[5] == single[0]).all()
 

@@ -9,11 +9,11 @@ import netCDF4
 import numpy as np
 import pytest
 
-import landmodel
-from assim import ObservationError, ObservationType, SEKFConfiguration, SimplifiedEKF, Window, WindowObservations
-from landmodel.parameters import OVERRIDES
-from landmodel.thermodynamics import air_density
-from operators.direct import DirectOperator
+from ldas import landmodel
+from ldas.assim import ObservationError, ObservationType, SEKFConfiguration, SimplifiedEKF, Window, WindowObservations
+from ldas.landmodel.parameters import OVERRIDES
+from ldas.landmodel.thermodynamics import air_density
+from ldas.operators.direct import DirectOperator
 from tests.support import shared
 
 STEP_S = 1800

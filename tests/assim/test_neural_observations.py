@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from assim import (
+from ldas.assim import (
     ObservationError,
     ObservationType,
     Quality,
@@ -12,12 +12,12 @@ from assim import (
     Window,
     WindowObservations,
 )
-from assim import testing as toy
-from assim.comparison import predictors
-from landmodel import State
-from operators.networks import Networks
-from operators.neural import NeuralOperator
-from operators.outcome import Outcome
+from ldas.assim import testing as toy
+from ldas.assim.innovations import predictors
+from ldas.landmodel import State
+from ldas.operators.networks import Networks
+from ldas.operators.neural import NeuralOperator
+from ldas.operators.outcome import Outcome
 
 START = "2015-01-01T09"
 

@@ -7,7 +7,7 @@ import netCDF4
 import numpy as np
 import pytest
 
-from assim import sekf
+from ldas.assim import sekf_analysis
 from tests.support import shared
 
 FIXED_BACKGROUND = ("sekf_lai_wg2_00utc", "sekf_lai_wg2_09utc", "sekf_8ctl_3patch_00utc", "sekf_8ctl_3patch_09utc")
@@ -41,25 +41,25 @@ def analysis_of(cycles):
     control = {"LAI": lai, "WG2": wg[:, :, 1]}
     H = np.stack(
         [
-            sekf.window_jacobian(fraction, control[name], cycles[f"pert_{name.lower()}"], perturbation)
+            sekf_analysis.window_jacobian(fraction, control[name], cycles[f"pert_{name.lower()}"], perturbation)
             for name in observed
         ],
         axis=1,
     )
-    Y = np.stack([sekf.grid_mean(fraction, control[name]) for name in observed], axis=1)
+    Y = np.stack([sekf_analysis.grid_mean(fraction, control[name]) for name in observed], axis=1)
     used = np.isfinite(value)
     sigma = np.where(np.array(observed) == "LAI", cycles["xerrobs"] * value, cycles["xerrobs"] * cofswi)
-    B = sekf.background_variance(
+    B = sekf_analysis.background_variance(
         lai,
         np.broadcast_to(cycles["xsigma"] * cofswi, (n_cycles, n_patches, len(names))),
         is_lai,
         np.ones((n_cycles, n_patches, len(names)), dtype=bool),
     )
-    analysis = sekf.analyse(
+    analysis = sekf_analysis.analyse(
         np.where(used[:, :, None, None], H, 0.0), B, np.where(used, sigma**2, 1.0), np.where(used, value - Y, 0.0)
     )
     background = np.stack([lai if name == "LAI" else wg[:, :, int(name[2:]) - 1] for name in names], axis=-1)
-    limited = sekf.limit_increments(
+    limited = sekf_analysis.limit_increments(
         analysis.increment,
         background,
         np.where(is_lai, 0.3, 0.001),
@@ -76,7 +76,7 @@ def relative_difference(ours, theirs):
 
 
 def test_dynamic_range(cycles):
-    assert sekf.dynamic_range(0.37) == pytest.approx(float(cycles["cofswi"]), rel=1e-14)
+    assert sekf_analysis.dynamic_range(0.37) == pytest.approx(float(cycles["cofswi"]), rel=1e-14)
 
 
 def test_jacobians(cycles):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.conformance import Row, run_conformance, tolerance
+from ldas.pipeline.site.conformance import Row, run_conformance, tolerance
 from tests.support import shared
 
 CASES = (

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.config import load_experiment
-from pipeline.store import open_store, read_region
-from tests.pipeline.small_store import write_experiment
+from ldas.pipeline.settings.experiment import load_experiment
+from ldas.pipeline.store.arrays import open_store, read_region
+from tests.helpers.small_store import write_experiment
 from tests.support import REPOSITORY
 
 

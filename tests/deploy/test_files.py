@@ -13,8 +13,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pipeline.config import ExperimentConfig, load_experiment
-from pipeline.errors import ConfigurationError
+from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment
 from tests.support import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -166,7 +166,7 @@ def test_the_experiments(tmp_path: Path) -> None:
 def test_the_slurm_experiment_and_its_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import dask_jobqueue
 
-    from pipeline.cluster import cluster_arguments
+    from ldas.pipeline.execution.cluster import cluster_arguments
 
     source = DEPLOY / "slurm" / "experiment.yaml"
     config: ExperimentConfig = load_experiment(source)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from landmodel import Parameters
+from ldas.landmodel import Parameters
 from tests.landmodel.support import Array, Steps, thickness
 
 LATENT = 3.337e8  # J m-3 of ice

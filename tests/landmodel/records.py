@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landmodel import Options, Parameters, State
-from landmodel.lanes import WIDTH
-from landmodel.layout import AIR_DTYPE, FLUX_DTYPE, OPTION_DTYPE, PARAMETER_DTYPE, STATE_DTYPE, WORK_DTYPE
+from ldas.landmodel import Options, Parameters, State
+from ldas.landmodel.lanes import WIDTH
+from ldas.landmodel.layout import AIR_DTYPE, FLUX_DTYPE, OPTION_DTYPE, PARAMETER_DTYPE, STATE_DTYPE, WORK_DTYPE
 
 
 def _filled(dtype: np.dtype, rows: NDArray[np.float64]) -> NDArray[Any]:

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from landmodel import Forcing, Isba, Options, OutputRequest, Parameters, State, cold_start, columns
-from landmodel.constants import DRY_MATTER_PER_CO2, FREEZING_POINT, FUSION_HEAT, HEAT_CAPACITY_ICE
-from landmodel.isba import OUTPUT_NAMES
-from landmodel.layout import FLUXES
-from landmodel.quantities import SNOW
-from landmodel.vegetation_table import vegetation_table
+from ldas.landmodel import Forcing, Isba, Options, OutputRequest, Parameters, State, cold_start, columns
+from ldas.landmodel.constants import DRY_MATTER_PER_CO2, FREEZING_POINT, FUSION_HEAT, HEAT_CAPACITY_ICE
+from ldas.landmodel.isba import OUTPUT_NAMES
+from ldas.landmodel.layout import FLUXES
+from ldas.landmodel.quantities import SNOW
+from ldas.landmodel.vegetation_table import vegetation_table
 
 Array = NDArray[np.float64]
 

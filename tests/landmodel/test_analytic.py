@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.analytic_forcing import TWO_YEARS, analytic_forcing, analytic_weather
-from pipeline.conformance import Row, compare, tolerance
-from pipeline.reference_cases import read_analytic_cases
+from ldas.pipeline.forcing.analytic import TWO_YEARS, analytic_forcing, analytic_weather
+from ldas.pipeline.site.conformance import Row, compare, tolerance
+from ldas.pipeline.site.reference_cases import read_analytic_cases
 from tests.support import shared
 
 DATA = Path(__file__).parent / "data" / "analytic"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from landmodel import (
+from ldas.landmodel import (
     Forcing,
     Isba,
     LandModelError,
@@ -19,7 +19,7 @@ from landmodel import (
     cold_start,
     columns_from_fractions,
 )
-from landmodel.parameters import OVERRIDES
+from ldas.landmodel.parameters import OVERRIDES
 from tests.landmodel.support import constant_forcing, simple_columns, with_snow
 
 PARAMETERS = simple_columns(["C3", "TENE"])
@@ -253,7 +253,7 @@ def test_a_state_that_leaves_the_numbers_is_named() -> None:
     assert not np.isfinite(end.soil_temperature[1]).any()
     np.testing.assert_array_equal(end.to_rows()[0], run(STATE)[0].to_rows()[0])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("landmodel.isba.validate_state", lambda *_: None)
+        patch.setattr("ldas.landmodel.isba.validate_state", lambda *_: None)
         raised(
             lambda: run(state),
             "soil_temperature of column 1 (cell 1, patch 7)",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import solve_banded
 
-from landmodel import Isba, Options, OutputRequest, cold_start
+from ldas.landmodel import Isba, Options, OutputRequest, cold_start
 from tests.landmodel.heat import (
     FREEZING,
     LATENT,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import landmodel
+from ldas import landmodel
 
 GOLDEN = json.loads((Path(__file__).parent / "data" / "golden_steps.json").read_text(encoding="utf-8"))["cases"]
 STEPS = [case for case in GOLDEN if "n_steps" not in case]

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from numba import njit
 
-from landmodel import Parameters, cold_start
-from landmodel.canopy_light import gauss_canopy_light
-from landmodel.lanes import WIDTH
-from landmodel.leaf import leaf
-from landmodel.parameters import DEFAULT_CO2
-from landmodel.photosynthesis import PPM_CO2, stressed_leaf, temperature_response
-from landmodel.records import record, rows
-from landmodel.surface_exchange import exchange_coefficients, heat_conductance, momentum_drag, richardson_number
-from landmodel.thermodynamics import air_density, exner
-from landmodel.vegetation import daily_biomass, set_surface_from_leaf_area, total_from_leaf
+from ldas.landmodel import Parameters, cold_start
+from ldas.landmodel.canopy_light import gauss_canopy_light
+from ldas.landmodel.lanes import WIDTH
+from ldas.landmodel.leaf import leaf
+from ldas.landmodel.parameters import DEFAULT_CO2
+from ldas.landmodel.photosynthesis import PPM_CO2, stressed_leaf, temperature_response
+from ldas.landmodel.records import record, rows
+from ldas.landmodel.surface_exchange import exchange_coefficients, heat_conductance, momentum_drag, richardson_number
+from ldas.landmodel.thermodynamics import air_density, exner
+from ldas.landmodel.vegetation import daily_biomass, set_surface_from_leaf_area, total_from_leaf
 from tests.landmodel.records import air_record, empty_parameters, parameter_record, state_record, work_record
 from tests.landmodel.support import Array, simple_columns
 

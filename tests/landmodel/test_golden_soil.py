@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from landmodel import constants
-from landmodel.soil_freezing import freeze_or_thaw
-from landmodel.soil_properties import (
+from ldas.landmodel import constants
+from ldas.landmodel.soil_freezing import freeze_or_thaw
+from ldas.landmodel.soil_properties import (
     LAYER_BOTTOMS,
     cumulative_root_fraction,
     dynamic_range,
@@ -16,9 +16,9 @@ from landmodel.soil_properties import (
     runoff_depth,
     soil_grid,
 )
-from landmodel.soil_thermal import frozen_fraction, heat_capacity, saturated_conductivity, thermal_conductivity
-from landmodel.sun import cosine_zenith, sun_of_times
-from landmodel.thermodynamics import (
+from ldas.landmodel.soil_thermal import frozen_fraction, heat_capacity, saturated_conductivity, thermal_conductivity
+from ldas.landmodel.sun import cosine_zenith, sun_of_times
+from ldas.landmodel.thermodynamics import (
     air_density,
     exner,
     saturation_humidity,

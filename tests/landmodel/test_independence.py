@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from landmodel import Forcing, Isba, Options, OutputRequest, Parameters, State, cold_start, columns
-from landmodel.driver import run_blocks
-from landmodel.lanes import WIDTH
+from ldas.landmodel import Forcing, Isba, Options, OutputRequest, Parameters, State, cold_start, columns
+from ldas.landmodel.driver import run_blocks
+from ldas.landmodel.lanes import WIDTH
 from tests.landmodel.support import FLUX_OUTPUTS, STATE_OUTPUTS, Array, random_forcing, random_state, with_snow
 
 START = "2007-03-20T18"

@@ -1,4 +1,4 @@
-"""The functions of `landmodel.lanes` against exact arithmetic and numpy, and their two forms against each other."""
+"""The functions of `ldas.landmodel.lanes` against exact arithmetic and numpy, and their two forms compared."""
 
 import math
 from collections.abc import Callable
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numba import njit
 
-from landmodel import lanes
-from landmodel.lanes import WIDTH
-from landmodel.records import rows
+from ldas.landmodel import lanes
+from ldas.landmodel.lanes import WIDTH
+from ldas.landmodel.records import rows
 from tests.landmodel.support import Array
 
 LARGEST_ERROR = 1.5e-16

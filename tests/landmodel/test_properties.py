@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from landmodel import Options
+from ldas.landmodel import Options
 from tests.landmodel.support import (
     REGIMES,
     Array,

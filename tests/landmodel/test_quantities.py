@@ -5,8 +5,8 @@ from collections import defaultdict
 
 import pytest
 
-from landmodel import Forcing, State, layout, quantities
-from landmodel.quantities import Quantity, named
+from ldas.landmodel import Forcing, State, layout, quantities
+from ldas.landmodel.quantities import Quantity, named
 from tests.support import REPOSITORY
 
 TABLES = {name: table for name, table in vars(quantities).items() if name.isupper() and isinstance(table, tuple)}

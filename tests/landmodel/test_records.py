@@ -5,8 +5,8 @@ import pytest
 from numba import njit
 from numba.core.errors import TypingError
 
-from landmodel.lanes import WIDTH, fewest_and_most, phase
-from landmodel.records import record, rows
+from ldas.landmodel.lanes import WIDTH, fewest_and_most, phase
+from ldas.landmodel.records import record, rows
 
 DTYPE = np.dtype(
     [

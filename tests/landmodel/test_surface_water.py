@@ -5,8 +5,8 @@ runoff, a column that overflows. The reference runs never met most of these."""
 import numpy as np
 import pytest
 
-from landmodel import Options, Parameters
-from landmodel.constants import DRY_MATTER_PER_CO2
+from ldas.landmodel import Options, Parameters
+from ldas.landmodel.constants import DRY_MATTER_PER_CO2
 from tests.landmodel.heat import at_start_of_steps
 from tests.landmodel.support import (
     VEGETATION,

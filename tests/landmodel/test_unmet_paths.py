@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from numba import njit
 
-from landmodel import Options, cold_start
-from landmodel.lanes import WIDTH
-from landmodel.records import record, rows
-from landmodel.snow import share_ground_flux
-from landmodel.snow_layers import regrid_snow
-from landmodel.snow_melt import sublimate
-from landmodel.soil_freezing import soil_freezing
-from landmodel.soil_water import limit_water
+from ldas.landmodel import Options, cold_start
+from ldas.landmodel.lanes import WIDTH
+from ldas.landmodel.records import record, rows
+from ldas.landmodel.snow import share_ground_flux
+from ldas.landmodel.snow_layers import regrid_snow
+from ldas.landmodel.snow_melt import sublimate
+from ldas.landmodel.soil_freezing import soil_freezing
+from ldas.landmodel.soil_water import limit_water
 from tests.landmodel.records import air_record, empty_parameters, empty_state, option_record, work_record
 from tests.landmodel.support import Array, constant_forcing, run_steps, simple_columns, water_residual, with_snow
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from operators import DirectOperator
-from operators.errors import PredictorShapeError
-from operators.testing import ObservationOperatorContract
+from ldas.operators import DirectOperator
+from ldas.operators.errors import PredictorShapeError
+from ldas.operators.testing import ObservationOperatorContract
 
 CELLS = [4, 7, 9]
 

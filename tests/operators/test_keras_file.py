@@ -6,9 +6,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from operators import NeuralOperator, NeuralOptions, export_keras, import_keras
-from operators.batched_training import import_tensorflow
-from operators.errors import OperatorFormatError, OperatorMismatchError
+from ldas.operators import NeuralOperator, NeuralOptions, export_keras, import_keras
+from ldas.operators.batched_training import import_tensorflow
+from ldas.operators.errors import OperatorFormatError, OperatorMismatchError
 from tests.operators.synthetic import region
 
 

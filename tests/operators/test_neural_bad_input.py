@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from operators import NeuralOperator, NeuralOptions, Outcome
-from operators.errors import (
+from ldas.operators import NeuralOperator, NeuralOptions, Outcome
+from ldas.operators.errors import (
     DuplicateTimesError,
     EmptyTrainingWindowError,
     OperatorFormatError,
@@ -12,8 +12,8 @@ from operators.errors import (
     PredictorShapeError,
     UntrainedOperatorError,
 )
-from operators.kinds import from_arrays
-from operators.samples import mask_incomplete, validation_samples
+from ldas.operators.registry import from_arrays
+from ldas.operators.samples import mask_incomplete, validation_samples
 from tests.operators.synthetic import region
 
 OPTIONS = NeuralOptions(epochs=3, block_size=16, minimum_samples=50)

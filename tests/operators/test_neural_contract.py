@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from operators import NeuralOperator, NeuralOptions
-from operators.testing import ObservationOperatorContract
+from ldas.operators import NeuralOperator, NeuralOptions
+from ldas.operators.testing import ObservationOperatorContract
 from tests.operators.synthetic import region
 
 

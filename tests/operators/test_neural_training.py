@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from operators import NeuralOperator, NeuralOptions, Outcome
-from operators.batched_training import import_tensorflow, initial_weights
-from operators.shuffle import fill_batches
+from ldas.operators import NeuralOperator, NeuralOptions, Outcome
+from ldas.operators.batched_training import import_tensorflow, initial_weights
+from ldas.operators.shuffle import fill_batches
 from tests.operators.synthetic import region
 
 CELLS = 20

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import operators
-from operators import NeuralOperator, NeuralOptions, cell_ids_from_coordinates
-from operators.errors import PredictorShapeError
-from operators.networks import Networks
-from operators.outcome import FLAG_MEANINGS, FLAG_VALUES, Outcome, outcome_counts
+from ldas import operators
+from ldas.operators import NeuralOperator, NeuralOptions, cell_ids_from_coordinates
+from ldas.operators.errors import PredictorShapeError
+from ldas.operators.networks import Networks
+from ldas.operators.outcome import FLAG_MEANINGS, FLAG_VALUES, Outcome, outcome_counts
 
 
 def untrained_networks(cells, hidden=(40,), seed=0):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from operators import (
+from ldas.operators import (
     ARCHITECTURES,
     DirectOperator,
     NeuralOperator,
@@ -10,7 +10,7 @@ from operators import (
     score,
     search_architectures,
 )
-from operators.scores import predict_where_observed
+from ldas.operators.scores import predict_where_observed
 from tests.operators.synthetic import region
 
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.shuffle import fill_batches
+from ldas.operators.shuffle import fill_batches
 
 
 def batches(seed, epoch, cell_ids, counts, slots=8, steps=10):

@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from operators import Outcome, WaterCloudOperator, WaterCloudOptions
-from operators.errors import (
+from ldas.operators import Outcome, WaterCloudOperator, WaterCloudOptions
+from ldas.operators.errors import (
     DuplicateTimesError,
     EmptyTrainingWindowError,
     OperatorFormatError,
     OperatorOptionError,
     UntrainedOperatorError,
 )
-from operators.kinds import from_arrays
-from operators.testing import ObservationOperatorContract
+from ldas.operators.registry import from_arrays
+from ldas.operators.testing import ObservationOperatorContract
 
 TRUTH = np.array([[0.08, 0.15, -16.0, 28.0], [0.12, 0.3, -18.0, 40.0], [0.05, 0.05, -14.0, 20.0]])
 
@@ -127,7 +127,7 @@ def test_bad_samples_and_options():
 
 
 def test_no_start_that_converges_is_called_diverged(monkeypatch):
-    import operators.water_cloud as water_cloud
+    from ldas.operators import water_cloud
 
     original = water_cloud.least_squares
 

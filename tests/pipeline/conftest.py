@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import pytest
 from distributed import Client
 
-from pipeline.cluster import connected
-from pipeline.config import ClusterConfig
-from pipeline.stages.base import prepare
-from pipeline.store import array_hashes
-from tests.pipeline.runs import run_stage
-from tests.pipeline.toy import Silence, toy
+from ldas.pipeline.execution.cluster import connected
+from ldas.pipeline.execution.stage import prepare
+from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.store.arrays import array_hashes
+from tests.helpers.runs import run_stage
+from tests.helpers.toy import Silence, toy
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from landmodel import quantities
-from landmodel.isba import OUTPUT_NAMES
-from pipeline import registry
-from pipeline.errors import RegistryError
+from ldas.landmodel import quantities
+from ldas.landmodel.isba import OUTPUT_NAMES
+from ldas.pipeline import registry
+from ldas.pipeline.errors import RegistryError
 
 
 def test_knows_every_output_of_the_land_model_with_its_unit() -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import lease
-from pipeline.config import ExperimentConfig
-from pipeline.engine import run_experiment
-from pipeline.errors import StoreInUseError
-from pipeline.location import Location
-from pipeline.store import array_hashes
-from tests.pipeline.synthetic_store import experiment, make_store
-from tests.pipeline.toy import Silence
+from ldas.pipeline.commands.run import run_experiment
+from ldas.pipeline.errors import StoreInUseError
+from ldas.pipeline.settings.experiment import ExperimentConfig
+from ldas.pipeline.store import lease
+from ldas.pipeline.store.arrays import array_hashes
+from ldas.pipeline.store.location import Location
+from tests.helpers.synthetic_store import experiment, make_store
+from tests.helpers.toy import Silence
 from tests.servers.object_stores import MAKERS, ObjectStore
 
 pytestmark = pytest.mark.servers

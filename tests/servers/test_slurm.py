@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import load_experiment
-from pipeline.store import array_hashes
-from tests.pipeline.runs import tasks_done
-from tests.pipeline.small_store import make_synthetic_store
+from ldas.pipeline.settings.experiment import load_experiment
+from ldas.pipeline.store.arrays import array_hashes
+from tests.helpers.runs import tasks_done
+from tests.helpers.small_store import make_synthetic_store
 from tests.servers.slurm import Slurm, missing, wait_for
 from tests.support import REPOSITORY
 

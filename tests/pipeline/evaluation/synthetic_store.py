@@ -7,15 +7,15 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from assim.quality import Quality
-from operators.cells import cell_ids_from_coordinates
-from operators.water_cloud import WaterCloudOperator
-from pipeline import ledger
-from pipeline.groups import write_group
-from pipeline.ledger import periods_of
-from pipeline.operator_store import write_operator
-from pipeline.provenance import provenance
-from pipeline.store import ArraySpec, create_template, open_store, write_region
+from ldas.assim.quality import Quality
+from ldas.operators.cells import cell_ids_from_coordinates
+from ldas.operators.water_cloud import WaterCloudOperator
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import ArraySpec, create_template, open_store, write_region
+from ldas.pipeline.store.groups import write_group
+from ldas.pipeline.store.ledger import periods_of
+from ldas.pipeline.store.operator_store import write_operator
+from ldas.pipeline.store.provenance import provenance
 
 START = np.datetime64("2015-01-01", "D")
 HOUR = 9

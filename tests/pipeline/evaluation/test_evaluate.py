@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assim.quality import Quality
-from pipeline.cluster import connected
-from pipeline.config import ClusterConfig
-from pipeline.evaluation import yardstick
-from pipeline.evaluation.errors import EvaluationError
-from pipeline.evaluation.evaluate import Evaluation, evaluate
-from pipeline.evaluation.plan import make_plan
-from pipeline.evaluation.summary import report_numbers
-from pipeline.evaluation.tables import comparison_named, patch_table, score_table, station_table
-from pipeline.store import array_hashes, open_dataset, open_run, open_store, read_region
+from ldas.assim.quality import Quality
+from ldas.pipeline.evaluation import other_models
+from ldas.pipeline.evaluation.errors import EvaluationError
+from ldas.pipeline.evaluation.evaluate import Evaluation, evaluate
+from ldas.pipeline.evaluation.plan import make_plan
+from ldas.pipeline.evaluation.summary import report_numbers
+from ldas.pipeline.evaluation.tables import comparison_named, patch_table, score_table, station_table
+from ldas.pipeline.execution.cluster import connected
+from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.store.arrays import array_hashes, open_dataset, open_run, open_store, read_region
 from tests.pipeline.evaluation.synthetic_store import START, Synthetic, make_store
 
 SMALL = Synthetic(rows=3, columns=3, days=200, open_loop_days_before=120, cells_per_block=3)
@@ -334,10 +334,10 @@ def test_fluxes_of_an_assimilation_run_belong_to_the_day_before(evaluation: Eval
 
 
 def test_monthly_means_for_the_yardstick(evaluation: Evaluation) -> None:
-    ours, observed = yardstick.monthly_means(evaluation, "TWR")
+    ours, observed = other_models.monthly_means(evaluation, "TWR")
     assert set(ours) == {"open_loop", "ekf", "ekf_swi_lai"}
     measured = _stored(evaluation, "insitu/TOWER", "LE")[:, 0]
     assert observed["LE"][0] == pytest.approx(measured[:31].mean(), rel=1e-6)
     assert np.isnan(observed["LE"][11])  # 200 days: no December
     with pytest.raises(EvaluationError, match="no station 'XXX'"):
-        yardstick.monthly_means(evaluation, "XXX")
+        other_models.monthly_means(evaluation, "XXX")

@@ -9,7 +9,7 @@ import xskillscore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluation import metrics
+from ldas.pipeline.evaluation import metrics
 
 DAYS = 400
 

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.ingest import alma, arco, forcing_fields, physics
-from pipeline.ingest import write as write_module
-from pipeline.ingest.config import CellsConfig, GapPolicy, Period
-from pipeline.ingest.errors import IngestError
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.forcing import physics
+from ldas.pipeline.ingest import alma, arco, forcing_fields
+from ldas.pipeline.ingest import write as write_module
+from ldas.pipeline.ingest.config import CellsConfig, GapPolicy, Period
 from tests.pipeline.ingest import samples
 from tests.support import shared
 
@@ -191,7 +192,7 @@ def arco_config(url: str, **change: Any) -> arco.ArcoConfig:
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_the_archive_mimic_gives_what_the_files_give(tmp_path, zarr_format):
-    from pipeline.ingest import era5
+    from ldas.pipeline.ingest import era5
     from tests.pipeline.ingest.test_era5 import CELLS
 
     settings = arco_config(str(arco_mimic(tmp_path, zarr_format)))
@@ -223,7 +224,7 @@ def test_the_archive_that_does_not_answer_or_lacks_something_is_named(tmp_path):
 
 def test_the_archive_over_http(tmp_path, monkeypatch):
     """The default URL is HTTPS: the same way, from a server of this test."""
-    from pipeline.ingest import era5
+    from ldas.pipeline.ingest import era5
     from tests.pipeline.ingest.test_era5 import CELLS
 
     path = arco_mimic(tmp_path, 2)

@@ -10,15 +10,15 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assim.quality import Quality
-from pipeline.ingest import ascat, ascat_swath, run_ingest
-from pipeline.ingest.ascat_swath import FlagLimits
-from pipeline.ingest.config import CellsConfig, Period
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.grid import Cells
-from pipeline.ingest.observations import Overpasses, daily_means, day_axis
-from pipeline.ingest.swi import soil_water_index
-from pipeline.store import open_dataset
+from ldas.assim.quality import Quality
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import ascat, ascat_swath, run_ingest
+from ldas.pipeline.ingest.ascat_swath import FlagLimits
+from ldas.pipeline.ingest.config import CellsConfig, Period
+from ldas.pipeline.ingest.grid import Cells
+from ldas.pipeline.ingest.observations import Overpasses, daily_means, day_axis
+from ldas.pipeline.ingest.swi import soil_water_index
+from ldas.pipeline.store.arrays import open_dataset
 from tests.pipeline.ingest import samples
 from tests.support import shared
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from assim.quality import Quality
-from pipeline.ingest import cgls, grid, modis, modis_files, run_ingest
-from pipeline.ingest.config import CellsConfig, Period, Region
-from pipeline.ingest.errors import IngestError
-from pipeline.store import open_dataset
+from ldas.assim.quality import Quality
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import cgls, grid, modis, modis_files, run_ingest
+from ldas.pipeline.ingest.config import CellsConfig, Period, Region
+from ldas.pipeline.store.arrays import open_dataset
 from tests.pipeline.ingest import samples
 from tests.support import shared
 

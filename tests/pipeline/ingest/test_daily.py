@@ -9,9 +9,10 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ingest import daily, fluxnet, physics
-from pipeline.ingest.config import DisaggregationOptions, Place
-from pipeline.ingest.errors import IngestError
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.forcing import physics
+from ldas.pipeline.ingest import daily, fluxnet
+from ldas.pipeline.ingest.config import DisaggregationOptions, Place
 from tests.support import shared
 
 PUECHABON = Place(latitude=43.7414, longitude=3.5958, elevation=270.0, utc_offset_h=1)

@@ -9,10 +9,12 @@ import pytest
 import xarray as xr
 from scipy.interpolate import RegularGridInterpolator
 
-from pipeline.ingest import era5, files, forcing_fields, physics
-from pipeline.ingest.config import CellsConfig, GapPolicy, Period
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.grid import Cells
+from ldas.pipeline import files
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.forcing import physics
+from ldas.pipeline.ingest import era5, forcing_fields
+from ldas.pipeline.ingest.config import CellsConfig, GapPolicy, Period
+from ldas.pipeline.ingest.grid import Cells
 from tests.pipeline.ingest import samples
 from tests.support import shared
 

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.ingest import alma, daily, era5, fluxnet, inspect_file, physics
-from pipeline.ingest.config import CellsConfig, DisaggregationOptions
-from pipeline.ingest.errors import IngestError
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.forcing import physics
+from ldas.pipeline.ingest import alma, daily, era5, fluxnet, inspect_file
+from ldas.pipeline.ingest.config import CellsConfig, DisaggregationOptions
 from tests.pipeline.ingest import samples
 from tests.pipeline.ingest.test_alma import config
 from tests.pipeline.ingest.test_daily import PUECHABON, assert_conserves
@@ -386,7 +387,7 @@ def test_the_zip_of_a_download_read_after_unzipping(tmp_path):
     whole.to_netcdf(tmp_path / "whole.nc")
     cells = CellsConfig(points=((44.625, -0.9),))
     settings = era5.Era5Config(files=("unused",), cells=cells)
-    from pipeline.ingest.grid import target_cells
+    from ldas.pipeline.ingest.grid import target_cells
 
     both, one = (
         era5.read([tmp_path / name for name in names], target_cells(cells), settings).compute(scheduler="synchronous")

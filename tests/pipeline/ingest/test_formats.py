@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.errors import PipelineError
-from pipeline.ingest import formats, inspect_file, run_ingest, source_names
-from pipeline.ingest.config import FilesConfig
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.run import SOURCES
-from pipeline.store import open_dataset
+from ldas.pipeline.errors import PipelineError
+from ldas.pipeline.ingest import formats, inspect_file, run_ingest, source_names
+from ldas.pipeline.ingest.config import FilesConfig
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest.run import SOURCES
+from ldas.pipeline.store.arrays import open_dataset
 from tests.pipeline.ingest import samples, test_alma, test_ascat, test_ismn, test_land_surfex, test_modis_files
 from tests.pipeline.ingest.test_daily import ROWS
 from tests.pipeline.ingest.test_daily import write_table as write_daily
@@ -71,7 +71,7 @@ def swath(folder: Path) -> Sample:
 
 def bufr(folder: Path) -> Sample:
     """A real swath, at its most western node with backscatter."""
-    from pipeline.ingest.ascat_swath import FlagLimits, read_swath
+    from ldas.pipeline.ingest.ascat_swath import FlagLimits, read_swath
 
     path = shared("data/ascat/h101_20170220_103900_METOPA_53656_EUM.buf")
     read = read_swath(path, FlagLimits(frozen=100, snow=100, wetland=100, topography=100))

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ingest import gaps
-from pipeline.ingest.config import GapPolicy
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.gaps import MissingValues
-from pipeline.ingest.grid import Cells
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import gaps
+from ldas.pipeline.ingest.config import GapPolicy
+from ldas.pipeline.ingest.gaps import MissingValues
+from ldas.pipeline.ingest.grid import Cells
 from tests.pipeline.ingest.samples import hours
 
 CELLS = Cells(np.array([44.0, 45.0]), np.array([0.0, 1.0]))

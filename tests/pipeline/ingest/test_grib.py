@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.ingest import inspect_file
-from pipeline.ingest.config import Period
-from pipeline.ingest.errors import IngestError
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import inspect_file
+from ldas.pipeline.ingest.config import Period
 from tests.pipeline.ingest import samples
 from tests.pipeline.ingest.test_era5 import expected, read
 

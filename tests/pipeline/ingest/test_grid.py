@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import RegularGridInterpolator
 
-from pipeline.ingest import grid
-from pipeline.ingest.config import CellsConfig, Region
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.grid import Cells
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import grid
+from ldas.pipeline.ingest.config import CellsConfig, Region
+from ldas.pipeline.ingest.grid import Cells
 
 
 @settings(max_examples=100, deadline=None)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.ingest import inspect_file
+from ldas.pipeline.ingest import inspect_file
 from tests.pipeline.ingest import samples
 from tests.support import shared
 
@@ -133,7 +133,7 @@ def test_absent_files_gaps_and_foreign_variables(tmp_path):
 def test_inspect_on_the_command_line(tmp_path):
     from typer.testing import CliRunner
 
-    from pipeline.cli import WRONG_INPUT, app
+    from ldas.pipeline.cli import WRONG_INPUT, app
 
     path, report = samples.write_cgls(tmp_path / "swi.nc"), tmp_path / "report.json"
     done = CliRunner().invoke(app, ["ingest", "inspect", str(path), "--json", str(report)])

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.ingest import ismn, run_ingest
-from pipeline.ingest.config import Period
-from pipeline.ingest.errors import IngestError
-from pipeline.store import decode_labels, open_dataset
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import ismn, run_ingest
+from ldas.pipeline.ingest.config import Period
+from ldas.pipeline.store.arrays import decode_labels, open_dataset
 from tests.pipeline.ingest import samples
 from tests.support import shared
 

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from assim.quality import Quality
-from pipeline.config import ExperimentConfig
-from pipeline.engine import check_experiment
-from pipeline.groups import write_group
-from pipeline.ingest import grid, modis, run_ingest
-from pipeline.ingest.cgls import CglsConfig
-from pipeline.ingest.cgls import read as read_cgls
-from pipeline.ingest.config import CellsConfig
-from pipeline.ingest.modis import ModisConfig
-from pipeline.ingest.observations import DAY, END_LABEL, Overpasses, daily_means, day_axis
-from pipeline.stages.observations import codes_of_windows, days_of, values_of_windows, window_ends
-from pipeline.store import open_dataset, open_store
+from ldas.assim.quality import Quality
+from ldas.pipeline.commands.check import check_experiment
+from ldas.pipeline.ingest import grid, modis, run_ingest
+from ldas.pipeline.ingest.cgls import CglsConfig
+from ldas.pipeline.ingest.cgls import read as read_cgls
+from ldas.pipeline.ingest.config import CellsConfig
+from ldas.pipeline.ingest.modis import ModisConfig
+from ldas.pipeline.ingest.observations import DAY, END_LABEL, Overpasses, daily_means, day_axis
+from ldas.pipeline.settings.experiment import ExperimentConfig
+from ldas.pipeline.stages.observations import codes_of_windows, days_of, values_of_windows, window_ends
+from ldas.pipeline.store.arrays import open_dataset, open_store
+from ldas.pipeline.store.groups import write_group
+from tests.helpers.small_store import synthetic_land, synthetic_weather
 from tests.pipeline.ingest import samples
-from tests.pipeline.small_store import synthetic_land, synthetic_weather
 
 POINT = CellsConfig(points=((44.25, 0.25),))
 FIXTURE = Path(__file__).parents[1] / "data" / "stores_d0208ce.tar.xz"

@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from assim.quality import Quality
-from pipeline.ingest import grid, modis, run_ingest
-from pipeline.ingest.config import CellsConfig, Region
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.modis_files import scenes
-from pipeline.store import open_dataset
+from ldas.assim.quality import Quality
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import grid, modis, run_ingest
+from ldas.pipeline.ingest.config import CellsConfig, Region
+from ldas.pipeline.ingest.modis_files import scenes
+from ldas.pipeline.store.arrays import open_dataset
 from tests.pipeline.ingest import samples
 from tests.support import shared
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.packed import PackedOptions, flag_entries, unpack
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest.packed import PackedOptions, flag_entries, unpack
 
 LAI = (0.0, 15.0)
 PERCENT = (0.0, 100.0)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.ingest import physics
+from ldas.pipeline.forcing import physics
 from tests.support import shared
 
 

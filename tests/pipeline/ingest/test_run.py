@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline import groups, registry
-from pipeline.errors import ConfigurationError, StoreError
-from pipeline.ingest import era5, forcing_fields, rechunk, run_ingest, source_names, write
-from pipeline.ingest.config import CellsConfig, GapPolicy, Period
-from pipeline.ingest.errors import IngestError
-from pipeline.ingest.grid import Cells
-from pipeline.ingest.write import Origin
-from pipeline.location import Location
-from pipeline.store import array_hashes, existing_group, has_group, open_dataset, open_store
+from ldas.pipeline import registry
+from ldas.pipeline.errors import ConfigurationError, IngestError, StoreError
+from ldas.pipeline.ingest import era5, forcing_fields, rechunk, run_ingest, source_names, write
+from ldas.pipeline.ingest.config import CellsConfig, GapPolicy, Period
+from ldas.pipeline.ingest.grid import Cells
+from ldas.pipeline.ingest.write import Origin
+from ldas.pipeline.store import groups
+from ldas.pipeline.store.arrays import array_hashes, existing_group, has_group, open_dataset, open_store
+from ldas.pipeline.store.location import Location
 from tests.pipeline.ingest import samples
 from tests.support import shared
 
@@ -381,7 +381,7 @@ def test_the_daily_record_of_puechabon_into_a_store(tmp_path):
     )
     (done,) = run_ingest("daily", config)
     assert done.sizes == {"time": 24 * 731 + 1, "cell": 1}
-    from pipeline.forcing_check import forcing_problems
+    from ldas.pipeline.forcing.check import forcing_problems
 
     assert forcing_problems(open_dataset(tmp_path / "store.zarr", "forcing").load()) == []
 

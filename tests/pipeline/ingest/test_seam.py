@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline import groups, registry
-from pipeline.ingest import run_ingest
-from pipeline.ingest.errors import IngestError
-from pipeline.location import Location
-from pipeline.store import FILTER_STATES, open_dataset, open_store
+from ldas.pipeline import registry
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import run_ingest
+from ldas.pipeline.store import groups
+from ldas.pipeline.store.arrays import FILTER_STATES, open_dataset, open_store
+from ldas.pipeline.store.location import Location
 from tests.pipeline.ingest import samples
 from tests.pipeline.ingest.test_alma import arco_mimic, site_dataset
 from tests.pipeline.ingest.test_daily import HEADER
@@ -215,7 +216,7 @@ def test_a_forcing_of_an_earlier_version_is_continued(tmp_path):
 
 
 def test_large_forcing_through_the_scratch_folder(tmp_path, monkeypatch):
-    from pipeline.ingest import forcing_fields, write
+    from ldas.pipeline.ingest import forcing_fields, write
 
     names = day_files(weather(2), tmp_path, "netcdf")
     ingest(tmp_path, "once.zarr", files=names)

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from assim.quality import Quality
-from pipeline import groups
-from pipeline.ingest import filter_states, run_ingest
-from pipeline.ingest.errors import IngestError
-from pipeline.location import as_location
-from pipeline.store import array_hashes, open_dataset, open_store
+from ldas.assim.quality import Quality
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import filter_states, run_ingest
+from ldas.pipeline.store import groups
+from ldas.pipeline.store.arrays import array_hashes, open_dataset, open_store
+from ldas.pipeline.store.location import as_location
 from tests.pipeline.ingest import samples
 from tests.pipeline.ingest.test_ascat import write_swath
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline.ingest import run_ingest
-from pipeline.ingest.errors import IngestError
-from pipeline.store import decode_labels, open_dataset
+from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import run_ingest
+from ldas.pipeline.store.arrays import decode_labels, open_dataset
 from tests.pipeline.ingest import samples
 
 PLACE = {"latitude": 43.7414, "longitude": 3.5958, "elevation": 270, "utc_offset_h": 1}

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pipeline.evaluation.stations import monthly_cycle
-from pipeline.report import maps, series, style
-from pipeline.report.document import Table, format_cell
-from pipeline.report.sources import running_mean
+from ldas.pipeline.evaluation.stations import monthly_cycle
+from ldas.pipeline.report import maps, series, style
+from ldas.pipeline.report.document import Table, format_cell
+from ldas.pipeline.report.sources import running_mean
 
 
 def _lightness(colours: np.ndarray) -> np.ndarray:

@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline import ledger
-from pipeline.errors import PipelineError, StoreError
-from pipeline.evaluation.errors import EvaluationError
-from pipeline.groups import write_group
-from pipeline.report import Report, write_report
-from pipeline.store import open_store
+from ldas.pipeline.errors import PipelineError, StoreError
+from ldas.pipeline.evaluation.errors import EvaluationError
+from ldas.pipeline.report import Report, write_report
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import open_store
+from ldas.pipeline.store.groups import write_group
 from tests.pipeline.evaluation.synthetic_store import Synthetic, make_store
 
 SMALL = Synthetic(rows=3, columns=3, days=150, open_loop_days_before=100, cells_per_block=9)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.report import sentences
+from ldas.pipeline.report import sentences
 
 
 def _plain(text: str) -> str:

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pipeline.config import ExperimentConfig
-from pipeline.ledger import blocks_of
-from pipeline.stages.base import Stage, prepare, run_task
-from pipeline.store import open_store
-from pipeline.twin.climate import Climate
-from pipeline.twin.config import NatureConfig, TwinConfig, default_nature
-from pipeline.twin.daily_weather import Latent
-from pipeline.twin.fields import Places
+from ldas.pipeline.execution.stage import Stage, prepare, run_task
+from ldas.pipeline.settings.experiment import ExperimentConfig
+from ldas.pipeline.settings.twin import NatureConfig, TwinConfig, default_nature
+from ldas.pipeline.store.arrays import open_store
+from ldas.pipeline.store.ledger import blocks_of
+from ldas.pipeline.twin.climate import Climate
+from ldas.pipeline.twin.daily_weather import Latent
+from ldas.pipeline.twin.fields import Places
 
 SITES = Places(np.array([43.68, 43.74]), np.array([-0.10, 3.60]))  # Caumont, Puechabon
 GRID = Places(*(axis.reshape(-1) for axis in np.meshgrid(np.arange(43.125, 45.0, 0.5), np.arange(-0.875, 3.0, 0.5))))

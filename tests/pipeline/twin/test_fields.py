@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.twin.fields import Modes, Places, autoregression, generator
+from ldas.pipeline.twin.fields import Modes, Places, autoregression, generator
 from tests.pipeline.twin.support import GRID
 
 MEMORY = (0.7,) * 12

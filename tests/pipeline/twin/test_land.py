@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from assim.quality import Quality
-from pipeline import registry
-from pipeline.errors import ConfigurationError
-from pipeline.evaluation.stations import cell_at
-from pipeline.twin.config import MaskConfig, RegionConfig, TwinConfig
-from pipeline.twin.geography import geography
-from pipeline.twin.land import climate_of, make_land, whole_grid
+from ldas.assim.quality import Quality
+from ldas.pipeline import registry
+from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.evaluation.stations import cell_at
+from ldas.pipeline.settings.twin import MaskConfig, RegionConfig, TwinConfig
+from ldas.pipeline.twin.geography import geography
+from ldas.pipeline.twin.land import climate_of, make_land, whole_grid
 
 PAPER_CELLS = 247
 WITHOUT_SIGMA40 = {"NBN", "PZN"}  # experiment.md section 2

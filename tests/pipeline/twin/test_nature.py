@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import landmodel
-from landmodel import OutputRequest
-from pipeline.ingest import physics
-from pipeline.twin.config import TwinConfig
-from pipeline.twin.hourly_weather import hourly_weather
-from pipeline.twin.land import climate_of, make_land
-from pipeline.twin.management import MAIZE, SECOND_C3_FIELD, Action, Calendar
-from pipeline.twin.nature import Nature, available_water, cleared, cut, forcing_variation, make_nature
+from ldas import landmodel
+from ldas.landmodel import OutputRequest
+from ldas.pipeline.forcing import physics
+from ldas.pipeline.settings.twin import TwinConfig
+from ldas.pipeline.twin.hourly_weather import hourly_weather
+from ldas.pipeline.twin.land import climate_of, make_land
+from ldas.pipeline.twin.management import MAIZE, SECOND_C3_FIELD, Action, Calendar
+from ldas.pipeline.twin.nature import Nature, available_water, cleared, cut, forcing_variation, make_nature
 from tests.pipeline.twin.support import GRID, latent, nature
 
 START, STOP = np.datetime64("2009-05-20"), np.datetime64("2009-08-10")

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import multivariate_normal, norm
 
-from pipeline.twin.climate import SITE_ELEVATION, Climate, by_month, month_of, persistence
-from pipeline.twin.derive_statistics import HAPEX, PUECHABON, TABLE, derive, latent_persistence
+from ldas.pipeline.twin.climate import SITE_ELEVATION, Climate, by_month, month_of, persistence
+from ldas.pipeline.twin.derive_statistics import HAPEX, PUECHABON, TABLE, derive, latent_persistence
 from tests.pipeline.twin.support import SITES
 from tests.support import shared
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline import ledger
-from pipeline.config import ExperimentConfig, load_experiment
-from pipeline.errors import ConfigurationError, StoreError
-from pipeline.forcing_check import check_forcing
-from pipeline.groups import write_group
-from pipeline.stages.base import Stage, prepare
-from pipeline.store import array_hashes, existing_array, has_group, open_dataset, open_store, read_region
-from pipeline.twin.config import TwinConfig
-from pipeline.twin.stages import OBSERVATIONS, TWIN, error_stage, twin_stages
-from pipeline.twin.truth_error import truth_error
-from pipeline.yaml_file import validate
+from ldas.pipeline.errors import ConfigurationError, StoreError
+from ldas.pipeline.execution.stage import Stage, prepare
+from ldas.pipeline.forcing.check import check_forcing
+from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment
+from ldas.pipeline.settings.twin import TwinConfig
+from ldas.pipeline.settings.yaml_file import validate
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import array_hashes, existing_array, has_group, open_dataset, open_store, read_region
+from ldas.pipeline.store.groups import write_group
+from ldas.pipeline.twin.stages import OBSERVATIONS, TWIN, error_stage, twin_stages
+from ldas.pipeline.twin.truth_error import truth_error
 from tests.pipeline.twin.support import experiment, nature_file, run
 from tests.support import REPOSITORY
 

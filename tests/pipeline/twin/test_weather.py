@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.forcing_check import check_forcing
-from pipeline.ingest import physics
-from pipeline.twin.climate import ATLANTIC, MEDITERRANEAN, by_month
-from pipeline.twin.daily_weather import Variation, daily_weather
-from pipeline.twin.derive_statistics import monthly
-from pipeline.twin.hourly_weather import hourly_weather
+from ldas.pipeline.forcing import physics
+from ldas.pipeline.forcing.check import check_forcing
+from ldas.pipeline.twin.climate import ATLANTIC, MEDITERRANEAN, by_month
+from ldas.pipeline.twin.daily_weather import Variation, daily_weather
+from ldas.pipeline.twin.derive_statistics import monthly
+from ldas.pipeline.twin.hourly_weather import hourly_weather
 from tests.pipeline.twin.support import GRID, climate, latent, part, sites
 
 YEARS = 30

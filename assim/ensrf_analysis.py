@@ -1,0 +1,82 @@
+"""The analysis of the ensemble square root filter (EnSRF), on plain arrays.
+
+Every grid cell is analysed alone, one scalar observation after the other (Whitaker and Hamill 2002; in LDAS-Monde:
+Bonan et al. 2020, doi:10.5194/hess-24-325-2020). With the ensemble means xm, hm of state and prediction, perturbations
+x', h' and n members:
+
+    P H^T  = sum x' h' / (n - 1)          H P H^T = sum h' h' / (n - 1)
+    K      = P H^T / (H P H^T + R)        a = 1 / (1 + sqrt(R / (H P H^T + R)))
+    xm    <- xm + K (y - hm)              x' <- x' - a K h'
+
+The predictions of the other observations are updated by the same rule, as if they were part of the state. An
+observation that is not used has K = 0 and changes nothing.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ldas.assim.sekf_analysis import BoolArray, FloatArray
+
+
+class EnsembleAnalysis(NamedTuple):
+    """What `analyse` finds, before any limit.
+
+    increment (cell, member, unknown); predicted_increment (cell, member, observation), the change of the predictions;
+    background_variance (cell, observation), the prior H P H^T; degrees_of_freedom (cell, observation), the diagonal of
+    H P H^T (H P H^T + R)^-1; chi_square (cell,).
+    """
+
+    increment: FloatArray
+    predicted_increment: FloatArray
+    background_variance: FloatArray
+    degrees_of_freedom: FloatArray
+    chi_square: FloatArray
+
+
+def member_mean(values: FloatArray) -> FloatArray:
+    """(cell, member, ...) -> (cell, ...); members are added one after the other, whatever the number of cells."""
+    total = values[:, 0].copy()
+    for member in range(1, values.shape[1]):
+        total += values[:, member]
+    return np.asarray(total / values.shape[1])
+
+
+def analyse(
+    ensemble: FloatArray,
+    predicted: FloatArray,
+    observation: FloatArray,
+    observation_variance: FloatArray,
+    used: BoolArray,
+) -> EnsembleAnalysis:
+    """Increments of every member.
+
+    ensemble (cell, member, unknown), zeros for unknowns that a cell does not have; predicted (cell, member,
+    observation), observation, observation_variance (R) and used (cell, observation). Where used is False the
+    observation and R are not looked at; predictions must be finite (zero, say).
+    """
+    freedom = ensemble.shape[1] - 1
+    x = ensemble - member_mean(ensemble)[:, None]
+    h = predicted - member_mean(predicted)[:, None]
+    d = np.where(used, observation - member_mean(predicted), 0.0)
+    R = np.where(used, observation_variance, 1.0)
+
+    HPHt = h.transpose(0, 2, 1) @ h / freedom
+    HPHt = np.where(used[:, :, None] & used[:, None, :], HPHt, 0.0)
+    S = HPHt + R[:, :, None] * np.eye(R.shape[1])
+    HK = np.linalg.solve(S, HPHt)
+    chi_square = (d[:, None, :] @ np.linalg.solve(S, d[:, :, None]))[:, 0, 0]
+    prior = np.diagonal(HPHt, axis1=1, axis2=2).copy()
+
+    dx, dh = np.zeros_like(x), np.zeros_like(h)
+    for k in range(R.shape[1]):
+        hk = h[:, :, k : k + 1].copy()
+        variance = (hk.transpose(0, 2, 1) @ hk)[:, 0] / freedom
+        total = variance + R[:, k : k + 1]
+        a = 1.0 / (1.0 + np.sqrt(R[:, k : k + 1] / total))
+        for perturbations, increment in ((x, dx), (h, dh)):
+            K = np.where(used[:, k : k + 1], (hk.transpose(0, 2, 1) @ perturbations)[:, 0] / freedom / total, 0.0)
+            change = -(a * K)[:, None] * hk
+            increment += K[:, None] * (d[:, k] - member_mean(dh)[:, k])[:, None, None] + change
+            perturbations += change
+    return EnsembleAnalysis(dx, dh, prior, np.diagonal(HK, axis1=1, axis2=2).copy(), chi_square)

@@ -1,0 +1,142 @@
+"""Observations against the model: predictions by the operators, innovations, and a quality code for each."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ldas.assim.controls import ControlVector
+from ldas.assim.observations import ObservationType, WindowObservations
+from ldas.assim.quality import CodeArray, Quality
+from ldas.assim.sekf_analysis import BoolArray, FloatArray, grid_mean
+from ldas.landmodel import State
+from ldas.operators.checks import physical_range
+from ldas.operators.protocol import ObservationOperator
+
+
+class Equivalent(NamedTuple):
+    """What an operator makes of the model.
+
+    predicted (cell, ...) and jacobian (cell, ..., predictor), NaN where it cannot; absent (cell,): the cell has no
+    usable operator; failed (cell,): it has one, which could not be applied.
+    """
+
+    predicted: FloatArray
+    jacobian: FloatArray
+    absent: BoolArray
+    failed: BoolArray
+
+
+class Comparison(NamedTuple):
+    """Observations y, their equivalents Y, y - Y, sigma_o and codes of `Quality`: all (cell, observation)."""
+
+    observation: FloatArray
+    predicted: FloatArray
+    innovation: FloatArray
+    sigma: FloatArray
+    quality: CodeArray
+
+
+class Masks(NamedTuple):
+    """State of the cells at the window's end, each (cell,): finite and not set aside, frozen, under snow."""
+
+    finite: BoolArray
+    frozen: BoolArray
+    snow: BoolArray
+
+
+def predictors(controls: ControlVector, state: State, operator: ObservationOperator) -> FloatArray:
+    """The operator's predictors as grid means of the state, (cell[, member], predictor)."""
+    return np.stack(
+        [grid_mean(controls.fraction, controls.patches_of(state, name)) for name in operator.predictor_names], axis=-1
+    )
+
+
+def equivalent(operator: ObservationOperator, predictors: FloatArray) -> Equivalent:
+    """Applies an operator to grid means (cell, ..., predictor); a cell that it cannot take never stops the others."""
+    cells = operator.usable.size
+    inside = np.ones(predictors.shape, dtype=bool)
+    for index, unit in enumerate(operator.predictor_units):
+        lowest, highest, _ = physical_range(unit)
+        inside[..., index] = (predictors[..., index] >= lowest) & (predictors[..., index] <= highest)
+    applicable = operator.usable & inside.reshape(cells, -1).all(axis=1)
+
+    predicted = np.full(predictors.shape[:-1], np.nan)
+    jacobian = np.full(predictors.shape, np.nan)
+    if applicable.any():
+        part = operator if applicable.all() else operator.select(applicable)
+        predicted[applicable] = part.predict(predictors[applicable])
+        jacobian[applicable] = part.jacobian(predictors[applicable])
+    finite = np.isfinite(predicted).reshape(cells, -1).all(axis=1)
+    return Equivalent(predicted, jacobian, ~operator.usable, operator.usable & ~finite)
+
+
+def predicted_by(controls: ControlVector, state: State, types: Sequence[ObservationType]) -> FloatArray:
+    """Observations predicted from a state, (cell[, member], observation); NaN where an operator cannot."""
+    members = state.leaf_area_index.shape[1:]
+    predicted = np.full((controls.cells, *members, len(types)), np.nan)
+    for column, kind in enumerate(types):
+        predicted[..., column] = equivalent(kind.operator, predictors(controls, state, kind.operator)).predicted
+    return predicted
+
+
+def compared(
+    types: Sequence[ObservationType],
+    observations: Mapping[str, WindowObservations],
+    equivalents: Sequence[Equivalent],
+    masks: Masks,
+    dynamic_range: FloatArray,
+) -> Comparison:
+    """All types against their equivalents, whose predictions are (cell,). dynamic_range (cell,): COFSWI, m3 m-3."""
+    columns = []
+    for kind, prediction in zip(types, equivalents, strict=True):
+        given = observations[kind.name]
+        sigma = kind.error.sigma(given.value, given.uncertainty, dynamic_range)
+        innovation = given.value - prediction.predicted
+        quality = screened(kind, given, sigma, prediction, innovation, masks)
+        columns.append((given.value, prediction.predicted, innovation, sigma, quality))
+    if not columns:
+        nothing = np.zeros((masks.finite.size, 0))
+        return Comparison(nothing, nothing, nothing, nothing, nothing.astype(np.int8))
+    return Comparison(*(np.stack(parts, axis=-1) for parts in zip(*columns, strict=True)))
+
+
+def screened_by_sensitivity(comparison: Comparison, finite: BoolArray) -> Comparison:
+    """The comparison with code JACOBIAN_FAILED for used observations whose Jacobian (or covariance) is not finite.
+
+    finite (cell, observation), bool. It is known only after the members that the screened observations called for.
+    """
+    failed = ~finite & (comparison.quality == Quality.USED)
+    return comparison._replace(quality=np.where(failed, np.int8(Quality.JACOBIAN_FAILED), comparison.quality))
+
+
+def screened(
+    kind: ObservationType,
+    given: WindowObservations,
+    sigma: FloatArray,
+    prediction: Equivalent,
+    innovation: FloatArray,
+    masks: Masks,
+) -> CodeArray:
+    """One code per cell: the first reason, in this order, that keeps an observation out, or USED; arrays (cell,)."""
+    lowest, highest = kind.valid_range
+    value, everywhere = given.value, np.ones(given.value.shape, dtype=bool)
+    prepared = np.zeros(value.shape, dtype=np.int8) if given.quality is None else given.quality
+    reasons = (
+        (~masks.finite, Quality.STATE_NOT_FINITE),
+        (np.isnan(value), Quality.MISSING),
+        (prepared != Quality.USED, prepared),
+        (np.isinf(value) | (value < lowest) | (value > highest), Quality.OUTSIDE_VALID_RANGE),
+        (~(np.isfinite(sigma) & (sigma > 0.0)), Quality.ERROR_NOT_POSITIVE),
+        (prediction.absent, Quality.OPERATOR_ABSENT),
+        (prediction.failed, Quality.OPERATOR_FAILED),
+        (masks.frozen & kind.reject_frozen, Quality.MASKED_FROZEN),
+        (masks.snow & kind.reject_snow, Quality.MASKED_SNOW),
+        (np.abs(innovation) > kind.innovation_limit, Quality.REJECTED_INNOVATION),
+        (everywhere & (not kind.assimilate), Quality.NOT_ASSIMILATED),
+    )
+    return np.select(
+        [condition for condition, _ in reasons],
+        [np.broadcast_to(np.int8(code), value.shape) for _, code in reasons],
+        default=np.int8(Quality.USED),
+    )

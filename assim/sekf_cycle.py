@@ -1,0 +1,293 @@
+"""The simplified extended Kalman filter: one cycle from a state and a window's observations to the next state.
+
+The equations are in `sekf`; here is where their terms come from: perturbed runs of the land model, observation
+operators, error models, and where the increments go.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ldas.assim import sekf_analysis
+from ldas.assim.controls import DEFAULT_CONTROLS, ControlsOfModel, ControlVector, checked_controls
+from ldas.assim.errors import FilterConfigurationError
+from ldas.assim.filter import CycleResult, LandModel, Window, finite_cells, keep_columns, masked_outputs, undefined_in
+from ldas.assim.innovations import (
+    Comparison,
+    Equivalent,
+    Masks,
+    compared,
+    equivalent,
+    predicted_by,
+    predictors,
+    screened_by_sensitivity,
+)
+from ldas.assim.masks import FrozenRule, frozen_soil, snow_cover
+from ldas.assim.observations import ObservationType, WindowObservations, checked_observations, checked_types
+from ldas.assim.quality import Quality
+from ldas.assim.sekf_analysis import BoolArray, FloatArray
+from ldas.landmodel import OutputRequest, Parameters, State
+
+BackgroundReading = Literal["A", "B", "C"]
+SOIL_MOISTURE_ERRORS: dict[BackgroundReading, tuple[float, float]] = {
+    "A": (0.04, 0.02),
+    "B": (0.04, 0.02),
+    "C": (0.4, 0.2),
+}
+"""Background errors of the surface layers (WG1, WG2) and of those below, as each reading writes them."""
+
+
+@dataclass(frozen=True)
+class SEKFConfiguration:
+    """Options of the simplified EKF.
+
+    controls: any subset of LAI and WG1..WG14. perturbation: relative sizes t (LAI: of LAI; WG: of COFSWI), 1e-3 and
+    1e-4 where not given. background: how the published B (0.04 m3 m-3 for WG2, 0.02 below) is read, because the papers
+    call it scaled by the dynamic range and give no formula:
+        A  error x COFSWI / typical_range (default; typical_range 0.10 m3 m-3, or the domain's mean COFSWI),
+        B  error in m3 m-3 as it is,
+        C  error as a fraction of COFSWI (0.4 and 0.2; SODA's own numbers, 0.15 and 0.2, are such fractions).
+    soil_moisture_error: errors by control variable, where they are not the defaults of the reading.
+    lai_error: relative error of LAI from 2 m2 m-2 on (0.4 m2 m-2 below). leaf_biomass: kg m-2 of leaf biomass that
+    go with an LAI increment, BSLAI of the patch or SODA's legacy vector. frozen_rule, snow_threshold (kg m-2): see
+    `masks`.
+    """
+
+    controls: tuple[str, ...] = DEFAULT_CONTROLS
+    perturbation: Mapping[str, float] = field(default_factory=dict)
+    background: BackgroundReading = "A"
+    typical_range: float = 0.10
+    soil_moisture_error: Mapping[str, float] = field(default_factory=dict)
+    lai_error: float = 0.2
+    leaf_biomass: Literal["BSLAI", "legacy"] = "BSLAI"
+    frozen_rule: FrozenRule = "every_patch"
+    snow_threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises FilterConfigurationError for options that cannot be meant."""
+        checked_controls(self.controls)
+        for what, sizes in (("perturbation", self.perturbation), ("soil_moisture_error", self.soil_moisture_error)):
+            for name, size in sizes.items():
+                if name not in self.controls or not (np.isfinite(size) and size > 0.0):
+                    raise FilterConfigurationError(
+                        f"{what}: {name} = {size}; expected positive numbers for control variables {self.controls}"
+                    )
+        if self.background not in SOIL_MOISTURE_ERRORS or not (self.typical_range > 0.0 and self.lai_error > 0.0):
+            raise FilterConfigurationError(
+                f"background must be A, B or C with positive typical_range and lai_error, got {self.background!r}, "
+                f"{self.typical_range} and {self.lai_error}"
+            )
+
+    @property
+    def model_runs(self) -> int:
+        """See `FilterConfiguration`: the forecast and one perturbed run a control variable."""
+        return 1 + len(self.controls)
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """See `FilterConfiguration`: a single run."""
+        return ("",)
+
+    def make(self, observation_types: Sequence[ObservationType], cell_ids: ArrayLike) -> "SimplifiedEKF":
+        """See `FilterConfiguration`."""
+        return SimplifiedEKF(self, observation_types, cell_ids)
+
+    def relative_perturbation(self) -> dict[str, float]:
+        """Relative size t by control variable."""
+        return {name: self.perturbation.get(name, 1e-3 if name == "LAI" else 1e-4) for name in self.controls}
+
+    def soil_moisture_sigma(self, dynamic_range: FloatArray) -> FloatArray:
+        """Background errors of soil moisture (m3 m-3), (..., control), from COFSWI (...); zero for LAI."""
+        surface, below = SOIL_MOISTURE_ERRORS[self.background]
+        errors = {name: surface if name in ("WG1", "WG2") else below for name in self.controls}
+        errors = {**errors, **self.soil_moisture_error, "LAI": 0.0}
+        scale = {"A": dynamic_range / self.typical_range, "B": np.ones_like(dynamic_range), "C": dynamic_range}
+        return np.asarray(np.array([errors[name] for name in self.controls]) * scale[self.background][..., None])
+
+
+class SimplifiedEKF:
+    """The SEKF of LDAS-Monde for a set of cells: fixed B, finite-difference Jacobians over 24 h windows."""
+
+    def __init__(
+        self, configuration: SEKFConfiguration, observation_types: Sequence[ObservationType], cell_ids: ArrayLike
+    ) -> None:
+        """cell_ids (cell,): identity of each cell; operators for other cells raise OperatorMismatchError."""
+        self.configuration = configuration
+        self.cell_ids = np.asarray(cell_ids, dtype=np.int64)
+        self.observation_types = checked_types(observation_types, self.cell_ids)
+        self.control_names = configuration.controls
+        self._controls = ControlsOfModel(self.cell_ids.size, self.control_names, configuration.leaf_biomass)
+
+    def initial_state(self, parameters: Parameters, state: State) -> State:
+        """The state itself: this filter keeps a single run."""
+        return state
+
+    def carried_states(self, state: State) -> tuple[State, ...]:
+        """See `Filter`."""
+        return (state,)
+
+    def resumed_state(self, states: Sequence[State]) -> State:
+        """See `Filter`."""
+        return states[0]
+
+    def controls_of(self, parameters: Parameters) -> ControlVector:
+        """The control vector of the model's columns."""
+        return self._controls.of(parameters)
+
+    def cycle(
+        self,
+        model: LandModel,
+        state: State,
+        window: Window,
+        observations: Mapping[str, WindowObservations],
+        *,
+        output: OutputRequest | None = None,
+        set_aside: BoolArray | None = None,
+    ) -> CycleResult:
+        """Forecast over the window, perturbed members where they are needed, analysis at the end.
+
+        See `Filter.cycle`. Where no observation passes the screening against the forecast, nothing is perturbed.
+        """
+        given = checked_observations(observations, self.observation_types, self.cell_ids.size)
+        controls = self.controls_of(model.parameters)
+        relative_size = self.configuration.relative_perturbation()
+        excluded = np.zeros(self.cell_ids.shape, dtype=bool) if set_aside is None else set_aside
+        forecast, outputs = window.run(model, state, output=output)
+        # A cell that blew up gives NaN and infinities here; it is found, coded and set aside, so NumPy need not warn.
+        with np.errstate(invalid="ignore", over="ignore"):
+            masks = Masks(
+                finite=finite_cells(controls, state, forecast) & ~excluded,
+                frozen=frozen_soil(controls, forecast, self.configuration.frozen_rule),
+                snow=snow_cover(controls, forecast, self.configuration.snow_threshold),
+            )
+            equivalents = self._equivalents(controls, forecast)
+            y = compared(self.observation_types, given, equivalents, masks, controls.cell_dynamic_range)
+            perturbed = (y.quality == Quality.USED).any(axis=1)[controls.cell]
+            eps = np.where(perturbed[:, None], controls.perturbation(state, relative_size), 0.0)
+            members = controls.perturbed_members(state, relative_size)
+            ends = window.run(model, members, where=eps != 0.0)[0] if perturbed.any() else members
+            jacobian = observation_jacobian(controls, forecast, ends, eps, self.observation_types, equivalents)
+            result = self._analysed(controls, state, forecast, y, jacobian, masks.finite)
+        return result._replace(outputs=masked_outputs(outputs, result.set_aside[controls.cell]))
+
+    def _equivalents(self, controls: ControlVector, state: State) -> list[Equivalent]:
+        """What the operators make of a state."""
+        return [
+            equivalent(kind.operator, predictors(controls, state, kind.operator)) for kind in self.observation_types
+        ]
+
+    def window_jacobian(
+        self,
+        model: LandModel,
+        state: State,
+        window: Window,
+        *,
+        factor: float = 1.0,
+        central: bool = False,
+    ) -> FloatArray:
+        """H (cell, observation, 12, control) of a window, with perturbations `factor` times the configured ones.
+
+        central: mean of forward and backward differences. For choosing and checking perturbation sizes; `cycle`
+        returns the Jacobian that it used.
+        """
+        controls = self.controls_of(model.parameters)
+        forecast, _ = window.run(model, state)
+        equivalents = self._equivalents(controls, forecast)
+        sides = []
+        for sign in (1.0, -1.0) if central else (1.0,):
+            sizes = {name: sign * factor * t for name, t in self.configuration.relative_perturbation().items()}
+            ends, _ = window.run(model, controls.perturbed_members(state, sizes))
+            perturbation = controls.perturbation(state, sizes)
+            sides.append(
+                observation_jacobian(controls, forecast, ends, perturbation, self.observation_types, equivalents)
+            )
+        return np.asarray(sum(sides[1:], sides[0]) / len(sides))
+
+    def _analysed(
+        self,
+        controls: ControlVector,
+        start: State,
+        forecast: State,
+        y: Comparison,
+        jacobian: FloatArray,
+        finite: BoolArray,
+    ) -> CycleResult:
+        """The analysis at the end of a window, from the forecast there, the screened observations and the Jacobian.
+
+        finite (cell,): False in cells that are set aside.
+        """
+        types = self.observation_types
+        y = screened_by_sensitivity(y, np.asarray(np.isfinite(jacobian).all(axis=(2, 3))))
+        used = y.quality == Quality.USED
+
+        H = np.where(used[:, :, None, None], jacobian, 0.0)
+        R = np.where(used, y.sigma**2, 1.0)
+        d = np.where(used, y.innovation, 0.0)
+        B = np.where(finite[:, None, None], self._background_variance(controls, forecast), 0.0)
+        analysis = sekf_analysis.analyse(H, B, R, d)
+        increment = controls.limited(forecast, controls.to_columns(analysis.increment))
+        analysed = controls.add(forecast, increment)
+
+        kept = ~finite[controls.cell]
+        predicted_analysis = predicted_by(controls, analysed, types)
+        return CycleResult(
+            state=keep_columns(kept, start, analysed),
+            forecast=undefined_in(kept, forecast),
+            analysis=undefined_in(kept, analysed),
+            outputs={},
+            observation=y.observation,
+            predicted=y.predicted,
+            predicted_analysis=predicted_analysis,
+            innovation=y.innovation,
+            residual=y.observation - predicted_analysis,
+            linear_residual=np.where(used, d - sekf_analysis.linear_change(H, controls.to_cells(increment)), np.nan),
+            observation_variance=y.sigma**2,
+            background_variance=analysis.background_variance,
+            degrees_of_freedom=analysis.degrees_of_freedom,
+            chi_square=analysis.chi_square,
+            used_count=used.sum(axis=1),
+            quality=y.quality,
+            increment=increment,
+            jacobian=jacobian,
+            set_aside=~finite,
+        )
+
+    def _background_variance(self, controls: ControlVector, forecast: State) -> FloatArray:
+        """The diagonal of B, (cell, 12, control)."""
+        return sekf_analysis.background_variance(
+            lai=controls.patches_of(forecast, "LAI"),
+            soil_moisture_error=controls.to_cells(self.configuration.soil_moisture_sigma(controls.dynamic_range)),
+            is_lai=controls.is_lai,
+            present=controls.to_cells(controls.present) > 0.0,
+            lai_relative_error=self.configuration.lai_error,
+        )
+
+
+def observation_jacobian(
+    controls: ControlVector,
+    forecast: State,
+    ends: State,
+    perturbation: FloatArray,
+    types: Sequence[ObservationType],
+    equivalents: Sequence[Equivalent],
+) -> FloatArray:
+    """H (cell, observation, 12, control) by the chain rule through grid means and operators (assimilation.md 4.3); 0
+    where nothing was perturbed.
+
+    H_k = sum_i dh_k/dX_i f_p (X_i,p[run l] - X_i,p[control]) / eps_p,l. forecast: state (column, ...) at the window's
+    end, that of the control run; ends: those of the perturbed runs (column, control, ...); perturbation: eps (column,
+    control).
+    """
+    eps = controls.to_cells(perturbation)
+    response: dict[str, FloatArray] = {}
+    rows = np.zeros((controls.cells, len(types), *eps.shape[1:]))
+    for row, (kind, prediction) in enumerate(zip(types, equivalents, strict=True)):
+        for index, name in enumerate(kind.operator.predictor_names):
+            if name not in response:
+                control, perturbed = (controls.patches_of(state, name) for state in (forecast, ends))
+                response[name] = sekf_analysis.window_jacobian(controls.fraction, control, perturbed, eps)
+            rows[:, row] += prediction.jacobian[:, index, None, None] * response[name]
+    return rows

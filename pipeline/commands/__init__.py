@@ -1,0 +1,1 @@
+"""The verbs that a user knows: run, check, status, demo, twin."""

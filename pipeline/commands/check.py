@@ -1,0 +1,277 @@
+"""`ldas check`: everything that can be known before computing."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+import zarr
+
+from ldas.pipeline import registry
+from ldas.pipeline.errors import ConfigurationError, PipelineError, RegistryError, StoreError
+from ldas.pipeline.forcing.check import forcing_problems
+from ldas.pipeline.plan import build_stages
+from ldas.pipeline.settings.acceptance import FORCING_CHECKS, way_on
+from ldas.pipeline.settings.experiment import ExperimentConfig, IngestStep
+from ldas.pipeline.stages.land import (
+    CELLS_LISTED,
+    FORCING_NAMES,
+    LAND_NAMES,
+    accepted_checks,
+    check_cells,
+    forcing_times,
+    land_of,
+    named_cells,
+    number_of_cells,
+    read_forcing,
+    read_land,
+)
+from ldas.pipeline.stages.observations import good_values, read_observations
+from ldas.pipeline.store import cf, ledger
+from ldas.pipeline.store.arrays import (
+    absence,
+    dimensions,
+    existing_array,
+    existing_group,
+    has_group,
+    open_store,
+    read_times,
+)
+from ldas.pipeline.store.icechunk_store import unfinished
+from ldas.pipeline.store.lease import holder
+from ldas.pipeline.store.ledger import Block
+from ldas.pipeline.store.opening import exists
+
+_CHECK_BLOCK = (8784, 64)  # records and cells of the forcing that are held at a time: a shard of ingestion
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One line of `ldas check`."""
+
+    what: str
+    state: str  #: ok, accepted (wrong, but the configuration takes it), missing or wrong
+    detail: str
+
+
+def check_experiment(config: ExperimentConfig, *, values: bool = True) -> list[CheckRow]:
+    """Everything that can be known before computing: inputs, their span and values, an earlier run of other settings.
+
+    :param values: read the whole forcing and all observations of the experiment for gaps, ranges and units
+    """
+    with unfinished(config.location):
+        return _check_experiment(config, values)
+
+
+def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
+    rows = [CheckRow("configuration", "ok", f"{config.name}: {config.period.start} to {config.period.end}")]
+    rows += [_check_ingest(step) for step in config.ingest]
+    if not exists(config.location):
+        state, detail = "ok" if config.ingest else "missing", "is not there yet"
+        if config.location.protocol == "file" and Path(config.location.url.removeprefix("file://")).is_file():
+            state, detail = "wrong", "is a file; expected a folder, or a place for one"
+        rows.append(CheckRow("store", state, f"{config.location.url} {detail}"))
+        return rows
+    root = open_store(config.location)
+    rows.append(CheckRow("store", "ok", config.location.url))
+    writer = holder(config.location)
+    if writer is not None:
+        rows.append(CheckRow("writer", "ok", f"{writer}; {writer.outlook}"))
+    made = {step.makes for step in config.ingest}
+    for group, names in (("land", LAND_NAMES), ("forcing", (*FORCING_NAMES, "time"))):
+        rows.append(_check_group(root, group, names, made))
+    if all(row.state == "ok" and row.detail != "made by ingestion" for row in rows):
+        unusable = _unusable_cells(root, config)
+        rows.append(_check_land(root, config, unusable))
+        rows += _check_forcing_span(root, config)
+        if values:
+            rows += _check_forcing_values(root, config, unusable)
+            rows += _check_observations(root, config, made)
+        rows += _check_earlier_run(root, config)
+    return rows
+
+
+def _check_ingest(step: IngestStep) -> CheckRow:
+    """Whether the configuration of an ingestion is valid and its files are there."""
+    from ldas.pipeline.ingest import check_ingest
+
+    what = f"ingest {step.source}"
+    if not step.config.exists():
+        return CheckRow(what, "missing", str(step.config))
+    try:
+        number = check_ingest(step.source, step.config)
+    except PipelineError as error:
+        return CheckRow(what, "wrong", str(error))
+    return CheckRow(what, "ok", f"{step.config}, {number} files")
+
+
+def _check_group(root: zarr.Group, group: str, names: tuple[str, ...], made: set[str]) -> CheckRow:
+    if not has_group(root, group):
+        state = ("ok", "made by ingestion") if group in made else ("missing", absence(root, group))
+        return CheckRow(group, *state)
+    missing = [name for name in names if name not in existing_group(root, group)]
+    return CheckRow(group, "missing" if missing else "ok", ", ".join(missing) or f"{len(names)} variables")
+
+
+def _unusable_cells(root: zarr.Group, config: ExperimentConfig) -> dict[int, str]:
+    """Why the land model cannot run cells, by number; a run sets them aside."""
+    unusable: dict[int, str] = {}
+    for block in ledger.blocks_of(number_of_cells(root), config.execution.cells_per_block):
+        unusable |= land_of(root, block, config.model).unusable
+    return unusable
+
+
+def _check_land(root: zarr.Group, config: ExperimentConfig, unusable: Mapping[int, str]) -> CheckRow:
+    if not unusable:
+        return CheckRow("cells without land", "ok", f"none of {number_of_cells(root)}")
+    kind = "cells_without_land"
+    listed = "; ".join(named_cells(root, dict(list(unusable.items())[:CELLS_LISTED])))
+    detail = f"{len(unusable)} of {number_of_cells(root)} cells will be set aside: {listed}"
+    if len(unusable) > CELLS_LISTED:
+        detail += f"; and {len(unusable) - CELLS_LISTED} more"
+    if kind in config.accept:
+        return CheckRow("cells without land", "accepted", detail)
+    return CheckRow("cells without land", "wrong", f"{detail}. {way_on([kind])}")
+
+
+def _check_forcing_span(root: zarr.Group, config: ExperimentConfig) -> Iterator[CheckRow]:
+    from ldas.pipeline.ingest import appends
+
+    times = forcing_times(root)
+    grows = any(step.makes == "forcing" and appends(step.source, step.config) for step in config.ingest)
+    for begin, end in config.forcing_spans:
+        inside = times[0] <= np.datetime64(begin) and np.datetime64(end) <= times[-1]
+        to_come = not inside and grows and times[0] <= np.datetime64(begin)
+        detail = f"{begin} 00 UTC to {end} 00 UTC needed, {times[0]} to {times[-1]} there"
+        more = "; ingestion will append" if to_come else ""
+        yield CheckRow("forcing span", "ok" if inside or to_come else "wrong", f"{detail}{more}")
+
+
+def _check_forcing_values(
+    root: zarr.Group, config: ExperimentConfig, unusable: Mapping[int, str]
+) -> Iterator[CheckRow]:
+    """Gaps, ranges, units, night and humidity of the forcing that the experiment needs, read shard by shard."""
+    times, spans = forcing_times(root), config.forcing_spans
+    first, last = (np.datetime64(day, "s") for day in (min(span[0] for span in spans), max(span[1] for span in spans)))
+    records = slice(int(np.searchsorted(times, first)), int(np.searchsorted(times, last, side="right")))
+    cells = number_of_cells(root)
+    used = np.setdiff1d(np.arange(cells), list(unusable))
+    if records.start >= records.stop or not used.size:
+        return  # other rows say so
+    part = xr.Dataset(
+        {name: _lazy_forcing(root, name, records, cells) for name in FORCING_NAMES},
+        coords={"time": times[records].astype("datetime64[ns]"), "cell": np.arange(cells)},
+    )
+    try:
+        check_cells(root, existing_group(root, "forcing"), FORCING_NAMES[0])
+        latitude, longitude = (read_land(root, name)[used] for name in ("latitude", "longitude"))
+        part = part if used.size == cells else part.isel(cell=used)
+        problems = forcing_problems(part, latitude, longitude, block=_CHECK_BLOCK)
+    except StoreError as error:  # attributes that cannot be decoded, another unit, other cells
+        yield CheckRow("forcing", "wrong", str(error))
+        return
+    accepted = accepted_checks(root, config)
+    for problem in problems:
+        state = "accepted" if problem.kind in accepted else "wrong"
+        more = f"; {problem.count} values in all" if problem.count > 1 else ""
+        if state == "wrong" and problem.kind in FORCING_CHECKS:
+            more += f". {way_on([problem.kind])}"
+        yield CheckRow(f"forcing {problem.name}: {problem.kind}", state, problem.text + more)
+    if not problems:
+        detail = f"{part.sizes['cell']} cells, {part.sizes['time']} records: no gap, ranges and units as expected"
+        yield CheckRow("forcing values", "ok", detail)
+
+
+def _lazy_forcing(root: zarr.Group, name: str, records: slice, cells: int) -> xr.DataArray:
+    """A variable of the forcing, each block of which is read as a run reads it when it is looked at.
+
+    In a unit that a run refuses, it keeps its values and that unit, to be reported with the other problems.
+    """
+    unit = registry.variable(name).unit
+    given = str(existing_array(root, "forcing", name).attrs.get("units", unit))
+    refused = cf.conversion(given, unit) is None
+
+    def block(block_info: Any) -> np.ndarray:
+        time, cell = block_info[None]["array-location"]
+        rows = slice(records.start + time[0], records.start + time[1])
+        return read_forcing(root, name, rows, slice(*cell), as_given=refused)
+
+    chunks = tuple(
+        tuple(min(step, size - start) for start in range(0, size, step))
+        for step, size in zip(_CHECK_BLOCK, (records.stop - records.start, cells), strict=True)
+    )
+    values = dask.array.map_blocks(block, chunks=chunks, dtype=np.float64, meta=np.empty((0, 0)))
+    return xr.DataArray(values, dims=("time", "cell"), attrs={"units": given if refused else unit})
+
+
+def _check_observations(root: zarr.Group, config: ExperimentConfig, made: set[str]) -> Iterator[CheckRow]:
+    """Presence, unit and range of the observations to be assimilated or trained on."""
+    names = [item.name for run in config.assimilation for item in run.observations]
+    names += [name for item in config.operators for name in (item.observation, item.lai) if name is not None]
+    for name in dict.fromkeys(names):
+        group = f"observations/{name}"
+        if has_group(root, group):
+            yield _check_observed(root, group, name, config)
+        else:
+            by_run = group in made or config.twin is not None
+            yield CheckRow(group, *(("ok", "made by the run") if by_run else ("missing", absence(root, group))))
+
+
+def _check_observed(root: zarr.Group, group: str, name: str, config: ExperimentConfig) -> CheckRow:
+    """What a run would get of a group of observations, read as the run reads it, some cells at a time."""
+    low, high, unit = -np.inf, np.inf, ""
+    with suppress(RegistryError):  # a group with a name of its own: nothing is known of its values
+        entry = registry.variable(name)
+        (low, high), unit = entry.valid_range or (low, high), entry.unit
+    usable = outside = total = 0
+    try:
+        array = existing_array(root, group, "value")
+        widths = dict(zip(dimensions(array), array.shards or array.chunks, strict=True))
+        cells, width = number_of_cells(root), max(widths.get("cell", 1), _CHECK_BLOCK[1])
+        for start in range(0, cells, width):
+            _, arrays = read_observations(root, name, Block(0, start, min(start + width, cells)))
+            values = good_values(arrays)
+            used = np.isfinite(values)
+            total += values.size
+            usable += int(used.sum())
+            outside += int((used & ((values < low) | (values > high))).sum())
+    except StoreError as error:
+        return CheckRow(group, "wrong", str(error))
+    detail = f"{usable} of {total} values usable{_earlier_labels(root, group)}"
+    if outside:
+        detail += f", {outside} of them outside {low:g} to {high:g} {unit}, which no analysis uses"
+        if "range" in config.accept:
+            return CheckRow(group, "accepted", detail)
+        return CheckRow(group, "wrong", f"{detail}. {way_on(['range'])}")
+    return CheckRow(group, "ok" if usable else "wrong", detail)
+
+
+def _earlier_labels(root: zarr.Group, group: str) -> str:
+    """What is to be known of daily means that an earlier version ingested; nothing to say of other groups."""
+    attributes = existing_group(root, group).attrs
+    times = read_times(root, group)
+    if "ingests" not in attributes or "time_label" in attributes or (times != times.astype("datetime64[D]")).any():
+        return ""
+    return (
+        "; an earlier version labelled them with the beginning of their day: an analysis uses what was observed up to "
+        "24 h after that; ingest them into another store to change it"
+    )
+
+
+def _check_earlier_run(root: zarr.Group, config: ExperimentConfig) -> Iterator[CheckRow]:
+    for stage in build_stages(config):
+        if stage.name not in ledger.experiments(root):
+            continue
+        different = ledger.differences(root, stage.name, stage.identity())
+        try:
+            ledger.refuse_differences(
+                stage.name, {key: value for key, value in different.items() if key not in stage.growing_keys}
+            )
+        except ConfigurationError as error:
+            yield CheckRow(stage.name, "wrong", str(error))
+        else:
+            yield CheckRow(stage.name, "ok", "will be continued")

@@ -1,0 +1,327 @@
+"""Runs the tasks of stages on Dask: a chain per block, a window of tasks in flight, retries, resuming."""
+
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from ldas.landmodel.errors import LdasError
+from ldas.pipeline.errors import ExecutionError, LeaseLostError
+from ldas.pipeline.execution.stage import Stage, TaskResult, prepare, run_task
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import open_store
+from ldas.pipeline.store.icechunk_store import committed, publish, unfinished
+from ldas.pipeline.store.lease import owner_of
+from ldas.pipeline.store.ledger import Block, Period
+from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.retry import is_hopeless, not_writable
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+_SHARE_OF_WORKER_MEMORY = 0.8  # the rest is the worker's own: libraries, compiled code, communication
+
+
+class Listener(Protocol):
+    """What is told about the progress of stages, of which several may be under way."""
+
+    def stage_started(self, name: str, tasks: int, done: int) -> None:
+        """A stage begins: number of tasks, and how many of them the ledger has as done."""
+
+    def task_done(self, name: str, result: TaskResult) -> None:
+        """A task of a stage has come back."""
+
+    def block_failed(self, name: str, block: Block, period: Period, message: str) -> None:
+        """A block of a stage is set aside after its last attempt."""
+
+    def stage_finished(self, name: str) -> None:
+        """A stage ends."""
+
+
+@dataclass
+class Outcome:
+    """What came of a stage: cells set aside by the model, blocks that failed with their messages."""
+
+    cells_set_aside: int = 0
+    failures: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was done."""
+        return not self.failures and not self.cells_set_aside
+
+
+class _State(Enum):
+    """How far a block of a stage is."""
+
+    LEFT, DONE, GIVEN_UP = range(3)
+
+
+@dataclass
+class _Chain:
+    """What is left of a block: its tasks in order, and how often the next one was tried."""
+
+    block: Block
+    periods: deque[Period]
+    attempts: int = 0
+
+
+class _Run:
+    """A stage under way: the chains that wait, how many tasks are in flight, and what has come of the others."""
+
+    def __init__(self, stage: Stage, retries: int, listener: Listener) -> None:
+        self.stage, self.retries, self.listener = stage, retries, listener
+        self.began: float | None = None  # when its first task was submitted
+        self.task_seconds = 0.0
+        self.in_flight = 0
+        self.all_submitted = False
+        periods = list(stage.periods())
+        self.last_period = len(periods) - 1
+        with unfinished(stage.location):
+            statuses = ledger.statuses(open_store(stage.location), stage.name)
+        done = ledger.done_tasks(statuses, stage.cells_per_block)
+        self.done_before = done
+        self.blocks_left = {int(index) for index in np.flatnonzero(~done.all(axis=0))}
+        # Cells set aside in blocks that are done already; of the others, the results tell.
+        last_done = np.repeat(done[-1:], stage.cells_per_block, axis=1)[:, : stage.cells]
+        self.outcome = Outcome(int(np.count_nonzero((statuses[-1:] == ledger.SET_ASIDE) & last_done)))
+        blocks = ledger.blocks_of(stage.cells, stage.cells_per_block)
+        self.waiting = _unfinished(blocks, periods, done)
+        self.following = next(self.waiting, None)
+
+    def next_chain(self, state_of: Callable[[str, int], _State]) -> _Chain | None:
+        """The next chain whose block is done in all stages that this one follows; None as long as there is none.
+
+        A block that was given up there is given up here too. state_of: of a block, by name of the stage.
+        """
+        while (chain := self.following) is not None:
+            states = {name: state_of(name, chain.block.index) for name in sorted(self.stage.follows)}
+            if _State.LEFT in states.values():
+                return None
+            self.following = next(self.waiting, None)
+            failed = [name for name, state in states.items() if state is _State.GIVEN_UP]
+            if not failed:
+                return chain
+            self.outcome.failures[chain.block.index] = f"not begun: it failed in {', '.join(failed)}"
+        self.all_submitted = True
+        return None
+
+    def state_of(self, block: int) -> _State:
+        """How far a block is."""
+        if block in self.outcome.failures:
+            return _State.GIVEN_UP
+        return _State.LEFT if block in self.blocks_left else _State.DONE
+
+    def begin(self) -> None:
+        """Its first task is submitted, or it turns out that there is none."""
+        if self.began is None:
+            self.began = time.monotonic()
+            self.listener.stage_started(self.stage.name, self.done_before.size, int(self.done_before.sum()))
+
+    def take_result(self, chain: _Chain, result: TaskResult) -> None:
+        """A task came back."""
+        chain.attempts = 0
+        chain.periods.popleft()
+        if not chain.periods:
+            self.blocks_left.discard(chain.block.index)
+        self.task_seconds += result.seconds
+        self.listener.task_done(self.stage.name, result)
+        if result.period == self.last_period:
+            self.outcome.cells_set_aside += result.set_aside
+
+    def take_error(self, chain: _Chain, error: BaseException) -> None:
+        """A task failed: it stays first in its chain, or, after its last attempt, the block is given up."""
+        chain.attempts += 1
+        if isinstance(error, LeaseLostError):
+            raise error
+        stop_if_hopeless(self.stage.location, error)
+        if not isinstance(error, LdasError) and chain.attempts <= self.retries:
+            return
+        name, period = self.stage.name, chain.periods[0]
+        self.outcome.failures[chain.block.index] = f"{period}: {type(error).__name__}: {error}"
+        with committed(self.stage.location, f"{name}: block {chain.block.index} set aside"):
+            ledger.mark(open_store(self.stage.location, "a"), name, chain.block, period, ledger.FAILED)
+        self.listener.block_failed(name, chain.block, period, str(error))
+        chain.periods.clear()
+
+    def finish(self) -> Outcome:
+        """Ends the stage, whose chains are all done or given up."""
+        location, name = self.stage.location, self.stage.name
+        self.begin()
+        with committed(location, f"{name}: finished"):
+            root = open_store(location, "a")
+            ledger.set_failures(root, name, self.outcome.failures, location.url)
+            if not self.outcome.failures:
+                self.stage.finish(root)
+            if self.began is not None and not self.done_before.all():
+                ledger.add_seconds(root, name, time.monotonic() - self.began, self.task_seconds)
+            # Not what an earlier run left of a later stage: it waits for its own end.
+            whole = location.has_versions and all(ledger.is_complete(root, name) for name in ledger.experiments(root))
+        if whole:
+            publish(location)
+        self.listener.stage_finished(name)
+        return self.outcome
+
+
+def run_stages(
+    stages: Iterable[Stage],
+    client: "Client",
+    *,
+    window: Callable[[], int],
+    retries: int,
+    listener: Listener,
+    begin: Callable[[Stage], None] = prepare,
+) -> dict[str, Outcome]:
+    """Runs what the ledgers do not have as done, each stage as soon as those that it `needs` are, and each of its
+    blocks as soon as those that it `follows` have done this block; outcomes by name.
+
+    A stage is built (taken from `stages`) when no earlier one is left that needs all before it. After a stage with
+    failed blocks no other begins. window: most tasks in flight, of all stages together, asked for whenever a stage
+    begins. begin: called before a stage starts.
+    Raises ExecutionError when going on is useless: the store is full or may not be written, the scheduler is gone.
+    """
+    from distributed import as_completed
+
+    source = iter(stages)
+    waiting: list[Stage] = []
+    runs: dict[str, _Run] = {}
+    outcomes: dict[str, Outcome] = {}
+    in_flight: dict[Future, tuple[_Run, _Chain]] = {}
+    finished = as_completed([], loop=client.loop)
+    width = 0
+
+    def begin_stages() -> None:
+        """Builds the stages that may be built, and begins those that may begin."""
+        nonlocal width
+        if any(outcome.failures for outcome in outcomes.values()):
+            return
+        while not any(stage.needs is None for stage in (*waiting, *(run.stage for run in runs.values()))):
+            following = next(source, None)
+            if following is None:
+                break
+            waiting.append(following)
+        left = {stage.name for stage in waiting} | set(runs)
+        for stage in list(waiting):
+            before = left - {stage.name} if stage.needs is None else left & set(stage.needs)
+            if not before and not {other.name for other in waiting} & set(stage.follows):
+                waiting.remove(stage)
+                begin(stage)
+                runs[stage.name] = _Run(stage, retries, listener)
+                width = window()
+
+    def state_of(name: str, block: int) -> _State:
+        if name in runs:
+            return runs[name].state_of(block)
+        return _State.GIVEN_UP if name in outcomes and block in outcomes[name].failures else _State.DONE
+
+    def submit(run: _Run, chain: _Chain) -> None:
+        run.begin()
+        future = client.submit(
+            run_task,
+            run.stage,
+            chain.block,
+            chain.periods[0],
+            wait_s=0.0 if chain.attempts == 0 else 0.2 * 2.0**chain.attempts,
+            owner=owner_of(run.stage.location),
+            pure=False,
+            retries=0,
+            key=f"{run.stage.name}-{chain.block.index}-{chain.periods[0].index}-{next(_submission)}",
+        )
+        in_flight[future] = run, chain
+        run.in_flight += 1
+        finished.add(future)
+
+    def fill_window() -> None:
+        for run in runs.values():
+            while len(in_flight) < width and (chain := run.next_chain(state_of)) is not None:
+                submit(run, chain)
+
+    def end_finished() -> None:
+        for name, run in list(runs.items()):
+            if run.all_submitted and not run.in_flight:
+                outcomes[name] = run.finish()
+                del runs[name]
+
+    try:
+        while True:
+            begin_stages()
+            fill_window()
+            if not runs:
+                return outcomes
+            if in_flight:
+                future = next(finished)
+                run, chain = in_flight.pop(future)
+                run.in_flight -= 1
+                error, result = _outcome_of(future)
+                future.release()
+                if error is not None:
+                    run.take_error(chain, error)
+                else:
+                    assert result is not None
+                    run.take_result(chain, result)
+                if chain.periods:
+                    submit(run, chain)
+                fill_window()
+            end_finished()
+    finally:
+        client.cancel(list(in_flight))  # of a run that ends early; nothing is left otherwise
+
+
+def _unfinished(blocks: list[Block], periods: list[Period], done: np.ndarray) -> Iterator[_Chain]:
+    for block in blocks:
+        left = deque(period for period in periods if not done[period.index, block.index])
+        if left:
+            yield _Chain(block, left)
+
+
+_submission = itertools.count()
+
+
+def _outcome_of(future: "Future") -> tuple[BaseException | None, TaskResult | None]:
+    from distributed import CancelledError
+    from distributed.comm import CommClosedError
+
+    try:
+        error = future.exception()
+        return (error, None) if error is not None else (None, future.result())
+    except (CancelledError, CommClosedError, TimeoutError) as lost:
+        raise ExecutionError(
+            "the connection to the Dask scheduler is lost; what the ledger has as done is safe: start the same command "
+            "again and it goes on from there"
+        ) from lost
+
+
+def stop_if_hopeless(location: Location, error: BaseException) -> None:
+    """ExecutionError for a store that is full or may not be written: trying again, or another block, is useless."""
+    file = getattr(error, "filename", None)
+    root = Path(location.url.split("://", 1)[-1]).expanduser().resolve()
+    elsewhere = location.protocol == "file" and file is not None and not Path(file).resolve().is_relative_to(root)
+    if is_hopeless(error) and not elsewhere:
+        raise not_writable(location.url, error) from error
+
+
+def check_memory(stage: Stage, worker_memory: int, threads: int) -> None:
+    """Refuses, before the start, tasks that a worker's memory cannot hold, with the numbers and a block that fits."""
+    most = int(_SHARE_OF_WORKER_MEMORY * worker_memory / threads)
+    needed = stage.memory_bytes(min(stage.cells_per_block, stage.cells))
+    if needed <= most:
+        return
+    fitting = stage.cells_per_block
+    while fitting > 1 and stage.memory_bytes(fitting) > most:
+        fitting //= 2
+    advice = (
+        f"set execution.cells_per_block to {fitting}"
+        if stage.memory_bytes(fitting) <= most
+        else "set execution.days_per_period lower"
+    )
+    raise ExecutionError(
+        f"a task of '{stage.name}' over {min(stage.cells_per_block, stage.cells)} cells needs about "
+        f"{needed / 2**20:.0f} MiB; a worker has {worker_memory / 2**20:.0f} MiB for {threads} task(s) at a time, so "
+        f"{most / 2**20:.0f} MiB each: {advice}, or give the workers more memory"
+    )

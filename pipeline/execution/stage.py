@@ -1,0 +1,166 @@
+"""What a stage is: something that runs block by block and period by period, each task the same whenever it is run."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import zarr
+
+from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import open_store
+from ldas.pipeline.store.icechunk_store import committed
+from ldas.pipeline.store.lease import borrowed
+from ldas.pipeline.store.ledger import Block, Period
+from ldas.pipeline.store.location import Location
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """The few numbers a task sends back."""
+
+    block: int
+    period: int
+    cells: int
+    days: float
+    seconds: float
+    set_aside: int
+    skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Stage(ABC):
+    """One stage of an experiment on one store. Small and picklable: it travels to the workers with every task.
+
+    A task reads its region, computes, writes its region and its restart, and marks the ledger. Run twice, it writes the
+    same bytes; the periods of a block run one after the other, blocks in any order.
+    """
+
+    name: str  #: name of the run in the store, and of its ledger
+    location: Location
+    cells: int
+    cells_per_block: int
+    #: keys of the identity that may grow in an extension, such as a later end
+    growing_keys: ClassVar[tuple[str, ...]] = ()
+
+    def root(self) -> zarr.Group:
+        """The store, read only."""
+        return open_store(self.location)
+
+    @abstractmethod
+    def periods(self) -> Sequence[Period]:
+        """The periods of every block, in order."""
+
+    @abstractmethod
+    def identity(self) -> Mapping[str, Any]:
+        """All that the bytes depend on; another identity is refused on resuming, key by key."""
+
+    @abstractmethod
+    def create(self, root: zarr.Group) -> None:
+        """Makes the templates that the tasks write into."""
+
+    @abstractmethod
+    def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
+        """Reads, computes and writes; the status (DONE or SET_ASIDE) of each cell of the block."""
+
+    @abstractmethod
+    def memory_bytes(self, cells: int) -> int:
+        """Memory that a task over this many cells needs, at most."""
+
+    @property
+    def needs(self) -> Collection[str] | None:
+        """Names of the stages that must be done before this one begins.
+
+        None: all those before it, and those after it need it: they are built and begin when it is done.
+        """
+        return None
+
+    @property
+    def follows(self) -> Collection[str]:
+        """Names of the stages, with the same blocks, that must have done a block before this one begins with it."""
+        return ()
+
+    def work_days(self, period: Period) -> float:
+        """Days that the model runs in a period, for the rate that progress shows."""
+        return float((period.stop - period.start) / np.timedelta64(1, "D"))
+
+    def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
+        """Lengthens the templates to the present periods; only stages with `growing_keys` are asked to."""
+        raise NotImplementedError
+
+    def record(self, root: zarr.Group) -> None:  # noqa: B027  (most stages have nothing of the kind)
+        """What the present configuration says that the bytes do not depend on; called when the templates are there."""
+
+    def finish(self, root: zarr.Group) -> None:  # noqa: B027  (most stages have nothing left to do)
+        """What is left to do when all tasks are done."""
+
+
+def prepare(stage: Stage) -> None:
+    """Makes templates and ledger, takes in a later end, or refuses another configuration (ConfigurationError)."""
+    with committed(stage.location, f"{stage.name}: prepared"):
+        _prepare(stage)
+
+
+def _prepare(stage: Stage) -> None:
+    root = open_store(stage.location, "a")
+    periods = stage.periods()
+    if stage.name not in ledger.experiments(root):
+        stage.create(root)
+        ledger.create(  # last: without a ledger, the templates are made anew
+            root,
+            stage.name,
+            periods=periods,
+            cells=stage.cells,
+            cells_per_block=stage.cells_per_block,
+            identity=stage.identity(),
+        )
+        stage.record(root)
+        return
+    different = ledger.differences(root, stage.name, stage.identity())
+    growing = {key: values for key, values in different.items() if key in stage.growing_keys}
+    ledger.refuse_differences(stage.name, {key: v for key, v in different.items() if key not in growing})
+    if growing:
+        shrunk = {key: values for key, values in growing.items() if not str(values[1]) > str(values[0])}
+        ledger.refuse_differences(stage.name, shrunk)
+        stage.extend(root, ledger.stored_periods(root, stage.name))
+        ledger.extend(root, stage.name, periods, stage.identity())
+    stage.record(root)
+
+
+def run_task(
+    stage: Stage, block: Block, period: Period, wait_s: float = 0.0, owner: tuple[str, float] | None = None
+) -> TaskResult:
+    """One task, on a worker. A task that the ledger has as done is skipped.
+
+    owner: of the run's lease on the store (`lease.owner_of`); a task whose run lost it, or is over, writes nothing.
+    """
+    time.sleep(wait_s)  # a task that failed is tried again a little later
+    with borrowed(stage.location, owner), committed(stage.location, f"{stage.name}: block {block.index}, {period}"):
+        return _run_task(stage, block, period)
+
+
+def _run_task(stage: Stage, block: Block, period: Period) -> TaskResult:
+    root = open_store(stage.location, "a")
+    status = ledger.block_status(root, stage.name, block)
+    if is_done(status[period.index]):
+        return TaskResult(block.index, period.index, block.cells, 0.0, 0.0, _count(status[period.index]), skipped=True)
+    if period.index and not is_done(status[period.index - 1]):
+        raise ConfigurationError(f"block {block.index}: period {period.index} before the one it follows is done")
+    began = time.perf_counter()
+    ledger.mark(root, stage.name, block, period, ledger.STARTED)
+    result = stage.compute(root, block, period)
+    ledger.mark(root, stage.name, block, period, result)
+    days = stage.work_days(period)
+    return TaskResult(block.index, period.index, block.cells, days, time.perf_counter() - began, _count(result))
+
+
+def is_done(status: np.ndarray) -> bool:
+    """Whether all cells of a task are done or set aside."""
+    return bool(np.isin(status, (ledger.DONE, ledger.SET_ASIDE)).all())
+
+
+def _count(status: np.ndarray) -> int:
+    return int((status == ledger.SET_ASIDE).sum())

@@ -1,0 +1,1 @@
+"""Forcing: read from site files, made from formulas, checked."""

@@ -1,0 +1,407 @@
+"""The experiment file: one strict model, every key with its meaning, unit and default."""
+
+import json
+import re
+from datetime import date, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from ldas.landmodel.errors import LdasError
+from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
+from ldas.pipeline import registry
+from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.settings.acceptance import InputCheck
+from ldas.pipeline.settings.assimilation import (
+    MODEL_VARIABLE,
+    AssimilatedConfig,
+    AssimilationConfig,
+    Name,
+    OperatorConfig,
+)
+from ldas.pipeline.settings.twin import TwinConfig
+from ldas.pipeline.settings.yaml_file import StrictModel, load_model
+from ldas.pipeline.store.location import Location, public_url
+
+FIRST_DATE, LAST_DATE = date(1678, 1, 1), date(2261, 12, 31)  # what nanoseconds of 64 bits can count
+
+
+def _variable(value: str) -> str:
+    try:
+        registry.variable(value)
+    except LdasError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+VariableName = Annotated[str, AfterValidator(_variable)]
+
+
+class StoreConfig(StrictModel):
+    """Where everything is read from and written to."""
+
+    url: str = Field(
+        description="Folder (relative to the experiment file), fsspec URL, or icechunk+file://, icechunk+s3://"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="fsspec options such as endpoint_url; credentials come from the environment"
+    )
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        try:
+            Location(self.url, self.options)
+        except LdasError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+class IngestStep(StrictModel):
+    """One ingestion that the run does first, when its group is not in the store yet or may be continued."""
+
+    source: Name = Field(description="Source as in `ldas ingest SOURCE`")
+    config: Path = Field(description="Its configuration file, relative to the experiment file")
+    makes: str = Field(
+        description="Group of the store that it makes; skipped when that group is complete, unless it ends before the "
+        "experiment and the configuration says `append: true`: then later times are appended"
+    )
+
+
+class PeriodConfig(StrictModel):
+    """First and last day (UTC, both included)."""
+
+    start: date = Field(ge=FIRST_DATE)
+    end: date = Field(le=LAST_DATE)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.end < self.start:
+            raise ValueError(f"end {self.end} is before start {self.start}")
+        return self
+
+    @property
+    def days(self) -> int:
+        """Number of days."""
+        return (self.end - self.start).days + 1
+
+    @property
+    def stop(self) -> date:
+        """The day after the last one: the run ends at its 00 UTC."""
+        return self.end + timedelta(days=1)
+
+
+class ModelConfig(StrictModel):
+    """Options and parameters of ISBA; docs/open_options.md lists what the sources leave open, with its default."""
+
+    time_step_s: int = Field(
+        1800, description="Model time step (s); a divisor of 3600 or a multiple that divides a day"
+    )
+    pedotransfer: Literal["CH78", "CO84"] = Field("CH78", description="Soil hydraulic properties from clay and sand")
+    light_scheme: Literal["gauss", "carrer"] = Field("gauss", description="Light in the canopy")
+    runoff: Literal["WSAT", "DT92"] = Field("WSAT", description="Saturation runoff")
+    horton: bool = Field(False, description="Infiltration excess runoff")
+    drip: Literal["DEF", "SGH"] = Field("DEF", description="Spatial variability of rain for interception")
+    snow_layers: Literal[3, 12] = Field(12, description="Number of snow layers")
+    soil_respiration: Literal["DEF", "PRM"] = Field("DEF", description="Heterotrophic respiration")
+    conserve_heat: bool = Field(False, description="Composite surface coupled to the soil so that heat is conserved")
+    energy_substep_s: float = Field(300.0, gt=0, description="Aimed length of the energy sub-steps (s)")
+    air_height_m: float = Field(2.0, gt=0, description="Height of the forcing's temperature and humidity (m)")
+    wind_height_m: float = Field(10.0, gt=0, description="Height of the forcing's wind (m)")
+    cell_size_km: float = Field(25.0, gt=0, description="Size of a grid cell (km), for rain over a part of it")
+    minimum_fraction: float = Field(
+        0.0, ge=0, lt=1, description="Smaller patches are left out and the others scaled up"
+    )
+    vegetation_of_patch: dict[int, str] = Field(
+        default_factory=dict,
+        description="Vegetation type (SURFEX code) that stands for a patch, where it is not the default: {4: TEBE}",
+    )
+    overrides: dict[str, float | tuple[float, ...]] = Field(
+        default_factory=dict,
+        description="Parameters by SURFEX name (such as DROOT, GMES): one value, or one for each of the 12 patches",
+    )
+    initial_temperature_k: float = Field(
+        285.0,
+        ge=220,
+        le=320,
+        description="Soil temperature of a start without spin-up (K); a spin-up has its year's mean",
+    )
+    analysis_hour_utc: int = Field(9, ge=0, le=23, description="Hour of stored states and of the analysis (UTC)")
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> Self:
+        if self.time_step_s <= 0 or 3600 % self.time_step_s:
+            raise ValueError(f"time_step_s {self.time_step_s} does not divide an hour")
+        return self
+
+    @model_validator(mode="after")
+    def _known_vegetation(self) -> Self:
+        table = vegetation_table()
+        for patch, code in self.vegetation_of_patch.items():
+            if not 1 <= patch <= len(VEGETATION_OF_PATCH) or code not in table:
+                raise ValueError(
+                    f"vegetation_of_patch {{{patch}: {code}}}: expected a patch 1 to 12 and one of {', '.join(table)}"
+                )
+        return self
+
+    @property
+    def vegetation_types(self) -> tuple[str, ...]:
+        """Vegetation type of each of the 12 patches."""
+        chosen = {patch - 1: code for patch, code in self.vegetation_of_patch.items()}
+        return tuple(chosen.get(index, code) for index, code in enumerate(VEGETATION_OF_PATCH))
+
+
+class SpinUpConfig(StrictModel):
+    """A year of forcing repeated until the slow reservoirs no longer change."""
+
+    year: int = Field(
+        ge=FIRST_DATE.year,
+        lt=LAST_DATE.year,
+        description="Calendar year of forcing that is repeated, from the experiment's first day of the year on; for a "
+        "start on 29 February, from 1 March where the year has no such day",
+    )
+    repetitions: int = Field(20, ge=1, le=1000, description="Number of repetitions, or the most there may be")
+    soil_water_drift_kg_m2: float | None = Field(
+        None, gt=0, description="A cell stops when its total soil water changes less than this over a year"
+    )
+    biomass_drift_kg_m2: float | None = Field(
+        None, gt=0, description="... and its total biomass (dry matter) changes less than this over a year"
+    )
+
+    def span(self, start: date) -> tuple[date, date]:
+        """First day of the repeated year, and the day after its last; start: first day of the experiment."""
+        return _same_day(start, self.year), _same_day(start, self.year + 1)
+
+
+def _same_day(day: date, year: int) -> date:
+    """The same day of another year; 29 February is the day after 28 February, in other years 1 March."""
+    if (day.month, day.day) == (2, 29):
+        return date(year, 2, 28) + timedelta(days=1)
+    return day.replace(year=year)
+
+
+class OutputConfig(StrictModel):
+    """What runs store, by registry name."""
+
+    mean: tuple[VariableName, ...] = Field(
+        ("RN", "H", "LE", "GFLUX", "EVAP", "DRAINAGE", "RUNOFF", "GPP", "RECO"),
+        description="Means over each UTC day",
+    )
+    instant: tuple[VariableName, ...] = Field(
+        ("WG1", "WG2", "WG3", "WG4", "WG5", "WG6", "WG7", "WG8", "TG1", "TG2", "WGI2", "LAI", "SWE"),
+        description="Values at the analysis hour of each day",
+    )
+    per_patch: tuple[VariableName, ...] = Field((), description="Those of the above that are stored per patch too")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        both = set(self.mean) & set(self.instant)
+        if both:
+            raise ValueError(f"{', '.join(sorted(both))} in both mean and instant: choose one")
+        unknown = set(self.per_patch) - set(self.mean) - set(self.instant)
+        if unknown:
+            raise ValueError(f"per_patch {', '.join(sorted(unknown))}: name it in mean or instant too")
+        layered = [n for n in (*self.mean, *self.instant) if registry.variable(n).axis]
+        if layered:
+            raise ValueError(f"{', '.join(layered)}: name the layers one by one, such as {layered[0]}2")
+        return self
+
+
+class OpenLoopConfig(StrictModel):
+    """The model run without observations."""
+
+    name: Name = Field("open_loop", description="Name of the run in the store")
+    restart_on: tuple[date, ...] = Field((), description="Further days at whose analysis hour a restart is stored")
+
+
+# What a file may ask of a cluster: resources. What decides whose code runs, or where files go (images, gateways, lines
+# and folders of job scripts), is for Dask's own configuration, which a file from a stranger does not reach.
+CLUSTER_OPTIONS: dict[str, frozenset[str]] = {
+    "local": frozenset(),
+    "address": frozenset(),
+    "slurm": frozenset({"queue", "account", "cores", "processes", "memory", "walltime", "interface"}),
+    "kubernetes": frozenset({"name", "namespace", "resources"}),
+    "gateway": frozenset({"worker_cores", "worker_memory"}),
+}
+_PLAIN_OPTION = re.compile(r"[A-Za-z0-9_.:%@+\-]+")  # they become part of job scripts and command lines
+
+
+def _plain_option(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_plain_option(item) for pair in value.items() for item in pair)
+    return isinstance(value, int | float) or (isinstance(value, str) and _PLAIN_OPTION.fullmatch(value) is not None)
+
+
+class ClusterConfig(StrictModel):
+    """Where tasks run."""
+
+    kind: Literal["local", "address", "slurm", "kubernetes", "gateway"] = Field("local", description="Kind of cluster")
+    workers: int | None = Field(None, ge=1, description="Workers (local: all cores)")
+    threads_per_worker: int = Field(1, ge=1, description="Threads, and so tasks at a time, of each worker")
+    processes: bool = Field(False, description="Local workers as processes instead of threads of this process")
+    memory_limit: str | None = Field(None, description="Memory of each worker, such as 4GiB (local: an equal share)")
+    address: str | None = Field(
+        None,
+        description="Scheduler of kind address: in a file, of this machine only; others by --address or "
+        "DASK_SCHEDULER_ADDRESS",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Resources: of slurm queue, account, cores, processes, memory, walltime, interface; of kubernetes "
+        "name, namespace, resources; of gateway worker_cores, worker_memory; all else is for Dask's configuration",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kind != "address" and self.address is not None:
+            raise ValueError(f"address belongs to kind: address, the kind is {self.kind}")
+        known = CLUSTER_OPTIONS[self.kind]
+        other = sorted(set(self.options) - known)
+        if other:
+            raise ValueError(
+                f"cluster options {', '.join(other)} are not taken from an experiment file (kind {self.kind} has "
+                f"{', '.join(sorted(known)) or 'none'}): what can run code or name folders is set in Dask's own "
+                "configuration (~/.config/dask/*.yaml or DASK_... variables)"
+            )
+        strange = sorted(name for name, value in self.options.items() if not _plain_option(value))
+        if strange:
+            raise ValueError(
+                f"cluster options {', '.join(strange)}: letters, digits and . : % @ + - _ only, they become part of "
+                "a job"
+            )
+        return self
+
+    @property
+    def address_is_of_this_machine(self) -> bool:
+        """Whether the address is a loopback one."""
+        host = urlsplit(self.address or "").hostname or ""
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+
+class ExecutionConfig(StrictModel):
+    """How the work is cut and run; results do not depend on it."""
+
+    cells_per_block: int = Field(64, ge=1, description="Cells of one task, and width of a shard")
+    days_per_period: int = Field(366, ge=1, description="Days of one task, and length of a shard")
+    window: int | None = Field(None, ge=1, description="Most tasks in flight (default: three per thread)")
+    retries: int = Field(2, ge=0, description="Times a failed task is tried again before its block is set aside")
+    cluster: ClusterConfig = ClusterConfig()
+
+
+class ExperimentConfig(StrictModel):
+    """An experiment: `ldas run EXPERIMENT.yaml`."""
+
+    name: Name = Field(description="Name of the experiment")
+    description: str = Field("", description="What it is, shown in the report")
+    synthetic: bool = Field(False, description="True when the data are made up; every output then says so")
+    store: StoreConfig
+    ingest: tuple[IngestStep, ...] = ()
+    accept: tuple[InputCheck, ...] = Field(
+        (), description="Checks of plausibility that land and forcing of the store need not pass: [night_shortwave]"
+    )
+    period: PeriodConfig
+    model: ModelConfig = ModelConfig()
+    twin: TwinConfig | None = Field(None, description="Synthetic land, forcing, truth and observations, made first")
+    spin_up: SpinUpConfig | None = None
+    output: OutputConfig = OutputConfig()
+    open_loop: OpenLoopConfig = OpenLoopConfig()
+    operators: tuple[OperatorConfig, ...] = Field((), description="Observation operators to train on the open loop")
+    assimilation: tuple[AssimilationConfig, ...] = Field((), description="Assimilations, started from the open loop")
+    report: bool = Field(True, description="Write the report when everything is done")
+    execution: ExecutionConfig = ExecutionConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        outside = [day for day in self.open_loop.restart_on if not self.period.start <= day <= self.period.end]
+        if outside:
+            raise ValueError(f"open_loop.restart_on {outside[0]} is outside the period")
+        self._check_assimilation()
+        if self.twin is not None and not self.synthetic:
+            raise ValueError("an experiment with a twin is synthetic: say `synthetic: true`")
+        in_one_process = self.execution.cluster.kind == "local" and not self.execution.cluster.processes
+        if not self.location.shared_between_processes and not in_one_process:
+            raise ValueError(
+                "a memory:// store is seen by one process only: use a folder, or a local cluster of threads"
+            )
+        return self
+
+    def _check_assimilation(self) -> None:
+        names = [self.open_loop.name, *(entry.name for entry in self.assimilation)]
+        if len(set(names)) != len(names):
+            raise ValueError(f"runs must have distinct names, got {', '.join(names)}")
+        trained = {entry.name for entry in self.operators}
+        for run in self.assimilation:
+            for day in (run.start, run.end):
+                if day is not None and not self.period.start <= day <= self.period.end:
+                    raise ValueError(f"assimilation {run.name}: {day} is outside the period")
+            for entry in run.observations:
+                self._check_error_source(run, entry)
+                if entry.operator is not None and trained and entry.operator not in trained:
+                    raise ValueError(
+                        f"assimilation {run.name}: operator {entry.operator} is not among those trained: "
+                        f"{', '.join(sorted(trained))}"
+                    )
+                variable = MODEL_VARIABLE.get(entry.name)
+                if entry.rescale != "none" and variable not in self.output.instant:
+                    raise ValueError(
+                        f"assimilation {run.name}: add {variable} to output.instant to rescale {entry.name}"
+                    )
+
+    def _check_error_source(self, run: AssimilationConfig, entry: AssimilatedConfig) -> None:
+        source = entry.error_model.from_run
+        earlier = self.assimilation[: self.assimilation.index(run)]
+        if source and not any(
+            other.name == source and entry.name in [observation.name for observation in other.observations]
+            for other in earlier
+        ):
+            raise ValueError(
+                f"assimilation {run.name}: the error of {entry.name} follows from {source}, which must be an "
+                f"assimilation of {entry.name} before it in the list"
+            )
+
+    @property
+    def location(self) -> Location:
+        """Location of the store."""
+        return Location(self.store.url, dict(self.store.options))
+
+    @property
+    def forcing_spans(self) -> list[tuple[date, date]]:
+        """From when to when the forcing is needed: the period, and the year of the spin-up."""
+        spans = [(self.period.start, self.period.stop)]
+        if self.spin_up:
+            spans.append(self.spin_up.span(self.period.start))
+        return spans
+
+
+def load_experiment(path: Path) -> ExperimentConfig:
+    """Reads and checks an experiment file; relative paths in it are made relative to its folder."""
+    config = load_model(path, ExperimentConfig)
+    cluster = config.execution.cluster
+    if cluster.address is not None and not cluster.address_is_of_this_machine:
+        raise ConfigurationError(
+            f"{path}: execution.cluster.address: a scheduler can run code on the machines that connect to it, so the "
+            f"address of another machine is not taken from a file: ldas run {path.name} --address "
+            f"{public_url(cluster.address)}, or set DASK_SCHEDULER_ADDRESS and leave the key out"
+        )
+    folder = path.resolve().parent
+    url = config.store.url
+    prefix = "icechunk+file://" if url.startswith("icechunk+file://") else ""
+    relative = url.removeprefix(prefix)
+    if "://" not in relative:
+        absolute = {"url": f"{prefix}{folder / Path(relative).expanduser()}"}
+        config = config.model_copy(update={"store": config.store.model_copy(update=absolute)})
+    if config.twin is not None and config.twin.nature is not None:
+        twin = config.twin.model_copy(update={"nature": folder / config.twin.nature.expanduser()})
+        config = config.model_copy(update={"twin": twin})
+    steps = tuple(step.model_copy(update={"config": folder / step.config.expanduser()}) for step in config.ingest)
+    return config.model_copy(update={"ingest": steps})
+
+
+def json_schema() -> str:
+    """JSON schema of the experiment file, for editors and documentation."""
+    return json.dumps(ExperimentConfig.model_json_schema(), indent=2, ensure_ascii=False) + "\n"

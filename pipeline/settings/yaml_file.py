@@ -1,0 +1,135 @@
+"""YAML files from anyone: read without running anything, checked against a strict model, errors with file and line."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ldas.pipeline.errors import ConfigurationError
+
+MAXIMUM_BYTES = 2_000_000
+MAXIMUM_NODES = 200_000  # after expansion of aliases: a small file can name billions
+Model = TypeVar("Model", bound="StrictModel")
+KeyPath = tuple[str | int, ...]
+
+
+class StrictModel(BaseModel):
+    """Base of all configuration: unknown keys are errors, values are frozen, no infinities."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def read_yaml(path: Path) -> tuple[Any, dict[KeyPath, int]]:
+    """Content of a YAML file and the line of each key.
+
+    Raises ConfigurationError for a missing file, bad syntax, a key given twice, or a file too large to be honest.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: is not a text file in UTF-8") from error
+    if len(text) > MAXIMUM_BYTES:
+        raise ConfigurationError(f"{path}: larger than {MAXIMUM_BYTES} bytes, an experiment file was expected")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is None:
+            raise ConfigurationError(f"{path}: the file is empty")
+        lines: dict[KeyPath, int] = {}
+        _walk(node, (), lines, path, budget=[MAXIMUM_NODES])
+        return yaml.safe_load(text), lines
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f":{mark.line + 1}" if mark else ""
+        raise ConfigurationError(f"{path}{where}: not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: not valid YAML: {error}") from error
+
+
+def _walk(node: yaml.Node, place: KeyPath, lines: dict[KeyPath, int], path: Path, budget: list[int]) -> None:
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise ConfigurationError(f"{path}: more than {MAXIMUM_NODES} values, an experiment file was expected")
+    lines.setdefault(place, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in seen:
+                raise ConfigurationError(f"{path}:{key.start_mark.line + 1}: '{name}' is given twice")
+            seen.add(name)
+            lines[(*place, name)] = key.start_mark.line + 1
+            _walk(value, (*place, name), lines, path, budget)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _walk(value, (*place, index), lines, path, budget)
+    elif node.tag == "tag:yaml.org,2002:timestamp":
+        try:
+            yaml.SafeLoader("").construct_object(node)
+        except ValueError as error:
+            key = ".".join(map(str, place))
+            raise ConfigurationError(
+                f"{path}:{node.start_mark.line + 1}: {key}: {node.value} is no date: {error}"
+            ) from error
+
+
+def load_model(path: Path, model: type[Model]) -> Model:
+    """A YAML file as a model; ConfigurationError lists every problem as `file:line: key: what is wrong`."""
+    content, lines = read_yaml(path)
+    if not isinstance(content, Mapping):
+        raise ConfigurationError(f"{path}: a mapping of keys was expected at the top level")
+    return validate(content, model, source=str(path), lines=lines)
+
+
+def validate(
+    content: Mapping[str, Any], model: type[Model], *, source: str, lines: Mapping[KeyPath, int] | None = None
+) -> Model:
+    """A mapping as a model; ConfigurationError lists every problem, with a suggestion for unknown keys."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        problems = [_describe(item, model, source, lines or {}) for item in error.errors(include_url=False)]
+        raise ConfigurationError("\n".join(problems)) from error
+
+
+def _describe(item: Any, model: type[BaseModel], source: str, lines: Mapping[KeyPath, int]) -> str:
+    place: KeyPath = tuple(item["loc"])
+    line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), None)
+    where = f"{source}:{line}" if line else source
+    key = ".".join(str(part) for part in place)
+    if item["type"] == "extra_forbidden":
+        return f"{where}: {key}: unknown key{_suggestion(str(place[-1]), _keys_at(model, place[:-1]))}"
+    if item["type"] == "missing":
+        return f"{where}: {key}: this key is needed and was not given"
+    message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    given = item["input"]
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return f"{where}: {key + ': ' if key else ''}{message}{shown}"
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else f"; known here: {', '.join(known)}"
+
+
+def _keys_at(model: type[BaseModel], place: KeyPath) -> set[str]:
+    """Keys of the model, or models, that a place in the configuration leads to."""
+    models = [model]
+    for part in place:
+        following: list[type[BaseModel]] = []
+        for current in models:
+            if isinstance(part, str) and part in current.model_fields:
+                following += _models_in(current.model_fields[part].annotation)
+        models = following or models  # list indices, mapping keys and union tags stay at the same model
+    return {name for current in models for name in current.model_fields}
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _models_in(argument)]

@@ -1,0 +1,1 @@
+"""One site from its own file, and the comparison with reference runs of SURFEX."""

@@ -1,0 +1,493 @@
+"""Zarr groups: template first, then whole-shard regions by one writer each; opening, hashing.
+
+Every store carries a format version. Groups hold plain numbers (and nothing that could be executed): floating point,
+integers, booleans; times are whole seconds since 1970; text is kept as integer codes with its meanings in attributes.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from ldas.pipeline import registry
+from ldas.pipeline.errors import RegistryError, StoreError
+from ldas.pipeline.store import cf
+from ldas.pipeline.store.at_once import at_once
+from ldas.pipeline.store.location import Location, as_location, check_name, check_path
+from ldas.pipeline.store.opening import AccessMode, open_root, zarr_store
+from ldas.pipeline.store.plain_arrays import PLAIN_KINDS, check_plain_array
+from ldas.pipeline.store.portable import portable
+
+FORMAT_VERSION = 1
+FILTER_STATES = "filter_states"
+"""Group of what the next append to an observation needs."""
+TIME_ATTRIBUTES = {"units": cf.TIME_UNITS, "calendar": "proleptic_gregorian"}
+_TIME_AXIS = {"standard_name": "time", "axis": "T"}
+_NO_TIME = int(np.iinfo("int64").min)  # NaT: a place on the time axis that was made but not yet written
+_GROWING_CHUNK = 1024
+_CHUNK_VALUES = 2**18  # at most: a megabyte, a year of hours in 29 cells
+Region = Mapping[str, slice]
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """One array of a template: dimension names, type, fill value (NaN for floats, 0 else) and extra attributes."""
+
+    dims: tuple[str, ...]
+    dtype: str = "float32"
+    fill_value: float | int | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+# --- opening -----------------------------------------------------------------------------------------------------
+
+
+def open_store(where: str | Path | Location, mode: AccessMode = "r") -> zarr.Group:
+    """Root group of a store. `r`: must exist, read only; `a`: made if there is none.
+
+    Raises StoreError when there is no store, or one of another format version.
+    """
+    location = as_location(where)
+    root = open_root(location, mode)
+    version = root.attrs.get("ldas_format")
+    if version is None and mode == "a" and not any(True for _ in root):
+        root.attrs.update({"ldas_format": FORMAT_VERSION, "Conventions": "CF-1.11"})
+    elif version != FORMAT_VERSION:
+        raise StoreError(
+            f"{location.url} has store format {version!r}, this version of ldas works with {FORMAT_VERSION}: use the "
+            "version that wrote it, or write a new store"
+            if version is not None
+            else f"{location.url} is a Zarr group that ldas did not make (no 'ldas_format'): choose another URL"
+        )
+    return root
+
+
+def open_run(where: str | Path | Location, *, everything: bool = False) -> xr.DataTree:
+    """The groups of a store as one lazy `xarray.DataTree` with CF attributes and decoded times.
+
+    Each can be written with `to_netcdf`: nested attributes, such as `provenance`, are JSON text (see `portable`).
+    Restarts, ledgers and states of filters are left out unless `everything` is asked for: the next run needs them only.
+    """
+    location = as_location(where)
+    root = open_store(location)
+    paths = _dataset_paths(root, skipped=() if everything else ("restarts", "ledger", FILTER_STATES))
+    return xr.DataTree.from_dict({f"/{path}": portable(_open_group(location, root, path), path) for path in paths})
+
+
+def _dataset_paths(group: zarr.Group, skipped: Sequence[str] = (), prefix: str = "") -> Iterator[str]:
+    """Paths of the groups that hold arrays and are complete."""
+    for name, child in sorted(group.groups()):
+        if name in skipped:
+            continue
+        if child.attrs.get("complete", True) and any(True for _ in child.array_keys()):
+            yield f"{prefix}{name}"
+        yield from _dataset_paths(child, prefix=f"{prefix}{name}/")
+
+
+def open_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
+    """One group as a lazy dataset; of a group whose last append was interrupted, the part that is complete.
+
+    Raises StoreError for a group that is missing or was never finished.
+    """
+    location = as_location(where)
+    return _open_group(location, _finished(location, path), path)
+
+
+def read_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
+    """One group in memory, without Dask: for many small arrays, whose tasks would take longer than the reading.
+
+    Its variables are in the order of their names: that of the files depends on which of them was made first.
+    Raises StoreError as `open_dataset` does.
+    """
+    location = as_location(where)
+    dataset = _open_group(location, _finished(location, path), path, on_dask=False)
+    at_once(lambda variable: variable.load(), list(dataset.variables.values()))
+    return dataset[sorted(dataset.data_vars, key=str)]
+
+
+def _finished(location: Location, path: str) -> zarr.Group:
+    """The root of a store, once it is certain that a group of it was finished."""
+    root = open_store(location)
+    if not existing_group(root, path).attrs.get("complete", True):
+        raise StoreError(f"group '{path}' of {location.url} was never finished: run the command that makes it again")
+    return root
+
+
+def _open_group(location: Location, root: zarr.Group, path: str, *, on_dask: bool = True) -> xr.Dataset:
+    group = existing_group(root, path)
+    for _, array in group.arrays():
+        check_plain_array(array)
+    store = zarr_store(location, read_only=True)
+    chunks: dict[str, int] | None = {} if on_dask else None
+    dataset = xr.open_zarr(
+        store, group=path, chunks=chunks, consolidated=False, zarr_format=3, decode_coords="all", decode_timedelta=False
+    )
+    return dataset.isel({dim: slice(0, size) for dim, size in committed_sizes(group).items()})
+
+
+def committed_sizes(group: zarr.Group) -> dict[str, int]:
+    """Sizes up to which a group made by `write_group` and `append_group` is complete (empty for other groups)."""
+    sizes: Any = group.attrs.get("committed", {})
+    return {str(dim): int(size) for dim, size in sizes.items()}
+
+
+def has_group(root: zarr.Group, path: str) -> bool:
+    """Whether the group is there."""
+    return check_path(path) in root
+
+
+def absence(root: zarr.Group, path: str) -> str:
+    """Why a group is not found: it is not there, or another program wrote it in Zarr format 2."""
+    try:
+        zarr.open_group(root.store, path=check_path(path), mode="r", zarr_format=2)
+    except FileNotFoundError:
+        return "not in the store"
+    return "written in Zarr format 2, ldas reads format 3: write it with zarr_format=3"
+
+
+def existing_group(root: zarr.Group, path: str) -> zarr.Group:
+    """A group that must be there; StoreError with the groups that are there otherwise."""
+    try:
+        group = root[check_path(path)]
+    except KeyError:
+        there = ", ".join(sorted(name for name, item in root.members(max_depth=2) if isinstance(item, zarr.Group)))
+        reason = absence(root, path)
+        raise StoreError(f"group '{path}' of {root.store}: {reason}; there are: {there or 'none'}") from None
+    if not isinstance(group, zarr.Group):
+        raise StoreError(f"'{path}' in {root.store} is an array, a group was expected")
+    if group.metadata.consolidated_metadata is not None:  # a copy of the metadata, which may be older than they are
+        group = zarr.open_group(
+            root.store, path=group.path, mode="r" if root.read_only else "r+", use_consolidated=False
+        )
+    return group
+
+
+def existing_array(root: zarr.Group, path: str, name: str) -> zarr.Array:
+    """An array that must be there, checked to be plain."""
+    try:
+        array = root[f"{check_path(path)}/{check_name(name)}"]
+    except KeyError:
+        there = ", ".join(sorted(existing_group(root, path).array_keys()))
+        raise StoreError(f"no variable '{name}' in group '{path}'; there are: {there or 'none'}") from None
+    if not isinstance(array, zarr.Array):
+        raise StoreError(f"'{path}/{name}' is a group, an array was expected")
+    check_plain_array(array)
+    return array
+
+
+def chunk_cells(shard_cells: int, records: int) -> int:
+    """Cells of a chunk of so many records, in a shard of so many cells: few, as a time series of one cell reads whole
+    chunks, but not so few that a block is read in crumbs; and a divisor, as whole chunks make a shard."""
+    most = max(1, _CHUNK_VALUES // records)
+    return max(size for size in range(1, min(most, shard_cells) + 1) if shard_cells % size == 0)
+
+
+# --- templates and regions ---------------------------------------------------------------------------------------
+
+
+def create_template(
+    root: zarr.Group,
+    path: str,
+    arrays: Mapping[str, ArraySpec],
+    *,
+    coordinates: Mapping[str, tuple[Sequence[str], np.ndarray]],
+    chunks: Mapping[str, int],
+    shards: Mapping[str, int] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> zarr.Group:
+    """Makes a group with all its arrays (empty) and coordinates (written); data follow by `write_region`.
+
+    coordinates: name -> (dimensions, values); every dimension of `arrays` gets its size from them.
+    chunks, shards: size per dimension (whole axis where absent). One shard, or one chunk without shards, is what one
+    writer writes. An array's attributes come from the variable registry, then from its `ArraySpec`.
+    """
+    group = root.create_group(check_path(path), overwrite=True, attributes=dict(attributes or {}))
+    sizes: dict[str, int] = {}
+    for name, (dims, values) in coordinates.items():
+        for dim, size in zip(dims, np.shape(values), strict=True):
+            if sizes.setdefault(dim, size) != size:
+                raise StoreError(f"{path}: coordinate '{name}' has {size} along '{dim}', another has {sizes[dim]}")
+        bounds = {"bounds": f"{name}_bnds"} if f"{name}_bnds" in {*arrays, *coordinates} else {}
+        _write_coordinate(group, name, dims, np.asarray(values), bounds)
+    for name, spec in arrays.items():
+        missing = [dim for dim in spec.dims if dim not in sizes]
+        if missing:
+            raise StoreError(f"{path}/{name}: no coordinate gives the size of {', '.join(missing)}")
+    at_once(lambda item: _create_array(group, *item, sizes, chunks, shards), list(arrays.items()))
+    return group
+
+
+def _create_array(
+    group: zarr.Group,
+    name: str,
+    spec: ArraySpec,
+    sizes: Mapping[str, int],
+    chunks: Mapping[str, int],
+    shards: Mapping[str, int] | None,
+) -> zarr.Array:
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind not in PLAIN_KINDS:
+        raise StoreError(
+            f"{group.path}/{name}: type {dtype} cannot be stored: numbers only (text as codes, see encode_labels)"
+        )
+    fill = spec.fill_value
+    if fill is None:
+        fill = np.nan if dtype.kind == "f" else 0
+    outer = tuple((shards or chunks).get(dim, max(sizes[dim], 1)) for dim in spec.dims)
+    inner = tuple(min(chunks.get(dim, size), size) for dim, size in zip(spec.dims, outer, strict=True))
+    sharded = shards is not None and inner != outer
+    return group.create_array(
+        name,
+        shape=tuple(sizes[dim] for dim in spec.dims),
+        dtype=dtype,
+        chunks=inner,
+        shards=outer if sharded else None,
+        fill_value=fill,
+        dimension_names=spec.dims,
+        attributes={**_attributes(name), **_observed(group.path, name), **spec.attributes},
+    )
+
+
+def _observed(path: str, name: str) -> dict[str, Any]:
+    """The unit of observations: that of the variable after which their group is named."""
+    parent, _, variable = path.rpartition("/")
+    known = _attributes(variable) if parent == "observations" and name in ("value", "uncertainty") else {}
+    return {"units": known["units"]} if known else {}
+
+
+@cache  # the registry looks for similar names before it refuses one, and every group of scores has the same names
+def _attributes(name: str) -> dict[str, Any]:
+    try:
+        return registry.attributes(name)
+    except RegistryError:
+        return {}
+
+
+def _write_coordinate(
+    group: zarr.Group, name: str, dims: Sequence[str], values: np.ndarray, attributes: Mapping[str, Any]
+) -> None:
+    data, extra = encode(values)
+    chunks = tuple(max(size, 1) for size in data.shape)
+    if values.dtype.kind == "M":  # an axis that may grow: a growing file, not many small ones
+        chunks = (max(chunks[0], _GROWING_CHUNK), *chunks[1:])
+    array = group.create_array(
+        name,
+        shape=data.shape,
+        dtype=data.dtype,
+        chunks=chunks,
+        fill_value=_NO_TIME if values.dtype.kind == "M" else np.nan if data.dtype.kind == "f" else 0,
+        dimension_names=tuple(dims),
+        attributes={**_attributes(name), **extra, **(_TIME_AXIS if name == "time" else {}), **attributes},
+    )
+    array[...] = data
+
+
+def encode(values: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """Values as they are stored, with the attributes that tell how: times as whole seconds, text as codes."""
+    if values.dtype.kind == "M":
+        return values.astype("datetime64[s]").astype("int64"), dict(TIME_ATTRIBUTES)
+    if values.dtype.kind in "OUT":
+        return encode_labels([str(value) for value in values.ravel()])
+    return values, {}
+
+
+def encode_labels(labels: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
+    """Text as integer codes in order of first appearance, with CF `flag_values`, `flag_meanings` and exact `labels`."""
+    known = list(dict.fromkeys(labels))
+    codes = np.array([known.index(label) for label in labels], dtype="int32")
+    meanings = " ".join(label.replace(" ", "_") for label in known)
+    return codes, {"flag_values": list(range(len(known))), "flag_meanings": meanings, "labels": known}
+
+
+def decode_labels(array: xr.DataArray) -> np.ndarray:
+    """The text that `encode_labels` made codes of."""
+    return np.array(array.attrs["labels"], dtype=object)[np.asarray(array.values, dtype="int64")]
+
+
+def dimensions(array: zarr.Array) -> tuple[str, ...]:
+    """Dimension names of a stored array."""
+    names = getattr(array.metadata, "dimension_names", None) or ()
+    if len(names) != array.ndim or None in names:
+        raise StoreError(f"array '{array.path}' has no dimension names: write it with them (xarray does)")
+    return tuple(str(name) for name in names)
+
+
+def check_alignment(array: zarr.Array, region: Region) -> tuple[slice, ...]:
+    """The region as slices per axis, once it is certain that it consists of whole shards.
+
+    Raises StoreError naming the race that a partial shard would cause.
+    """
+    unit = array.shards or array.chunks
+    slices = []
+    dims = dimensions(array)
+    unknown = set(region) - set(dims)
+    for dim, size, step in zip(dims, array.shape, unit, strict=True):
+        wanted = region.get(dim, slice(None))
+        start, stop, stride = wanted.indices(size)
+        beyond = wanted.stop is not None and wanted.stop > size
+        if stride != 1 or beyond or start % step or (stop % step and stop != size) or stop <= start:
+            raise StoreError(
+                f"writing {dim} {wanted.start}:{wanted.stop} of '{array.path}' (size {size}, shards of {step}) is not "
+                "a whole number of shards: two writers would each read, change and write back the same shard, and the "
+                f"last one would wipe out the other's data; write {dim} in multiples of {step}"
+            )
+        slices.append(slice(start, stop))
+    if unknown and not set(dims) & set(region):
+        raise StoreError(
+            f"'{array.path}' has dimensions {', '.join(dims)}, the region names {', '.join(sorted(unknown))}"
+        )
+    return tuple(slices)
+
+
+def write_region(root: zarr.Group, path: str, values: Mapping[str, np.ndarray], region: Region) -> None:
+    """Writes one region of several arrays of a group; dimensions that `region` does not name are written whole.
+
+    Names, shapes and alignment to shards are checked for all arrays before the first byte is written.
+    """
+    names = list(values)
+    ready: list[tuple[zarr.Array, tuple[slice, ...], np.ndarray]] = []
+    for name, array in zip(names, at_once(lambda name: existing_array(root, path, name), names), strict=True):
+        slices = check_alignment(array, region)
+        data = encode(np.asarray(values[name]))[0]
+        expected = tuple(part.stop - part.start for part in slices)
+        if data.shape != expected:
+            raise StoreError(f"'{path}/{name}': the region has shape {expected}, the values {data.shape}")
+        if not np.can_cast(data.dtype, array.dtype, casting="same_kind"):
+            raise StoreError(f"'{path}/{name}' is stored as {array.dtype}, {data.dtype} cannot be written there")
+        ready.append((array, slices, data))
+
+    def write(item: tuple[zarr.Array, tuple[slice, ...], np.ndarray]) -> None:
+        array, slices, data = item
+        array[slices] = data.astype(array.dtype, copy=False)
+
+    at_once(write, ready)
+
+
+def read_region(
+    root: zarr.Group,
+    path: str,
+    name: str,
+    region: Region | None = None,
+    *,
+    dims: Sequence[str] | None = None,
+    unit: str | None = None,
+) -> np.ndarray:
+    """One array of a group, or a region of it, as NumPy: decoded as its CF attributes say (times as datetime64[s]).
+
+    dims: the order of dimensions to have; needed wherever another program may have written the group. unit: the unit of
+    the registry to have. Raises StoreError naming group, variable and attribute where that cannot be done.
+    """
+    values, attributes = read_array(root, path, name, region, dims=dims)
+    if unit is None:
+        return values
+    return cf.in_unit(values, str(attributes.get("units", unit)), unit, f"'{path}/{name}'")
+
+
+def read_array(
+    root: zarr.Group, path: str, name: str, region: Region | None = None, *, dims: Sequence[str] | None = None
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """As `read_region`, with the array's attributes and in the unit in which it is stored."""
+    array = existing_array(root, path, name)
+    stored, where = dimensions(array), f"'{path}/{name}'"
+    if dims is not None and sorted(stored) != sorted(dims):
+        raise StoreError(
+            f"{where} has the dimensions ({', '.join(stored)}), expected ({', '.join(dims)}): rename them, or select"
+        )
+    selection = tuple((region or {}).get(dim, slice(None)) for dim in stored)
+    for dim, size, part in zip(stored, array.shape, selection, strict=True):
+        if part.stop is not None and part.stop > size:
+            raise StoreError(f"{where} has {size} places along {dim}, {part.stop} are needed")
+    attributes = array.attrs.asdict()
+    values = cf.decode(np.asarray(array[selection]), attributes, where)
+    if dims is not None and tuple(dims) != stored:
+        values = np.ascontiguousarray(values.transpose([stored.index(dim) for dim in dims]))
+    return values, attributes
+
+
+def read_times(root: zarr.Group, path: str) -> np.ndarray:
+    """Times of a group as datetime64[s], up to what is complete.
+
+    Raises StoreError for undefined ones, and for later ones of which it cannot be known whether they are complete.
+    """
+    size = committed_sizes(existing_group(root, path)).get("time")
+    times = read_region(root, path, "time", dims=("time",))
+    there = len(times)
+    if size is not None and there > size and not existing_group(root, path).attrs.get("appending", False):
+        raise StoreError(
+            f"'{path}' has {there} times, of which the first {size} were completed by ldas: an append was interrupted "
+            "(ingest it again), or another program appended; if that one finished, set the group's attribute "
+            f"'committed' to {{'time': {there}}}"
+        )
+    times = times[:size]
+    if np.isnat(times).any():
+        raise StoreError(f"'{path}/time': {int(np.isnat(times).sum())} of {len(times)} times are undefined")
+    return times
+
+
+def extend_template(
+    root: zarr.Group,
+    path: str,
+    dim: str,
+    coordinate: np.ndarray,
+    others: Mapping[str, tuple[Sequence[str], np.ndarray]] | None = None,
+) -> None:
+    """Lengthens a group along `dim`: every array that has it is resized, the coordinate gets its new values.
+
+    coordinate: the whole new coordinate; it must begin with the old one. others: further coordinates, whole, which are
+    made where an earlier version did not have them. What is stored stays as it is. Interrupted and done again, it comes
+    to the same.
+    """
+    group = existing_group(root, path)
+    axis = existing_array(root, path, dim)
+    new = encode(np.asarray(coordinate))[0]
+    old = np.asarray(axis[...])
+    old = old[old != _NO_TIME]
+    if len(new) < len(old) or not np.array_equal(new[: len(old)], old):
+        raise StoreError(f"'{path}' cannot be extended along {dim}: the new axis does not begin with the stored one")
+    for _, array in group.arrays():
+        dims = dimensions(array)
+        if dim in dims:
+            array.resize(tuple(len(new) if d == dim else n for d, n in zip(dims, array.shape, strict=True)))
+    existing_array(root, path, dim)[...] = new
+    for name, (other_dims, values) in (others or {}).items():
+        if name in group:
+            existing_array(root, path, name)[...] = encode(np.asarray(values))[0]
+        else:
+            _write_coordinate(group, name, other_dims, np.asarray(values), {})
+
+
+# --- hashes ------------------------------------------------------------------------------------------------------
+
+
+def array_hashes(where: str | Path | Location | zarr.Group, path: str = "") -> dict[str, str]:
+    """SHA-256 of the values of every array below `path`, by name.
+
+    Type, shape and the bytes of the values in C order go in, so that the same values give the same hash whatever the
+    chunks, and one changed value gives another.
+    """
+    root = where if isinstance(where, zarr.Group) else open_store(where)
+    group = existing_group(root, path) if path else root
+    prefix = f"{path}/" if path else ""
+    return {
+        f"{prefix}{name}": _array_hash(item)
+        for name, item in sorted(group.members(max_depth=None))
+        if isinstance(item, zarr.Array)
+    }
+
+
+def _array_hash(array: zarr.Array) -> str:
+    check_plain_array(array)
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    if array.ndim == 0:
+        digest.update(np.asarray(array[...]).tobytes())
+        return digest.hexdigest()
+    step = (array.shards or array.chunks)[0]
+    for start in range(0, array.shape[0], step):
+        digest.update(np.ascontiguousarray(array[start : start + step]).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,186 @@
+"""Whole groups, such as ingestion makes: written shard by shard, marked complete at the end, appended to later."""
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from ldas.pipeline.errors import StoreError
+from ldas.pipeline.store.arrays import (
+    ArraySpec,
+    committed_sizes,
+    create_template,
+    dimensions,
+    encode,
+    existing_array,
+    existing_group,
+    extend_template,
+    has_group,
+    read_region,
+)
+
+
+def write_group(
+    root: zarr.Group,
+    path: str,
+    dataset: xr.Dataset,
+    *,
+    chunks: Mapping[str, int] | None = None,
+    shards: Mapping[str, int] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a dataset as a new group, one shard in memory at a time, marked complete at the very end.
+
+    An unfinished group of that name is replaced; a complete one is refused (StoreError): see `append_group`. After an
+    error the group is removed again; what a killed program leaves is never complete, and readers refuse it.
+    """
+    if has_group(root, path) and existing_group(root, path).attrs.get("complete", True):
+        raise StoreError(f"group '{path}' is there already: append to it, or choose another store or name")
+    names = [str(name) for name in dataset.data_vars]
+    coordinates = {str(name): (dims_of(c), c.values) for name, c in dataset.coords.items()}
+    for dim, size in dataset.sizes.items():
+        coordinates.setdefault(str(dim), ((str(dim),), np.arange(size, dtype="int64")))
+    encoded = {name: encode_variable(dataset[name]) for name in names}
+    specs = {
+        name: ArraySpec(dims_of(item), str(item.dtype), item.attrs.get("_FillValue"), _without_fill(item.attrs))
+        for name, item in encoded.items()
+    }
+    try:
+        group = create_template(
+            root,
+            path,
+            specs,
+            coordinates=coordinates,
+            chunks=chunks or {},
+            shards=shards,
+            attributes={**dataset.attrs, **(attributes or {}), "complete": False},
+        )
+        for name in names:
+            _write_variable(existing_array(root, path, name), encoded[name], {})
+        group.attrs.update({"complete": True, "committed": {str(dim): size for dim, size in dataset.sizes.items()}})
+    except BaseException:
+        remove_group(root, path)
+        raise
+
+
+def remove_group(root: zarr.Group, path: str) -> None:
+    """Removes a group, where it is there, as well as that can be done."""
+    with suppress(Exception):  # it follows an error, which the user must see instead of another one of the same disk
+        if has_group(root, path):
+            del root[path]
+
+
+def append_group(
+    root: zarr.Group,
+    path: str,
+    dataset: xr.Dataset,
+    *,
+    dim: str = "time",
+    attributes: Mapping[str, Any] | None = None,
+    replaced: int = 0,
+) -> None:
+    """Appends later times (another growing `dim`) to a complete group; all its variables must be there.
+
+    attributes: of the group, changed in the moment in which the new times become part of it. replaced: how many of the
+    first times of the dataset are the last stored ones, whose values take the place of those.
+
+    Refuses (StoreError) times that are not after the last one stored, other variables or other coordinates. Until the
+    last byte is written, readers see the group as it was.
+    """
+    group = existing_group(root, path)
+    committed = committed_sizes(group)
+    if not group.attrs.get("complete", True):
+        raise StoreError(f"group '{path}' was never finished: write it again instead of appending to it")
+    if dim not in committed:
+        raise StoreError(
+            f"group '{path}' was written by another program, in a layout of its own: append with that program, or "
+            "ingest into another name"
+        )
+    old_size = committed[dim]
+    left = read_region(root, path, dim)[old_size:]
+    left = left[~np.isnat(left)] if left.dtype.kind == "M" else left
+    if not np.isin(left, dataset[dim].values.astype(left.dtype)).all():
+        raise StoreError(
+            f"'{path}' has {len(left)} times after {old_size} complete ones, from {left[0]}, which the new data do not "
+            "have and would wipe out: append those first"
+        )
+    stored = read_region(root, path, dim, {dim: slice(0, old_size)})
+    repeated, new = np.split(dataset[dim].values, [replaced])
+    if not len(new):
+        return
+    if not np.array_equal(encode(repeated)[0], encode(np.asarray(stored[old_size - replaced :]))[0]):
+        raise StoreError(f"'{path}': the {dim} to replace are not the last {replaced} stored ones")
+    first, last = encode(np.asarray(new[:1]))[0][0], encode(np.asarray(stored[-1:]))[0][-1]
+    if first <= last:
+        raise StoreError(
+            f"'{path}' holds {dim} up to {stored[-1]}, the new data begin at {new[0]}: only later data can be appended"
+        )
+    data_names = {name for name, array in group.arrays() if dim in dimensions(array) and name != dim}
+    given = {str(name) for name, item in dataset.data_vars.items() if dim in item.dims}
+    if data_names != given:
+        raise StoreError(f"'{path}' holds {sorted(data_names)} along {dim}, the new data have {sorted(given)}")
+    for name, coordinate in dataset.coords.items():
+        if dim in coordinate.dims:
+            continue
+        if str(name) in group and not np.array_equal(
+            read_region(root, path, str(name)), encode(coordinate.values)[0], equal_nan=coordinate.dtype.kind == "f"
+        ):
+            raise StoreError(f"'{path}': coordinate '{name}' of the new data differs from the stored one")
+    group.attrs["appending"] = True  # readers know by it that times after the committed ones are not complete yet
+    existing_array(root, path, dim).resize((old_size,))  # what an interrupted append may have left
+    extend_template(root, path, dim, np.concatenate([stored, new.astype(stored.dtype)]))
+    for name in sorted(given):
+        _write_variable(existing_array(root, path, name), encode_variable(dataset[name]), {dim: old_size - replaced})
+    group.attrs.update({**(attributes or {}), "committed": {**committed, dim: old_size + len(new)}, "appending": False})
+
+
+def _write_variable(array: zarr.Array, item: xr.DataArray, offset: Mapping[str, int]) -> None:
+    """Writes all of a variable, shard by shard, `offset` places after the beginning of the stored array's axes.
+
+    The attribute `sha256` is the checksum of the values in the order in which they were written; what is appended is
+    added to it.
+    """
+    item = item.transpose(*dimensions(array))
+    digest = hashlib.sha256(str(array.attrs.get("sha256", "")).encode())
+    for region in shard_regions(array):
+        source = {d: slice(max(r.start - offset.get(d, 0), 0), r.stop - offset.get(d, 0)) for d, r in region.items()}
+        if any(part.stop <= 0 for part in source.values()):
+            continue
+        target = tuple(slice(max(r.start, offset.get(d, 0)), r.stop) for d, r in region.items())
+        values = np.ascontiguousarray(np.asarray(item.isel(source).values).astype(array.dtype, copy=False))
+        array[target] = values
+        digest.update(values.tobytes())
+    array.attrs["sha256"] = digest.hexdigest()
+
+
+def dims_of(item: xr.DataArray) -> tuple[str, ...]:
+    """Dimension names as plain strings."""
+    return tuple(str(dim) for dim in item.dims)
+
+
+def encode_variable(item: xr.DataArray) -> xr.DataArray:
+    """A variable as it is stored (see `encode`); numbers stay lazy."""
+    if item.dtype.kind not in "MOUT":
+        return item
+    data, extra = encode(np.asarray(item.values))
+    return item.copy(data=data.reshape(item.shape)).assign_attrs(extra)
+
+
+def _without_fill(attributes: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in attributes.items() if name != "_FillValue"}
+
+
+def shard_regions(array: zarr.Array) -> Iterator[dict[str, slice]]:
+    """Regions that cover an array, each one shard: what a single writer goes through."""
+    unit = array.shards or array.chunks
+    ranges = [range(0, size, step) for size, step in zip(array.shape, unit, strict=True)]
+    for starts in itertools.product(*ranges):
+        yield {
+            dim: slice(start, min(start + step, size))
+            for dim, start, step, size in zip(dimensions(array), starts, unit, array.shape, strict=True)
+        }

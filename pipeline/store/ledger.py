@@ -1,0 +1,250 @@
+"""What is done: one status per (period, cell) of an experiment, and the configuration that its bytes depend on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+
+from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.store.arrays import (
+    ArraySpec,
+    create_template,
+    existing_array,
+    existing_group,
+    extend_template,
+    has_group,
+    read_region,
+    write_region,
+)
+from ldas.pipeline.store.provenance import scrubbed, without_places
+
+NOT_STARTED, STARTED, DONE, FAILED, SET_ASIDE = range(5)
+STATUS_NAMES = ("not started", "started", "done", "failed", "set aside")
+_MOST_PERIODS = 4096  # length of a chunk: all periods of a block are one object, which its one writer replaces
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighbouring cells that one task runs: `start` to `stop` (not included) of the cell axis."""
+
+    index: int
+    start: int
+    stop: int
+
+    @property
+    def cells(self) -> int:
+        """Number of cells."""
+        return self.stop - self.start
+
+    @property
+    def region(self) -> slice:
+        """The cells as a slice."""
+        return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class Period:
+    """A time span that one task runs: `start` to `stop` (datetime64[s]); `days` is its slice of the time axis."""
+
+    index: int
+    start: np.datetime64
+    stop: np.datetime64
+    days: slice
+
+    def __str__(self) -> str:
+        return f"{self.start.astype('datetime64[D]')} to {self.stop.astype('datetime64[D]')}"
+
+
+def blocks_of(cells: int, cells_per_block: int) -> list[Block]:
+    """The cell axis cut into blocks."""
+    starts = range(0, cells, cells_per_block)
+    return [Block(index, start, min(start + cells_per_block, cells)) for index, start in enumerate(starts)]
+
+
+def periods_of(start: np.datetime64, days: int, days_per_period: int) -> list[Period]:
+    """A number of days cut into periods, counted from the first day, so that a later end only adds to them."""
+    day = np.timedelta64(1, "D")
+    begin = start.astype("datetime64[s]")
+    return [
+        Period(index, begin + first * day, begin + last * day, slice(first, last))
+        for index, first in enumerate(range(0, days, days_per_period))
+        if (last := min(first + days_per_period, days))
+    ]
+
+
+def day_axis(start: np.datetime64, days: int) -> np.ndarray:
+    """Midnights of the days of a run: the labels of daily output."""
+    return (start.astype("datetime64[D]") + np.arange(days)).astype("datetime64[s]")
+
+
+def path_of(experiment: str) -> str:
+    """Group of an experiment's ledger."""
+    return f"ledger/{experiment}"
+
+
+def create(
+    root: zarr.Group,
+    experiment: str,
+    *,
+    periods: Sequence[Period],
+    cells: int,
+    cells_per_block: int,
+    identity: Mapping[str, Any],
+) -> None:
+    """A new ledger: nothing started."""
+    create_template(
+        root,
+        path_of(experiment),
+        {"status": ArraySpec(("period", "cell"), "int8", 0, _flags())},
+        coordinates={
+            "period": (("period",), np.arange(len(periods))),
+            "cell": (("cell",), np.arange(cells)),
+        },
+        chunks={"period": _MOST_PERIODS, "cell": cells_per_block},
+        attributes={"identity": flatten(identity), "failures": {}, "period_bounds": _bounds(periods)},
+    )
+
+
+def _flags() -> dict[str, Any]:
+    return {
+        "long_name": "status of the task",
+        "flag_values": list(range(len(STATUS_NAMES))),
+        "flag_meanings": " ".join(name.replace(" ", "_") for name in STATUS_NAMES),
+    }
+
+
+def _bounds(periods: Sequence[Period]) -> list[list[str]]:
+    return [[str(period.start), str(period.stop)] for period in periods]
+
+
+def stored_periods(root: zarr.Group, experiment: str) -> list[list[str]]:
+    """Start and stop of each period that the ledger was made for."""
+    bounds: Any = existing_group(root, path_of(experiment)).attrs["period_bounds"]
+    return [[str(start), str(stop)] for start, stop in bounds]
+
+
+def stored_identity(root: zarr.Group, experiment: str) -> dict[str, Any]:
+    """The flat configuration that the ledger was made for."""
+    identity: Any = existing_group(root, path_of(experiment)).attrs["identity"]
+    return dict(identity)
+
+
+# Keys that older versions put into identities, and that had no effect on any result: whatever they were, they do not
+# make a run another one.
+_WITHOUT_EFFECT = frozenset({"assimilation.sekf.analysis_hour_utc", "assimilation.ensrf.analysis_hour_utc"})
+
+
+def differences(root: zarr.Group, experiment: str, identity: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys whose value differs from the one that made the experiment: key -> (stored, now)."""
+    stored, now = scrubbed(stored_identity(root, experiment)), flatten(identity)
+    if "source.store" in stored:  # of earlier versions: where the observed run lay, instead of what made it
+        del stored["source.store"]
+        now.pop("source.made_by", None)
+    keys = sorted({*stored, *now} - _WITHOUT_EFFECT)
+    return {key: (stored.get(key), now.get(key)) for key in keys if stored.get(key) != now.get(key)}
+
+
+def refuse_differences(experiment: str, different: Mapping[str, tuple[Any, Any]]) -> None:
+    """ConfigurationError naming every differing key, if there is one."""
+    if different:
+        listed = "\n".join(f"  {key}: {old!r} in the store, {new!r} now" for key, (old, new) in different.items())
+        raise ConfigurationError(
+            f"experiment '{experiment}' is in the store with another configuration:\n{listed}\n"
+            "Give these keys their old values, or start a new experiment: another run name or another store.url"
+        )
+
+
+def extend(root: zarr.Group, experiment: str, periods: Sequence[Period], identity: Mapping[str, Any]) -> None:
+    """Takes in a later end: new periods are not started, and so is a last one that has become longer."""
+    path = path_of(experiment)
+    old = stored_periods(root, experiment)
+    extend_template(root, path, "period", np.arange(len(periods)))
+    status = read_region(root, path, "status")
+    for index, (before, now) in enumerate(zip(old, _bounds(periods), strict=False)):
+        if before != now:
+            status[index] = NOT_STARTED
+    write_region(root, path, {"status": status}, {})
+    existing_group(root, path).attrs.update({"period_bounds": _bounds(periods), "identity": flatten(identity)})
+
+
+def statuses(root: zarr.Group, experiment: str) -> np.ndarray:
+    """Status of every (period, cell)."""
+    return read_region(root, path_of(experiment), "status")
+
+
+def done_tasks(statuses: np.ndarray, cells_per_block: int) -> np.ndarray:
+    """Whether each task (period, block) is done: all its cells are done or set aside."""
+    finished = np.isin(statuses, (DONE, SET_ASIDE))
+    return np.logical_and.reduceat(finished, np.arange(0, statuses.shape[1], cells_per_block), axis=1)
+
+
+def is_complete(root: zarr.Group, experiment: str) -> bool:
+    """Whether every task of an experiment is done."""
+    return bool(np.isin(statuses(root, experiment), (DONE, SET_ASIDE)).all())
+
+
+def tasks_with(statuses: np.ndarray, cells_per_block: int, status: int) -> np.ndarray:
+    """Whether each task (period, block) has cells of a status."""
+    return np.logical_or.reduceat(statuses == status, np.arange(0, statuses.shape[1], cells_per_block), axis=1)
+
+
+def block_status(root: zarr.Group, experiment: str, block: Block) -> np.ndarray:
+    """Status of every period and cell of a block."""
+    return read_region(root, path_of(experiment), "status", {"cell": block.region})
+
+
+def mark(root: zarr.Group, experiment: str, block: Block, period: Period, status: int | np.ndarray) -> None:
+    """Sets the status of a block's cells in a period; only the block's own task, or the driver after it, may."""
+    current = block_status(root, experiment, block)
+    current[period.index] = status
+    write_region(root, path_of(experiment), {"status": current}, {"cell": block.region})
+
+
+def set_failures(root: zarr.Group, experiment: str, failures: Mapping[int, str], url: str) -> None:
+    """What went wrong, by block index; written by the driver only. url: of the store, which is not stored."""
+    existing_group(root, path_of(experiment)).attrs["failures"] = {
+        str(index): without_places(text, url) for index, text in failures.items()
+    }
+
+
+def add_seconds(root: zarr.Group, experiment: str, seconds: float, task_seconds: float) -> None:
+    """Adds to the wall-clock time of a stage and to that of all its tasks together, over all its resumptions.
+
+    Written by the driver only. Stages may have run side by side: then only the second tells what each of them cost.
+    """
+    attributes = existing_group(root, path_of(experiment)).attrs
+    for name, more in (("seconds", seconds), ("task_seconds", task_seconds)):
+        before: Any = attributes.get(name, 0.0)
+        attributes[name] = round(float(before) + more, 3)
+
+
+def failures(root: zarr.Group, experiment: str) -> dict[int, str]:
+    """Messages of the blocks that failed."""
+    stored: Any = existing_group(root, path_of(experiment)).attrs.get("failures", {})
+    return {int(index): str(text) for index, text in stored.items()}
+
+
+def experiments(root: zarr.Group) -> list[str]:
+    """Names of the experiments that have a ledger; one that was killed while its ledger was made has none."""
+    if not has_group(root, "ledger"):
+        return []
+    return sorted(name for name, group in existing_group(root, "ledger").groups() if "status" in group)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys and plain JSON values."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = scrubbed(value)
+    return flat
+
+
+def block_size(root: zarr.Group, experiment: str) -> int:
+    """Cells per block of an experiment."""
+    array = existing_array(root, path_of(experiment), "status")
+    return int(array.chunks[1])

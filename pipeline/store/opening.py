@@ -1,0 +1,157 @@
+"""Stores opened: local folders directly, Icechunk by itself, everything else through fsspec."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import zarr
+from zarr.abc.store import Store
+from zarr.core.buffer import Buffer
+from zarr.storage import FsspecStore, LocalStore
+
+from ldas.landmodel.errors import LdasError
+from ldas.pipeline.errors import StoreError
+from ldas.pipeline.store import icechunk_store
+from ldas.pipeline.store.guard import Guard, guard_of, is_part_of_lease
+from ldas.pipeline.store.location import CLOUDS, Location
+from ldas.pipeline.store.retry import RetryingStore
+
+# fsspec keeps the listings it has seen; what workers add in the meantime is not in them.
+_NO_LISTINGS_KEPT = {"use_listings_cache": False}
+AccessMode = Literal["r", "a"]
+
+
+class FolderStore(LocalStore):
+    """A folder whose content may come from a stranger: no link in it leads a write or a deletion out of it."""
+
+    guard: Guard | None = None
+
+    def _check_write(self, key: str) -> None:
+        if self.guard is not None:
+            self.guard.check()
+        root, folder = os.path.realpath(self.root), os.path.realpath((self.root / key).parent)
+        if os.path.commonpath([root, folder]) != root:
+            raise StoreError(
+                f"'{key}' of the store {self.root} leads to {folder}, outside the store: a link in a store is not "
+                "followed for writing; remove the link, or copy what it points to into the store"
+            )
+
+    async def _set(self, key: str, value: Buffer, exclusive: bool = False) -> None:
+        self._check_write(key)
+        await super()._set(key, value, exclusive)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        """See `zarr.storage.LocalStore`."""
+        self._check_write(key)
+        super().set_sync(key, value)
+
+    async def delete(self, key: str) -> None:
+        """See `zarr.storage.LocalStore`."""
+        self._check_write(key)
+        await super().delete(key)
+
+    def delete_sync(self, key: str) -> None:
+        """See `zarr.storage.LocalStore`."""
+        self._check_write(key)
+        super().delete_sync(key)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """See `zarr.storage.LocalStore`."""
+        if prefix.strip("/"):
+            self._check_write(prefix.rstrip("/"))
+        await super().delete_dir(prefix)
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """See `zarr.storage.LocalStore`; the lease is no group."""
+        async for name in super().list_dir(prefix):
+            if not is_part_of_lease(name):
+                yield name
+
+
+class CloudStore(RetryingStore):
+    """Any other file system: requests are tried again, and the lease is looked at before a write."""
+
+    def __init__(self, store: Store, guard: Guard | None) -> None:
+        super().__init__(store)
+        self._guard = guard
+
+    async def _check_write(self) -> None:
+        if self._guard is not None and not self._guard.is_fresh:
+            await asyncio.to_thread(self._guard.check)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """See `RetryingStore`."""
+        await self._check_write()
+        await super().set(key, value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        """See `RetryingStore`."""
+        await self._check_write()
+        await super().set_if_not_exists(key, value)
+
+    async def delete(self, key: str) -> None:
+        """See `RetryingStore`."""
+        await self._check_write()
+        await super().delete(key)
+
+    async def delete_dir(self, prefix: str) -> None:
+        """See `RetryingStore`."""
+        await self._check_write()
+        await super().delete_dir(prefix)
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """See `RetryingStore`; the lease is no group."""
+        async for name in super().list_dir(prefix):
+            if not is_part_of_lease(name):
+                yield name
+
+
+def zarr_store(location: Location, *, read_only: bool) -> Store:
+    """The Zarr store behind a URL."""
+    if location.has_versions:
+        return icechunk_store.zarr_store(location, read_only=read_only)
+    guard = None if read_only else guard_of(location)
+    if location.protocol in ("file", "local"):
+        path = location.url.split("://", 1)[-1]
+        folder = FolderStore(Path(path).expanduser(), read_only=read_only)
+        folder.guard = guard
+        return folder
+    try:
+        options = {**_NO_LISTINGS_KEPT, **location.options} if location.protocol in CLOUDS else dict(location.options)
+        files = FsspecStore.from_url(location.url, storage_options=options, read_only=read_only)
+    except (ImportError, ValueError) as error:
+        raise location.cannot_be_opened(error) from error
+    return CloudStore(files, guard)
+
+
+def exists(location: Location) -> bool:
+    """Whether a Zarr group is at the root; StoreError where that cannot be found out."""
+    with _opening(location):
+        try:
+            zarr.open_group(zarr_store(location, read_only=True), mode="r", zarr_format=3, use_consolidated=False)
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def open_root(location: Location, mode: AccessMode) -> zarr.Group:
+    """The root group; `a` creates it, `r` raises StoreError where there is none."""
+    if mode == "r" and not exists(location):
+        raise StoreError(f"no store at {location.url}: expected a folder or URL with a Zarr v3 group at its root")
+    store = zarr_store(location, read_only=mode == "r")
+    with _opening(location):
+        return zarr.open_group(store, mode=mode, zarr_format=3, use_consolidated=False)
+
+
+@contextmanager
+def _opening(location: Location) -> Iterator[None]:
+    """Whatever a file system says when it is first asked: each has error classes of its own."""
+    try:
+        yield
+    except LdasError:
+        raise
+    except Exception as error:
+        raise location.cannot_be_opened(error) from error

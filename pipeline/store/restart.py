@@ -1,0 +1,129 @@
+"""Restarts: the complete model state of all cells at one instant, float64, one group an instant.
+
+On disk a state is (cell, patch, ...), so that a restart does not depend on how cells were cut into blocks; the model's
+columns are the (cell, patch) pairs with a non-zero fraction.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import zarr
+
+from ldas.landmodel import quantities
+from ldas.pipeline.errors import StoreError
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import ArraySpec, create_template, existing_group, has_group, read_region, write_region
+from ldas.pipeline.store.ledger import Block
+
+_AXES = {quantity.name: quantity.axis for quantity in quantities.STATE if quantity.axis}
+StateType = TypeVar("StateType")
+
+
+class Columns(NamedTuple):
+    """Where the columns of a block lie: index of the cell within the block, and of the patch (from 0)."""
+
+    cell: np.ndarray
+    patch: np.ndarray
+
+
+def columns_of(parameters: Any) -> Columns:
+    """Columns of `landmodel.Parameters`."""
+    return Columns(np.asarray(parameters.cell, dtype=np.int64), np.asarray(parameters.patch, dtype=np.int64) - 1)
+
+
+def restart_path(experiment: str, instant: np.datetime64) -> str:
+    """Group of the restart at an instant (whole hours): `restarts/open_loop/20150101T09`."""
+    text = str(instant.astype("datetime64[h]"))
+    return f"restarts/{experiment}/{text.replace('-', '')}"
+
+
+def create_restart(
+    root: zarr.Group,
+    experiment: str,
+    instant: np.datetime64,
+    example: NamedTuple,
+    *,
+    cells: int,
+    patches: int,
+    cells_per_block: int,
+    model: Mapping[str, Any],
+    attributes: Mapping[str, Any],
+) -> None:
+    """Template of a restart. example: any state, for names and sizes of its fields; model: options it belongs to."""
+    sizes: dict[str, int] = {"cell": cells, "patch": patches}
+    specs = {}
+    for name, values in example._asdict().items():
+        dims: tuple[str, ...] = ("cell", "patch")
+        if np.ndim(values) == 2:
+            axis = _AXES.get(name, f"{name}_part")
+            sizes[axis] = int(np.shape(values)[1])
+            dims = (*dims, axis)
+        specs[name] = ArraySpec(dims, "float64")
+    create_template(
+        root,
+        restart_path(experiment, instant),
+        specs,
+        coordinates={dim: ((dim,), np.arange(size) + (dim != "cell")) for dim, size in sizes.items()},
+        chunks={"cell": cells_per_block},
+        attributes={**attributes, "instant": str(instant), "model": ledger.flatten(model)},
+    )
+
+
+def write_restart(
+    root: zarr.Group,
+    path: str,
+    state: NamedTuple,
+    columns: Columns,
+    block: Block,
+) -> None:
+    """Writes the state of a block; patches without a column are NaN."""
+    group = existing_group(root, path)
+    values = {}
+    for name, field in state._asdict().items():
+        array = group[name]
+        assert isinstance(array, zarr.Array)
+        dense = np.full((block.cells, *array.shape[1:]), np.nan)
+        dense[columns.cell, columns.patch] = field
+        values[name] = dense
+    write_region(root, path, values, {"cell": block.region})
+
+
+def read_restart(
+    root: zarr.Group,
+    path: str,
+    kind: Callable[..., StateType],
+    fields: Sequence[str],
+    columns: Columns,
+    block: Block,
+    *,
+    model: Mapping[str, Any],
+) -> StateType:
+    """The state of a block's columns.
+
+    Raises StoreError for a restart that is not there, was not written for these cells, or belongs to a model with other
+    options (each differing one named).
+    """
+    if not has_group(root, path):
+        raise StoreError(f"no restart '{path}' in the store: run the stage that makes it up to that instant first")
+    stored: Any = existing_group(root, path).attrs["model"]
+    now = ledger.flatten(model)
+    different = [
+        f"{k}: {stored.get(k)!r} there, {now.get(k)!r} now"
+        for k in sorted({*stored, *now})
+        if stored.get(k) != now.get(k)
+    ]
+    if different:
+        raise StoreError(f"restart '{path}' is of a model with other options: {'; '.join(different)}")
+    values = {}
+    for name in fields:
+        dense = read_region(root, path, name, {"cell": block.region})
+        values[name] = np.ascontiguousarray(dense[columns.cell, columns.patch])
+    first = values[fields[0]]
+    empty = np.isnan(first).all(axis=tuple(range(1, first.ndim)))
+    if empty.any():
+        cell = block.start + int(columns.cell[np.argmax(empty)])
+        raise StoreError(
+            f"restart '{path}' holds nothing for cell {cell}: it was not written, or with other patch fractions"
+        )
+    return kind(**values)

@@ -1,0 +1,363 @@
+"""Training of operators from tables: what `ldas train` does, and the pieces that the training stage shares with it."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ldas.operators.architecture import ARCHITECTURES, ArchitectureResult, search_architectures
+from ldas.operators.base import Names
+from ldas.operators.cells import cell_ids_from_coordinates
+from ldas.operators.errors import EmptyTrainingWindowError
+from ldas.operators.keras_file import export_keras
+from ldas.operators.neural import NeuralOperator
+from ldas.operators.options import NeuralOptions
+from ldas.operators.outcome import Outcome
+from ldas.operators.protocol import FloatArray, IntArray, ObservationOperator
+from ldas.operators.scores import Scores, predict_where_observed, score
+from ldas.operators.sensitivity import Sensitivity, predictor_sensitivity
+from ldas.pipeline.store.arrays import open_store
+from ldas.pipeline.store.lease import held
+from ldas.pipeline.store.location import as_location
+from ldas.pipeline.store.operator_store import write_operator
+from ldas.pipeline.store.provenance import file_checksum
+from ldas.pipeline.tables.table import (
+    TrainingTable,
+    TrainingTableError,
+    Window,
+    parse_window,
+    predictor_units,
+    read_training_table,
+)
+
+Aggregation = Literal["daily", "overpass"]
+Progress = Callable[[int, int], None]
+
+
+class Samples(NamedTuple):
+    """Samples of cells side by side: predictors (cell, sample, predictor), target (cell, sample), NaN at ends."""
+
+    predictors: FloatArray
+    target: FloatArray
+
+
+@dataclass(frozen=True)
+class RegionSamples:
+    """Training and test samples of cells, with their places and what is to be said about them."""
+
+    cell_ids: IntArray
+    latitude: FloatArray
+    longitude: FloatArray
+    files: tuple[Path, ...]
+    notes: tuple[tuple[str, ...], ...]
+    training: Samples
+    test: Samples
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a training gave: a row per cell with scores over seeds, the operator of the first seed, its stored hash."""
+
+    rows: list[dict[str, Any]]
+    seconds: float
+    content_hash: str | None
+    operator: NeuralOperator
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers for `--json`."""
+        return {"cells": self.rows, "seconds": self.seconds, "content_hash": self.content_hash}
+
+    def to_text(self) -> str:
+        """The table as Markdown."""
+        head = (
+            "| cell | outcome | training | test | R test | RMSD test (dB) | ridge RMSD (dB) |\n"
+            "|---|---|---|---|---|---|---|\n"
+        )
+        lines = [
+            f"| {row['latitude']:.3f} {row['longitude']:.3f} | {row['outcome']} | {row['training_samples']} | "
+            f"{row['test_samples']} | {row['test_correlation_mean']:.3f} +- {row['test_correlation_std']:.3f} | "
+            f"{row['test_rmsd_mean']:.3f} +- {row['test_rmsd_std']:.3f} | {row['ridge_test_rmsd']:.3f} |"
+            for row in self.rows
+        ]
+        notes = [f"{row['latitude']:.3f} {row['longitude']:.3f}: {note}" for row in self.rows for note in row["notes"]]
+        return head + "\n".join(lines) + ("\n\n" + "\n".join(notes) if notes else "")
+
+
+def run_training_command(
+    tables: Sequence[Path | str],
+    *,
+    train: str = "2007-2013",
+    test: str = "2014-2016",
+    predictors: Sequence[str] = ("WG2", "TG2", "LAI"),
+    aggregation: Aggregation = "daily",
+    options: NeuralOptions | None = None,
+    seeds: int = 1,
+    store: str | Path | None = None,
+    name: str = "sigma40",
+    replace_stored: bool = False,
+    keras_folder: str | Path | None = None,
+    json_file: str | Path | None = None,
+    progress: Progress | None = None,
+) -> TrainingReport:
+    """`ldas train --table FILE ...`: trains one network per table, scores it, stores it, writes the figures.
+
+    tables: NetCDF files, one cell each (see `read_training_table`). train, test: windows (see `parse_window`).
+    aggregation: "daily" means or single "overpass"es. seeds: how many trainings with consecutive seeds are scored; the
+    first one is stored. store, name: where and under what name (nothing is stored without). keras_folder: a `.keras`
+    file per cell. json_file: the figures. progress(trainings done, trainings).
+
+    Raises TrainingTableError and OperatorError before anything is written, StoreError if the store refuses.
+    """
+    started = time.perf_counter()
+    options = options or NeuralOptions()
+    names = Names(tuple(predictors), predictor_units(predictors), "sigma40", "dB")
+    windows = {"training": parse_window(train), "test": parse_window(test)}
+    if seeds < 1:
+        raise TrainingTableError(f"at least one seed is needed, got {seeds}")
+    samples = read_region_samples(tables, names, windows["training"], windows["test"], aggregation)
+    trained: list[NeuralOperator] = []
+    digest = None
+    where = None if store is None else as_location(store)
+    with held(where, f"the training of {name}") if where is not None else nullcontext():
+        for number in range(seeds):
+            operator = NeuralOperator(replace(options, seed=options.seed + number), **names._asdict())
+            trained.append(operator.fit(*samples.training, cell_ids=samples.cell_ids))
+            if progress is not None:
+                progress(number + 1, seeds)
+        first = trained[0]
+        if not first.usable.any():
+            raise TrainingTableError("no cell could be trained: " + "; ".join(_reasons(first, samples)))
+        scores = {"training": scores_of(first, samples.training), "test": scores_of(first, samples.test)}
+        if where is not None:
+            digest = write_operator(
+                open_store(where, "a"),
+                name,
+                first,
+                windows={window: span.as_text() for window, span in windows.items()},
+                scores=scores,
+                latitude=samples.latitude,
+                longitude=samples.longitude,
+                configuration={"train": train, "test": test, "aggregation": aggregation, "options": asdict(options)},
+                inputs={file.name: file_checksum(file) for file in samples.files},
+                notes=[
+                    f"{file.name}: {note}"
+                    for file, notes in zip(samples.files, samples.notes, strict=True)
+                    for note in notes
+                ],
+                replace=replace_stored,
+            )
+    if keras_folder is not None:
+        export_all(first, keras_folder)
+    report = TrainingReport(_rows(trained, samples, aggregation), time.perf_counter() - started, digest, first)
+    if json_file is not None:
+        write_json(json_file, report.to_json())
+    return report
+
+
+def run_architecture_command(
+    tables: Sequence[Path | str],
+    *,
+    train: str = "2007-2013",
+    test: str = "2014-2016",
+    predictors: Sequence[str] = ("WG2", "TG2", "LAI"),
+    aggregation: Aggregation = "daily",
+    options: NeuralOptions | None = None,
+    architectures: Sequence[tuple[int, ...]] = ARCHITECTURES,
+    figure_file: str | Path | None = None,
+    json_file: str | Path | None = None,
+    progress: Progress | None = None,
+) -> list[ArchitectureResult]:
+    """The architecture search of Figure 2 on tables, with its box plot. Arguments as in `run_training_command`."""
+    names = Names(tuple(predictors), predictor_units(predictors), "sigma40", "dB")
+    samples = read_region_samples(tables, names, parse_window(train), parse_window(test), aggregation)
+    results = search_architectures(
+        *samples.training,
+        operator=NeuralOperator(options, **names._asdict()),
+        architectures=architectures,
+        test=samples.test,
+        cell_ids=samples.cell_ids,
+        progress=progress,
+    )
+    if json_file is not None:
+        write_json(json_file, {"architectures": [architecture_summary(result) for result in results]})
+    if figure_file is not None:
+        from ldas.pipeline.tables.figures import plot_architectures
+
+        plot_architectures(results, figure_file)
+    return results
+
+
+def run_sensitivity_command(
+    tables: Sequence[Path | str],
+    operator: ObservationOperator,
+    *,
+    period: str = "2007-2013",
+    aggregation: Aggregation = "daily",
+    json_file: str | Path | None = None,
+) -> Sensitivity:
+    """Predictor sensitivity (Figure 3) of a trained operator on tables, one cell a table in the operator's order."""
+    names = Names(operator.predictor_names, operator.predictor_units, operator.output_name, operator.output_unit)
+    window = parse_window(period)
+    samples = read_region_samples(tables, names, window, window, aggregation)
+    found = predictor_sensitivity(operator, *samples.training)
+    if json_file is not None:
+        content = {field: np.asarray(value).tolist() for field, value in found._asdict().items()}
+        write_json(json_file, content)
+    return found
+
+
+def read_region_samples(
+    tables: Sequence[Path | str], names: Names, training: Window, test: Window, aggregation: Aggregation
+) -> RegionSamples:
+    """Reads tables, one cell each, and splits them by windows.
+
+    Raises EmptyTrainingWindowError naming the tables' periods if no cell has a sample in the training window.
+    """
+    if not tables:
+        raise TrainingTableError("no table was given: name at least one NetCDF file")
+    if aggregation not in ("daily", "overpass"):
+        raise TrainingTableError(f"aggregation must be 'daily' or 'overpass', got {aggregation!r}")
+    read = [read_training_table(path, names) for path in tables]
+    if aggregation == "daily":
+        read = [table.daily_means() for table in read]
+    split = [[table.part(window) for table in read] for window in (training, test)]
+    if not any(table.target.size for table in split[0]):
+        periods = "; ".join(f"{table.path.name}: {_period(table)}" for table in read)
+        raise EmptyTrainingWindowError(
+            f"no table has a sample in the training window {training.first} to {training.last} ({periods}): "
+            "choose a window inside the data"
+        )
+    latitude = np.array([table.latitude for table in read])
+    longitude = np.array([table.longitude for table in read])
+    return RegionSamples(
+        cell_ids=cell_ids_from_coordinates(latitude, longitude),
+        latitude=latitude,
+        longitude=longitude,
+        files=tuple(table.path for table in read),
+        notes=tuple(table.notes for table in read),
+        training=_side_by_side(split[0]),
+        test=_side_by_side(split[1]),
+    )
+
+
+def scores_of(operator: ObservationOperator, samples: Samples) -> Scores:
+    """Scores per cell of an operator on samples."""
+    return score(predict_where_observed(operator, samples.predictors, samples.target), samples.target)
+
+
+def ridge_rmsd(training: Samples, test: Samples, penalty: float = 1.0) -> FloatArray:
+    """(cell,) test RMSD of ridge regression on z-scored predictors: the linear operator a network has to beat."""
+    errors = np.full(training.target.shape[0], np.nan)
+    for cell, (x, y) in enumerate(zip(training.predictors, training.target, strict=True)):
+        valid, valid_test = ~np.isnan(y), ~np.isnan(test.target[cell])
+        if valid.sum() < 2 or not valid_test.any():
+            continue
+        mean, std = x[valid].mean(axis=0), x[valid].std(axis=0)
+        # A constant predictor carries nothing: dividing by 1 leaves it at 0.
+        std = np.where(std > 0.0, std, 1.0)
+        scaled = (x[valid] - mean) / std
+        matrix = scaled.T @ scaled + penalty * np.eye(scaled.shape[1])
+        slope = np.linalg.solve(matrix, scaled.T @ (y[valid] - y[valid].mean()))
+        predicted = y[valid].mean() + (test.predictors[cell, valid_test] - mean) / std @ slope
+        errors[cell] = np.sqrt(np.mean((predicted - test.target[cell, valid_test]) ** 2))
+    return errors
+
+
+def export_all(operator: NeuralOperator, folder: str | Path) -> list[Path]:
+    """One `.keras` file per trained cell, named after the cell's identity."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    files = []
+    for cell in operator.cell_ids[operator.usable]:
+        file = target / f"{operator.output_name}_{int(cell)}.keras"
+        export_keras(operator, int(cell), file)
+        files.append(file)
+    return files
+
+
+def architecture_summary(result: ArchitectureResult) -> dict[str, Any]:
+    """Quartiles over cells of one architecture, for `--json`."""
+
+    def quartiles(values: FloatArray | None) -> list[float] | None:
+        if values is None or np.isnan(values).all():
+            return None
+        return [float(part) for part in np.nanquantile(values, [0.0, 0.25, 0.5, 0.75, 1.0])]
+
+    return {
+        "hidden": list(result.hidden),
+        "training_rmsd_quartiles": quartiles(result.training_rmsd),
+        "test_rmsd_quartiles": quartiles(result.test_rmsd),
+        "seconds": result.seconds,
+    }
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Figures for machines; NaN becomes null, which every reader of JSON knows."""
+    Path(path).write_text(json.dumps(_without_nan(content), indent=2) + "\n", encoding="utf-8")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _side_by_side(tables: Sequence[TrainingTable]) -> Samples:
+    """Samples of tables of different lengths as one array; the ends are filled with NaN, which are no samples."""
+    length = max(table.target.size for table in tables)
+    count = tables[0].predictors.shape[1]
+    predictors = np.full((len(tables), length, count), np.nan)
+    target = np.full((len(tables), length), np.nan)
+    for cell, table in enumerate(tables):
+        predictors[cell, : table.target.size] = table.predictors
+        target[cell, : table.target.size] = table.target
+    return Samples(predictors, target)
+
+
+def _period(table: TrainingTable) -> str:
+    return f"{table.times[0]} to {table.times[-1]}" if table.times.size else "no complete row"
+
+
+def _reasons(operator: NeuralOperator, samples: RegionSamples) -> list[str]:
+    names = {int(cell): file.name for cell, file in zip(samples.cell_ids, samples.files, strict=True)}
+    return [f"{names[cell]}: {reason}" for cell, reason in operator.reasons.items()]
+
+
+def _rows(trained: Sequence[NeuralOperator], samples: RegionSamples, aggregation: str) -> list[dict[str, Any]]:
+    """One row per cell: samples, outcome, and mean and spread of the test scores over the seeds."""
+    test = [scores_of(operator, samples.test) for operator in trained]
+    training = [scores_of(operator, samples.training) for operator in trained]
+    rmsd, correlation = np.stack([each.rmsd for each in test]), np.stack([each.correlation for each in test])
+    bias, training_rmsd = np.stack([each.bias for each in test]), np.stack([each.rmsd for each in training])
+    ridge = ridge_rmsd(samples.training, samples.test)
+    first = trained[0]
+    return [
+        {
+            "file": samples.files[cell].name,
+            "cell_id": int(samples.cell_ids[cell]),
+            "latitude": float(samples.latitude[cell]),
+            "longitude": float(samples.longitude[cell]),
+            "aggregation": aggregation,
+            "outcome": Outcome(int(first.outcome[cell])).words,
+            "reason": first.reasons.get(int(samples.cell_ids[cell]), ""),
+            "notes": list(samples.notes[cell]),
+            "seeds": len(trained),
+            "training_samples": int((~np.isnan(samples.training.target[cell])).sum()),
+            "test_samples": int((~np.isnan(samples.test.target[cell])).sum()),
+            "training_rmsd_mean": float(training_rmsd[:, cell].mean()),
+            "test_rmsd_mean": float(rmsd[:, cell].mean()),
+            "test_rmsd_std": float(rmsd[:, cell].std()),
+            "test_correlation_mean": float(correlation[:, cell].mean()),
+            "test_correlation_std": float(correlation[:, cell].std()),
+            "test_bias_mean": float(bias[:, cell].mean()),
+            "ridge_test_rmsd": float(ridge[cell]),
+        }
+        for cell in range(samples.cell_ids.size)
+    ]

@@ -1,0 +1,94 @@
+"""The main job, as a user starts it: `ldas demo`, from an empty folder to the report."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ldas import open_run
+from ldas.pipeline.settings.experiment import load_experiment
+from tests.helpers.program import program
+from tests.support import REPOSITORY
+
+JUDGED = ("sigma40_rmsd", "lai_rmsd", "ssm_r")
+
+
+def ldas(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a process of its own."""
+    command = [sys.executable, "-m", "ldas.pipeline.program", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder of a finished demo, and what it printed."""
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    return folder, ldas("demo", "--out", str(folder), "--json", str(folder.with_suffix(".json")))
+
+
+@pytest.fixture(scope="module")
+def summary(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> dict[str, Any]:
+    """The scores of `ldas report --json`."""
+    out = demo[0].parent / "scores.json"
+    store, again = demo[0] / "store.zarr", demo[0] / "again"
+    assert program("report", str(store), "--out", str(again), "--json", str(out)) == 0
+    return dict(json.loads(out.read_text(encoding="utf-8"))["summary"])
+
+
+def test_the_demo_runs_and_says_that_it_is_synthetic(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = demo
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "SYNTHETIC" in done.stderr
+    page = (folder / "store_report" / "index.html").read_text(encoding="utf-8")
+    assert "synthetic" in page.lower()
+    tree = open_run(str(folder / "store.zarr"))
+    for group in ("land", "forcing", "truth", "observations/sigma40", "runs/open_loop", "runs/EKF"):
+        assert tree[group].attrs["synthetic"] == "true", group
+    outcomes = json.loads(folder.with_suffix(".json").read_text(encoding="utf-8"))
+    assert {"spin_up", "open_loop", "train-neural", "EKF", "EKF_SWI_LAI"} <= set(outcomes)
+    assert all(not outcome["failures"] for outcome in outcomes.values())
+
+
+@pytest.mark.parametrize("key", JUDGED)
+def test_assimilation_of_backscatter_improves_most_cells(summary: dict[str, Any], key: str) -> None:
+    """Of four cells, on the 24 h forecast; the figures of the whole region are in docs/twin.md."""
+    assert summary["EKF"][f"{key}_improved_fraction"] >= 0.75
+
+
+def test_the_benchmark_of_the_experiment_counts_what_was_run(
+    demo: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    module = benchmark()
+    config = load_experiment(demo[0] / "experiment.yaml")
+    found = module.cost(config, rate=1e6)
+    columns = int((open_run(str(demo[0] / "store.zarr"))["land"].patch_fraction > 0).sum())
+    assert 3 * found["cells"] < columns < 12 * found["cells"]
+    of_nature = (found["column_steps"] / 48 - columns * (731 + 3 * 365 + 2 * 365 * 9)) / (731 + 2 * 365)
+    assert columns < of_nature == int(of_nature) <= columns + found["cells"]  # a second field of C3 crops in most cells
+    least = columns * (731 + 3 * 365 + 2 * 365) + of_nature * (731 + 2 * 365)
+    assert least < found["column_steps_run"] / 48 < found["column_steps"] / 48
+    assert found["land_model_seconds"] == pytest.approx(found["column_steps"] / 1e6)
+    assert set(found["assimilation_day_to_open_loop_day"]) == {"EKF", "EKF_SWI_LAI"}
+    assert all(ratio > 1.0 for ratio in found["assimilation_day_to_open_loop_day"].values())
+    assert found["stage_seconds"]["spin_up"] > 0.0
+
+
+def benchmark() -> ModuleType:
+    """benchmarks/twin_experiment.py as a module."""
+    spec = importlib.util.spec_from_file_location("twin_experiment", REPOSITORY / "benchmarks" / "twin_experiment.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    path = list(sys.path)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path[:] = path
+    return module

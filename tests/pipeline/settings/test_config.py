@@ -1,0 +1,125 @@
+"""The experiment file: every mistake gets its line and a suggestion, nothing in a file can run."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ldas import landmodel
+from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.settings.experiment import ExperimentConfig, json_schema, load_experiment
+
+GOOD = """\
+name: small
+store:
+  url: store.zarr
+period:
+  start: 2007-01-01
+  end: 2007-12-31
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    """An experiment file."""
+    path = folder / "experiment.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_smallest_experiment_and_its_defaults(tmp_path: Path) -> None:
+    config = load_experiment(write(tmp_path, GOOD))
+    assert config.store.url == str(tmp_path / "store.zarr")
+    assert config.period.days == 365
+    assert config.model.time_step_s == 1800
+    assert config.execution.cluster.kind == "local"
+    assert config.location.protocol == "file"
+
+
+def test_urls_and_absolute_paths_stay_as_they_are(tmp_path: Path) -> None:
+    for url in ("s3://bucket/x", "/data/store.zarr"):
+        assert load_experiment(write(tmp_path, GOOD.replace("store.zarr", url))).store.url == url
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        (GOOD + "modle:\n  runoff: WSAT\n", 7, "modle: unknown key; did you mean 'model'?"),
+        (GOOD + "model:\n  run_off: WSAT\n", 8, "model.run_off: unknown key; did you mean 'runoff'?"),
+        (GOOD + "execution:\n  cluster:\n    worker: 3\n", 9, "did you mean 'workers'?"),
+        (GOOD + "output:\n  mean: [LE,\n    LEE]\n", 9, "unknown variable 'LEE'; did you mean LE"),
+        (GOOD + "output:\n  instant: [WG]\n", 7, "name the layers one by one, such as WG2"),
+        (GOOD + "output:\n  mean: [LE]\n  instant: [LE]\n", 7, "LE in both mean and instant"),
+        (GOOD + "output:\n  mean: [LE]\n  per_patch: [H]\n", 7, "per_patch H: name it"),
+        (GOOD + "model:\n  snow_layers: 5\n", 8, "model.snow_layers: Input should be 3 or 12 (given: 5)"),
+        (GOOD + "model:\n  time_step_s: 700\n", 7, "700 does not divide an hour"),
+        (GOOD + "spin_up:\n  year: 2007\n  repetitions: 0\n", 9, "greater than or equal to 1"),
+        (GOOD + "open_loop:\n  restart_on: [2009-01-01]\n", 1, "restart_on 2009-01-01 is outside the period"),
+        (GOOD + "open_loop:\n  name: ../evil\n", 8, "cannot be used in a store"),
+        (GOOD.replace("2007-12-31", "2006-12-31"), 4, "end 2006-12-31 is before start 2007-01-01"),
+        (GOOD.replace("2007-12-31", "soon"), 6, "period.end"),
+        (GOOD.replace("  end: 2007-12-31\n", ""), 4, "period.end: this key is needed"),
+        (GOOD.replace("name: small\n", ""), 1, "name: this key is needed"),
+        (
+            GOOD.replace("store.zarr", "memory://x") + "execution:\n  cluster: {processes: true}\n",
+            1,
+            "one process only",
+        ),
+        (GOOD.replace("url: store.zarr", "url: s3://a/b\n  options: {secret: x}"), 2, "credentials"),
+        (GOOD + "execution:\n  cluster: {address: 'tcp://127.0.0.1:1'}\n", 8, "address belongs to kind: address"),
+        (GOOD + "name: again\n", 7, "'name' is given twice"),
+        (GOOD + "model: {runoff: WSAT\n", 8, "not valid YAML"),
+        (GOOD + "model: !!python/object/apply:os.system ['false']\n", 7, "not valid YAML"),
+    ],
+)
+def test_mistakes_are_named_with_their_line(tmp_path: Path, text: str, line: int, problem: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_experiment(path)
+    message = str(caught.value)
+    assert problem in message
+    assert f"{path}:{line}:" in message
+
+
+def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_experiment(write(tmp_path, GOOD + "modle: 1\nexecuton: 2\n"))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text"])
+def test_files_that_are_no_mapping(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"empty|mapping"):
+        load_experiment(write(tmp_path, text))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        load_experiment(tmp_path / "absent.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigurationError, match="UTF-8"):
+        load_experiment(tmp_path / "binary.yaml")
+
+
+def test_a_small_file_that_would_expand_to_billions_is_refused(tmp_path: Path) -> None:
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+    with pytest.raises(ConfigurationError, match="more than"):
+        load_experiment(write(tmp_path, GOOD + bomb))
+
+
+def test_the_schema_describes_every_key() -> None:
+    schema = json.loads(json_schema())
+    assert set(schema["required"]) == {"name", "store", "period"}
+    for definition in schema["$defs"].values():
+        if "properties" in definition:
+            assert definition["additionalProperties"] is False
+
+
+def test_model_options_are_those_of_the_land_model() -> None:
+    config = ExperimentConfig.model_validate(yaml.safe_load(GOOD))
+    mine: dict[str, Any] = config.model.model_dump()
+    for option in dataclasses.fields(landmodel.Options):
+        assert mine[option.name] == option.default, option.name

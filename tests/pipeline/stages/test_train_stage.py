@@ -1,0 +1,306 @@
+"""The training stage on a small made-up store, and the assimilation of backscatter with the operator it stores."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from distributed import Client
+
+from ldas.assim import Quality
+from ldas.operators.architecture import ArchitectureResult
+from ldas.operators.cells import cell_ids_from_coordinates
+from ldas.operators.neural import NeuralOperator
+from ldas.operators.options import NeuralOptions
+from ldas.operators.outcome import Outcome
+from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.execution.cluster import connected
+from ldas.pipeline.execution.stage import prepare
+from ldas.pipeline.plan import build_stages
+from ldas.pipeline.settings.experiment import ClusterConfig, ExperimentConfig
+from ldas.pipeline.stages import train
+from ldas.pipeline.stages.train import Train
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import array_hashes, existing_group, open_store, read_region
+from ldas.pipeline.store.operator_store import read_operator
+from tests.helpers.runs import run_stages
+from tests.helpers.synthetic_store import (
+    FIRST_DAY,
+    LONGITUDE,
+    experiment,
+    latitudes,
+    make_store,
+    write_observations,
+)
+
+CELLS, DAYS = 4, 24
+DAY = np.timedelta64(1, "D")
+NETWORKS = {"hidden": [6], "epochs": 40, "learning_rate": 0.02, "minimum_samples": 8, "block_size": 4}
+NETWORKS |= {"validation_fraction": 0.5}
+OPERATOR = {
+    "name": "neural",
+    "training": {"start": "2007-04-01", "end": "2007-04-20"},
+    "test": {"start": "2007-04-15", "end": "2007-04-24"},
+    "neural": NETWORKS,
+}
+EKF = {"name": "ekf", "observations": [{"name": "sigma40", "operator": "neural"}]}
+NO_OBSERVATION_CELL = 2
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """A cluster of one thread."""
+    with connected(ClusterConfig(workers=1)) as client:
+        yield client
+
+
+def small(path: Path, *runs: dict[str, Any], **operator: Any) -> ExperimentConfig:
+    """The experiment of these tests, with another operator where one is given."""
+    return experiment(path, operators=[{**OPERATOR, **operator}], assimilation=list(runs))
+
+
+def train_stage(config: ExperimentConfig) -> Train:
+    """The training stage."""
+    return next(stage for stage in build_stages(config) if isinstance(stage, Train))
+
+
+def run(config: ExperimentConfig, client: Client) -> list[Any]:
+    """Outcomes of all stages."""
+    return list(run_stages(config, client))
+
+
+@pytest.fixture(scope="module")
+def base(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the open loop, the trained operator and the assimilation; one cell has no backscatter."""
+    path = tmp_path_factory.mktemp("base") / "store"
+    make_store(path, cells=CELLS, days=DAYS)
+    root = open_store(str(path), "a")
+    times, value = (read_region(root, "observations/sigma40", name) for name in ("time", "value"))
+    quality = read_region(root, "observations/sigma40", "quality")
+    value[:, NO_OBSERVATION_CELL] = np.nan
+    write_observations(path, "sigma40", times, {"value": value, "quality": quality})
+    times, arrays = (
+        read_region(root, "observations/lai", "time"),
+        {name: read_region(root, "observations/lai", name) for name in ("value", "quality")},
+    )
+    arrays["value"][2, 0], arrays["quality"][2, 0] = 14.9, Quality.MASKED_PRODUCT_FLAG  # it must not be used
+    write_observations(path, "lai", times, arrays)
+    assert all(outcome.complete for outcome in run(small(path, EKF), client))
+    return path
+
+
+@pytest.fixture
+def store(base: Path, tmp_path: Path) -> Path:
+    """A copy with the open loop only."""
+    shutil.copytree(base, tmp_path / "store")
+    root = open_store(str(tmp_path / "store"), "a")
+    for group in ("operators", "runs/ekf", "restarts/ekf", "ledger/ekf", "ledger/train-neural"):
+        del root[group]
+    return tmp_path / "store"
+
+
+def expected_samples(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of the training window, pair by pair as assimilation.md 2.3 and 4.2 say."""
+    root = open_store(str(path))
+    model = {name: read_region(root, "runs/open_loop", name).astype(float) for name in ("WG2", "TG2")}
+    sigma, lai = (
+        {name: read_region(root, f"observations/{kind}", name) for name in ("time", "value", "quality")}
+        for kind in ("sigma40", "lai")
+    )
+    predictors, target = np.full((CELLS, 20, 3), np.nan), np.full((CELLS, 20), np.nan)
+    for cell in range(CELLS):
+        good = lai["quality"][:, cell] == 0
+        for day in range(20):
+            analysis = FIRST_DAY + day * DAY + np.timedelta64(9, "h")
+            inside = (sigma["time"] > analysis - DAY) & (sigma["time"] <= analysis) & (sigma["quality"][:, cell] == 0)
+            values = sigma["value"][inside, cell].astype(float)
+            days, known = (lai["time"][good] - FIRST_DAY) / DAY, lai["value"][good, cell].astype(float)
+            when = (analysis - FIRST_DAY) / DAY
+            covered = days[0] <= when <= days[-1]
+            predictors[cell, day] = (
+                model["WG2"][day, cell],
+                model["TG2"][day, cell],
+                np.interp(when, days, known) if covered else np.nan,
+            )
+            if covered and np.isfinite(values).any():
+                target[cell, day] = np.nanmean(values)
+    return predictors, target
+
+
+def test_samples_pair_the_open_loop_with_the_window_before(base: Path) -> None:
+    config = small(base)
+    found = train_stage(config).samples(open_store(str(base)), config.operators[0].training)
+    predictors, target = expected_samples(base)
+    assert np.isfinite(target).sum() > 50
+    np.testing.assert_allclose(found.target, target, rtol=1e-12)
+    np.testing.assert_allclose(found.predictors, predictors, rtol=1e-12)
+
+
+def test_the_stored_operator_is_the_one_trained_on_the_samples(base: Path) -> None:
+    root = open_store(str(base))
+    cell_ids = cell_ids_from_coordinates(latitudes(CELLS), np.full(CELLS, LONGITUDE))
+    predictors, target = expected_samples(base)
+    options = NeuralOptions(**{**NETWORKS, "hidden": (6,)})
+    expected = NeuralOperator(options).fit(predictors, target, cell_ids=cell_ids)
+    stored = read_operator(root, "neural", cell_ids=cell_ids, output_name="sigma40", output_unit="dB")
+    assert isinstance(stored, NeuralOperator)
+    for found, wanted in zip(stored.networks.kernels, expected.networks.kernels, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(stored.outcome, expected.outcome)
+    assert list(stored.outcome) == [Outcome.NO_DATA if c == NO_OBSERVATION_CELL else Outcome.TRAINED for c in range(4)]
+    filled = np.where(np.isfinite(predictors), predictors, 1.0)
+    predicted = stored.predict(filled)
+    error = np.where(np.isfinite(target), predicted - target, np.nan)
+    rmsd = read_region(root, "operators/neural", "rmsd_training")
+    usable = np.arange(CELLS) != NO_OBSERVATION_CELL
+    np.testing.assert_allclose(rmsd[usable], np.sqrt(np.nanmean(error[usable] ** 2, axis=1)), rtol=1e-6)
+    assert np.isnan(rmsd[NO_OBSERVATION_CELL])
+    assert (rmsd[usable] < np.nanstd(target[usable], axis=1)).all()
+    assert read_region(root, "operators/neural", "pairs_test")[0] > 4
+    windows = existing_group(root, "operators/neural").attrs["windows"]
+    assert windows == {"training": ["2007-04-01", "2007-04-20"], "test": ["2007-04-15", "2007-04-24"]}
+
+
+def test_backscatter_is_assimilated_through_the_operator(base: Path) -> None:
+    root = open_store(str(base))
+
+    def read(name: str) -> np.ndarray:
+        return read_region(root, "runs/ekf", name)
+
+    operator = read_operator(root, "neural")
+    free = {name: read_region(root, "runs/open_loop", name).astype(float) for name in ("WG2", "TG2", "LAI")}
+    predictors = np.stack([free[name][1] for name in ("WG2", "TG2", "LAI")], axis=-1)
+    usable = np.arange(CELLS) != NO_OBSERVATION_CELL
+    first = operator.predict(predictors[:, None])[:, 0]
+    np.testing.assert_allclose(read("sigma40_forecast")[0, usable], first[usable], rtol=1e-5)
+    quality = read("quality_sigma40")
+    assert (quality[:, NO_OBSERVATION_CELL] == Quality.MISSING).all()
+    used = quality == Quality.USED
+    assert used.sum() > 40
+    np.testing.assert_allclose(
+        (read("innovation_sigma40") - read("residual_sigma40"))[used],
+        (read("sigma40") - read("sigma40_forecast"))[used],
+        atol=1e-4,
+    )
+    innovation, residual = np.abs(read("innovation_sigma40")[used]), np.abs(read("residual_sigma40")[used])
+    assert residual.mean() < 0.95 * innovation.mean()
+    assert (np.abs(read("increment_WG2"))[used] > 0.0).mean() > 0.9
+    assert (read("increment_WG2")[~used] == 0.0).all()
+    assert np.isnan(read("sigma40")[:, NO_OBSERVATION_CELL]).all()
+
+
+def test_a_cell_without_operator_is_coded(base: Path, client: Client, tmp_path: Path) -> None:
+    """It has observations now, but none when the operator was trained."""
+    path = tmp_path / "store"
+    shutil.copytree(base, path)
+    times = FIRST_DAY + np.arange(DAYS) * DAY
+    write_observations(path, "sigma40", times, {"value": np.full((DAYS, CELLS), -11.0)})
+    again = {**EKF, "name": "again"}
+    assert all(outcome.complete for outcome in run(small(path, again), client))
+    code = read_region(open_store(str(path)), "runs/again", "quality_sigma40")
+    assert (code[:, NO_OBSERVATION_CELL] == Quality.OPERATOR_ABSENT).all()
+    assert (code[:, 0] == Quality.USED).sum() > 10
+
+
+def test_an_assimilation_goes_on_with_its_own_operator_only(base: Path, client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    shutil.copytree(base, path)
+    del open_store(str(path), "a")["ledger/train-neural"]
+    with pytest.raises(ConfigurationError, match=r"operators\.neural: "):
+        run(small(path, EKF, neural={**NETWORKS, "seed": 5}), client)
+
+
+def test_trained_again_it_is_the_same(base: Path, store: Path, client: Client) -> None:
+    assert all(outcome.complete for outcome in run(small(store), client))
+    assert array_hashes(str(store), "operators") == array_hashes(str(base), "operators")
+    group, before = (existing_group(open_store(str(path)), "operators/neural") for path in (store, base))
+    assert group.attrs["content_hash"] == before.attrs["content_hash"]
+    written = (store / "operators" / "neural" / "zarr.json").stat().st_mtime_ns
+    del open_store(str(store), "a")["ledger/train-neural"]  # as after a kill before the ledger was written
+    assert all(outcome.complete for outcome in run(small(store), client))
+    assert (store / "operators" / "neural" / "zarr.json").stat().st_mtime_ns == written
+
+
+def test_the_models_own_leaf_area_as_predictor(base: Path) -> None:
+    config = small(base, lai=None)
+    found = train_stage(config).samples(open_store(str(base)), config.operators[0].training)
+    expected = read_region(open_store(str(base)), "runs/open_loop", "LAI")[:20].astype(float)
+    np.testing.assert_array_equal(found.predictors[:, :, 2], expected.T)
+
+
+def test_compared_architectures_are_stored_once_more_after_a_kill(
+    store: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def search(predictors: np.ndarray, target: np.ndarray, **settings: Any) -> list[ArchitectureResult]:
+        assert predictors.shape == (CELLS, 20, 3)
+        assert settings["test"][0].shape == (CELLS, 10, 3)
+        rmsd = np.full(CELLS, 0.5)
+        return [
+            ArchitectureResult(hidden=hidden, training_rmsd=rmsd, test_rmsd=2 * rmsd, seconds=1.0)
+            for hidden in ((5,), (10, 10))
+        ]
+
+    monkeypatch.setattr(train, "search_architectures", search)
+    config = small(store, search_architectures=True)
+    for _ in range(2):
+        assert all(outcome.complete for outcome in run(config, client))
+        root = open_store(str(store), "a")
+        np.testing.assert_array_equal(read_region(root, "scores/architectures_neural", "layers"), [1, 2])
+        np.testing.assert_array_equal(read_region(root, "scores/architectures_neural", "test_rmsd"), np.ones((2, 4)))
+        group = existing_group(root, "scores/architectures_neural")
+        assert group.attrs["labels"] == ["5", "10x10"]
+        assert group.attrs["chosen"] == "6"
+        assert group.attrs["complete"]
+        del root["ledger/train-neural"]
+
+
+def failure(config: ExperimentConfig, client: Client) -> str:
+    """Message of the training that fails."""
+    outcome = run(config, client)[-1]
+    (message,) = outcome.failures.values()
+    return str(message)
+
+
+def test_trainings_that_cannot_be(store: Path, client: Client) -> None:
+    window = {"start": "2008-04-01", "end": "2008-04-20"}
+    message = failure(small(store, training=window, test=None), client)
+    assert "no day of the open loop (2007-04-01 to 2007-04-24) lies in the window 2008-04-01 to 2008-04-20" in message
+    other = small(store, name="other", observation="ssm", test=None)
+    assert "observations 'observations/ssm': not in the store" in failure(other, client)
+    hungry = small(store, name="hungry", test=None, neural={**NETWORKS, "minimum_samples": 500})
+    message = failure(hungry, client)
+    assert "no cell could be trained: {'no data': 1, 'too few samples': 3}; first reason: " in message
+    assert "at least 500 are needed" in message
+    root = open_store(str(store))
+    assert "operators/hungry" not in root
+    assert ledger.failures(root, "train-hungry")
+
+
+def test_a_predictor_that_was_not_stored(store: Path, client: Client) -> None:
+    config = small(store)
+    output = config.output.model_copy(update={"instant": ("WG2", "LAI")})
+    stage = train_stage(config.model_copy(update={"output": output}))
+    with pytest.raises(ConfigurationError, match=r"operator neural: add TG2 to output\.instant"):
+        stage.samples(open_store(str(store)), config.operators[0].training)
+
+
+def test_a_later_end_of_the_open_loop_leaves_the_operator_alone(store: Path, client: Client) -> None:
+    """Only the open loop's period may grow."""
+    assert all(outcome.complete for outcome in run(small(store), client))
+    root = open_store(str(store), "a")
+    group = root["ledger/open_loop"]
+    assert isinstance(group, zarr.Group)
+    identity = dict(group.attrs["identity"])
+    group.attrs["identity"] = {**identity, "period.end": "2007-05-24"}
+    before = array_hashes(str(store), "operators")
+    stage = train_stage(small(store))
+    prepare(stage)
+    assert array_hashes(str(store), "operators") == before
+    assert ledger.stored_identity(root, "train-neural")["open_loop.period.end"] == "2007-05-24"
+    assert (ledger.statuses(root, "train-neural") == ledger.DONE).all()
+    group.attrs["identity"] = {**identity, "model.runoff": "DT92"}
+    with pytest.raises(ConfigurationError, match=r"open_loop\.model\.runoff"):
+        prepare(train_stage(small(store)))

@@ -1,0 +1,256 @@
+"""Stores with versions (Icechunk): a stage is seen when it is complete; the same bytes as without versions."""
+
+import json
+import sys
+import tarfile
+from pathlib import Path
+
+import icechunk
+import numpy as np
+import pytest
+import zarr
+from distributed import Client
+
+import ldas.pipeline.cli
+from ldas.pipeline.errors import StoreError
+from ldas.pipeline.execution.cluster import connected
+from ldas.pipeline.execution.run_stages import Outcome
+from ldas.pipeline.execution.stage import prepare, run_task
+from ldas.pipeline.settings.experiment import ClusterConfig, load_experiment
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import array_hashes, has_group, open_dataset, open_run, open_store, read_region
+from ldas.pipeline.store.icechunk_store import IN_PROGRESS, VISIBLE, committed, published, unfinished
+from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.opening import exists
+from tests.helpers.runs import run_stage
+from tests.helpers.s3_server import S3Server
+from tests.helpers.small_store import make_synthetic_store
+from tests.helpers.toy import Silence, ToyStage, toy
+
+EXPERIMENT = """\
+name: small
+store: {url: "STORE"}
+period: {start: 2007-01-01, end: 2007-01-02}
+output: {mean: [LE], instant: [WG2]}
+execution: {cells_per_block: 1}
+report: false
+"""
+
+
+def location_in(folder: Path) -> Location:
+    """A repository in a folder."""
+    return Location(f"icechunk+file://{folder / 'versions'}")
+
+
+def run(stage: ToyStage, client: Client) -> Outcome:
+    """Prepares and runs it."""
+    prepare(stage)
+    return run_stage(stage, client, window=4, retries=1, listener=Silence())
+
+
+def messages(location: Location, branch: str) -> list[str]:
+    """What was committed to a branch, the last one first."""
+    storage = icechunk.local_filesystem_storage(location.url.partition("://")[2])
+    return [item.message for item in icechunk.Repository.open(storage).ancestry(branch=branch)]
+
+
+def test_bit_identical_to_a_plain_store(toy_truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
+    location = location_in(tmp_path)
+    assert run(toy(location), threads).complete
+    assert array_hashes(location) == toy_truth
+    expected = read_region(open_store(location), "runs/toy", "x")
+    np.testing.assert_array_equal(open_dataset(location, "runs/toy")["x"].values, expected)
+    np.testing.assert_array_equal(open_run(location)["runs/toy"]["x"].values, expected)
+    assert len(messages(location, VISIBLE)) == 1 + 1 + 12 + 1  # the repository, prepared, a commit a task, finished
+    assert messages(location, VISIBLE)[0] == "toy: finished"
+
+
+def test_bit_identical_from_two_processes(toy_truth: dict[str, str], tmp_path: Path) -> None:
+    """They commit at the same time; no commit is lost."""
+    location = location_in(tmp_path)
+    with connected(ClusterConfig(workers=2, processes=True)) as client:
+        assert run(toy(location), client).complete
+    assert array_hashes(location) == toy_truth
+    assert len(messages(location, VISIBLE)) == 1 + 1 + 12 + 1
+
+
+def test_bit_identical_on_an_s3_server(
+    toy_truth: dict[str, str], threads: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import boto3
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    server = S3Server()
+    try:
+        boto3.client("s3", region_name="us-east-1", **server.location_options).create_bucket(Bucket="versions")
+        location = Location("icechunk+s3://versions/a/run", {**server.location_options, "region": "us-east-1"})
+        assert run(toy(location), threads).complete
+        assert array_hashes(location) == toy_truth
+    finally:
+        server.stop()
+
+
+def test_a_stage_is_seen_as_a_whole_or_not_at_all(toy_truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
+    """And a run that was killed goes on from its last commit."""
+    location = location_in(tmp_path)
+    with published(location, "made"):
+        open_store(location, "a").create_group("land")
+    stage = toy(location)
+    prepare(stage)
+    blocks, periods = ledger.blocks_of(12, 3), stage.periods()
+    for period in periods[:2]:
+        run_task(stage, blocks[1], period)
+    assert [name for name, _ in open_store(location).groups()] == ["land"]
+    with unfinished(location):
+        status = ledger.statuses(open_store(location), "toy")
+    assert (status == ledger.DONE).sum() == 2 * 3
+    listener = Silence()
+    prepare(stage)
+    assert run_stage(stage, threads, window=4, retries=1, listener=listener).complete
+    assert listener.done_before == 2
+    assert array_hashes(location) == toy_truth
+
+
+def test_a_task_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    stage = toy(location_in(tmp_path))
+    prepare(stage)
+    before = messages(stage.location, IN_PROGRESS)
+
+    def fail_after_writing() -> None:
+        with committed(stage.location, "never"):
+            stage.compute(open_store(stage.location, "a"), ledger.blocks_of(12, 3)[0], stage.periods()[0])
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail_after_writing()
+    assert messages(stage.location, IN_PROGRESS) == before
+
+
+def test_a_block_set_aside_keeps_the_stage_from_being_seen(
+    toy_truth: dict[str, str], threads: Client, tmp_path: Path
+) -> None:
+    location = location_in(tmp_path)
+    outcome = run(toy(location, bad_blocks=(1,)), threads)
+    assert list(outcome.failures) == [1]
+    assert not exists(location)
+    with unfinished(location):
+        root = open_store(location)
+        assert "cheese" in ledger.failures(root, "toy")[1]
+        assert (ledger.statuses(root, "toy") == ledger.DONE).sum() == 3 * 9
+    assert run(toy(location), threads).complete
+    assert array_hashes(location) == toy_truth
+
+
+def test_an_earlier_stage_that_is_run_again_does_not_show_a_later_one_in_progress(
+    threads: Client, tmp_path: Path
+) -> None:
+    location = location_in(tmp_path)
+    first = toy(location)
+    assert run(first, threads).complete
+    later = ToyStage("later", location, cells=12, cells_per_block=3)
+    prepare(later)
+    run_task(later, ledger.blocks_of(12, 3)[0], later.periods()[0])
+    assert run(first, threads).complete
+    assert ledger.experiments(open_store(location)) == ["toy"]
+    assert run(later, threads).complete
+    assert ledger.experiments(open_store(location)) == ["later", "toy"]
+
+
+def test_what_is_ingested_while_a_stage_is_in_progress_waits_for_it(threads: Client, tmp_path: Path) -> None:
+    location = location_in(tmp_path)
+    prepare(toy(location))
+    with published(location, "made"):
+        open_store(location, "a").create_group("land")
+    assert not exists(location)
+    run(toy(location), threads)
+    assert has_group(open_store(location), "land")
+
+
+def test_an_experiment_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "experiment.yaml"
+    hashes = []
+    status = ["status", "--json", str(tmp_path / "status.json")]
+    for url, commands in (
+        ("plain", [["run"], status]),
+        ("icechunk+file://versions", [["check"], ["run"], ["run"], status]),
+    ):
+        path.write_text(EXPERIMENT.replace("STORE", url), encoding="utf-8")
+        location = load_experiment(path).location
+        assert location.url.endswith(f"{tmp_path}/{url.removeprefix('icechunk+file://')}")
+        with published(location, "synthetic input"):
+            make_synthetic_store(location, cells=2, days=2)
+        for arguments in commands:
+            monkeypatch.setattr(sys, "argv", ["ldas", arguments[0], str(path), *arguments[1:]])
+            with pytest.raises(SystemExit) as end:
+                ldas.pipeline.cli.main()
+            assert not end.value.code, arguments
+        (row,) = json.loads((tmp_path / "status.json").read_text(encoding="utf-8"))
+        assert (row["tasks"], row["done"]) == (2, 2)
+        hashes.append(array_hashes(location))
+    hashes = [{name: value for name, value in found.items() if "seconds" not in name} for found in hashes]
+    assert hashes[0] == hashes[1]
+
+
+def test_writes_that_belong_to_no_commit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="written by `ldas run` and `ldas ingest` only"):
+        open_store(location_in(tmp_path), "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_repositories_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no store at icechunk"):
+        open_store(location_in(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+    for url in ("icechunk+gs://bucket/x", "icechunk://x", "icechunk+memory://x"):
+        with pytest.raises(StoreError, match="cannot be opened through"):
+            Location(url)
+
+
+def test_a_repository_of_a_newer_format_is_not_taken_for_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that Icechunk 2.0.0a4 wrote; nothing is written to it."""
+    with tarfile.open(Path(__file__).parent / "data" / "icechunk_2.tar.xz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    path = tmp_path / "experiment.yaml"
+    path.write_text(EXPERIMENT.replace("STORE", "icechunk+file://repository"), encoding="utf-8")
+    before = {file: file.read_bytes() for file in (tmp_path / "repository").rglob("*") if file.is_file()}
+    for command in ("status", "check", "run"):
+        monkeypatch.setattr(sys, "argv", ["ldas", command, str(path)])
+        with pytest.raises(SystemExit) as end:
+            ldas.pipeline.cli.main()
+        assert end.value.code == 2, command
+        said = capsys.readouterr().err
+        assert "this repository uses Icechunk v2 format" in said, command
+        assert f"written by another version of Icechunk than {icechunk.__version__}" in said, command
+        assert "nothing has been run" not in said
+    assert {file: file.read_bytes() for file in (tmp_path / "repository").rglob("*") if file.is_file()} == before
+
+
+def test_a_change_of_another_writer_is_said(tmp_path: Path) -> None:
+    """A commit that cannot be put after the one that came between."""
+    location = location_in(tmp_path)
+    prepare(toy(location))
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(location.url.partition("://")[2]))
+    with (  # noqa: PT012 - the error comes at the end of the inner block
+        pytest.raises(StoreError, match="another writer changed the same part of the store; what was committed before"),
+        committed(location, "ours"),
+    ):
+        open_store(location, "a").attrs["changed"] = "by us"
+        session = repository.writable_session(IN_PROGRESS)
+        zarr.open_group(session.store, mode="a").attrs["changed"] = "by another"
+        session.commit("theirs")
+    assert messages(location, IN_PROGRESS)[0] == "theirs"
+
+
+def test_a_repository_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "versions").write_text("a file", encoding="utf-8")
+    with pytest.raises(StoreError, match="cannot be made: File exists"):
+        prepare(toy(location_in(tmp_path)))
+
+
+def test_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "icechunk", None)
+    with pytest.raises(StoreError, match=r"pip install 'ldas\[icechunk\]'"):
+        prepare(toy(location_in(tmp_path)))
