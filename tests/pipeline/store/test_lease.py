@@ -25,12 +25,12 @@ from ldas.pipeline.store.arrays import array_hashes, open_run, open_store
 from ldas.pipeline.store.conditional import Content
 from ldas.pipeline.store.lease import NAME, Record, held, holder
 from ldas.pipeline.store.location import Location
+from tests.helpers import lease_writers as writers
 from tests.helpers.lease_writers import LOST, REFUSED, WROTE, somebody_writes, start, statuses, wait_for
 from tests.helpers.program import program
 from tests.helpers.s3_server import S3Server
 from tests.helpers.synthetic_store import make_store
 from tests.helpers.toy import toy
-from tests.pipeline import lease_writers as writers
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nobody", "AWS_DEFAULT_REGION": "us-east-1"}
 EXPERIMENT: dict[str, Any] = {
