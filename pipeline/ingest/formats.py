@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ldas.pipeline.ingest import alma, arco, ascat_swath, cgls, era5, fluxnet, grib, ismn, modis_files, surfex
 from ldas.pipeline import files
 from ldas.pipeline.errors import IngestError
+from ldas.pipeline.ingest import alma, arco, ascat_swath, cgls, era5, fluxnet, grib, ismn, modis_files, surfex
 
 Settings = dict[str, Any]
 _SCHEME = re.compile(r"^([a-z0-9]{2,}):/+")

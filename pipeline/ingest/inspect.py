@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ldas.pipeline.errors import PipelineError
-from ldas.pipeline.ingest import alma, ascat_swath, covers, era5, fluxnet, formats, ismn, modis_files
 from ldas.pipeline import files
-from ldas.pipeline.errors import IngestError
+from ldas.pipeline.errors import IngestError, PipelineError
+from ldas.pipeline.ingest import alma, ascat_swath, covers, era5, fluxnet, formats, ismn, modis_files
 from ldas.pipeline.ingest.formats import Format, Look
 from ldas.pipeline.ingest.run import SOURCES
 

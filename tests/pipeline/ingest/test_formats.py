@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ldas.pipeline.errors import PipelineError
+from ldas.pipeline.errors import IngestError, PipelineError
 from ldas.pipeline.ingest import formats, inspect_file, run_ingest, source_names
 from ldas.pipeline.ingest.config import FilesConfig
-from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest.run import SOURCES
 from ldas.pipeline.store.arrays import open_dataset
 from tests.pipeline.ingest import samples, test_alma, test_ascat, test_ismn, test_land_surfex, test_modis_files
