@@ -1,9 +1,17 @@
-"""Tables of the documentation that are made from the code when the site is built."""
+"""What of the documentation is made when the site is built: tables from the code, drawings of the formulas."""
 
+import csv
+import html
 import logging
+import re
+from functools import cache
+from importlib.resources import files
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from ldas.landmodel import quantities
 from ldas.pipeline.registry import names, variable
@@ -25,12 +33,52 @@ def on_config(config: Any) -> None:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fills `<!-- table: ... -->` in a page."""
-    tables = {"variables": variables_table, "configuration": configuration_table, "quantities": quantities_table}
+    tables = {
+        "variables": variables_table,
+        "configuration": configuration_table,
+        "quantities": quantities_table,
+        "vegetation": lambda: parameter_table("vegetation.csv"),
+        "photosynthesis": lambda: parameter_table("photosynthesis.csv"),
+    }
     for name, table in tables.items():
         marker = f"<!-- table: {name} -->"
         if marker in markdown:
             markdown = markdown.replace(marker, table())
     return markdown
+
+
+_FORMULA = re.compile(r'class="arithmatex">\\([(\[])(.*?)\\[)\]]<', re.DOTALL)
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """Draws every formula (LaTeX between dollar signs), so that a page needs no program from elsewhere."""
+
+    def drawn(match: re.Match[str]) -> str:
+        latex = " ".join(html.unescape(match[2]).split())
+        return f'class="formula">{formula(latex, standing_alone=match[1] == "[")}<'
+
+    return _FORMULA.sub(drawn, content)
+
+
+@cache
+def formula(latex: str, standing_alone: bool) -> str:
+    """LaTeX as an SVG element in the size and colour of the text. ValueError for what Matplotlib cannot set."""
+    size = 100.0
+    typeset = latex.replace(r"\frac", r"\dfrac") if standing_alone else latex
+    path = TextPath((0.0, 0.0), f"${typeset}$", size=size, prop=FontProperties(math_fontfamily="stix"))
+    box = path.get_extents().padded(3.0)
+    steps, parts = {1: ("M", 1), 2: ("L", 1), 3: ("Q", 2), 4: ("C", 3), 79: ("Z", 0)}, []
+    for vertices, code in path.iter_segments(curves=True, simplify=False):
+        letter, points = steps[int(code)]
+        # SVG counts downward
+        numbers = [f"{sign * value:.0f}" for value, sign in zip(vertices[: 2 * points], (1, -1) * points, strict=True)]
+        parts.append(letter + " ".join(numbers))
+    return (
+        f'<svg role="img" aria-label="{html.escape(latex)}" fill="currentColor" '
+        f'viewBox="{box.x0:.0f} {-box.y1:.0f} {box.width:.0f} {box.height:.0f}" '
+        f'style="width:{1.1 * box.width / size:.3f}em;vertical-align:{1.1 * box.y0 / size:.3f}em">'
+        f'<path d="{"".join(parts)}"/></svg>'
+    )
 
 
 def on_post_build(config: Any) -> None:
@@ -68,6 +116,15 @@ def quantities_table() -> str:
                 f"| `{entry.name}` | {entry.surfex} | {entry.unit} | {entry.rows or ''} | {entry.meaning} | {limits} | "
                 f"{setters} |"
             )
+    return "\n".join(lines)
+
+
+def parameter_table(name: str) -> str:
+    """A file of parameters of the land model as it is."""
+    with (files("ldas.landmodel") / "tables" / name).open(encoding="utf-8") as table:
+        header, *rows = csv.reader(table)
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += [f"| `{parameter}` | " + " | ".join(rest) + " |" for parameter, *rest in rows]
     return "\n".join(lines)
 
 

@@ -29,6 +29,10 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     assert "execution.cells_per_block" in (tmp_path / "site" / "configuration" / "index.html").read_text("utf-8")
     assert (tmp_path / "site" / "experiment.schema.json").read_text("utf-8") == json_schema()
     assert "leaf area index" in (tmp_path / "site" / "variables" / "index.html").read_text("utf-8")
+    soil = (tmp_path / "site" / "science" / "soil_water" / "index.html").read_text("utf-8")
+    assert '<span class="formula"><svg role="img" aria-label="w, w_i" ' in soil
+    assert '<h2 id="section-6">' in soil
+    assert [page for page in (tmp_path / "site").rglob("index.html") if "arithmatex" in page.read_text("utf-8")] == []
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/configuration.md"])
@@ -64,3 +68,40 @@ def test_every_situation_is_held_by_a_test_that_is_there() -> None:
     assert len(rows) > 25
     assert all(named)
     assert [name for names in named for name in names if not (REPOSITORY / "tests" / name).is_file()] == []
+
+
+SCIENCE = sorted((REPOSITORY / "docs" / "science").glob("*.md"))
+WRITTEN = [
+    path
+    for folder in ("assim", "benchmarks", "docs", "examples", "landmodel", "operators", "pipeline", "tests")
+    for path in sorted((REPOSITORY / folder).rglob("*"))
+    if path.suffix in {".csv", ".md", ".py", ".yaml"} and path != Path(__file__)
+]
+"""Files in which somebody may cite a document."""
+
+
+@pytest.mark.parametrize("page", SCIENCE, ids=lambda path: path.stem)
+def test_sections_of_the_science_notes_are_numbered_and_can_be_linked(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^##+ .*$", text, flags=re.MULTILINE)
+    assert headings
+    for number, heading in enumerate(headings, start=1):
+        assert re.fullmatch(rf"## {number}\. .* \{{#section-{number}\}}", heading), heading
+    assert page.stem == "index" or f"({page.name})" in (page.parent / "index.md").read_text(encoding="utf-8")
+
+
+def test_every_process_is_in_the_science_notes() -> None:
+    notes = "".join(page.read_text(encoding="utf-8") for page in SCIENCE)
+    processes = [path for path in (REPOSITORY / "landmodel").rglob("*.py") if "\n@science\n" in path.read_text("utf-8")]
+    assert len(processes) > 20
+    assert [path.name for path in processes if f"`{path.name}`" not in notes] == []
+
+
+def test_names_in_the_science_notes_are_those_of_the_code() -> None:
+    code = "".join(path.read_text("utf-8") for path in WRITTEN if path.suffix in {".py", ".csv"})
+    words = set(re.findall(r"\w+", code))
+    missing = []
+    for page in SCIENCE:
+        for name in re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+)+(?:\.[a-z_]+)?)`", page.read_text(encoding="utf-8")):
+            missing += [f"{page.name}: {name}" for part in name.split(".") if part not in {*words, "py", "F90"}]
+    assert missing == []
