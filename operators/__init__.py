@@ -29,7 +29,7 @@ _HOMES = {
     "WaterCloudOptions": "water_cloud",
     "cell_ids_from_coordinates": "cells",
     "export_keras": "keras_file",
-    "from_arrays": "kinds",
+    "from_arrays": "registry",
     "import_keras": "keras_file",
     "predictor_sensitivity": "sensitivity",
     "require": "checks",
@@ -61,4 +61,4 @@ def __getattr__(name: str) -> Any:
     """Public names on first use, so that importing one part does not load compilers and optimisers of the others."""
     if name in _HOMES:
         return getattr(import_module(f"ldas.operators.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'operators' has no attribute {name!r}")
+    raise AttributeError(f"module 'ldas.operators' has no attribute {name!r}")

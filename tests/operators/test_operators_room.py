@@ -57,7 +57,7 @@ def test_predicting_needs_no_tensorflow():
     code = """
 import sys
 import numpy as np
-import operators
+from ldas import operators
 from tests.operators.test_operators_room import untrained_networks
 operator = operators.from_arrays(untrained_networks(3).to_arrays())
 x = np.full((3, 2, 3), [0.25, 285.0, 2.0])

@@ -24,7 +24,7 @@ from tests.pipeline.ingest.test_daily import ROWS
 from tests.pipeline.ingest.test_daily import write_table as write_daily
 from tests.pipeline.ingest.test_forcing_formats import HALF_HOURLY, POINT_SERIES, gridded, write_surfex
 from tests.pipeline.ingest.test_tower import TABLE
-from tests.pipeline.test_once_a_day import table as write_collocated
+from tests.pipeline.tables.test_once_a_day import table as write_collocated
 from tests.support import shared
 
 POINT = {"points": [[44.25, 0.25]]}
