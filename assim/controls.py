@@ -158,7 +158,8 @@ class ControlVector:
         return np.where(self._present_like(increment), limit_increments(increment, self.values(state), *limits), 0.0)
 
     def add(self, state: State, increment: FloatArray) -> State:
-        """The state plus limited increments (column[, member], control); LAI takes leaf biomass along (section 3.8).
+        """The state plus limited increments (column[, member], control); LAI takes leaf biomass along
+        (docs/science/sekf.md, section 7).
 
         What has no increment keeps its bits. LAI >= LAImin holds exactly where LAI changed (SURFEX enforces it on
         restart): an increment that ends on the minimum may end one rounding error below it.

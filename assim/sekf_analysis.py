@@ -15,7 +15,7 @@ carries a zero row of H, a zero innovation and R = 1, and so changes nothing. Ev
 result of a cell is the same bit for bit whatever other cells are beside it.
 
 Source: SURFEX v8.1 `assim_nature_isba_ekf.F90`; Mahfouf et al. (2009), doi:10.1029/2008JD011077; Barbu et al. (2014),
-doi:10.5194/hess-18-173-2014.
+doi:10.5194/hess-18-173-2014. Errors, limits and their sources: docs/science/sekf.md, sections 1 to 9.
 """
 
 from typing import NamedTuple

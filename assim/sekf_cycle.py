@@ -274,8 +274,8 @@ def observation_jacobian(
     types: Sequence[ObservationType],
     equivalents: Sequence[Equivalent],
 ) -> FloatArray:
-    """H (cell, observation, 12, control) by the chain rule through grid means and operators (assimilation.md 4.3); 0
-    where nothing was perturbed.
+    """H (cell, observation, 12, control) by the chain rule through grid means and operators
+    (docs/science/sekf.md, section 4); 0 where nothing was perturbed.
 
     H_k = sum_i dh_k/dX_i f_p (X_i,p[run l] - X_i,p[control]) / eps_p,l. forecast: state (column, ...) at the window's
     end, that of the control run; ends: those of the perturbed runs (column, control, ...); perturbation: eps (column,

@@ -70,7 +70,8 @@ def window_means(times: NDArray[np.datetime64], values: FloatArray, analysis_hou
     """Means of the valid overpasses in each daily window, from the first window with an overpass to the last.
 
     times (overpass,) in any order; values (overpass, cell), NaN where missing. A window without any has NaN, number 0.
-    No overpass after the analysis hour enters, so an analysis never sees the future (assimilation.md 2.3).
+    No overpass after the analysis hour enters, so an analysis never sees the future
+    (docs/science/observations.md, section 1).
     """
     if values.ndim != 2 or np.shape(times) != values.shape[:1]:
         raise ObservationInputError(f"values must be (overpass, cell) = ({np.size(times)}, ...), got {values.shape}")

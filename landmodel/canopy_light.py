@@ -23,7 +23,8 @@ _K_LOWER = 1.0
 
 @science
 def gauss_canopy_light(node, shortwave, cosine_zenith, leaf_area):
-    """Absorbed PAR per leaf area (W m-2) at one of the three Gauss levels (0 lowest). Source: isba.md 8.7."""
+    """Absorbed PAR per leaf area (W m-2) at one of the three Gauss levels (0 lowest).
+    Source: docs/science/photosynthesis.md, section 5."""
     cosine = maximum(cosine_zenith, _MINIMUM_COSINE)
     diffuse = 0.25 / (0.25 + cosine)
     above = leaf_area * (1.0 - _GAUSS_NODES[node]) * _LEAF_EXTINCTION
@@ -52,7 +53,7 @@ def direct_clumping(b, k, xi, zenith):
 def carrer_canopy(parameters, air, leaf_area, co2, deficit, mesophyll, capacity, compensation, efficiency, cuticular,
                   ratio, deficit_limit, open_stomata):  # fmt: skip
     """Leaf-mean net assimilation, vapour conductance and dark respiration over ten layers, each with sunlit and
-    shaded leaves. Source: isba.md 8.8 (Carrer et al. 2013)."""
+    shaded leaves. Source: docs/science/photosynthesis.md, section 6 (Carrer et al. 2013)."""
     shortwave = air.shortwave
     cosine = maximum(air.cosine_zenith, _MINIMUM_COSINE)
     zenith = arccos(cosine)

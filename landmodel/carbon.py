@@ -26,7 +26,7 @@ def mean_temperature_first_metre(column, parameters, work):
 
 @science
 def carbon_fluxes(column, parameters, air, work, flux, options, mean_temperature):
-    """Autotrophic and ecosystem respiration (kg CO2 m-2 s-1). Source: isba.md 13.6."""
+    """Autotrophic and ecosystem respiration (kg CO2 m-2 s-1). Source: docs/science/vegetation.md, section 7."""
     density = air.density
     leaf = work.leaf_respiration * density
     water = work.emissivity * 0.0

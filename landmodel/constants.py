@@ -1,4 +1,7 @@
-"""Physical constants of SURFEX v8.1 (ini_csts.F90, ini_surf_csts.F90, modd_isba_par.F90); SI units."""
+"""Physical constants of SURFEX v8.1 (ini_csts.F90, ini_surf_csts.F90, modd_isba_par.F90); SI units.
+
+Listed in docs/science/air.md, section 1.
+"""
 
 import math
 

@@ -13,7 +13,7 @@ from ldas.landmodel.vegetation import set_surface_from_leaf_area
 @science
 def read_air(parameters, air, before, after, weight, sun):
     """Air at the start of a step: everything interpolated between two records but rain and snow, which are those of
-    the end of the interval (isba.md 1.1); and the sun."""
+    the end of the interval (docs/science/air.md, section 3); and the sun."""
     temperature = before.Tair + (after.Tair - before.Tair) * weight
     humidity = before.Qair + (after.Qair - before.Qair) * weight
     pressure = before.PSurf + (after.PSurf - before.PSurf) * weight

@@ -44,7 +44,8 @@ def eliminate_soil(work, substep):
 
 @science
 def diffuse_heat(column, work, explicit, coupling):
-    """New temperatures of all layers from the surface row T1 = explicit + coupling T2. Source: isba.md 10.3."""
+    """New temperatures of all layers from the surface row T1 = explicit + coupling T2.
+    Source: docs/science/soil_heat.md, section 4."""
     intercept = explicit * 0.0
     below = intercept
     for step in range(SOIL_LAYERS - 1):
@@ -62,7 +63,8 @@ def diffuse_heat(column, work, explicit, coupling):
 
 @science
 def energy_substep(column, air, work, options, substep):
-    """One sub-step: exchange, linearised implicit surface, soil, fluxes. Source: isba.md 9 and 10.
+    """One sub-step: exchange, linearised implicit surface, soil, fluxes.
+    Source: docs/science/surface.md, sections 2 to 7.
 
     Adds the fluxes of the snow-free surface (W m-2) to the sums in `work`.
     """

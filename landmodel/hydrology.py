@@ -13,7 +13,7 @@ from ldas.landmodel.soil_water import set_vapour_transfer, soil_water_substep, v
 def hydrology(column, parameters, air, work, flux, options):
     """Interception, runoff and the sub-steps of soil water and ice; fluxes to `flux` (kg m-2 s-1).
 
-    Source: isba.md 11; evaporation terms already weighted by the snow-free shares.
+    Source: docs/science/soil_water.md, section 1; evaporation terms already weighted by the snow-free shares.
     """
     rain = work.rain_on_ground
     work.wet_canopy_loss = (work.canopy_evaporation - work.transpiration) / VAPORISATION_HEAT

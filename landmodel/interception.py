@@ -8,7 +8,8 @@ _DRIP_THRESHOLD = 0.01  # kg m-2 of rain in the step (X001)
 
 @science
 def wet_leaf_fraction(column, parameters, work):
-    """Wet share of the leaves (1) and the capacity of the interception reservoir (kg m-2). Source: isba.md 7.1."""
+    """Wet share of the leaves (1) and the capacity of the interception reservoir (kg m-2).
+    Source: docs/science/interception_runoff.md, section 1."""
     leaf_area = work.leaf_area_index
     capacity = parameters.interception_coefficient * work.vegetation_fraction * leaf_area
     work.interception_capacity = capacity
@@ -30,8 +31,8 @@ def wet_leaf_fraction(column, parameters, work):
 def subgrid_drip(water, capacity, rain, fraction_raining, step):
     """Water falling from the leaves over the step (kg m-2 s-1) where rain is spread unevenly over the cell (CRAIN=SGH).
 
-    Source: isba.md 11.1. Where the first guess empties the leaves their content is exactly 0 (OWN rule: the source
-    decides there by rounding).
+    Source: docs/science/interception_runoff.md, section 3. Where the first guess empties the leaves their content is
+    exactly 0 (OWN rule: the source decides there by rounding).
     """
     drips = (rain > _DRIP_THRESHOLD / step) & (water > 0.0)
     safe_rain = where(drips, rain, 1.0)

@@ -336,7 +336,8 @@ def _seconds(time: str | np.datetime64) -> NDArray[np.datetime64]:
 
 
 def _starts_of_day(times: NDArray[np.datetime64], step_s: float) -> NDArray[np.bool_]:
-    """The first step of each UTC day, at 00 UTC or less than a step later. Source: isba.md 13.1."""
+    """The first step of each UTC day, at 00 UTC or less than a step later.
+    Source: docs/science/vegetation.md, section 1."""
     return (times - times.astype("datetime64[D]")).astype("timedelta64[s]").astype(np.float64) < step_s
 
 

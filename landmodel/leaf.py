@@ -15,7 +15,8 @@ def leaf(light, co2, deficit, mesophyll, cuticular, capacity, compensation, effi
     """Net assimilation An, conductance to vapour gs and dark respiration Rd of a leaf.
 
     Absorbed PAR (W m-2), CO2 and compensation point (kg kg-1), deficit and its limit Dmax (kg kg-1), conductances
-    (m s-1), capacity Am (kg kg-1 m s-1), quantum efficiency (kg kg-1 m s-1 per W m-2). Source: isba.md 8.6.
+    (m s-1), capacity Am (kg kg-1 m s-1), quantum efficiency (kg kg-1 m s-1 per W m-2).
+    Source: docs/science/photosynthesis.md, section 4.
     """
     # the 1e-12 guard a leaf without any conductance, as in the source
     total = maximum(cuticular + mesophyll, 1.0e-12)

@@ -283,7 +283,8 @@ def columns_from_fractions(
 
 
 def optimal_assimilation(values: Mapping[str, Array], optimum: Array, co2: ArrayLike) -> Array:
-    """ANMAX (kg kg-1 m s-1): net assimilation of an unstressed leaf at its optimal temperature (isba.md 8.3)."""
+    """ANMAX (kg kg-1 m s-1): net assimilation of an unstressed leaf at its optimal temperature
+    (docs/science/photosynthesis.md, section 8)."""
     names = (
         "mesophyll_conductance", "mesophyll_low", "mesophyll_high", "assimilation_capacity", "capacity_low",
         "capacity_high", "compensation_point", "cuticular_conductance", "quantum_efficiency", "ci_ratio",

@@ -1,5 +1,6 @@
 """A-gs photosynthesis and stomatal conductance (Jacobs 1996; Calvet et al. 1998, 2004; SURFEX cotwores.F90, cotwo.F90).
 
+Equations: docs/science/photosynthesis.md, sections 1 to 8.
 Concentrations are kg CO2 per kg of air, assimilation kg CO2 kg_air-1 m s-1, conductances m s-1.
 """
 

@@ -64,7 +64,8 @@ def mean_over_runoff_depth(values, parameters, layers):
 
 @science
 def surface_runoff(column, parameters, work, flux, options, rain, melt):
-    """Infiltration (kg m-2 s-1) of rain and melt water at the ground after surface runoff. Source: isba.md 11.2."""
+    """Infiltration (kg m-2 s-1) of rain and melt water at the ground after surface runoff.
+    Source: docs/science/interception_runoff.md, sections 4 and 5."""
     incoming = rain + melt
     horton = rain * 0.0
     dunne = rain * 0.0

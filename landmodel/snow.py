@@ -24,7 +24,8 @@ _LARGEST_SURFACE_WARMING = 10.0  # K per step by the ground flux before it is sh
 
 @science
 def snow_step(column, parameters, air, work, options):
-    """One step of the pack: its fluxes with air, ground and soil are left in `work`. Source: isba.md 12.2, 12.3."""
+    """One step of the pack: its fluxes with air, ground and soil are left in `work`.
+    Source: docs/science/snow.md, sections 2 to 12."""
     step = options.step
     per_step = 1.0 / step
     layers = options.snow_layers
@@ -154,7 +155,8 @@ def store_pack(column, work, options, called, removed):
 @science
 def share_ground_flux(work, options, cover, ground, residual):
     """Heat sources of the soil layers (W m-2): the ground flux in the first, unless it would warm it by 10 K in the
-    step, and the residual flux over the first 0.6 m in proportion to heat capacity. Source: isba.md 10.5."""
+    step, and the residual flux over the first 0.6 m in proportion to heat capacity.
+    Source: docs/science/snow.md, section 12."""
     composite = work.inertia_composite
     total = cover * 0.0
     depth = total

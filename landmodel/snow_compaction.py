@@ -14,7 +14,7 @@ _FOREST_SHELTER = 0.85
 
 @science
 def settle(work, options):
-    """Compaction by the weight of the snow above. Source: isba.md 12.3.5."""
+    """Compaction by the weight of the snow above. Source: docs/science/snow.md, section 6."""
     above = work.snow_thickness[0] * 0.0
     for layer in range(options.snow_layers):
         density = work.snow_density[layer]
@@ -38,7 +38,8 @@ def settle(work, options):
 
 @science
 def drift(parameters, air, work, options):
-    """Compaction by wind, from the top down to the first layer that it cannot move. Source: isba.md 12.3.5."""
+    """Compaction by wind, from the top down to the first layer that it cannot move.
+    Source: docs/science/snow.md, section 6."""
     wind = 1.25 * (1.0 - _FOREST_SHELTER * parameters.forest_fraction) * air.wind
     threshold = 2.868 * exp(-0.085 * wind) - 1.0
     cover = wind * 0.0

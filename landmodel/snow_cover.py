@@ -24,7 +24,7 @@ def total_snow(column, options):
 @science
 def snow_fractions(column, work, options):
     """Shares of the surface under snow (1): bare ground, vegetation, all; mass and depth of the pack are kept.
-    Source: isba.md 12.1."""
+    Source: docs/science/snow.md, section 1."""
     mass, depth = total_snow(column, options)
     work.snow_mass = mass
     work.snow_depth = depth

@@ -21,7 +21,8 @@ _EXTINCTION_INFRARED = 2000.0  # m-1
 
 @science
 def absorb_sunlight(air, work, options, first, second, third):
-    """Sunlight (W m-2, negative downward) that passes the bottom of every layer. Source: isba.md 12.3.6."""
+    """Sunlight (W m-2, negative downward) that passes the bottom of every layer.
+    Source: docs/science/snow.md, section 7."""
     shortwave = air.shortwave
     layers = options.snow_layers
     if not any_lane(shortwave > 0.0):
@@ -51,7 +52,7 @@ def absorb_sunlight(air, work, options, first, second, third):
 
 @science
 def snow_conductivity(density, temperature, pressure):
-    """Effective thermal conductivity (W m-1 K-1), vapour transfer included. Source: isba.md 12.3.7."""
+    """Effective thermal conductivity (W m-1 K-1), vapour transfer included. Source: docs/science/snow.md, section 8."""
     vapour = maximum(0.0, (-0.06023 - 2.5425 / (temperature - 289.99)) * (1.0e5 / pressure))
     return 2.22 * exp(1.88 * log(density * 1.0e-3)) + vapour
 
@@ -117,7 +118,8 @@ def snow_surface_fluxes(air, work, exchange, old, new, humidity, slope):
 
 @science
 def snow_energy_budget(column, parameters, air, work, options):
-    """Implicit temperatures of all layers, fluxes at the surface and into the soil. Source: isba.md 12.3.8 to 10.
+    """Implicit temperatures of all layers, fluxes at the surface and into the soil.
+    Source: docs/science/snow.md, section 8.
 
     Leaves `snow_temperature` (possibly above freezing: melt follows) and the fluxes with air and ground in `work`.
     """

@@ -10,7 +10,7 @@ MAXIMUM_DENSITY = 750.0
 MINIMUM_DENSITY = 50.0
 MINIMUM_DEPTH = 1.0e-6  # m of snow: below it there is none
 _THIN_PACK = 0.03  # m: thinner packs have equal layers (XSNOWCRITD)
-_NEAR_FREEZING = 1.0e-7  # K: rounding around the melting point (OWN rule, isba.md 12.3.4)
+_NEAR_FREEZING = 1.0e-7  # K: rounding around the melting point (OWN rule, docs/science/snow.md, section 5)
 
 
 @science
@@ -43,7 +43,8 @@ def temperature_and_liquid(heat, density, thickness, floor):
 
 @science
 def add_snowfall(air, work, options, present, falling):
-    """Snowfall joins the first layer, or founds a pack of equal layers. Returns its density. Source: isba.md 12.3.1."""
+    """Snowfall joins the first layer, or founds a pack of equal layers. Returns its density.
+    Source: docs/science/snow.md, section 3."""
     layers = options.snow_layers
     density = work.snow_density[0]
     thickness = work.snow_thickness[0]
@@ -78,7 +79,8 @@ def add_snowfall(air, work, options, present, falling):
 
 @science
 def target_grid(work, options, depth):
-    """Thickness (m) of the layers wanted for a pack of a depth (m), into `work.snow_target`. Source: isba.md 12.3.3."""
+    """Thickness (m) of the layers wanted for a pack of a depth (m), into `work.snow_target`.
+    Source: docs/science/snow.md, section 4."""
     if options.snow_layers == 3:
         shallow = depth <= 0.04
         middle = depth <= 0.20
@@ -189,7 +191,7 @@ def equalise_thin_pack(work, layers, depth, thin):
 
 @science
 def regrid_snow(work, options, active):
-    """Bring the layers back to their target thickness where needed. Source: isba.md 12.3.3."""
+    """Bring the layers back to their target thickness where needed. Source: docs/science/snow.md, section 4."""
     layers = options.snow_layers
     depth = work.snow_thickness[0]
     for layer in range(1, layers):

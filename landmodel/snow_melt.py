@@ -18,7 +18,8 @@ _COLDEST_BELOW_AIR = 15.0  # K: the first layer is not cooled further below the 
 
 @science
 def melt_snow(work, options):
-    """Melt in every layer; returns the heat that no snow was left to use (W m-2). Source: isba.md 12.3.12."""
+    """Melt in every layer; returns the heat that no snow was left to use (W m-2).
+    Source: docs/science/snow.md, section 9."""
     unused = work.snow_thickness[0] * 0.0
     per_step = 1.0 / options.step
     for layer in range(options.snow_layers):
@@ -54,7 +55,7 @@ def melt_snow(work, options):
 def percolate(work, options, rain):
     """Refreezing and downward flow of liquid water; `rain` is that on the snow (kg m-2 s-1).
 
-    Returns what leaves the pack at the bottom (kg m-2 s-1). Source: isba.md 12.3.13.
+    Returns what leaves the pack at the bottom (kg m-2 s-1). Source: docs/science/snow.md, section 10.
     """
     layers = options.snow_layers
     step = options.step
@@ -96,7 +97,7 @@ def percolate(work, options, rain):
 def sublimate(air, work, options, cover):
     """Sublimation from the first layer (share `cover` of the patch is snow).
 
-    Returns what the soil has to make up for (kg m-2 s-1). Source: isba.md 12.3.14.
+    Returns what the soil has to make up for (kg m-2 s-1). Source: docs/science/snow.md, section 11.
     """
     layers = options.snow_layers
     step = options.step

@@ -21,7 +21,8 @@ _TRACE_OF_ICE = 1.0e-6  # m3 m-3, melted at once
 
 @science
 def freeze_or_thaw(temperature, water, ice, capacity, soil, inverses, insulation, substep):
-    """Temperature (K), liquid water and ice (m3 m-3) of a layer after a sub-step. Source: isba.md 11.4.
+    """Temperature (K), liquid water and ice (m3 m-3) of a layer after a sub-step.
+    Source: docs/science/soil_water.md, section 6.
 
     `soil`: porosity (m3 m-3), air-entry potential (m) and retention exponent; `inverses`: theirs, which are taken once.
     """

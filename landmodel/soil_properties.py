@@ -28,7 +28,8 @@ _MOVED_BOTTOMS: dict[float, dict[int, float]] = {
 def hydraulic_properties(clay: Array, sand: Array, pedotransfer: str) -> dict[str, Array]:
     """Constants of layers with given clay and sand fractions (1).
 
-    CH78: Noilhan and Lacarrère 1995 after Clapp and Hornberger 1978; CO84: Cosby et al. 1984; isba.md 4.3, 4.4.
+    CH78: Noilhan and Lacarrère 1995 after Clapp and Hornberger 1978; CO84: Cosby et al. 1984;
+    docs/science/soil_parameters.md, sections 3 and 4.
     Returns porosity wsat, wilting point, field capacity w33 at -33 kPa (m3 m-3), exponent b, air-entry potential psisat
     (m), saturated conductivity Ksat (m s-1), dry and solid thermal conductivity (W m-1 K-1).
     """
@@ -83,7 +84,8 @@ def dynamic_range(clay: Array | float) -> Array:
 
 
 def soil_grid(depth: float) -> tuple[Array, int]:
-    """Layer bottoms (m) and number of moist layers of a soil of some depth (m) (soilgrid.F90; isba.md 4.1)."""
+    """Layer bottoms (m) and number of moist layers of a soil of some depth (m) (soilgrid.F90;
+    docs/science/soil_parameters.md, section 1)."""
     if depth <= 1.1:
         water_depth = min(1.0, depth)
     elif depth <= 1.25:
@@ -107,7 +109,8 @@ def soil_grid(depth: float) -> tuple[Array, int]:
 
 
 def cumulative_root_fraction(depth: Array, root_depth: float, extinction: float, linear: float) -> Array:
-    """Share of the roots (1) above depths (m): Jackson et al. 1996 with a linear part (isba.md 4.2)."""
+    """Share of the roots (1) above depths (m): Jackson et al. 1996 with a linear part
+    (docs/science/soil_parameters.md, section 2)."""
     if root_depth <= 0.0:
         return np.zeros_like(depth)
     profile = (1.0 - extinction ** (100.0 * depth)) / (1.0 - extinction ** (100.0 * root_depth))
@@ -115,7 +118,7 @@ def cumulative_root_fraction(depth: Array, root_depth: float, extinction: float,
 
 
 def runoff_depth(bottoms: Array, moist_layers: int, roots: Array, depth: float) -> float:
-    """Depth (m) over which DT92 looks at saturation: the first bottom with 90 % of the roots, or 0.6 m (4.2)."""
+    """Depth (m) over which DT92 looks at saturation: the first bottom with 90 % of the roots, or 0.6 m."""
     if roots[-1] <= 0.0:
         return min(0.6, depth)
     reached = np.flatnonzero(roots >= 0.90)

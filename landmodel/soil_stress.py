@@ -7,7 +7,7 @@ from ldas.landmodel.lanes import maximum, minimum
 @science
 def soil_moisture_stress(column, parameters, work):
     """F2 (1) and the share of every layer in it: root fraction times relative extractable liquid water. Ice does not
-    change the limits. Source: isba.md 6.1."""
+    change the limits. Source: docs/science/photosynthesis.md, section 1."""
     stress = parameters.moist_layers * 0.0
     for layer in range(work.most_layers):
         wilting = parameters.wilting_point[layer]

@@ -1,4 +1,7 @@
-"""Thermal properties of the soil (Peters-Lidard et al. 1998, PL98; SURFEX soildif.F90) and of the composite surface."""
+"""Thermal properties of the soil (Peters-Lidard et al. 1998, PL98; SURFEX soildif.F90) and of the composite surface.
+
+Equations: docs/science/soil_heat.md, sections 1 to 3.
+"""
 
 import math
 

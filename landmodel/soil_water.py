@@ -33,7 +33,7 @@ def vapour_pressures(column, air, work):
 @science
 def set_vapour_transfer(column, work, layer):
     """What the vapour conductivity takes from the temperature of a layer: the inverse of Rv T (kg J-1) and the
-    diffusivity (m2 s-1) with all factors of isba.md 11.3 (e) that do not change with the water."""
+    diffusivity (m2 s-1) with all factors of docs/science/soil_water.md, section 3 that do not change with the water."""
     temperature = column.soil_temperature[layer]
     inverse = 1.0 / (GAS_CONSTANT_VAPOUR * temperature)
     diffusivity = (_VAPOUR_DIFFUSIVITY * 1.0e5) * exp(1.88 * (log(temperature) - _LOG_FREEZING_POINT))
@@ -44,7 +44,8 @@ def set_vapour_transfer(column, work, layer):
 
 @science
 def vapour_conductivity(column, parameters, air, work, layer, potential, impedance):
-    """Isothermal vapour conductivity (m s-1) of a layer drier than field capacity. Source: isba.md 11.3 (e)."""
+    """Isothermal vapour conductivity (m s-1) of a layer drier than field capacity.
+    Source: docs/science/soil_water.md, section 3."""
     porosity = parameters.porosity[layer]
     water = column.soil_water[layer]
     ice = column.soil_ice[layer]
@@ -126,7 +127,7 @@ def distribute_negative_infiltration(column, parameters, work, rate):
 def solve_richards(column, parameters, work, substep, evaporation, transpiration):
     """One linearised Crank-Nicolson step of the water content; returns the drainage at the bottom (m s-1).
 
-    Source: isba.md 11.3 (f) to (h).
+    Source: docs/science/soil_water.md, section 4.
     """
     moist = parameters.moist_layers
     layers = work.most_layers
@@ -198,7 +199,7 @@ def solve_richards(column, parameters, work, substep, evaporation, transpiration
 @science
 def limit_water(column, parameters, work, substep):
     """Pass water above saturation down and raise layers at the minimum at the expense of the layer below; returns
-    what leaves (or enters) at the bottom (m s-1). Source: isba.md 11.3 (i), (j)."""
+    what leaves (or enters) at the bottom (m s-1). Source: docs/science/soil_water.md, section 5."""
     moist = parameters.moist_layers
     layers = work.most_layers
     per_substep = 1.0 / substep

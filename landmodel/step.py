@@ -27,7 +27,8 @@ from ldas.landmodel.vegetation import daily_vegetation_update, plant_respiration
 def isba_step(column, parameters, air, work, flux, options, first_of_day):
     """Advance the columns by one step: `column` is the state, `flux` receives the fluxes of the step.
 
-    `first_of_day`: the step starts at 00 UTC, so it ends with the daily update of the vegetation (isba.md 13.1).
+    `first_of_day`: the step starts at 00 UTC, so it ends with the daily update of the vegetation
+    (docs/science/vegetation.md, section 1).
     """
     snow_fractions(column, work, options)
     effective_roughness(parameters, work)
@@ -65,7 +66,8 @@ def isba_step(column, parameters, air, work, flux, options, first_of_day):
 
 @science
 def weigh_by_snow_free_share(work):
-    """Water fluxes of ground and canopy per patch area: only their snow-free shares take part. Source: isba.md 10.6."""
+    """Water fluxes of ground and canopy per patch area: only their snow-free shares take part.
+    Source: docs/science/surface.md, section 8."""
     ground = 1.0 - work.snow_fraction_ground
     canopy = 1.0 - work.snow_fraction_vegetation
     work.ground_evaporation *= ground
@@ -76,7 +78,7 @@ def weigh_by_snow_free_share(work):
 
 @science
 def aggregate_fluxes(column, air, work, flux, options):
-    """Fluxes of the patch from its snow-free and its snow-covered part. Source: isba.md 10.6."""
+    """Fluxes of the patch from its snow-free and its snow-covered part. Source: docs/science/surface.md, section 8."""
     snow = work.snow_fraction
     free = 1.0 - snow
     net = free * work.net_radiation + snow * work.snow_net_radiation

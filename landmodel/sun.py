@@ -9,7 +9,7 @@ Array = NDArray[np.float64]
 def solar_angles(day_of_year: Array, seconds_of_day: Array, days_in_year: Array) -> tuple[Array, Array]:
     """Declination and hour angle at longitude 0 (rad).
 
-    Zero-based day of the year, seconds since 00 UTC, 365 or 366 days. Source: isba.md 1.2.
+    Zero-based day of the year, seconds since 00 UTC, 365 or 366 days. Source: docs/science/air.md, section 4.
     """
     day = day_of_year + seconds_of_day / 86400.0
     a = 2.0 * np.pi * day / days_in_year

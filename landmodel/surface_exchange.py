@@ -12,7 +12,8 @@ ROUGHNESS_RATIO = 10.0  # z0 / z0h
 
 @science
 def effective_roughness(parameters, work):
-    """Roughness lengths (m) for momentum and heat of the surface with its snow. Source: isba.md 10.2."""
+    """Roughness lengths (m) for momentum and heat of the surface with its snow.
+    Source: docs/science/surface.md, section 1."""
     snow = work.snow_fraction
     free = work.vegetation_roughness
     roughness = free
@@ -71,7 +72,7 @@ def richardson_number(surface_temperature, surface_humidity, work):
 
 @science
 def heat_conductance(richardson, work):
-    """Aerodynamic conductance for heat (m s-1). Source: isba.md 9.6."""
+    """Aerodynamic conductance for heat (m s-1). Source: docs/science/surface.md, section 4."""
     wind = work.exchange_wind
     squared = wind * wind
     stability = richardson * squared
@@ -88,7 +89,7 @@ def heat_conductance(richardson, work):
 
 @science
 def momentum_drag(richardson, parameters, work):
-    """Drag coefficient CD (1), a diagnostic. Source: isba.md 9.7."""
+    """Drag coefficient CD (1), a diagnostic. Source: docs/science/surface.md, section 5."""
     wind_height = parameters.wind_height
     roughness = minimum(work.roughness, 0.5 * wind_height)
     roughness_heat = minimum(minimum(work.roughness_heat, roughness), 0.5 * parameters.air_height)
@@ -126,7 +127,7 @@ def ground_relative_humidity(column, parameters, work):
 def with_dew(relative_humidity, saturated, humidity, ratio):
     """Relative humidity of the ground and its evaporation switch (0 or 1): evaporation stops where the air is moister
     than the ground, and dew falls where the air is above saturation. `ratio` is air over saturated humidity.
-    Source: isba.md 9.2."""
+    Source: docs/science/surface.md, section 2."""
     moist_air = relative_humidity * saturated < humidity
     dry = moist_air & (saturated > humidity)
     adjusted = where(dry, ratio, where(moist_air, 1.0, relative_humidity))
@@ -184,7 +185,8 @@ def limit_wet_fraction(column, air, work, options, gradient, conductance, foliag
 
 @science
 def exchange_diagnostics(parameters, work, flux):
-    """Richardson number, CH and CD of the surface at the end of the step; outputs only. Source: isba.md 9 (end)."""
+    """Richardson number, CH and CD of the surface at the end of the step; outputs only.
+    Source: docs/science/surface.md, section 5."""
     temperature = flux.TS
     number = richardson_number(temperature, work.surface_humidity, work)
     flux.RI = number

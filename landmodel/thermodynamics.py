@@ -1,4 +1,4 @@
-"""Saturation, air density and the Exner function (SURFEX mode_thermos.F90)."""
+"""Saturation, air density and the Exner function (SURFEX mode_thermos.F90; docs/science/air.md, sections 2 and 3)."""
 
 import math
 

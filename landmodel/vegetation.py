@@ -50,7 +50,8 @@ def leaf_life_span(parameters, leaf_area, maximum_assimilation):
 
 @science
 def daily_biomass(column, parameters, leaf_area):
-    """Growth or senescence of the three pools over a day. Source: isba.md 13.2; its steps are numbered here.
+    """Growth or senescence of the three pools over a day. The numbers are the steps of
+    docs/science/vegetation.md, section 3.
 
     Returns the leaf, active and passive structural biomass, the litter and the biomass that clipping negative pools
     created, all kg m-2.
@@ -102,7 +103,8 @@ def daily_biomass(column, parameters, leaf_area):
 
 @science
 def daily_vegetation_update(column, parameters, work, flux, options):
-    """Biomass, LAI and surface properties at the end of the first step of a UTC day. Source: isba.md 13.1 to 13.3."""
+    """Biomass, LAI and surface properties at the end of the first step of a UTC day.
+    Source: docs/science/vegetation.md, sections 1 to 4."""
     vegetated = parameters.vegetated > 0.5
     leaves, active, passive, litter, clipped = daily_biomass(column, parameters, column.leaf_area_index)
     ratio = parameters.leaf_biomass_ratio
@@ -122,7 +124,8 @@ def daily_vegetation_update(column, parameters, work, flux, options):
 
 @science
 def set_surface_from_leaf_area(column, parameters, work):
-    """Vegetation fraction, roughness, emissivity and snow-free albedo from the LAI. Source: isba.md 13.5."""
+    """Vegetation fraction, roughness, emissivity and snow-free albedo from the LAI.
+    Source: docs/science/vegetation.md, section 6."""
     vegetated = parameters.vegetated > 0.5
     lai = where(vegetated, column.leaf_area_index, 0.0)
     work.leaf_area_index = lai
@@ -148,8 +151,8 @@ def set_surface_from_leaf_area(column, parameters, work):
 
 @science
 def plant_respiration(column, parameters, work, flux, options, mean_temperature):
-    """Respiration of the structural pools over the step, taken from them at the next daily update. Source: isba.md
-    13.4. The temperature (K) of the first metre is that of the end of the step."""
+    """Respiration of the structural pools over the step, taken from them at the next daily update.
+    `mean_temperature` (K): of the first metre at the end of the step. Source: docs/science/vegetation.md, section 5."""
     step = options.step
     vegetated = parameters.vegetated > 0.5
     surface = column.soil_temperature[0]

@@ -1,4 +1,5 @@
-"""The vegetation types of SURFEX and their parameters, read from the tables of this folder."""
+"""The vegetation types of SURFEX and their parameters, read from the tables of this folder (docs/science/parameters.md,
+sections 1 to 5)."""
 
 import csv
 from functools import cache

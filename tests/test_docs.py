@@ -90,11 +90,46 @@ def test_sections_of_the_science_notes_are_numbered_and_can_be_linked(page: Path
     assert page.stem == "index" or f"({page.name})" in (page.parent / "index.md").read_text(encoding="utf-8")
 
 
+def test_every_cited_section_of_the_science_notes_is_there() -> None:
+    sections = {page.stem: page.read_text(encoding="utf-8").count("{#section-") for page in SCIENCE}
+    cited: list[tuple[str, int]] = []
+    for path in WRITTEN:
+        # a citation may be broken over lines, with quotes or the sign of a comment between
+        text = re.sub(r"\s*\n[\s#]*", " ", path.read_text(encoding="utf-8"))
+        for page, numbers in re.findall(r"docs/science/(\w+)\.md,? sections? (\d+(?:(?:, | and | to )\d+)*)", text):
+            cited += [(page, int(number)) for number in re.findall(r"\d+", numbers)]
+        bare = re.findall(r"docs/science/\w+\.md(?!,? sections? \d)", text)
+        assert bare == [], f"{path}: a citation without its section"
+    assert len(cited) > 80
+    assert [(page, number) for page, number in cited if not 1 <= number <= sections.get(page, 0)] == []
+
+
+def test_no_document_is_cited_that_is_not_in_the_repository() -> None:
+    made_by_programs = {"report.md", "page.md"}
+    offenders = []
+    for path in WRITTEN:
+        text = path.read_text(encoding="utf-8")
+        offenders += re.findall(r"(?<![\w/])\w+\.md,? (?:sections? )?\d[\d.]*", text)
+        for name in re.findall(r"[\w./-]*\w\.md\b", text):
+            places = (REPOSITORY / name, path.parent / name, REPOSITORY / "docs" / name)
+            if name not in made_by_programs and not any(place.is_file() for place in places):
+                offenders.append(f"{path.relative_to(REPOSITORY)}: {name}")
+    assert offenders == []
+
+
 def test_every_process_is_in_the_science_notes() -> None:
     notes = "".join(page.read_text(encoding="utf-8") for page in SCIENCE)
     processes = [path for path in (REPOSITORY / "landmodel").rglob("*.py") if "\n@science\n" in path.read_text("utf-8")]
     assert len(processes) > 20
     assert [path.name for path in processes if f"`{path.name}`" not in notes] == []
+
+
+def test_files_named_in_the_science_notes_are_there() -> None:
+    named = re.findall(
+        r"`((?:assim|operators|pipeline|tests|examples|landmodel)/[\w/.]*)`", "".join(map(Path.read_text, SCIENCE))
+    )
+    assert len(named) > 15
+    assert [name for name in named if not (REPOSITORY / name).exists()] == []
 
 
 def test_names_in_the_science_notes_are_those_of_the_code() -> None:

@@ -35,7 +35,7 @@ _HOME = re.compile(r"(--[a-z-]+=)?(~.*)", re.DOTALL)
 def advice(error: BaseException) -> str | None:
     """What to do about an error that this software did not raise itself; None where it must be a bug in ldas."""
     if isinstance(error, ModuleNotFoundError):
-        return f"the package {error.name} is needed and not installed: docs/install.md names the extra that has it"
+        return f"the package {error.name} is needed and not installed: docs/running.md names the extra that has it"
     package = type(error).__module__.partition(".")[0]
     if package in REMOTE:
         return f"{package}: {type(error).__name__}: {error}; check address, credentials and network"

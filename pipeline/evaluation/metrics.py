@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 MINIMUM_PAIRS = 2  # a mean difference of a single day says nothing about a place
-MINIMUM_PAIRS_R = 10  # of a correlation; the paper states none (assimilation.md section 7)
+MINIMUM_PAIRS_R = 10  # of a correlation; the paper states none (docs/science/observations.md, section 6)
 ANOMALY_WINDOW_DAYS = 35.0  # five weeks: Albergel et al. (2009), doi:10.5194/hess-13-115-2009
 ANOMALY_MINIMUM_IN_WINDOW = 5
 _VALUES_AT_A_TIME = 1 << 16  # 512 kB: what is worked out in between stays in the cache of a processor

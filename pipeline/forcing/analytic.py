@@ -1,7 +1,7 @@
 """Weather given by formulas: two years at 43.6N 1.4E without any data file.
 
 It drives the `analytic/` reference cases and everything else that must run where no data are. The formulas are those
-of the reference (analytic_forcing.md): half-hourly steps from 1986-01-01 00 UTC, each value that of its step's START.
+of the reference: half-hourly steps from 1986-01-01 00 UTC, each value that of its step's START.
 """
 
 import numpy as np

@@ -12,7 +12,7 @@ GAS_CONSTANT_DRY_AIR = 287.0597  # J kg-1 K-1, Na k / Md of SURFEX
 GAS_CONSTANT_VAPOUR = 461.5250  # J kg-1 K-1
 EPSILON = GAS_CONSTANT_DRY_AIR / GAS_CONSTANT_VAPOUR
 MOLAR_MASS_DRY_AIR = 28.9644e-3  # kg mol-1
-MOLAR_MASS_CO2 = 44.0e-3  # kg mol-1, SURFEX's rounded value (isba.md 1.1)
+MOLAR_MASS_CO2 = 44.0e-3  # kg mol-1, SURFEX's rounded value (docs/science/air.md, section 3)
 MOLAR_MASS_CARBON = 12.0e-3  # kg mol-1, SURFEX's rounded value
 CELSIUS_ZERO = 273.15  # K
 SECONDS_PER_DAY = 86400.0
@@ -49,7 +49,8 @@ def air_density(temperature: npt.ArrayLike, pressure: npt.ArrayLike, humidity: n
 
 
 def co2_density(mole_fraction_ppm: npt.ArrayLike, density: npt.ArrayLike) -> Array:
-    """CO2 density, kg m-3, from the mole fraction (ppm) and the density of air (kg m-3); isba.md 1.1."""
+    """CO2 density, kg m-3, from the mole fraction (ppm) and the density of air (kg m-3);
+    docs/science/air.md, section 3."""
     mass_fraction = np.asarray(mole_fraction_ppm, dtype=np.float64) * 1e-6 * MOLAR_MASS_CO2 / MOLAR_MASS_DRY_AIR
     return mass_fraction * np.asarray(density, dtype=np.float64)
 
@@ -81,7 +82,7 @@ def _day_angles(day: Array, days_in_year: Array) -> tuple[Array, Array]:
 
 
 def solar_angles(time: npt.NDArray[np.datetime64], longitude: float) -> tuple[Array, Array]:
-    """Declination and hour angle of the sun, both rad (SURFEX `sunpos`, isba.md 1.2).
+    """Declination and hour angle of the sun, both rad (SURFEX `sunpos`, docs/science/air.md, section 4).
 
     :param time: UTC instants, any shape
     :param longitude: degrees east
@@ -97,7 +98,7 @@ def solar_angles(time: npt.NDArray[np.datetime64], longitude: float) -> tuple[Ar
 
 
 def cosine_zenith(time: npt.NDArray[np.datetime64], latitude: float, longitude: float) -> Array:
-    """Cosine of the solar zenith angle at UTC instants; negative below the horizon (isba.md 1.2)."""
+    """Cosine of the solar zenith angle at UTC instants; negative below the horizon (docs/science/air.md, section 4)."""
     declination, hour_angle = solar_angles(time, longitude)
     phi = np.deg2rad(latitude)
     return np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(hour_angle)

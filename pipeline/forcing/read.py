@@ -1,8 +1,8 @@
 """Forcing from a file or the store into `landmodel.Forcing`.
 
 Every reader returns the same thing: a dataset of the nine ALMA names over (time, cell) in the units of the registry.
-Record k holds the instants of its time, and rain and snow as means over the interval that ENDS there (SURFEX, isba.md
-1.1). `check_forcing` tells whether such a dataset can be used.
+Record k holds the instants of its time, and rain and snow as means over the interval that ENDS there (SURFEX,
+docs/science/air.md, section 3). `check_forcing` tells whether such a dataset can be used.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ _REFERENCE_NAMES = {
     "forc_snow": "Snowf",
     "forc_co2": "CO2air",
 }
-FREEZING_POINT = 273.16  # K, SURFEX's (isba.md 2.1)
+FREEZING_POINT = 273.16  # K, SURFEX's (docs/science/air.md, section 1)
 # With this ratio the humidity of the Col de Porte text becomes that of the reference forcing, to its last digit.
 RATIO_OF_GAS_CONSTANTS = 0.62198
 

@@ -14,7 +14,7 @@ Array = npt.NDArray[np.float64]
 
 PATCHES = 12
 TROPIC = 23.5  # degrees
-# ISBA's 19 vegetation types (ECOCLIMAP) -> patch 1..12 (parameters.md, section 1; SURFEX vegtype_to_patch)
+# ISBA's 19 vegetation types (ECOCLIMAP) -> patch 1..12 (docs/science/parameters.md, section 1)
 VEGTYPE_PATCH = {
     "NO": 1,
     "ROCK": 2,

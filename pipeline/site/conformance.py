@@ -68,7 +68,8 @@ TOLERANCES = {
     "SWE": 1e-3,
 }
 # CRAIN = SGH decides the drip of some rain steps by the last bit of the intercepted water, and the reference took
-# either way (isba.md 11.1): a free run with the rule given there leaves it by these amounts (isba.md 16, line b).
+# either way (docs/science/interception_runoff.md, section 3): a free run with the rule
+# given there leaves it by these amounts (docs/conformance.md).
 DRIP_TOLERANCES = {
     **{"TG": 5e-3, "WG": 2e-4, "WGI": 2e-4, "LAI": 4e-3, "LER": 1.5, "LEV": 1.5},
     **dict.fromkeys(("RN", "H", "LE", "GFLUX", "LEG", "LETR"), 0.6),

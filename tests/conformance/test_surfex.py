@@ -16,7 +16,7 @@ CASES = (
     *("gras_loam_snow", "bone_loam_snow", "mix_loam"),
 )
 # What is reached, beyond what is demanded: the rounding of the stored values (single precision, or 8 digits) and little
-# more. `hapex_c3_dt92` cannot reach it (isba.md 11.1).
+# more. `hapex_c3_dt92` cannot reach it (docs/science/interception_runoff.md, section 3).
 REACHED = {
     "TG": 3e-5,
     "WG": 1e-7,

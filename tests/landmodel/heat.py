@@ -1,4 +1,5 @@
-"""Thermal properties of the soil in plain numpy, written from isba.md 4.4, and the heat budget of a run."""
+"""Thermal properties of the soil in plain numpy, written from docs/science/soil_heat.md, sections 1 to 3, and the heat
+budget of a run."""
 
 import numpy as np
 

@@ -96,7 +96,8 @@ def _with_start(before: Array, outputs: Array) -> Array:
 
 
 def water_residual(run: Steps) -> Array:
-    """(step, column) kg m-2 of water that appears (> 0) or is lost in a step. Source: isba.md 11.5."""
+    """(step, column) kg m-2 of water that appears (> 0) or is lost in a step.
+    Source: docs/science/soil_water.md, section 7."""
     out, before = run.outputs, run.before
     moist = np.arange(14)[None, :] < run.parameters.moist_layers[:, None]
     soil_before = np.where(moist, before.soil_water + before.soil_ice, 0.0)
@@ -124,7 +125,7 @@ def biomass_residual(run: Steps) -> Array:
 
 
 def snow_albedo(density: Array, age: Array, pressure: float = 1.0e5) -> Array:
-    """Albedo of snow (1). Source: isba.md 12.4."""
+    """Albedo of snow (1). Source: docs/science/snow.md, section 13."""
     size = np.minimum(2.796e-3, 1.6e-4 + 1.1e-13 * density**4 + 0.5e-4 * np.minimum(15.0, age))
     aging = 0.2 * np.clip(pressure / 87000.0, 0.5, 1.5)
     first = np.maximum(0.6, np.minimum(0.92, 0.96 - 1.58 * np.sqrt(size)) - aging * np.minimum(365.0, age) / 60.0)

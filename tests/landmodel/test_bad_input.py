@@ -291,7 +291,8 @@ def test_aggregate_and_cold_start() -> None:
 
 @pytest.mark.parametrize("begin", ["2007-01-01T22:10", "2007-01-01T23:50", "2007-01-01T22:00"])
 def test_the_daily_update_needs_no_step_at_midnight(begin: str) -> None:
-    """The first step of a UTC day ends with the update, wherever in its first half hour it starts (isba.md 13.1)."""
+    """The first step of a UTC day ends with the update, wherever in its first half hour it starts
+    (docs/science/vegetation.md, section 1)."""
     request = OutputRequest(mean=("LITTER",), interval_s=1800.0)
     state = cold_start(PARAMETERS, leaf_area_index=3.0)
     _, outputs = Isba(PARAMETERS).run(state, constant_forcing(27, 2), begin, output=request)

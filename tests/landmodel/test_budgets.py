@@ -108,7 +108,7 @@ def test_litter_is_zero_between_the_daily_updates() -> None:
 @pytest.mark.parametrize("step_s", [300.0, 900.0, 1800.0])
 def test_heat_closes_without_phase_change(conserve_heat: bool, step_s: float) -> None:
     """What enters the surface is found in it and in the soil, but for the share of the conduction that SURFEX creates:
-    layer 2 receives it in full, the surface loses only CG/CT of it (isba.md 15.11)."""
+    layer 2 receives it in full, the surface loses only CG/CT of it (docs/science/soil_heat.md, section 5)."""
     options = Options(conserve_heat=conserve_heat)
     parameters = simple_columns(VEGETATION, options)
     random = np.random.default_rng(3)
@@ -125,7 +125,7 @@ def test_heat_closes_without_phase_change(conserve_heat: bool, step_s: float) ->
 
 
 def test_surface_storage_is_the_inertia_of_soil_and_leaves() -> None:
-    """SURFACE_STORAGE = dT1 / (CT dt) with CT of isba.md 4.4, snow- and ice-free."""
+    """SURFACE_STORAGE = dT1 / (CT dt) with CT of docs/science/soil_heat.md, sections 1 to 3, snow- and ice-free."""
     options = Options()
     parameters = simple_columns(VEGETATION, options)
     forcing = random_forcing(np.random.default_rng(4), "dense", 25, len(VEGETATION))
@@ -148,7 +148,8 @@ def composite_inertia(run: Steps, capacity: np.ndarray) -> np.ndarray:
 
 def test_heat_closes_with_phase_change() -> None:
     """Freezing and thawing soil: heat diffuses first, then every layer exchanges (Cv + Capp) dT for latent heat
-    (isba.md 11.4). The temperatures in between are found here by solving the diffusion below the known surface."""
+    (docs/science/soil_water.md, section 6). The temperatures in between are found here by solving the diffusion below
+    the known surface."""
     options = Options(
         energy_substep_s=600.0
     )  # one energy and one water sub-step, so that the surface in between is known
@@ -199,7 +200,7 @@ def test_heat_closes_with_phase_change() -> None:
 
 
 def apparent_capacity(run: Steps, temperature: np.ndarray, liquid: np.ndarray) -> np.ndarray:
-    """Capp (step, column, 14), J m-3 K-1. Source: isba.md 11.4."""
+    """Capp (step, column, 14), J m-3 K-1. Source: docs/science/soil_water.md, section 6."""
     parameters = run.parameters
     porosity, exponent, entry = (parameters.soil(n) for n in ("porosity", "retention_exponent", "entry_potential"))
     cover = np.concatenate([run.outputs["VEG"][:1], run.outputs["VEG"][:-1]])

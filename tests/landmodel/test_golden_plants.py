@@ -1,5 +1,5 @@
-"""Leaf, canopy, surface exchange and biomass against the golden values of the model's specification (isba.md section
-14), and against its equations where the reference runs never went (tropical and offensive trees)."""
+"""Leaf, canopy, surface exchange and biomass against golden values, which an independent script computed
+from the equations, and against its equations where the reference runs never went (tropical and offensive trees)."""
 
 import math
 from typing import Any
@@ -83,7 +83,7 @@ def test_leaf_under_stress(
 
 
 def test_woody_offensive_stress_is_that_of_the_equations() -> None:
-    """isba.md 8.4, over the whole range of F2 at once, written here with math."""
+    """docs/science/photosynthesis.md, section 2, over the whole range of F2 at once, written here with math."""
     stress = np.array([0.0, 1e-9, 0.1, 0.2999999, 0.3, 0.5, 0.9, 1.0])
     computed = under_stress("SHRB", stress)
     unstressed, critical = 0.0016, 0.3
@@ -108,7 +108,8 @@ def test_tropical_evergreen_stress_is_linear() -> None:
 
 
 def test_exhausted_offensive_herbs() -> None:
-    """Below Dmax = 0.03 kg kg-1 an offensive herb closes with the conductance of that deficit (isba.md 8.4.5)."""
+    """Below Dmax = 0.03 kg kg-1 an offensive herb closes with the conductance of that deficit
+    (docs/science/photosynthesis.md, section 2)."""
     stress = 0.02
     conductance, deficit, _ = under_stress("GRAS", stress)
     assert 0.3 * stress / 0.3 < 0.03
@@ -256,7 +257,7 @@ def test_life_span_of_leaves_shortens_in_the_shade_of_others_and_never_below_a_t
 
 
 def test_allometry() -> None:
-    """W = (B / 0.31425531725)^(1/0.62) (isba.md 13.2.3)"""
+    """W = (B / 0.31425531725)^(1/0.62) (docs/science/vegetation.md, section 3)"""
     for biomass in (1e-6, 0.02, 0.5, 3.0):
         assert total_from_leaf(biomass) == pytest.approx((biomass / 0.31425531725) ** (1.0 / 0.62), rel=1e-14)
     assert total_from_leaf(0.0) == 0.0
@@ -284,7 +285,7 @@ def test_surface_from_leaf_area(code: str, lai: float, cover: float, height: flo
     assert work["vegetation_fraction"][0, 0] == pytest.approx(cover, rel=1e-14, abs=1e-300)
     assert work["vegetation_roughness"][0, 0] == pytest.approx(max(0.001, 0.13 * height), rel=1e-13)
     assert work["emissivity"][0, 0] == pytest.approx(0.97 * cover + 0.94 * (1.0 - cover), rel=1e-14)
-    # dry soil of 40 % sand, whole cell vegetated or bare (isba.md 13.5)
+    # dry soil of 40 % sand, whole cell vegetated or bare (docs/science/vegetation.md, section 6)
     visible = 0.05 + (0.05 + 0.12) * (1.0 - 0.9 * float(parameters.vegetated[0]))
     soil = 0.5 * (visible + visible + 0.10)
     plants = 0.5 * float(parameters.albedo_vegetation_near_infrared[0] + parameters.albedo_vegetation_visible[0])

@@ -1,5 +1,5 @@
-"""Constants, saturation, soil and thermal properties against the golden values of the model's specification
-(isba.md section 14), and the vertical grid against its rules (section 4)."""
+"""Constants, saturation, soil and thermal properties against golden values, which an independent script computed
+from the equations, and the vertical grid against its rules (docs/science/soil_parameters.md, section 1)."""
 
 import math
 
@@ -155,7 +155,7 @@ def test_liquid_water_below_freezing() -> None:
 def test_freezing_conserves_heat_with_the_apparent_capacity(
     water: float, ice: float, temperature: float, insulation: float
 ) -> None:
-    """(Cv + Capp) dT = Lm rho dice (isba.md 11.4), Capp written here from its definition."""
+    """(Cv + Capp) dT = Lm rho dice (docs/science/soil_water.md, section 6), Capp written here from its definition."""
     porosity, entry, exponent, capacity = 0.451105, -0.31477483, 6.926, 2.0e6
     latent, gravity, fusion = 3.337e8, constants.GRAVITY, constants.FUSION_HEAT
     constant = (porosity, entry, exponent)
@@ -237,7 +237,7 @@ def test_sun() -> None:
     solstices = np.array(["2007-06-21T12:00", "2007-12-21T12:00"], dtype="datetime64[s]")
     declination = np.degrees(np.arcsin(sun_of_times(solstices)[:, 0]))
     np.testing.assert_allclose(declination, [23.45, -23.43], rtol=0.0, atol=0.05)
-    # the formula of isba.md 1.2 in a leap year, after 29 February
+    # the formula of docs/science/air.md, section 4 in a leap year, after 29 February
     time = np.array(["2008-04-10T02:46:40"], dtype="datetime64[s]")
     day = 100.0 + 10000.0 / 86400.0
     a = 2.0 * math.pi * day / 366.0

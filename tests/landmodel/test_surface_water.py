@@ -1,6 +1,7 @@
-"""Interception, surface runoff and respiration step by step against their equations (isba.md 7, 11.1, 11.2, 13.6), from
-the outputs of runs: rain on part of a cell, infiltration excess with and without it and with melt water, saturation
-runoff, a column that overflows. The reference runs never met most of these."""
+"""Interception, surface runoff and respiration step by step against their equations
+(docs/science/interception_runoff.md, sections 1 to 6, and docs/science/vegetation.md, sections 5 and 7), from the
+outputs of runs: rain on part of a cell, infiltration excess with and without it and with melt water, saturation runoff,
+a column that overflows. The reference runs never met most of these."""
 
 import numpy as np
 import pytest
@@ -37,14 +38,15 @@ def weather(run: Steps) -> tuple[Array, Array, Array]:
 
 
 def raining_share(rain: Array, parameters: Parameters) -> Array:
-    """MUF (isba.md 11.1)"""
+    """MUF (docs/science/interception_runoff.md, section 3)"""
     beta = 0.2 + 0.5 * np.exp(-0.01 * parameters.cell_size)
     wide = 1.0 - np.exp(-beta * rain * 3600.0)
     return np.where(rain > 0.0, np.where(parameters.cell_size < 15.0, 1.0, wide), 0.0)
 
 
 def expected_drip(run: Steps, rain: Array) -> tuple[Array, Array]:
-    """Content of the leaves (kg m-2) at the end and drip (kg m-2 s-1) of every step. Source: isba.md 11.1."""
+    """Content of the leaves (kg m-2) at the end and drip (kg m-2 s-1) of every step.
+    Source: docs/science/interception_runoff.md, sections 2 and 3."""
     cover, capacity, _ = weather(run)
     dt = run.step_s
     caught = cover * rain
@@ -95,7 +97,8 @@ def infiltration_capacity(run: Steps) -> Array:
 
 
 def expected_runoff(run: Steps, rain: Array) -> tuple[Array, Array]:
-    """Infiltration excess and saturation runoff (kg m-2 s-1) before the column is full. Source: isba.md 11.2."""
+    """Infiltration excess and saturation runoff (kg m-2 s-1) before the column is full.
+    Source: docs/science/interception_runoff.md, sections 4 and 5."""
     cover, _, _ = weather(run)
     options, out, dt = run.options, run.outputs, run.step_s
     reaching = (1.0 - cover) * rain * (1.0 - out["PSN"]) + out["DRIP"]
@@ -206,7 +209,7 @@ def test_rain_on_part_of_a_cell_runs_off_more() -> None:
 @pytest.mark.parametrize("code", ["NO", "C3", "TEBD"])
 def test_overflow_of_a_full_column(code: str) -> None:
     """What the whole column cannot take within a sub-step runs off: left of the infiltration after filling from the top
-    (isba.md 11.3 b). One sub-step, so that the pores at its start are those of the step."""
+    (docs/science/soil_water.md, section 2). One sub-step, so that the pores at its start are those of the step."""
     options = Options()
     parameters = simple_columns([code] * 3, options, overrides={"CONDSAT": 1e-9, "DROOT": 1.0, "DG2": 1.0})
     porosity = parameters.soil("porosity")
@@ -230,7 +233,7 @@ def test_overflow_of_a_full_column(code: str) -> None:
 
 @pytest.mark.parametrize("soil_respiration", ["DEF", "PRM"])
 def test_ecosystem_respiration(soil_respiration: str) -> None:
-    """isba.md 13.6, both laws, with the water and temperature of the end of the step."""
+    """docs/science/vegetation.md, section 7, both laws, with the water and temperature of the end of the step."""
     options = Options(soil_respiration=soil_respiration)  # type: ignore[arg-type]
     run, _ = rainy_run(options, 1800.0, "mild", 25.0)
     out, parameters = run.outputs, run.parameters
@@ -260,7 +263,8 @@ def test_ecosystem_respiration(soil_respiration: str) -> None:
 
 
 def test_respiration_of_the_structural_pools() -> None:
-    """isba.md 13.4: herbs by Q10, wood by the Arrhenius law of the source; the passive pool with the first metre."""
+    """docs/science/vegetation.md, section 5: herbs by Q10, wood by the Arrhenius law of the source; the passive pool
+    with the first metre."""
     run, _ = rainy_run(Options(), 1800.0, "mild", 25.0)
     out, parameters = run.outputs, run.parameters
     respired = at_all_times(run, run.before.respired_biomass, "RESP_BIOMASS")

@@ -1,6 +1,6 @@
-"""Branches that no reference run takes (isba.md section 16), each against its equations: layers below the minimum of
-water, ice above the pore space, the snow grid of 3 layers, snow lightened to 50 kg m-3 by sublimation, layers
-that vanish.
+"""Branches that no reference run takes (docs/science/index.md, section 4), each against its equations: layers below the
+minimum of water, ice above the pore space, the snow grid of 3 layers, snow lightened to 50 kg m-3 by sublimation,
+layers that vanish.
 """
 
 import math
@@ -104,7 +104,7 @@ def frozen(
 
 
 def phase_change(temperature: float, water: float, ice: float) -> tuple[float, float, float]:
-    """One layer after 900 s (isba.md 11.4), without ice beyond the pores or traces of it."""
+    """One layer after 900 s (docs/science/soil_water.md, section 6), without ice beyond the pores or traces of it."""
     limit = min(-0.3, FUSION * (temperature - TRIPLE) / (9.80665 * temperature))
     most = 0.45 * (limit / -0.3) ** (-1.0 / 7.0)
     potential = -0.3 * (water / 0.45) ** -7.0
@@ -343,7 +343,7 @@ def _share(work, options, cover, ground, residual):
 @pytest.mark.parametrize("ground", [-20.0, 2.0e4])
 def test_heat_from_snow_is_shared_whole(ground: float) -> None:
     """The layers receive psn (G + Fcor) together, whether G warms the surface by more than 10 K in the step or not
-    (isba.md 10.5)."""
+    (docs/science/snow.md, section 12)."""
     work = work_record(thickness=THICKNESS, heat_capacity=np.linspace(1.8e6, 2.6e6, 14), inertia_composite=4.0e-5)
     _share(work, option_record(), np.full(WIDTH, 0.7), np.full(WIDTH, ground), np.full(WIDTH, 13.0))
     source = work["soil_heat_source"][0][:, 0]

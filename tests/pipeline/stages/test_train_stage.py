@@ -103,7 +103,8 @@ def store(base: Path, tmp_path: Path) -> Path:
 
 
 def expected_samples(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of the training window, pair by pair as assimilation.md 2.3 and 4.2 say."""
+    """Samples of the training window, pair by pair as docs/science/observations.md, section 1 and
+    docs/science/operators.md, section 2 say."""
     root = open_store(str(path))
     model = {name: read_region(root, "runs/open_loop", name).astype(float) for name in ("WG2", "TG2")}
     sigma, lai = (

@@ -13,7 +13,7 @@ from ldas.pipeline.twin.geography import geography
 from ldas.pipeline.twin.land import climate_of, make_land, whole_grid
 
 PAPER_CELLS = 247
-WITHOUT_SIGMA40 = {"NBN", "PZN"}  # experiment.md section 2
+WITHOUT_SIGMA40 = {"NBN", "PZN"}  # docs/science/experiment.md, section 4
 
 
 @pytest.fixture(scope="module")
