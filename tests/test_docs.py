@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ldas.landmodel import quantities
 from ldas.pipeline.settings.experiment import ExperimentConfig, json_schema, load_experiment
 from ldas.pipeline.settings.yaml_file import validate
 from tests.support import REPOSITORY
@@ -122,6 +123,32 @@ def test_every_process_is_in_the_science_notes() -> None:
     processes = [path for path in (REPOSITORY / "landmodel").rglob("*.py") if "\n@science\n" in path.read_text("utf-8")]
     assert len(processes) > 20
     assert [path.name for path in processes if f"`{path.name}`" not in notes] == []
+
+
+def test_units_in_the_science_notes_are_those_of_the_table_of_quantities() -> None:
+    units: dict[str, set[str]] = {}
+    for table, entries in vars(quantities).items():
+        if table.isupper() and isinstance(entries, tuple):
+            for quantity in entries:
+                units.setdefault(quantity.name, set()).add(quantity.unit)
+    compared, wrong = 0, []
+    for page in SCIENCE:
+        header: list[str] = []
+        for line in page.read_text(encoding="utf-8").splitlines():
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if not line.startswith("|"):
+                header = []
+            elif "unit" in cells and "code" in cells:
+                header = cells
+            elif len(cells) == len(header):
+                row = dict(zip(header, cells, strict=True))
+                for name in set(re.findall(r"`(\w+)`", row["code"])) & set(units):
+                    compared += 1
+                    stated = [rf"(?<![\w-]){re.escape(unit)}(?![\w-])" for unit in units[name]]
+                    if not any(re.search(unit, row["unit"]) for unit in stated):
+                        wrong.append(f"{page.name}: {name} in {row['unit']}, not {units[name]}")
+    assert compared > 70
+    assert wrong == []
 
 
 def test_files_named_in_the_science_notes_are_there() -> None:
