@@ -66,17 +66,17 @@ def formula(latex: str, standing_alone: bool) -> str:
     size = 100.0
     typeset = latex.replace(r"\frac", r"\dfrac") if standing_alone else latex
     path = TextPath((0.0, 0.0), f"${typeset}$", size=size, prop=FontProperties(math_fontfamily="stix"))
-    box = path.get_extents().padded(3.0)
-    steps, parts = {1: ("M", 1), 2: ("L", 1), 3: ("Q", 2), 4: ("C", 3), 79: ("Z", 0)}, []
-    for vertices, code in path.iter_segments(curves=True, simplify=False):
-        letter, points = steps[int(code)]
-        # SVG counts downward
-        numbers = [f"{sign * value:.0f}" for value, sign in zip(vertices[: 2 * points], (1, -1) * points, strict=True)]
-        parts.append(letter + " ".join(numbers))
+    drawn = path.vertices[path.codes != TextPath.CLOSEPOLY]
+    (left, low), (right, high) = drawn.min(axis=0) - 3.0, drawn.max(axis=0) + 3.0
+    # a code stands at every point of its curve; SVG wants its letter once, and counts downward
+    letters, parts, before = {1: "M", 2: "L", 3: "Q", 4: "C", 79: "Z"}, [], 0
+    for (x, y), code in zip(path.vertices.tolist(), path.codes.tolist(), strict=True):
+        parts.append((" " if code == before else letters[code]) + ("" if code == 79 else f"{x:.0f} {-y:.0f}"))
+        before = code
     return (
         f'<svg role="img" aria-label="{html.escape(latex)}" fill="currentColor" '
-        f'viewBox="{box.x0:.0f} {-box.y1:.0f} {box.width:.0f} {box.height:.0f}" '
-        f'style="width:{1.1 * box.width / size:.3f}em;vertical-align:{1.1 * box.y0 / size:.3f}em">'
+        f'viewBox="{left:.0f} {-high:.0f} {right - left:.0f} {high - low:.0f}" '
+        f'style="width:{1.1 * (right - left) / size:.3f}em;vertical-align:{1.1 * low / size:.3f}em">'
         f'<path d="{"".join(parts)}"/></svg>'
     )
 
