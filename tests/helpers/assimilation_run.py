@@ -9,7 +9,7 @@ from ldas.pipeline.settings.experiment import ExperimentConfig
 from tests.helpers.synthetic_store import experiment
 from tests.helpers.toy import Silence
 
-CELLS, DAYS = 8, 21
+CELLS, DAYS = 4, 21
 NETWORKS = {"hidden": [8], "epochs": 10, "minimum_samples": 8, "validation_fraction": 0.5, "block_size": 8}
 TRAINING = {"start": "2007-04-01", "end": "2007-04-21"}
 EKF = {

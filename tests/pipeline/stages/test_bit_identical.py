@@ -28,7 +28,7 @@ from tests.support import REPOSITORY
 
 MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "1"))  # of each kind; test_faults.py has three on a smaller case
 RESULTS = ("spin_up/", "runs/", "operators/", "restarts/")
-CUT = (7, 7)  # cells and days of a task where runs are killed: two blocks of three periods
+CUT = (3, 7)  # cells and days of a task where runs are killed: two blocks of three periods
 TASKS = 6
 
 
@@ -118,7 +118,7 @@ def test_bit_identical_one_process_blocks_of_64(
     assert list(huge.values()) != list(array_hashes(str(path), "restarts/ekf/20070421T09").values())
 
 
-def test_bit_identical_two_processes_blocks_of_7(
+def test_bit_identical_two_processes_blocks_of_3(
     truth: Path, expected: dict[str, str], trained: Path, processes: Client, tmp_path: Path
 ) -> None:
     path = tmp_path / "store"
