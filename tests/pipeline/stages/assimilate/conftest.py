@@ -10,7 +10,7 @@ import pytest
 from ldas.pipeline.execution.cluster import connected
 from ldas.pipeline.settings.experiment import ClusterConfig, ExperimentConfig
 from tests.helpers.synthetic_store import make_store
-from tests.pipeline.stages.assimilate.support import CELLS, DAYS, lai_run, run, small
+from tests.pipeline.stages.assimilate.support import CELLS, DAYS, TWO_BLOCKS, lai_run, run, small
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +36,12 @@ def base(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def halves(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in two blocks, to be copied."""
+    return copied_and_run(inputs, tmp_path_factory.mktemp("halves") / "store", partial(small, execution=TWO_BLOCKS))
+
+
+@pytest.fixture(scope="session")
 def midnight(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with the open loop at 00 UTC, to be copied."""
     at_midnight = partial(small, model={"analysis_hour_utc": 0})
@@ -56,4 +62,11 @@ def good(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(base: Path, tmp_path: Path) -> Path:
     """A store of this test with the open loop at 09 UTC."""
     shutil.copytree(base, tmp_path / "store")
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def divided(halves: Path, tmp_path: Path) -> Path:
+    """The same in two blocks."""
+    shutil.copytree(halves, tmp_path / "store")
     return tmp_path / "store"

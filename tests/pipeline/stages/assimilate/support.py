@@ -19,13 +19,16 @@ DAY = np.timedelta64(1, "D")
 STATES = ("WG1", "WG2", "WG3", "WG4", "WG5", "WG6", "WG7", "WG8", "TG1", "TG2", "LAI", "SWE")
 CONTROLS = ("LAI", "WG2", "WG3", "WG4", "WG5", "WG6", "WG7", "WG8")
 RESTARTS = {"restart_on": ["2007-04-15", "2007-04-24"]}
+ONE_BLOCK = {"cells_per_block": CELLS, "days_per_period": 10}
+TWO_BLOCKS = {"cells_per_block": CELLS // 2, "days_per_period": 10}
 HUGE = {"kind": "absolute", "size": 1e9}
 Arrays = dict[str, np.ndarray]
 
 
 def small(path: Path, *runs: dict[str, Any], **sections: Any) -> ExperimentConfig:
-    """The experiment of these tests with some assimilations."""
-    return experiment(path, **{"open_loop": RESTARTS, "assimilation": list(runs), **sections})
+    """The experiment of these tests with some assimilations, in one block unless `execution` says otherwise."""
+    defaults = {"open_loop": RESTARTS, "assimilation": list(runs), "execution": ONE_BLOCK}
+    return experiment(path, **{**defaults, **sections})
 
 
 def run(config: ExperimentConfig, client: Client) -> Outcome:

@@ -17,7 +17,7 @@ from ldas.pipeline.stages.observations import (
 )
 from ldas.pipeline.store.arrays import open_store
 from tests.helpers.synthetic_store import COLD_DAYS, FIRST_DAY, write_observations
-from tests.pipeline.stages.assimilate.support import CELLS, DAYS, daily, read, run, small, swi_run
+from tests.pipeline.stages.assimilate.support import CELLS, DAYS, TWO_BLOCKS, daily, read, run, small, swi_run
 
 
 def test_every_observation_has_the_code_of_its_fate(store: Path, threads: Client) -> None:
@@ -65,15 +65,15 @@ def test_every_observation_has_the_code_of_its_fate(store: Path, threads: Client
     assert attributes["flag_meanings"].split()[Quality.MASKED_FROZEN] == "masked_frozen"
 
 
-def test_a_negative_uncertainty_stops_its_block_and_no_other(store: Path, threads: Client) -> None:
+def test_a_negative_uncertainty_stops_its_block_and_no_other(divided: Path, threads: Client) -> None:
     uncertainty = np.full((DAYS, CELLS), 0.05)
     uncertainty[7, 3] = -9999.0
     value = np.full((DAYS, CELLS), 0.25)
-    write_observations(store, "swi", daily(6.0), {"value": value, "uncertainty": uncertainty})
-    outcome = run(small(store, swi_run()), threads)
+    write_observations(divided, "swi", daily(6.0), {"value": value, "uncertainty": uncertainty})
+    outcome = run(small(divided, swi_run(), execution=TWO_BLOCKS), threads)
     assert list(outcome.failures) == [1]
     assert "swi: negative uncertainty -9999" in outcome.failures[1]
-    assert np.isfinite(read(store, "swi", "LAI")[:, :2]).all()
+    assert np.isfinite(read(divided, "swi", "LAI")[:, :2]).all()
 
 
 def test_observations_belong_to_the_window_they_lie_in(store: Path, threads: Client) -> None:

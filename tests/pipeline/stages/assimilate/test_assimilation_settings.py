@@ -23,7 +23,17 @@ from ldas.pipeline.store.groups import write_group
 from ldas.pipeline.store.ledger import Block
 from ldas.pipeline.store.operator_store import write_operator
 from tests.helpers.synthetic_store import LONGITUDE, latitudes
-from tests.pipeline.stages.assimilate.support import CELLS, ensemble_run, lai_run, read, run, small, stage_of, swi_run
+from tests.pipeline.stages.assimilate.support import (
+    CELLS,
+    TWO_BLOCKS,
+    ensemble_run,
+    lai_run,
+    read,
+    run,
+    small,
+    stage_of,
+    swi_run,
+)
 
 
 def stored_operator(path: Path, name: str, latitude: np.ndarray) -> None:
@@ -42,15 +52,15 @@ def test_a_stored_operator_is_found_for_each_cell(store: Path, threads: Client) 
     np.testing.assert_allclose(found, 0.0, atol=1e-6)
 
 
-def test_an_operator_of_other_cells_is_refused(store: Path, threads: Client) -> None:
-    stored_operator(store, "few", latitudes(CELLS)[:3])
-    outcome = run(small(store, lai_run(operator="few")), threads)
+def test_an_operator_of_other_cells_is_refused(divided: Path, threads: Client) -> None:
+    stored_operator(divided, "few", latitudes(CELLS)[:3])
+    outcome = run(small(divided, lai_run(operator="few"), execution=TWO_BLOCKS), threads)
     assert list(outcome.failures) == [1]  # the block of cells 2 and 3
     assert "operator 'few' was made for other cells: 1 of the 2 asked for are missing" in outcome.failures[1]
 
 
-def test_an_operator_that_is_not_there(store: Path, threads: Client) -> None:
-    outcome = run(small(store, lai_run(operator="none")), threads)
+def test_an_operator_that_is_not_there(divided: Path, threads: Client) -> None:
+    outcome = run(small(divided, lai_run(operator="none"), execution=TWO_BLOCKS), threads)
     assert sorted(outcome.failures) == [0, 1]
     assert "group 'operators/none'" in outcome.failures[0]
     assert "there are: " in outcome.failures[0]
