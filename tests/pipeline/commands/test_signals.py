@@ -125,8 +125,7 @@ def test_while_it_is_imported(start: Start, experiment: Path, number: int) -> No
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("SigCgt:"))
         return bool(int(line.split()[1], 16) >> (signal.SIGHUP - 1) & 1)  # the last that is taken
 
-    while not taken():
-        time.sleep(0.001)
+    eventually(taken, every=0.001)
     running.process.send_signal(number)
     running.ended_by(number)
 

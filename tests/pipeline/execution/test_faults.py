@@ -1,6 +1,6 @@
 """A worker, the scheduler or the whole run is killed with kill -9 at random moments: no day is lost, none is doubled.
 
-Three moments each; `make faults` takes twenty. The same with the real model and filter is in `test_bit_identical`.
+One moment each; `make faults` takes twenty. The same with the real model and filter is in `test_bit_identical`.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.helpers.runs import run_stage, tasks_done
 from tests.helpers.toy import START, Silence, toy
 from tests.helpers.toy_cluster import SCHEDULER_LOST, ToyCluster
 
-MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "3"))
+MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "1"))
 TASKS, TASK_S = 12, 0.15
 
 

@@ -29,12 +29,12 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "NO_WORKERS_S", 5.0)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 120.0, every: float = 0.05) -> None:
     """Waits until something is so."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
-        time.sleep(0.1)
+        time.sleep(every)
 
 
 def pids(client: Client) -> list[int]:

@@ -26,7 +26,7 @@ from tests.helpers.synthetic_store import make_store
 from tests.helpers.toy import Silence
 from tests.support import REPOSITORY
 
-MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "1"))  # of each kind; test_faults.py has three on a smaller case
+MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "1"))  # of each kind
 RESULTS = ("spin_up/", "runs/", "operators/", "restarts/")
 CUT = (3, 7)  # cells and days of a task where runs are killed: two blocks of three periods
 TASKS = 6
