@@ -124,11 +124,14 @@ class OpenLoop(LandStage):
     def _days(self) -> np.ndarray:
         return day_axis(np.datetime64(self.config.period.start), self.config.period.days)
 
-    def _create_restarts(self, root: zarr.Group) -> None:
+    def _create_restarts(self, root: zarr.Group, run_until: np.datetime64 | None = None) -> None:
+        """Those after the end of an earlier run are empty, also when an interrupted preparation began them."""
         example = self.example_state()
         ends = [period.stop for period in self.periods()]
-        for instant in (*ends, *(self._restart_instant(day) for day in self.config.open_loop.restart_on)):
-            if not has_group(root, restart_path(self.name, instant)):
+        chosen = [self._restart_instant(day) for day in self.config.open_loop.restart_on]
+        for instant in dict.fromkeys([*ends, *chosen]):
+            earlier = run_until is not None and instant <= run_until
+            if not (earlier and has_group(root, restart_path(self.name, instant))):
                 create_restart(
                     root,
                     self.name,
@@ -153,7 +156,7 @@ class OpenLoop(LandStage):
         existing_group(root, self.group).attrs.update(self.group_attributes(root))  # of the longer period
         extend_template(root, self.group, "time", self._days(), {**self._along_time(), **labels.places(root)})
         labels.describe(root, self.group, self._specs())
-        self._create_restarts(root)
+        self._create_restarts(root, np.datetime64(old_end, "s"))
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
         """See `Stage.compute`."""

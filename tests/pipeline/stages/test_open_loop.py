@@ -137,6 +137,21 @@ def test_bit_identical_after_extending(inputs: Path, truth: Path, threads: Clien
     assert hashes(path) == hashes(truth)
 
 
+@pytest.mark.parametrize("first_end", [None, "2007-01-16"])
+def test_a_restart_that_an_interrupted_preparation_left_half_made_is_made_anew(
+    inputs: Path, truth: Path, threads: Client, tmp_path: Path, first_end: str | None
+) -> None:
+    """Of the first run, and of one that extends an earlier run: the group is there, its arrays are not."""
+    path = tmp_path / "store"
+    shutil.copytree(inputs, path)
+    if first_end is not None:
+        run(experiment(path, period={"start": "2007-01-01", "end": first_end}), threads)
+    half = restart_path("open_loop", np.datetime64("2007-01-21", "s"))
+    open_store(str(path), "a").create_group(half)
+    run(experiment(path), threads)
+    assert hashes(path) == hashes(truth)
+
+
 def test_the_restart_of_a_chosen_day_continues_the_run(truth: Path) -> None:
     """From the restart at 9 UTC to the end of the day: the state that the period's end holds follows from it."""
     config = experiment(truth)
