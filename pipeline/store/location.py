@@ -19,6 +19,8 @@ REFUSED_PROTOCOLS = frozenset({"reference", "dask", "jupyter", "jlab", "git", "s
 # Azure's own form: container@account.dfs.core.windows.net; in other clouds the end of the host differs.
 _EXTRAS = {"adlfs": "azure", "gcsfs": "gcs"}  # of this package, by the package that reaches the store
 _AZURE = frozenset({"abfs", "abfss", "az"})
+# What adlfs and azure-identity say first where they find none.
+_WITHOUT_CREDENTIALS = ("unable to connect to account", "DefaultAzureCredential failed")
 CLOUDS = _AZURE | {"s3", "s3a", "gs", "gcs"}
 _AZURE_HOST = re.compile(r"(?P<container>[a-z0-9$][a-z0-9\-]{2,62})@[a-z0-9]{3,24}\.(dfs|blob)\.[a-z0-9.\-]+")
 _URL_IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s'\"<>]*")
@@ -124,6 +126,12 @@ class Location:
             return StoreError(
                 f"{self.url} is reached through the package {package}, which is not here: pip install {wanted}, for "
                 "the run and its workers"
+            )
+        if self.protocol in _AZURE and str(error).startswith(_WITHOUT_CREDENTIALS):
+            return StoreError(
+                f"the store at {self.url} cannot be opened: no credentials for Azure were found; set "
+                "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY, in the "
+                "environment of the run and its workers, or log in to Azure and give store.options.account_name"
             )
         return StoreError(
             f"the store at {self.url} cannot be opened: {public_url(str(error))}; check the URL, store.options, and "

@@ -1,13 +1,17 @@
 """Stores opened: local folders directly, Icechunk by itself, everything else through fsspec."""
 
 import asyncio
+import errno
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import zarr
+from fsspec import AbstractFileSystem
 from zarr.abc.store import Store
 from zarr.core.buffer import Buffer
 from zarr.storage import FsspecStore, LocalStore
@@ -71,6 +75,29 @@ class FolderStore(LocalStore):
                 yield name
 
 
+class ObjectsStore(FsspecStore):
+    """Objects behind fsspec, deleted one by one where the server has no request that deletes several."""
+
+    async def delete(self, key: str) -> None:
+        """See `zarr.storage.FsspecStore`."""
+        try:
+            await super().delete(key)
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            await self.fs._rm_file(f"{self.path}/{key}")
+
+    async def delete_dir(self, prefix: str) -> None:
+        """See `zarr.storage.FsspecStore`."""
+        try:
+            await super().delete_dir(prefix)
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            for path in await self.fs._find(f"{self.path}/{prefix}"):
+                await self.fs._rm_file(path)
+
+
 class CloudStore(RetryingStore):
     """Any other file system: requests are tried again, and the lease is looked at before a write."""
 
@@ -121,10 +148,21 @@ def zarr_store(location: Location, *, read_only: bool) -> Store:
         return folder
     try:
         options = {**_NO_LISTINGS_KEPT, **location.options} if location.protocol in CLOUDS else dict(location.options)
-        files = FsspecStore.from_url(location.url, storage_options=options, read_only=read_only)
+        files = ObjectsStore.from_url(location.url, storage_options=options, read_only=read_only)
     except (ImportError, ValueError) as error:
         raise location.cannot_be_opened(error) from error
+    with _opening(location):
+        _check_azure_login(files.fs)
     return CloudStore(files, guard)
+
+
+@cache
+def _check_azure_login(files: AbstractFileSystem) -> None:
+    """Asks once for a token where there is no key: Azure's requests would ask again and again for a minute and more."""
+    credential = getattr(files, "sync_credential", None)
+    if credential is not None:
+        logging.getLogger("azure.identity").setLevel(logging.ERROR)  # what it warns of is said in our own words
+        credential.get_token("https://storage.azure.com/.default")
 
 
 def exists(location: Location) -> bool:

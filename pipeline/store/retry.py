@@ -42,7 +42,9 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, HTTPClientError | ClientError):
         return True
     final = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError)
-    return isinstance(error, OSError) and not isinstance(error, final) and not is_hopeless(error)
+    if not isinstance(error, OSError) or isinstance(error, final) or is_hopeless(error):
+        return False
+    return error.errno != errno.ENOSYS  # 501: the server does not have this request
 
 
 class RetryingStore(WrapperStore[Store]):

@@ -14,11 +14,12 @@ from werkzeug.serving import make_server
 _SLOW_DOWN = ("503 Slow Down", "SlowDown")
 _INTERNAL = ("500 Internal Server Error", "InternalError")
 _DENIED = ("403 Forbidden", "AccessDenied")
+_NOT_IMPLEMENTED = ("501 Not Implemented", "NotImplemented")
 
 
 class Faults:
     """WSGI middleware: a share of the requests gets 500 or 503, another waits; or all writes are refused, or
-    conditions of requests are ignored."""
+    conditions of requests are ignored, or objects are deleted one by one only."""
 
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application = application
@@ -26,7 +27,7 @@ class Faults:
         self._lock = threading.Lock()
         self.failing_share = self.waiting_share = 0.0
         self.wait_s = 0.02
-        self.read_only = False
+        self.read_only = self.single_deletes = False
         self.conditions_ignored: tuple[str, ...] = ()
         self.ignored = 0
         self.requests = self.failures = self.refusals = 0
@@ -42,6 +43,9 @@ class Faults:
             time.sleep(self.wait_s)
         if self.read_only and environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             fails, (status, code) = True, _DENIED
+            self.refusals += 1
+        if self.single_deletes and environ["REQUEST_METHOD"] == "POST" and "delete" in environ["QUERY_STRING"]:
+            fails, (status, code) = True, _NOT_IMPLEMENTED
             self.refusals += 1
         for name in self.conditions_ignored:
             self.ignored += environ.pop(f"HTTP_{name}", None) is not None
@@ -72,7 +76,7 @@ class S3Server:
             yield self.faults
         finally:
             self.faults.failing_share = self.faults.waiting_share = 0.0
-            self.faults.read_only = False
+            self.faults.read_only = self.faults.single_deletes = False
             self.faults.conditions_ignored = ()
 
     def stop(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import s3fs
 from distributed import Client
+from zarr.core.sync import sync
 
 from ldas.pipeline.commands.run import run_experiment
 from ldas.pipeline.errors import ExecutionError, StoreError
@@ -14,6 +15,7 @@ from ldas.pipeline.execution.stage import prepare, run_task
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import array_hashes, open_store
 from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.opening import exists, open_root
 from tests.helpers.runs import run_stage
 from tests.helpers.s3_server import S3Server
 from tests.helpers.synthetic_store import experiment, make_store
@@ -88,6 +90,26 @@ def test_bit_identical_on_an_s3_that_fails_and_is_slow(
     assert array_hashes(location) == truth
 
 
+def test_an_s3_that_does_not_delete_several_objects_with_one_request(server: S3Server) -> None:
+    """A group with arrays, and one object, go; what lies beside them stays."""
+    root = open_root(bucket(server, "single"), "a")
+    for path in ("old", "old/inner", "older"):
+        root.create_group(path).create_array("values", shape=(4,), dtype="f4")[:] = 1.0
+    root["older"].create_array("one", shape=(1,), dtype="f4")
+    with server.set(single_deletes=True) as faults:
+        before = faults.refusals
+        del root["old"]
+        sync(root.store.delete("older/one/zarr.json"))
+        assert faults.refusals == before + 2  # asked once each, not again and again
+    names = s3fs.S3FileSystem(**server.location_options, skip_instance_cache=True).find("single/store")
+    assert sorted(name.removeprefix("single/store/") for name in names) == [
+        "older/values/c/0",
+        "older/values/zarr.json",
+        "older/zarr.json",
+        "zarr.json",
+    ]
+
+
 def test_a_read_only_s3_is_said_and_what_was_complete_stays(
     truth: dict[str, str], threads: Client, server: S3Server
 ) -> None:
@@ -135,9 +157,28 @@ def test_a_bucket_that_is_not_there_and_missing_credentials(server: S3Server, mo
 def test_a_store_whose_package_is_not_here(url: str, package: str, extra: str) -> None:
     if importlib.util.find_spec(package) is not None:
         pytest.skip(f"{package} is installed")
-    for function in (Location(url).exists, lambda: run_experiment(experiment(Path(), store={"url": url}), Silence())):
+    for function in (
+        lambda: exists(Location(url)),
+        lambda: run_experiment(experiment(Path(), store={"url": url}), Silence()),
+    ):
         with pytest.raises(StoreError) as caught:
             function()
         assert f"{url} is reached through the package {package}, which is not here: pip install 'ldas[{extra}]'" in (
             str(caught.value)
         )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "unable to connect to account for Must provide either a connection_string or ...",
+        "DefaultAzureCredential failed to",
+    ],
+)
+def test_azure_without_credentials_names_the_variables_to_set(said: str) -> None:
+    problem = str(Location("abfs://box/store").cannot_be_opened(ValueError(said)))
+    assert problem.startswith(
+        "the store at abfs://box/store cannot be opened: no credentials for Azure were found; set "
+    )
+    assert "AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY" in problem
+    assert said not in problem
