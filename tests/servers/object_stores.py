@@ -30,7 +30,6 @@ class ObjectStore:
     environment: dict[str, str]
     options: dict[str, Any] = field(default_factory=dict)
     container: str = "ldas-test"
-    maker: str = ""
 
     @property
     def url(self) -> str:
@@ -99,7 +98,7 @@ def moto(folder: Path) -> Iterator[ObjectStore]:
 
 @contextlib.contextmanager
 def localbucket(folder: Path) -> Iterator[ObjectStore]:
-    """LocalBucket (MIT): S3, folders on disk."""
+    """LocalBucket (MIT): S3, folders on disk; answers 501 to a request that deletes several objects."""
     port = _free_port()
     (folder / "data").mkdir()
     with _running([_program("localbucket"), str(folder / "data"), "--port", str(port)], port, folder):

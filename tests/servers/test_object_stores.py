@@ -1,5 +1,7 @@
 """A small experiment, with several worker processes, on object stores of several makers: the same bytes as on disk."""
 
+import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -7,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from ldas.pipeline.commands.run import run_experiment
-from ldas.pipeline.errors import StoreInUseError
+from ldas.pipeline.errors import StoreError, StoreInUseError
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.store import lease
 from ldas.pipeline.store.arrays import array_hashes
 from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.opening import open_root
 from tests.helpers.synthetic_store import experiment, make_store
 from tests.helpers.toy import Silence
 from tests.servers.object_stores import MAKERS, ObjectStore
@@ -26,7 +29,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         for name, value in store.environment.items():
             patch.setenv(name, value)
         store.files().mkdir(store.container)
-        store.maker = request.param
         yield store
 
 
@@ -63,10 +65,6 @@ def truth(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str
     return array_hashes(str(path))
 
 
-# LocalBucket answers 501 to a request that deletes several objects, which the run needs where it makes a group again.
-WITHOUT_BULK_DELETE = "localbucket"
-
-
 def test_a_second_writer_is_refused(server: ObjectStore, data: Path) -> None:
     server.files().put(str(data), f"{server.container}/leased", recursive=True)
     location = Location(f"{server.protocol}://{server.container}/leased", server.options)
@@ -87,9 +85,23 @@ def take(location: Location) -> None:
 
 
 def test_bit_identical(server: ObjectStore, data: Path, truth: dict[str, str]) -> None:
-    if server.maker == WITHOUT_BULK_DELETE:
-        pytest.skip("LocalBucket 1.2.1 does not delete several objects with one request")
     server.files().put(str(data), f"{server.container}/store", recursive=True)
     location = Location(server.url, server.options)
     assert run_experiment(small(location), Silence()).complete
     assert array_hashes(location) == truth
+
+
+@pytest.mark.parametrize("options", [{}, {"account_name": "nobody"}])
+def test_azure_without_credentials(
+    options: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One message within seconds, and nothing of what Azure's libraries say; only the environment is asked here."""
+    pytest.importorskip("adlfs")
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "EnvironmentCredential")
+    begin = time.monotonic()
+    with pytest.raises(StoreError, match="no credentials for Azure were found; set AZURE_STORAGE_CONNECTION_STRING"):
+        open_root(Location("abfs://box/store", {**options, "skip_instance_cache": True}), "r")
+    assert time.monotonic() - begin < 30
+    assert capfd.readouterr() == ("", "")

@@ -163,5 +163,7 @@ def test_a_requeued_driver(slurm: Slurm, folder: Path, truth: dict[str, str]) ->
     job = slurm.submit("--requeue", DRIVER, experiment(folder, LONG), cwd=folder)
     started(slurm, folder)
     slurm.call("scontrol", "requeue", job)
+    wait_for(lambda: slurm.jobs()[job][1] == "PENDING", 60, slurm.logs)
+    slurm.call("scontrol", "update", f"JobId={job}", "StartTime=now")  # by itself, Slurm waits two minutes
     complete(slurm, folder, job, truth)
     assert slurm.job(job)["Restarts"] == "1"
