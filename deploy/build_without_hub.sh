@@ -78,7 +78,7 @@ run() {
 }
 
 said "every library that a run may need is whole"
-run "$image" python -c 'import adlfs, ascat, cfgrib, cubed, dask_jobqueue, dask_kubernetes, gcsfs, icechunk, ismn, keras, s3fs, tensorflow'
+run "$image" python -c 'import adlfs, ascat, cubed, dask_jobqueue, dask_kubernetes, gcsfs, icechunk, ismn, keras, s3fs, tensorflow'
 
 said "SIGTERM"
 demo=("$image" ldas demo --out /work/demo)
