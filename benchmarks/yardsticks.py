@@ -79,10 +79,10 @@ def fraye(folder: Path, table: Path) -> xr.Dataset:
 def puechabon(store: Path, climatology: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of the example's runs against the tower, and their mean year beside that of ecLand and JULES."""
     with tempfile.TemporaryDirectory(prefix="ldas-yardsticks-") as spare:
-        evaluation = evaluate(store, scores=Path(spare) / "scores.zarr")
-        ours, observed = other_models.monthly_means(evaluation, "FR-Pue")
-        scores = station_table(evaluation)
-    return scores, other_models.yardstick_table(other_models.read_climatology(climatology, "FR-Pue"), ours, observed)
+        scores = evaluate(store, scores=Path(spare) / "scores.zarr")
+        ours, observed = other_models.monthly_means(scores, "FR-Pue")
+        table = station_table(scores)
+    return table, other_models.yardstick_table(other_models.read_climatology(climatology, "FR-Pue"), ours, observed)
 
 
 def _whole_seconds(run: xr.Dataset) -> xr.Dataset:

@@ -6,21 +6,21 @@ shards by one writer each, and only sums over cells come back.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 import zarr
 
 from ldas.assim.quality import Quality
 from ldas.pipeline.evaluation import architectures
 from ldas.pipeline.evaluation.blocks import BlockResult, DailySum, evaluate_block
-from ldas.pipeline.evaluation.plan import Plan, Series, make_plan
+from ldas.pipeline.evaluation.plan import Plan, make_plan
 from ldas.pipeline.evaluation.reading import Reader, group_names
+from ldas.pipeline.evaluation.scores import ROOT, Scores
 from ldas.pipeline.evaluation.stations import evaluate_stations
-from ldas.pipeline.store.arrays import ArraySpec, create_template, has_group, open_store, read_dataset, write_region
+from ldas.pipeline.store.arrays import ArraySpec, create_template, open_store, write_region
 from ldas.pipeline.store.groups import write_group
 from ldas.pipeline.store.lease import borrowed, held, owner_of
 from ldas.pipeline.store.ledger import Block, blocks_of
@@ -32,47 +32,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-ROOT = "scores"
 _TASKS_PER_THREAD = 3
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was evaluated, and where: `location` is the run, `scores` the store that has the group `scores`.
-
-    notes: what has to be said about it (periods, what is missing or left out).
-    """
-
-    plan: Plan
-    location: Location
-    scores: Location
-    notes: tuple[str, ...]
-    _read: dict[str, xr.Dataset] = field(default_factory=dict, repr=False, compare=False)
-
-    def groups(self) -> list[str]:
-        """Names of the groups of scores."""
-        return sorted(open_store(self.scores)[ROOT].group_keys())  # type: ignore[union-attr]
-
-    def has(self, name: str) -> bool:
-        """Whether there is a group of scores of that name."""
-        return has_group(open_store(self.scores), f"{ROOT}/{name}")
-
-    def dataset(self, name: str) -> xr.Dataset:
-        """A group of scores in memory, with text for `series` and `predictor`."""
-        if name in self._read:
-            return self._read[name]
-        found = read_dataset(self.scores, f"{ROOT}/{name}")
-        found = found.set_coords([name for name in ("code", "cell") if name in found])
-        for coordinate in ("series", "predictor", "code"):
-            if coordinate in found.coords and "labels" in found[coordinate].attrs:
-                labels = np.array(found[coordinate].attrs["labels"], dtype=object)[found[coordinate].values]
-                found = found.assign_coords({coordinate: (found[coordinate].dims, labels)})
-        self._read[name] = found
-        return found
-
-    def run(self, experiment: str, name: str, places: slice) -> np.ndarray:
-        """A stored variable of a run on the common days, (day, cell)."""
-        return Reader(open_store(self.location)).daily(f"runs/{experiment}", name, self.plan.days, places)
 
 
 def evaluate(
@@ -82,7 +42,7 @@ def evaluate(
     scores: "str | Path | Location | None" = None,
     client: "Client | None" = None,
     progress: Callable[[int, int], None] = lambda done, blocks: None,
-) -> Evaluation:
+) -> Scores:
     """Scores all runs of a store (or `experiments`) on their common period and writes the group `scores`.
 
     scores: another store to write to, for a run that may not be written. client: Dask client; without one the blocks
@@ -92,24 +52,27 @@ def evaluate(
     """
     location = as_location(where)
     target = location if scores is None else as_location(scores)
-    plan = make_plan(open_store(location), experiments)
+    reader = Reader(open_store(location))
+    plan = make_plan(reader.root, experiments)
     blocks = blocks_of(plan.cells, plan.cells_per_block)
     with held(target, "the evaluation"):
-        root = open_store(target, "a")
-        _remove_old(root)
+        written = open_store(target, "a")
+        _remove_old(written)
         totals = _Totals()
         results = (
-            _here(location, root, plan, blocks) if client is None else _on_dask(location, target, plan, blocks, client)
+            _here(reader.root, written, plan, blocks)
+            if client is None
+            else _on_dask(location, target, written, plan, blocks, client)
         )
         for number, result in enumerate(results, start=1):
             totals.add(result)
             progress(number, len(blocks))
-        totals.write(root, plan)
+        totals.write(written, plan)
         notes = list(plan.notes)
-        for name, dataset in evaluate_stations(open_store(location), plan, notes).items():
-            write_group(root, f"{ROOT}/{name}", dataset.astype("float32"))
-        root[ROOT].attrs["notes"] = notes
-    return Evaluation(plan, location, target, tuple(notes))
+        for name, dataset in evaluate_stations(reader, plan, notes).items():
+            write_group(written, f"{ROOT}/{name}", dataset.astype("float32"))
+        written[ROOT].attrs["notes"] = notes
+    return Scores(location, reader, plan, notes, reader.root if scores is None else open_store(target))
 
 
 def _remove_old(root: zarr.Group) -> None:
@@ -119,28 +82,29 @@ def _remove_old(root: zarr.Group) -> None:
             del root[f"{ROOT}/{name}"]
 
 
-def _here(location: Location, root: zarr.Group, plan: Plan, blocks: Sequence[Block]) -> Iterator[BlockResult]:
+def _here(runs: zarr.Group, target: zarr.Group, plan: Plan, blocks: Sequence[Block]) -> Iterator[BlockResult]:
     """Results of the blocks, one after the other; their scores are written."""
     for number, block in enumerate(blocks):
-        result = _evaluated(location, plan, block)
+        result = evaluate_block(runs, plan, block.region)
         if number == 0:
-            _create(root, plan, result)
-        yield _written(root, result, block)
+            _create(target, plan, result)
+        yield _written(target, result, block)
 
 
 def _on_dask(
-    location: Location, target: Location, plan: Plan, blocks: Sequence[Block], client: "Client"
+    location: Location, target: Location, root: zarr.Group, plan: Plan, blocks: Sequence[Block], client: "Client"
 ) -> Iterator[BlockResult]:
     """Results of the blocks in their order, so that sums come out the same whoever computes them.
 
     The first blocks are all begun before there is a place for their scores, whose shape is that of the first result.
+    root: of the target, open here; workers open both stores themselves.
     """
     shared = client.submit(_same, plan, pure=False)  # not scattered data, which are lost with their workers
     waiting = iter(blocks)
 
     def begun(number: int) -> list[tuple[Block, Any]]:
         some = islice(waiting, number)
-        return [(block, client.submit(_evaluated, location, shared, block, pure=False)) for block in some]
+        return [(block, client.submit(_evaluated_there, location, shared, block, pure=False)) for block in some]
 
     owner = owner_of(target)
 
@@ -148,7 +112,7 @@ def _on_dask(
         return client.submit(_written_there, target, result, block, owner, pure=False)
 
     first = begun(_TASKS_PER_THREAD * max(sum(client.nthreads().values()), 1))
-    _create(open_store(target, "a"), plan, first[0][1].result())
+    _create(root, plan, first[0][1].result())
     in_flight = deque(written(*one) for one in first)
     first.clear()
     while in_flight:
@@ -163,8 +127,8 @@ def _same(plan: Plan) -> Plan:
     return plan
 
 
-def _evaluated(location: Location, plan: Plan, block: Block) -> BlockResult:
-    """One block, with its scores."""
+def _evaluated_there(location: Location, plan: Plan, block: Block) -> BlockResult:
+    """One block on a worker, with its scores."""
     return evaluate_block(open_store(location), plan, block.region)
 
 
@@ -175,19 +139,14 @@ def _written(root: zarr.Group, result: BlockResult, block: Block) -> BlockResult
 
 
 def _written_there(target: Location, result: BlockResult, block: Block, owner: tuple[str, float] | None) -> BlockResult:
-    """The same on a worker, as long as the lease has that owner."""
+    """Writes them on a worker, as long as the lease has that owner."""
     with borrowed(target, owner):
         return _written(open_store(target, "a"), result, block)
 
 
-def series_labels(plan: Plan, name: str) -> list[str]:
+def _labels(plan: Plan, name: str) -> list[str]:
     """Labels of the series of a comparison."""
-    return [series.label for series in series_of(plan, name)]
-
-
-def series_of(plan: Plan, name: str) -> tuple[Series, ...]:
-    """Series of a comparison; none for a group that is no comparison."""
-    return next((comparison.series for comparison in plan.comparisons if comparison.name == name), ())
+    return [series.label for one in plan.comparisons if one.name == name for series in one.series]
 
 
 def _create(root: zarr.Group, plan: Plan, example: BlockResult) -> None:
@@ -198,7 +157,7 @@ def _create(root: zarr.Group, plan: Plan, example: BlockResult) -> None:
         coordinates: dict[str, tuple[Sequence[str], np.ndarray]] = {"cell": (("cell",), np.arange(plan.cells))}
         for dim, size in dataset.sizes.items():
             if dim == "series":
-                coordinates["series"] = (("series",), np.array(series_labels(plan, name), dtype=object))
+                coordinates["series"] = (("series",), np.array(_labels(plan, name), dtype=object))
             elif dim != "cell":
                 values = dataset[dim].values if dim in dataset.coords else np.arange(size)
                 coordinates[str(dim)] = ((str(dim),), values)

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from ldas.pipeline.evaluation import metrics
 from ldas.pipeline.evaluation.errors import EvaluationError
-from ldas.pipeline.evaluation.evaluate import Evaluation
 from ldas.pipeline.evaluation.plan import series_with
-from ldas.pipeline.evaluation.reading import Reader
-from ldas.pipeline.evaluation.stations import find_stations, monthly_cycle, observations_of, run_at
-from ldas.pipeline.store.arrays import existing_group, open_store
+from ldas.pipeline.evaluation.scores import Scores
+from ldas.pipeline.evaluation.stations import monthly_cycle, observations_of, run_at
+from ldas.pipeline.store.arrays import existing_group
 
 FloatArray = NDArray[np.float64]
 #: Name of a flux in PLUMBER2 -> in the registry; carbon is left out, because the table's unit is not stated.
@@ -74,21 +73,20 @@ def yardstick_table(
     return pd.DataFrame(rows)
 
 
-def monthly_means(evaluation: Evaluation, code: str) -> tuple[dict[str, dict[str, FloatArray]], dict[str, FloatArray]]:
+def monthly_means(scores: Scores, code: str) -> tuple[dict[str, dict[str, FloatArray]], dict[str, FloatArray]]:
     """What `yardstick_table` takes as `ours` and `observed`, of a station of an evaluated run, W m-2.
 
     Months of the compared period, on the days that the station measured. Raises EvaluationError for an unknown station.
     """
-    root = open_store(evaluation.location)
-    stations = [s for s in find_stations(root) if s.code == code and s.cell is not None]
+    stations = [station for station in scores.stations if station.code == code]
     if not stations:
-        raise EvaluationError(f"no station {code!r} in a cell of {evaluation.location.url}")
-    reader, plan = Reader(root), evaluation.plan
+        raise EvaluationError(f"no station {code!r} in a cell of {scores.location.url}")
+    reader, plan = scores.reader, scores.plan
     ours: dict[str, dict[str, FloatArray]] = {experiment.name: {} for experiment in plan.experiments}
     observed: dict[str, FloatArray] = {}
     for flux in FLUXES.values():
         for station in stations:
-            if flux not in existing_group(root, f"insitu/{station.network}"):
+            if flux not in existing_group(scores.root, f"insitu/{station.network}"):
                 continue
             measured = observations_of(reader, plan, station, flux)
             observed[flux] = monthly_cycle(plan.days, measured)

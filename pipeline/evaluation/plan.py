@@ -332,6 +332,11 @@ def series_with(experiments: Sequence[Experiment], variable: str, operator: str 
     return tuple(series)
 
 
+def primary(series: Sequence[Series]) -> list[Series]:
+    """The series that are compared first: every experiment as it ran, or its 24 h forecasts."""
+    return [one for one in series if one.kind != "analysis"]
+
+
 def configuration_of(root: zarr.Group, plan: Plan) -> dict[str, object]:
     """Configuration in the provenance of the last experiment that has one."""
     for experiment in reversed(plan.experiments):

@@ -97,16 +97,16 @@ def grid_spacing(latitude: FloatArray, longitude: FloatArray) -> float:
     return min(smallest) if smallest else DEFAULT_SPACING
 
 
-def evaluate_stations(root: zarr.Group, plan: Plan, notes: list[str]) -> dict[str, xr.Dataset]:
+def evaluate_stations(reader: Reader, plan: Plan, notes: list[str]) -> dict[str, xr.Dataset]:
     """Scores per (series, station) for every network and variable: `station_<network>_<variable>` -> dataset.
 
     Soil moisture has `r_by_month` too: R of every station, year and month (series, year, month, station).
     """
-    stations = find_stations(root)
+    root, stations = reader.root, find_stations(reader.root)
     outside = [station.code for station in stations if station.cell is None]
     if outside:
         notes.append(f"Stations outside the domain are left out: {', '.join(outside)}.")
-    reader, results = Reader(root), {}
+    results = {}
     for network in group_names(root, "insitu"):
         inside = [station for station in stations if station.network == network and station.cell is not None]
         for variable in _station_variables(root, f"insitu/{network}") if inside else ():

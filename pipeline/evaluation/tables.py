@@ -7,52 +7,29 @@ import pandas as pd
 import xarray as xr
 
 from ldas.pipeline.evaluation import metrics
-from ldas.pipeline.evaluation.evaluate import Evaluation
-from ldas.pipeline.evaluation.plan import Comparison, Series
-from ldas.pipeline.evaluation.reading import cell_centres
-from ldas.pipeline.evaluation.stations import Station, find_stations
-from ldas.pipeline.store.arrays import open_store
+from ldas.pipeline.evaluation.plan import Comparison, Series, primary
+from ldas.pipeline.evaluation.scores import Scores
+from ldas.pipeline.evaluation.stations import Station
 
 MOST_CELLS_BY_NAME = 12  # of a run without stations: so many are listed one by one
 
 
-def primary(series: Sequence[Series]) -> list[Series]:
-    """The series that are compared first: every experiment as it ran, or its 24 h forecasts."""
-    return [one for one in series if one.kind != "analysis"]
-
-
-def baseline(evaluation: Evaluation, series: Sequence[Series]) -> Series | None:
-    """The open loop among the series, or None."""
-    return next((one for one in series if one.experiment == evaluation.plan.open_loop), None)
-
-
-def comparison_named(evaluation: Evaluation, *names: str) -> Comparison | None:
-    """The first comparison of these names that the evaluation has."""
-    for name in names:
-        for comparison in evaluation.plan.comparisons:
-            if comparison.name == name:
-                return comparison
-    return None
-
-
-def places(evaluation: Evaluation) -> list[tuple[str, int]]:
+def places(scores: Scores) -> list[tuple[str, int]]:
     """Rows of a table: (name, cell) of each station in the domain, or of the cells themselves where they are few.
 
     Several stations in one cell share a row.
     """
-    root = open_store(evaluation.location)
-    inside = [station for station in find_stations(root) if station.cell is not None]
-    if inside:
+    if scores.stations:
         cells: dict[int, list[str]] = {}
-        for station in inside:
+        for station in scores.stations:
             codes = cells.setdefault(_cell(station), [])
             if station.code not in codes:
                 codes.append(station.code)
         return [(", ".join(codes), cell) for cell, codes in cells.items()]
-    if evaluation.plan.cells > MOST_CELLS_BY_NAME:
+    if scores.plan.cells > MOST_CELLS_BY_NAME:
         return []
-    latitude, longitude = cell_centres(root)
-    return [(place_name(latitude[cell], longitude[cell]), cell) for cell in range(evaluation.plan.cells)]
+    latitude, longitude = scores.centres
+    return [(place_name(latitude[cell], longitude[cell]), cell) for cell in range(scores.plan.cells)]
 
 
 def _cell(station: Station) -> int:
@@ -65,20 +42,20 @@ def place_name(latitude: float, longitude: float) -> str:
     return f"{abs(latitude):g}{'N' if latitude >= 0 else 'S'} {abs(longitude):g}{'E' if longitude >= 0 else 'W'}"
 
 
-def score_table(evaluation: Evaluation, comparison: Comparison) -> pd.DataFrame:
+def score_table(scores: Scores, comparison: Comparison) -> pd.DataFrame:
     """One row per station: RMSD and R of each experiment, N, and the differences from the open loop.
 
     Columns as in Tables 3 and 4: `station`, `<experiment> RMSD`, `<experiment> R`, `N`, `<experiment> dRMSD`,
     `<experiment> dR`; RMSD in the unit in `attrs["unit"]`, absent where reference and model have different units. Last
     row: the median over all cells.
     """
-    scores = evaluation.dataset(comparison.name)
+    found = scores.dataset(comparison.name)
     shown = primary(comparison.series)
-    reference = baseline(evaluation, shown)
-    parts = [name for name in ("rmsd", "r") if name in scores]
-    rows = [_row(name, scores.isel(cell=cell), shown, reference, parts) for name, cell in places(evaluation)]
-    if evaluation.plan.cells > 1:
-        rows.append(_median_row(scores, shown, reference, parts))
+    reference = scores.open_loop(shown)
+    parts = [name for name in ("rmsd", "r") if name in found]
+    rows = [_row(name, found.isel(cell=cell), shown, reference, parts) for name, cell in places(scores)]
+    if scores.plan.cells > 1:
+        rows.append(_median_row(found, shown, reference, parts))
     table = pd.DataFrame(rows)
     table.attrs["unit"] = comparison.unit
     return table
@@ -147,22 +124,22 @@ def median(values: np.ndarray) -> float:
     return float(np.median(finite)) if finite.size else float("nan")
 
 
-def station_table(evaluation: Evaluation) -> pd.DataFrame:
+def station_table(scores: Scores) -> pd.DataFrame:
     """Every station, variable and series: N, bias, RMSD, ubRMSD, R with its 95 % limits, Kling-Gupta efficiency."""
     rows = []
-    for name in evaluation.groups():
+    for name in scores.groups:
         if not name.startswith("station_"):
             continue
-        scores = evaluation.dataset(name)
-        for place in range(scores.sizes["station"]):
-            for label in scores["series"].values:
-                one = scores.isel(station=place).sel(series=label)
+        found = scores.dataset(name)
+        for place in range(found.sizes["station"]):
+            for label in found["series"].values:
+                one = found.isel(station=place).sel(series=label)
                 rows.append(
                     {
                         "station": str(one["code"].item()),
-                        "network": str(scores.attrs["network"]),
-                        "variable": str(scores.attrs["variable"]),
-                        "unit": str(scores["rmsd"].attrs.get("units", "")),
+                        "network": str(found.attrs["network"]),
+                        "variable": str(found.attrs["variable"]),
+                        "unit": str(found["rmsd"].attrs.get("units", "")),
                         "experiment": str(label),
                         "N": int(one["n"]),
                         "bias": float(one["bias"]),
@@ -177,11 +154,11 @@ def station_table(evaluation: Evaluation) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def patch_table(evaluation: Evaluation, comparison: Comparison, patch_fraction: xr.DataArray) -> pd.DataFrame:
+def patch_table(scores: Scores, comparison: Comparison, patch_fraction: xr.DataArray) -> pd.DataFrame:
     """Median RMSD and R over the cells of each dominant patch, one row a patch that occurs."""
-    scores = evaluation.dataset(comparison.name)
+    found = scores.dataset(comparison.name)
     shown = [one.label for one in primary(comparison.series)]
-    parts = {name: metrics.by_dominant_patch(scores[name], patch_fraction) for name in ("rmsd", "r") if name in scores}
+    parts = {name: metrics.by_dominant_patch(found[name], patch_fraction) for name in ("rmsd", "r") if name in found}
     rows = []
     for patch in range(patch_fraction.sizes["patch"]):
         cells = int(next(iter(parts.values()))["cells"].isel(patch=patch).max())

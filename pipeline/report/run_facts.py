@@ -11,8 +11,6 @@ import zarr
 from ldas.pipeline.evaluation.reading import attributes
 from ldas.pipeline.settings.acceptance import ACCEPTED, MEANING
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import open_store
-from ldas.pipeline.store.location import Location
 
 VOLUME_GROUPS = (
     "land",
@@ -62,9 +60,8 @@ def accepted_lines(root: zarr.Group, experiments: list[str]) -> list[str]:
     ]
 
 
-def volume_table(location: Location) -> pd.DataFrame:
+def volume_table(root: zarr.Group) -> pd.DataFrame:
     """Bytes of each group of the store: as numbers in memory and as stored."""
-    root = open_store(location)
     rows = []
     for name in VOLUME_GROUPS:
         if name not in root:
@@ -85,12 +82,11 @@ def volume_table(location: Location) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def run_numbers(root: zarr.Group, volumes: pd.DataFrame) -> dict[str, Any]:
+def run_numbers(status: pd.DataFrame, volumes: pd.DataFrame) -> dict[str, Any]:
     """For `--json`: seconds of each stage whose time was recorded, cell-periods by status, MB of each group.
 
-    volumes: see `volume_table`.
+    status, volumes: see `status_table` and `volume_table`.
     """
-    status = status_table(root)
     records = status.to_dict("records")
     return {
         "run_time_s": {row["run"]: row["run time (s)"] for row in records if np.isfinite(row["run time (s)"])},

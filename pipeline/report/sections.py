@@ -7,17 +7,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ldas.pipeline.evaluation.plan import Comparison, Series
+from ldas.pipeline.evaluation.plan import Comparison, Series, primary
 from ldas.pipeline.evaluation.stations import Station, monthly_cycle, observations_of, run_at
-from ldas.pipeline.evaluation.summary import JUDGED, judged
+from ldas.pipeline.evaluation.summary import JUDGED
 from ldas.pipeline.evaluation.tables import (
-    comparison_named,
     median,
     patch_table,
     places,
-    primary,
-    score_table,
-    station_table,
 )
 from ldas.pipeline.report import sentences
 from ldas.pipeline.report.document import Picture, Section, Table, picture
@@ -97,9 +93,9 @@ def soil_moisture(sources: Sources) -> Section:
     """Figures 8 and 9."""
     section = Section("soil-moisture", "Surface soil moisture")
     _observed(sources, section, "ssm_r", ("swi_observations", "ssm_observations"), "table_soil_moisture", "8")
-    for name in sources.evaluation.groups():
+    for name in sources.scores.groups:
         if name.startswith("station_") and name.endswith("_soil_moisture"):
-            section.pictures += _monthly_boxes(sources, sources.evaluation.dataset(name))
+            section.pictures += _monthly_boxes(sources, sources.scores.dataset(name))
     return section
 
 
@@ -111,7 +107,7 @@ def truth(sources: Sources) -> Section:
         if comparison.reference_path != "truth":
             continue
         for series in primary(comparison.series):
-            scores = {n: median(sources.score(comparison, n, series)) for n in ("bias", "rmsd", "r")}
+            scores = {n: median(sources.scores.score(comparison, n, series)) for n in ("bias", "rmsd", "r")}
             rows.append(
                 {
                     "variable": comparison.variable,
@@ -138,13 +134,13 @@ def _observed(
     sources: Sources, section: Section, key: str, comparisons: tuple[str, ...], file: str, figure: str
 ) -> Section:
     """A judged quantity: a sentence and maps per experiment, the station table, the table of dominant patches."""
-    comparison = comparison_named(sources.evaluation, *comparisons)
+    comparison = sources.scores.comparison(*comparisons)
     if comparison is None:
         return section
     section.sentences += _sentences(sources, comparison, key, HEADLINES[key][0])
     reference = REFERENCES.get(comparison.reference_path, comparison.reference_path)
-    table = score_table(sources.evaluation, comparison)
-    if file and not table.empty:
+    table = sources.score_table(comparison.name)
+    if file and table is not None and not table.empty:
         rmsd = f"RMSD in {sentences.shown_unit(comparison.unit)}; " if comparison.same_unit else ""
         caption = (
             f"Scores against {reference} at the stations ({rmsd}d: experiment minus open loop; all on the same days)"
@@ -152,7 +148,7 @@ def _observed(
         section.tables.append(Table(caption, table, file))
         fractions = sources.land("patch_fraction")
         if fractions is not None and sources.plan.cells > 1:
-            patches = patch_table(sources.evaluation, comparison, xr.DataArray(fractions, dims=("cell", "patch")))
+            patches = patch_table(sources.scores, comparison, xr.DataArray(fractions, dims=("cell", "patch")))
             section.tables.append(Table("Medians over the cells of each dominant patch", patches, f"{file}_by_patch"))
     if sources.has_map:
         section.pictures += _maps(sources, comparison, key, reference, figure)
@@ -161,12 +157,11 @@ def _observed(
 
 def _sentences(sources: Sources, comparison: Comparison, key: str, what: str) -> list[str]:
     reference = REFERENCES.get(comparison.reference_path, comparison.reference_path)
-    name, less_is_better, _ = JUDGED[key]
-    score, unit = ("R", "1") if name == "r" else ("RMSD", comparison.unit)
+    score, unit = ("R", "1") if JUDGED[key][0] == "r" else ("RMSD", comparison.unit)
     open_loop, others = sources.analysed(comparison)
 
     def facts(series: Series) -> dict[str, Any]:
-        return judged(sources.evaluation, series.experiment, comparison, key, name, less_is_better)
+        return sources.judgement(comparison, key, series.experiment)
 
     def worded(series: Series) -> str:
         return f"24 h forecast of {what}" if series.kind == "forecast" else what
@@ -205,8 +200,8 @@ def _maps(sources: Sources, comparison: Comparison, key: str, reference: str, fi
     open_loop, others = sources.analysed(comparison)
     shown = others or ([open_loop] if open_loop else [])
     score = _mapped(comparison, key)[0]
-    levels = {series.label: sources.score(comparison, score, series) for series in shown}
-    before = None if open_loop is None else sources.score(comparison, score, open_loop)
+    levels = {series.label: sources.scores.score(comparison, score, series) for series in shown}
+    before = None if open_loop is None else sources.scores.score(comparison, score, open_loop)
     changes = {} if before is None else {name: values - before for name, values in levels.items()}
     # One scale for all experiments, so that their maps can be compared.
     of_levels = colour_limits(np.concatenate(list(levels.values())), diverging=False) if levels else None
@@ -282,7 +277,7 @@ def _series_pictures(sources: Sources, variable: str, observation: str, figure: 
     comparison = next((c for c in sources.plan.comparisons if c.reference_path == path), None)
     if comparison is None:
         return []
-    known = places(sources.evaluation)
+    known = places(sources.scores)
     some = len(known) > MOST_SERIES
     which = (
         f" (one of the {MOST_SERIES} of {len(known)} places with the largest RMSD before assimilation)" if some else ""
@@ -314,7 +309,7 @@ def _series_pictures(sources: Sources, variable: str, observation: str, figure: 
 
 def _furthest(sources: Sources, comparison: Comparison, known: list[tuple[str, int]]) -> list[tuple[str, int]]:
     """The places (name, cell) where the run that is shown first has the largest RMSD, in their old order."""
-    rmsd = sources.score(comparison, "rmsd", comparison.series[0])
+    rmsd = sources.scores.score(comparison, "rmsd", comparison.series[0])
     order = sorted(known, key=lambda place: -np.nan_to_num(rmsd[place[1]]))[:MOST_SERIES]
     return [place for place in known if place in order]
 
@@ -348,14 +343,14 @@ def _shown(sources: Sources, scores: xr.Dataset) -> list[Series]:
 def towers(sources: Sources) -> Section:
     """What stations measure: soil moisture, fluxes and leaf area."""
     section = Section("stations", "Stations")
-    table = station_table(sources.evaluation)
+    table = sources.station_table
     if table.empty:
         return section
     section.tables.append(Table("All stations, variables and experiments", _in_shown_units(table), "stations"))
-    for name in sources.evaluation.groups():
+    for name in sources.scores.groups:
         if not name.startswith("station_"):
             continue
-        scores = sources.evaluation.dataset(name)
+        scores = sources.scores.dataset(name)
         variable = str(scores.attrs["variable"])
         if variable == "soil_moisture":
             section.sentences.append(_in_situ_sentence(sources, scores))
@@ -413,7 +408,7 @@ def _tower_sentence(sources: Sources, scores: xr.Dataset, variable: str) -> str:
 
 def _tower_pictures(sources: Sources, scores: xr.Dataset, variable: str) -> list[Picture]:
     code, network = str(scores["code"].item()), str(scores.attrs["network"])
-    station = next((s for s in sources.stations if s.code == code and s.network == network), None)
+    station = next((s for s in sources.scores.stations if s.code == code and s.network == network), None)
     if station is None:
         return []
     observed, unit = shown_flux(variable, observations_of(sources.reader, sources.plan, station, variable))

@@ -6,21 +6,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
-import zarr
 
 from ldas.pipeline import registry
 from ldas.pipeline.errors import RegistryError
-from ldas.pipeline.evaluation.evaluate import Evaluation
-from ldas.pipeline.evaluation.plan import Comparison, Series
-from ldas.pipeline.evaluation.reading import FloatArray, Reader, cell_centres
-from ldas.pipeline.evaluation.stations import Station, find_stations
-from ldas.pipeline.evaluation.summary import JUDGED, summary
-from ldas.pipeline.evaluation.tables import baseline, comparison_named, primary
-from ldas.pipeline.report.run_facts import volume_table
+from ldas.pipeline.evaluation.plan import Comparison, Series, primary
+from ldas.pipeline.evaluation.reading import FloatArray
+from ldas.pipeline.evaluation.scores import Scores
+from ldas.pipeline.evaluation.stations import is_synthetic
+from ldas.pipeline.evaluation.summary import JUDGED, judged, summary
+from ldas.pipeline.evaluation.tables import score_table, station_table
+from ldas.pipeline.report.run_facts import status_table, volume_table
 from ldas.pipeline.report.sentences import shown_unit
 from ldas.pipeline.stages.land import read_land
-from ldas.pipeline.store.arrays import existing_group, has_group, open_store
+from ldas.pipeline.store.arrays import existing_group, has_group
 
 MOST_STATION_LABELS = 40
 CARBON = 1e3 * 12.011 / 44.01 * 86400.0  # kg CO2 m-2 s-1 to g C m-2 d-1
@@ -28,20 +26,19 @@ _CARBON_FLUXES = ("GPP", "RECO", "RESP_AUTO", "NEE", "GPP_DT")
 
 
 class Sources:
-    """An evaluation with everything around it that a report shows."""
+    """Scores with everything around them that a report shows: what several of its parts show is made once."""
 
-    def __init__(self, evaluation: Evaluation) -> None:
-        self.evaluation = evaluation
-        self.plan = evaluation.plan
-        self.root: zarr.Group = open_store(evaluation.location)
-        self.reader = Reader(self.root)
+    def __init__(self, scores: Scores) -> None:
+        self.scores = scores
+        self.plan, self.root, self.reader = scores.plan, scores.root, scores.reader
+        self._score_tables: dict[str, pd.DataFrame] = {}
         self.experiments = [experiment.name for experiment in self.plan.experiments]
 
     @cached_property
     def centres(self) -> tuple[FloatArray, FloatArray]:
         """Latitude and longitude of the cells; positions of a store without land are made up from the cell number."""
         if has_group(self.root, "land"):
-            return cell_centres(self.root)
+            return self.scores.centres
         return np.zeros(self.plan.cells), np.arange(self.plan.cells, dtype=np.float64)
 
     @cached_property
@@ -50,24 +47,43 @@ class Sources:
         return self.plan.cells > 1 and has_group(self.root, "land")
 
     @cached_property
-    def stations(self) -> list[Station]:
-        """Stations inside the domain."""
-        return [station for station in find_stations(self.root) if station.cell is not None]
-
-    @cached_property
     def station_marks(self) -> list[tuple[str, float, float]]:
         """Stations for maps."""
-        return [(s.code, s.latitude, s.longitude) for s in self.stations[:MOST_STATION_LABELS]]
+        return [(s.code, s.latitude, s.longitude) for s in self.scores.stations[:MOST_STATION_LABELS]]
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """See `evaluation.summary`."""
-        return summary(self.evaluation)
+        return summary(self.scores)
+
+    @cached_property
+    def synthetic(self) -> bool:
+        """See `is_synthetic`."""
+        return is_synthetic(self.root)
+
+    def score_table(self, name: str) -> pd.DataFrame | None:
+        """See `evaluation.tables.score_table`; None where there is no comparison of that name."""
+        comparison = self.scores.comparison(name)
+        if comparison is None:
+            return None
+        if name not in self._score_tables:
+            self._score_tables[name] = score_table(self.scores, comparison)
+        return self._score_tables[name]
+
+    @cached_property
+    def station_table(self) -> pd.DataFrame:
+        """See `evaluation.tables.station_table`."""
+        return station_table(self.scores)
+
+    @cached_property
+    def status(self) -> pd.DataFrame:
+        """See `status_table`."""
+        return status_table(self.root)
 
     @cached_property
     def volumes(self) -> pd.DataFrame:
         """See `volume_table`; every file of the store is looked at."""
-        return volume_table(self.evaluation.location)
+        return volume_table(self.root)
 
     def index(self, experiment: str) -> int:
         """Number of an experiment, which is that of its colour."""
@@ -81,17 +97,19 @@ class Sources:
 
     def judged_comparison(self, key: str) -> Comparison | None:
         """The comparison that a key of the summary was made from."""
-        return comparison_named(self.evaluation, *JUDGED[key][2])
+        return self.scores.comparison(*JUDGED[key][2])
 
-    def score(self, comparison: Comparison, score: str, series: Series) -> FloatArray:
-        """A score of a series, (cell,)."""
-        dataset: xr.Dataset = self.evaluation.dataset(comparison.name)
-        return np.asarray(dataset[score].sel(series=series.label).values, dtype=np.float64)
+    def judgement(self, comparison: Comparison, key: str, experiment: str) -> dict[str, Any]:
+        """What the summary says of an experiment, or would say if it were judged by this comparison."""
+        if comparison == self.judged_comparison(key):
+            return dict(self.summary[experiment])
+        score, less_is_better, _ = JUDGED[key]
+        return judged(self.scores, experiment, comparison, key, score, less_is_better)
 
     def analysed(self, comparison: Comparison) -> tuple[Series | None, list[Series]]:
         """The open loop's series and those that are compared with it."""
         shown = primary(comparison.series)
-        reference = baseline(self.evaluation, shown)
+        reference = self.scores.open_loop(shown)
         return reference, [series for series in shown if series != reference]
 
 

@@ -9,7 +9,7 @@ from ldas.pipeline.evaluation.tables import median, patch_name
 from ldas.pipeline.report import sentences
 from ldas.pipeline.report.document import Picture, Section, Table, picture
 from ldas.pipeline.report.maps import cell_map
-from ldas.pipeline.report.run_facts import accepted_lines, failure_lines, provenance_texts, status_table
+from ldas.pipeline.report.run_facts import accepted_lines, failure_lines, provenance_texts
 from ldas.pipeline.report.series import bars, boxes, mean_and_spread
 from ldas.pipeline.report.sources import Sources, axis_label, words
 
@@ -75,9 +75,9 @@ def operator(sources: Sources) -> Section:
             "the cells. Bold: the one that is used."
         )
         section.pictures.append(picture(figure, caption, "Box plots of the training error by architecture"))
-    if not sources.evaluation.has("operator"):
+    if not sources.scores.has("operator"):
         return section
-    scores = sources.evaluation.dataset("operator")
+    scores = sources.scores.dataset("operator")
     unit = "dB"
     for window in ("training", "test"):
         if f"rmsd_{window}" in scores:
@@ -106,7 +106,7 @@ def _window_sentence(window: str, rmsd: np.ndarray, r: np.ndarray, unit: str) ->
 
 
 def _operator_maps(sources: Sources, section: Section) -> None:
-    scores = sources.evaluation.dataset("operator")
+    scores = sources.scores.dataset("operator")
     latitude, longitude = sources.centres
     if "predictor_loss" in scores:
         highest = max(float(np.nanmax(scores["predictor_loss"].values, initial=0.0)), 0.01)
@@ -141,14 +141,14 @@ def analysis(sources: Sources) -> Section:
     """Innovations, increments and quality codes."""
     section = Section("analysis", "Innovations and increments")
     for experiment in sources.plan.experiments:
-        if not experiment.is_analysis or not sources.evaluation.has(f"daily_{experiment.name}"):
+        if not experiment.is_analysis or not sources.scores.has(f"daily_{experiment.name}"):
             continue
-        daily = sources.evaluation.dataset(f"daily_{experiment.name}")
+        daily = sources.scores.dataset(f"daily_{experiment.name}")
         for observation in experiment.assimilated:
             unit = words("WG2" if observation in ("swi", "ssm") else observation)[1]
             name = f"innovations_{experiment.name}_{observation}"
-            if sources.evaluation.has(name):
-                found = sources.evaluation.dataset(name)
+            if sources.scores.has(name):
+                found = sources.scores.dataset(name)
                 mean, deviation = (median(found[part].values) for part in ("mean", "standard_deviation"))
                 section.sentences.append(sentences.innovations(experiment.name, observation, unit, mean, deviation))
                 if "observation_variance" in found:
@@ -156,8 +156,8 @@ def analysis(sources: Sources) -> Section:
                     variances = [median(found[kind].values) for kind in kinds]
                     section.sentences.append(sentences.estimated_errors(observation, unit, *variances))
             section.pictures += _daily(sources, daily, experiment.name, f"innovation_{observation}", unit)
-        if sources.evaluation.has(f"consistency_{experiment.name}"):
-            ratio = median(sources.evaluation.dataset(f"consistency_{experiment.name}")["chi_square"].values)
+        if sources.scores.has(f"consistency_{experiment.name}"):
+            ratio = median(sources.scores.dataset(f"consistency_{experiment.name}")["chi_square"].values)
             section.sentences.append(sentences.chi_square(experiment.name, ratio))
         for control in experiment.controls:
             if control in ("WG2", "LAI") or len(experiment.controls) <= 3:
@@ -185,9 +185,9 @@ def _daily(sources: Sources, daily: xr.Dataset, experiment: str, name: str, unit
 def _quality(sources: Sources, section: Section) -> None:
     rows = []
     for experiment in sources.plan.experiments:
-        if not sources.evaluation.has(f"quality_{experiment.name}"):
+        if not sources.scores.has(f"quality_{experiment.name}"):
             continue
-        counts = sources.evaluation.dataset(f"quality_{experiment.name}")
+        counts = sources.scores.dataset(f"quality_{experiment.name}")
         codes = [str(code) for code in counts["code"].values]
         for name, values in counts.data_vars.items():
             by_code = {code: int(value) for code, value in zip(codes, values.values, strict=True) if value}
@@ -212,9 +212,9 @@ def water(sources: Sources) -> Section:
     section = Section("water", "Water balance")
     terms: dict[str, dict[str, float]] = {}
     for name in sources.experiments:
-        if not sources.evaluation.has(f"balance_{name}"):
+        if not sources.scores.has(f"balance_{name}"):
             continue
-        found = sources.evaluation.dataset(f"balance_{name}")
+        found = sources.scores.dataset(f"balance_{name}")
         mine = {str(term): float(np.nanmean(values)) for term, values in found.items() if np.isfinite(values).any()}
         if not mine:
             continue
@@ -242,7 +242,7 @@ def water(sources: Sources) -> Section:
 def run(sources: Sources) -> Section:
     """What is done, run time, data volumes, configuration and provenance."""
     section = Section("run", "The run")
-    status = status_table(sources.root)
+    status = sources.status
     if not status.empty:
         section.sentences.append(_status_sentence(status))
         seconds = status["task time (s)"]  # stages may have run side by side: their run times do not add up

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ldas.pipeline.errors import ExecutionError, PipelineError, StoreError, StoreInUseError
-from ldas.pipeline.evaluation.evaluate import Evaluation, evaluate
+from ldas.pipeline.evaluation.evaluate import evaluate
 from ldas.pipeline.evaluation.plan import configuration_of
-from ldas.pipeline.evaluation.stations import is_synthetic
-from ldas.pipeline.evaluation.summary import report_numbers
+from ldas.pipeline.evaluation.scores import Scores
 from ldas.pipeline.report import sections, system_sections
 from ldas.pipeline.report.document import Document, Section
+from ldas.pipeline.report.numbers import report_numbers
 from ldas.pipeline.report.page import as_html, as_markdown, write_tables
-from ldas.pipeline.report.run_facts import run_numbers
 from ldas.pipeline.report.sources import Sources, listed
 from ldas.pipeline.store.location import Location, as_location
 from ldas.pipeline.store.provenance import code_version, name_of
@@ -58,10 +57,9 @@ def write_report(
     location = as_location(url)
     folder = out if out is not None else default_folder(location)
     with tempfile.TemporaryDirectory(prefix="ldas-scores-") as spare:
-        evaluation = _evaluated(location, Path(spare) / "scores.zarr", experiments, client)
-        sources = Sources(evaluation)
+        sources = Sources(_scored(location, Path(spare) / "scores.zarr", experiments, client))
         document = make_document(sources)
-        numbers = report_numbers(evaluation) | run_numbers(sources.root, sources.volumes)
+        numbers = report_numbers(sources)
     text = as_markdown(document)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,9 +82,7 @@ def default_folder(location: Location) -> Path:
     return (parent if location.protocol in ("file", "local", "icechunk+file") else Path()) / f"{name}_report"
 
 
-def _evaluated(
-    location: Location, spare: Path, experiments: Sequence[str] | None, client: "Client | None"
-) -> Evaluation:
+def _scored(location: Location, spare: Path, experiments: Sequence[str] | None, client: "Client | None") -> Scores:
     if location.has_versions:
         return evaluate(location, experiments=experiments, scores=spare)
     try:
@@ -101,7 +97,6 @@ def _evaluated(
 
 def make_document(sources: Sources) -> Document:
     """All sections that have something to show."""
-    evaluation = sources.evaluation
     makers = (
         sections.overview,
         system_sections.domain,
@@ -116,21 +111,21 @@ def make_document(sources: Sources) -> Document:
         system_sections.run,
     )
     made: list[Section] = [maker(sources) for maker in makers]
-    plan = evaluation.plan
+    scores, plan = sources.scores, sources.plan
     configuration = configuration_of(sources.root, plan)
-    name = str(configuration.get("name") or default_folder(evaluation.location).name.removesuffix("_report"))
+    name = str(configuration.get("name") or default_folder(scores.location).name.removesuffix("_report"))
     facts = {
         "experiments": listed([experiment.name for experiment in plan.experiments]),
         "compared": f"{plan.days[0]} to {plan.days[-1]} ({len(plan.days)} days)",
-        "store": name_of(evaluation.location.url),
+        "store": name_of(scores.location.url),
         "software": f"ldas {code_version()}",
     }
     if configuration.get("description"):
         facts = {"about": str(configuration["description"]), **facts}
     return Document(
         title=f"{name}: evaluation",
-        synthetic=is_synthetic(sources.root),
+        synthetic=sources.synthetic,
         facts=facts,
-        notes=list(evaluation.notes),
+        notes=list(scores.notes),
         sections=[section for section in made if not section.is_empty],
     )

@@ -20,7 +20,7 @@ from ldas.pipeline.errors import RegistryError, StoreError
 from ldas.pipeline.store import cf
 from ldas.pipeline.store.at_once import at_once
 from ldas.pipeline.store.location import Location, as_location, check_name, check_path
-from ldas.pipeline.store.opening import AccessMode, open_root, zarr_store
+from ldas.pipeline.store.opening import AccessMode, open_root
 from ldas.pipeline.store.plain_arrays import PLAIN_KINDS, check_plain_array
 from ldas.pipeline.store.portable import portable
 
@@ -77,7 +77,7 @@ def open_run(where: str | Path | Location, *, everything: bool = False) -> xr.Da
     location = as_location(where)
     root = open_store(location)
     paths = _dataset_paths(root, skipped=() if everything else ("restarts", "ledger", FILTER_STATES))
-    return xr.DataTree.from_dict({f"/{path}": portable(_open_group(location, root, path), path) for path in paths})
+    return xr.DataTree.from_dict({f"/{path}": portable(_open_group(root, path), path) for path in paths})
 
 
 def _dataset_paths(group: zarr.Group, skipped: Sequence[str] = (), prefix: str = "") -> Iterator[str]:
@@ -91,42 +91,34 @@ def _dataset_paths(group: zarr.Group, skipped: Sequence[str] = (), prefix: str =
 
 
 def open_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
-    """One group as a lazy dataset; of a group whose last append was interrupted, the part that is complete.
+    """One group as a lazy dataset on Dask; of a group whose last append was interrupted, the part that is complete.
 
     Raises StoreError for a group that is missing or was never finished.
     """
-    location = as_location(where)
-    return _open_group(location, _finished(location, path), path)
+    return _open_group(open_store(where), path)
 
 
-def read_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
-    """One group in memory, without Dask: for many small arrays, whose tasks would take longer than the reading.
-
-    Its variables are in the order of their names: that of the files depends on which of them was made first.
-    Raises StoreError as `open_dataset` does.
-    """
-    location = as_location(where)
-    dataset = _open_group(location, _finished(location, path), path, on_dask=False)
-    at_once(lambda variable: variable.load(), list(dataset.variables.values()))
-    return dataset[sorted(dataset.data_vars, key=str)]
+def open_lazily(root: zarr.Group, path: str) -> xr.Dataset:
+    """One group of an open store as `open_dataset` gives it, without Dask: an array is read when its values are asked
+    for."""
+    return _open_group(root, path, on_dask=False)
 
 
-def _finished(location: Location, path: str) -> zarr.Group:
-    """The root of a store, once it is certain that a group of it was finished."""
-    root = open_store(location)
-    if not existing_group(root, path).attrs.get("complete", True):
-        raise StoreError(f"group '{path}' of {location.url} was never finished: run the command that makes it again")
-    return root
-
-
-def _open_group(location: Location, root: zarr.Group, path: str, *, on_dask: bool = True) -> xr.Dataset:
+def _open_group(root: zarr.Group, path: str, *, on_dask: bool = True) -> xr.Dataset:
     group = existing_group(root, path)
+    if not group.attrs.get("complete", True):
+        raise StoreError(f"group '{path}' of {root.store} was never finished: run the command that makes it again")
     for _, array in group.arrays():
         check_plain_array(array)
-    store = zarr_store(location, read_only=True)
     chunks: dict[str, int] | None = {} if on_dask else None
     dataset = xr.open_zarr(
-        store, group=path, chunks=chunks, consolidated=False, zarr_format=3, decode_coords="all", decode_timedelta=False
+        root.store,
+        group=path,
+        chunks=chunks,
+        consolidated=False,
+        zarr_format=3,
+        decode_coords="all",
+        decode_timedelta=False,
     )
     return dataset.isel({dim: slice(0, size) for dim, size in committed_sizes(group).items()})
 

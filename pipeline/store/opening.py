@@ -177,11 +177,16 @@ def exists(location: Location) -> bool:
 
 def open_root(location: Location, mode: AccessMode) -> zarr.Group:
     """The root group; `a` creates it, `r` raises StoreError where there is none."""
-    if mode == "r" and not exists(location):
-        raise StoreError(f"no store at {location.url}: expected a folder or URL with a Zarr v3 group at its root")
-    store = zarr_store(location, read_only=mode == "r")
     with _opening(location):
-        return zarr.open_group(store, mode=mode, zarr_format=3, use_consolidated=False)
+        try:
+            store = zarr_store(location, read_only=mode == "r")
+            return zarr.open_group(store, mode=mode, zarr_format=3, use_consolidated=False)
+        except FileNotFoundError:
+            if mode != "r":
+                raise
+            raise StoreError(
+                f"no store at {location.url}: expected a folder or URL with a Zarr v3 group at its root"
+            ) from None
 
 
 @contextmanager

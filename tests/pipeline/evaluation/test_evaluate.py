@@ -11,10 +11,12 @@ import pytest
 from ldas.assim.quality import Quality
 from ldas.pipeline.evaluation import other_models
 from ldas.pipeline.evaluation.errors import EvaluationError
-from ldas.pipeline.evaluation.evaluate import Evaluation, evaluate
+from ldas.pipeline.evaluation.evaluate import evaluate
 from ldas.pipeline.evaluation.plan import make_plan
-from ldas.pipeline.evaluation.summary import report_numbers
-from ldas.pipeline.evaluation.tables import comparison_named, patch_table, score_table, station_table
+from ldas.pipeline.evaluation.scores import Scores
+from ldas.pipeline.evaluation.stations import is_synthetic
+from ldas.pipeline.evaluation.summary import summary
+from ldas.pipeline.evaluation.tables import patch_table, score_table, station_table
 from ldas.pipeline.execution.cluster import connected
 from ldas.pipeline.settings.experiment import ClusterConfig
 from ldas.pipeline.store.arrays import array_hashes, open_dataset, open_run, open_store, read_region
@@ -25,17 +27,17 @@ BARE = replace(SMALL, operator=False, stations=False, forcing=False, second_expe
 
 
 @pytest.fixture(scope="module")
-def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Scores:
     """A twin with two experiments, whose errors are half those of the open loop."""
     return evaluate(make_store(tmp_path_factory.mktemp("synthetic"), replace(SMALL, truth=True)))
 
 
-def _stored(evaluation: Evaluation, path: str, name: str) -> np.ndarray:
+def _stored(evaluation: Scores, path: str, name: str) -> np.ndarray:
     dataset = open_dataset(evaluation.location, path)
     return dataset[name].sel(time=slice(START, None)).values.astype(float)
 
 
-def test_scores_are_those_of_the_stored_series(evaluation: Evaluation) -> None:
+def test_scores_are_those_of_the_stored_series(evaluation: Scores) -> None:
     truth = _stored(evaluation, "truth", "TG2")
     scores = evaluation.dataset("TG2_truth")
     for series, path, name in (
@@ -49,7 +51,7 @@ def test_scores_are_those_of_the_stored_series(evaluation: Evaluation) -> None:
         assert (scores.n.sel(series=series) == len(truth)).all()
 
 
-def test_forecast_and_analysis_are_both_scored_and_the_forecast_comes_first(evaluation: Evaluation) -> None:
+def test_forecast_and_analysis_are_both_scored_and_the_forecast_comes_first(evaluation: Scores) -> None:
     labels = list(evaluation.dataset("LAI_truth")["series"].values)
     assert labels == ["open_loop", "ekf", "ekf (analysis)", "ekf_swi_lai", "ekf_swi_lai (analysis)"]
     rmsd = evaluation.dataset("LAI_truth").rmsd
@@ -57,7 +59,7 @@ def test_forecast_and_analysis_are_both_scored_and_the_forecast_comes_first(eval
     assert (rmsd.sel(series="ekf (analysis)") < rmsd.sel(series="ekf")).all()
 
 
-def test_backscatter_of_the_open_loop_is_predicted_by_the_stored_operator(evaluation: Evaluation) -> None:
+def test_backscatter_of_the_open_loop_is_predicted_by_the_stored_operator(evaluation: Scores) -> None:
     assert "sigma40" not in open_store(evaluation.location)["runs/open_loop"]
     scores = evaluation.dataset("sigma40_observations")
     assert np.isfinite(scores.rmsd.sel(series="open_loop")).all()
@@ -65,7 +67,7 @@ def test_backscatter_of_the_open_loop_is_predicted_by_the_stored_operator(evalua
     assert np.allclose(scores.rmsd.sel(series="ekf"), scores.rmsd.sel(series="ekf_swi_lai"), rtol=1e-4)
 
 
-def test_days_that_a_run_found_masked_count_for_no_run(evaluation: Evaluation) -> None:
+def test_days_that_a_run_found_masked_count_for_no_run(evaluation: Scores) -> None:
     observed = open_dataset(evaluation.location, "observations/sigma40").sel(time=slice(START, None))
     usable = np.isfinite(observed.value.values) & (observed.quality.values == Quality.USED)
     usable[:20] = False  # frozen in the first twenty days, says the run
@@ -73,7 +75,7 @@ def test_days_that_a_run_found_masked_count_for_no_run(evaluation: Evaluation) -
     assert (scores.n == usable.sum(axis=0)).all()
 
 
-def test_correlation_only_where_units_differ(evaluation: Evaluation) -> None:
+def test_correlation_only_where_units_differ(evaluation: Scores) -> None:
     scores = evaluation.dataset("swi_observations")
     assert "rmsd" not in scores
     assert "rmsd_month" not in scores
@@ -82,13 +84,13 @@ def test_correlation_only_where_units_differ(evaluation: Evaluation) -> None:
     assert scores.r_season.sizes["season"] == 4
 
 
-def test_months_add_up(evaluation: Evaluation) -> None:
+def test_months_add_up(evaluation: Scores) -> None:
     scores = evaluation.dataset("sigma40_observations")
     assert np.array_equal(scores.n_month.sum("month"), scores.n)
     assert np.array_equal(scores.n_season.sum("season"), scores.n)
 
 
-def test_the_water_balance_is_that_of_the_stored_rates(evaluation: Evaluation) -> None:
+def test_the_water_balance_is_that_of_the_stored_rates(evaluation: Scores) -> None:
     balance = evaluation.dataset("balance_ekf")
     year = 86400 * 365.25
     assert np.allclose(balance.precipitation, 2.0e-5 * year, rtol=1e-5)
@@ -98,7 +100,7 @@ def test_the_water_balance_is_that_of_the_stored_rates(evaluation: Evaluation) -
     assert "added_by_analysis" not in evaluation.dataset("balance_open_loop")
 
 
-def test_innovations_and_quality_codes(evaluation: Evaluation) -> None:
+def test_innovations_and_quality_codes(evaluation: Scores) -> None:
     innovation = _stored(evaluation, "runs/ekf", "innovation_sigma40")
     daily = evaluation.dataset("daily_ekf")
     assert np.allclose(daily.innovation_sigma40_mean[20:], innovation[20:].mean(axis=1), atol=1e-6)
@@ -114,14 +116,14 @@ def test_innovations_and_quality_codes(evaluation: Evaluation) -> None:
     assert counts.sum() == innovation.size
 
 
-def test_predictor_losses_and_windows_of_the_operator(evaluation: Evaluation) -> None:
+def test_predictor_losses_and_windows_of_the_operator(evaluation: Scores) -> None:
     scores = evaluation.dataset("operator")
     assert list(scores["predictor"].values) == ["WG2", "LAI"]
     assert (scores.predictor_loss.sel(predictor="WG2") > 0).all()
     assert (scores.n_training < scores.n_test).all()
 
 
-def test_stations_in_their_cells_and_outside(evaluation: Evaluation) -> None:
+def test_stations_in_their_cells_and_outside(evaluation: Scores) -> None:
     scores = evaluation.dataset("station_SYNTHETIC_soil_moisture")
     assert list(scores["code"].values) == ["AAA", "BBB", "CCC"]  # from west to east
     assert any("FAR" in note for note in evaluation.notes)
@@ -130,7 +132,7 @@ def test_stations_in_their_cells_and_outside(evaluation: Evaluation) -> None:
     assert (table["R low"].dropna() <= table["R"].loc[table["R low"].dropna().index]).all()
 
 
-def test_monthly_correlations_of_stations_need_ten_days(evaluation: Evaluation) -> None:
+def test_monthly_correlations_of_stations_need_ten_days(evaluation: Scores) -> None:
     r = evaluation.dataset("station_SYNTHETIC_soil_moisture").r_by_month
     assert r.sizes["year"] == 1
     july = r.sel(year=2015, month=7)  # 200 days from 1 January: 19 days of July
@@ -138,8 +140,8 @@ def test_monthly_correlations_of_stations_need_ten_days(evaluation: Evaluation) 
     assert np.isnan(r.sel(month=8)).all()
 
 
-def test_tables_three_and_four(evaluation: Evaluation) -> None:
-    comparison = comparison_named(evaluation, "sigma40_observations")
+def test_tables_three_and_four(evaluation: Scores) -> None:
+    comparison = evaluation.comparison("sigma40_observations")
     assert comparison is not None
     table = score_table(evaluation, comparison)
     assert list(table.columns[:4]) == ["station", "open_loop RMSD", "ekf RMSD", "ekf_swi_lai RMSD"]
@@ -152,7 +154,7 @@ def test_tables_three_and_four(evaluation: Evaluation) -> None:
     assert table["ekf R"][1] == pytest.approx(float(scores.r.sel(series="ekf")[cell]))
 
 
-def test_information_contributions_are_in_the_scores(evaluation: Evaluation) -> None:
+def test_information_contributions_are_in_the_scores(evaluation: Scores) -> None:
     scores = evaluation.dataset("LAI_truth")
     rmsd = scores.rmsd
     expected = 1.0 - rmsd.sel(series="ekf") / rmsd.sel(series="open_loop")
@@ -161,14 +163,14 @@ def test_information_contributions_are_in_the_scores(evaluation: Evaluation) -> 
     assert "nic_rmsd" not in evaluation.dataset("swi_observations")  # other units
     assert (evaluation.dataset("swi_observations").nic_r.sel(series="ekf") > 0.0).all()
     assert (evaluation.dataset("station_SYNTHETIC_soil_moisture").nic_r.sel(series="ekf") > 0.0).any()
-    facts = report_numbers(evaluation)["summary"]["ekf"]
+    facts = summary(evaluation)["ekf"]
     assert facts["lai_rmsd_nic_median"] == pytest.approx(float(scores.nic_rmsd.sel(series="ekf").median()))
 
 
-def test_dominant_patches(evaluation: Evaluation) -> None:
+def test_dominant_patches(evaluation: Scores) -> None:
     import xarray as xr
 
-    comparison = comparison_named(evaluation, "lai_observations")
+    comparison = evaluation.comparison("lai_observations")
     assert comparison is not None
     fractions = read_region(open_store(evaluation.location), "land", "patch_fraction")
     table = patch_table(evaluation, comparison, xr.DataArray(fractions, dims=("cell", "patch")))
@@ -176,29 +178,29 @@ def test_dominant_patches(evaluation: Evaluation) -> None:
     assert set(table["dominant patch"]) <= {"conifers", "C3 crops", "C4 crops", "grassland"}
 
 
-def test_only_the_common_period_is_compared_and_said(evaluation: Evaluation) -> None:
+def test_only_the_common_period_is_compared_and_said(evaluation: Scores) -> None:
     assert str(evaluation.plan.days[0]) == "2015-01-01"
     assert any("different periods" in note and "2015-01-01" in note for note in evaluation.notes)
 
 
-def test_the_numbers_of_the_report(evaluation: Evaluation) -> None:
-    numbers = report_numbers(evaluation)
-    assert numbers["synthetic"] is True
+def test_what_an_experiment_is_judged_by(evaluation: Scores) -> None:
+    numbers = summary(evaluation)
+    assert is_synthetic(evaluation.root)
     for experiment in ("ekf", "ekf_swi_lai"):
-        facts = numbers["summary"][experiment]
+        facts = numbers[experiment]
         assert facts["sigma40_rmsd_improved_fraction"] == 1.0
         assert facts["lai_rmsd_improved_fraction"] == 1.0
         assert facts["ssm_r_improved_fraction"] == 1.0
         assert facts["lai_rmsd_reference"] == "truth"
         assert facts["sigma40_rmsd_reference"] == "observations/sigma40"
         assert facts["lai_rmsd_analysis_median"] < facts["lai_rmsd_median"]
-    assert "lai_rmsd_improved_fraction" not in numbers["summary"]["open_loop"]
+    assert "lai_rmsd_improved_fraction" not in numbers["open_loop"]
 
 
 @pytest.mark.parametrize(("error", "improved", "worsened"), [(1.0, 0.0, 0.0), (2.0, 0.0, 1.0)])
 def test_equal_and_worse_runs(tmp_path: Path, error: float, improved: float, worsened: float) -> None:
     store = make_store(tmp_path, replace(BARE, error=error, truth=True, operator=True))
-    facts = report_numbers(evaluate(store))["summary"]["ekf"]
+    facts = summary(evaluate(store))["ekf"]
     for key in ("sigma40_rmsd", "lai_rmsd"):
         assert facts[f"{key}_improved_fraction"] == improved, key
         assert facts[f"{key}_worsened_fraction"] == worsened, key
@@ -266,7 +268,7 @@ def test_cells_without_values_and_without_variance(tmp_path: Path) -> None:
     assert np.isfinite(swi.r.sel(series="open_loop")[2])
     assert np.isnan(lai.rmsd[:, 3]).all()
     assert (lai.n[:, 3] == 0).all()
-    facts = report_numbers(evaluation)["summary"]["ekf"]
+    facts = summary(evaluation)["ekf"]
     assert facts["lai_rmsd_cells"] == evaluation.plan.cells - 2
 
 
@@ -305,13 +307,13 @@ def test_scores_go_elsewhere_when_asked(tmp_path: Path) -> None:
     assert "scores" not in open_store(store)
 
 
-def test_the_raw_scores_are_in_the_tree(evaluation: Evaluation) -> None:
+def test_the_raw_scores_are_in_the_tree(evaluation: Scores) -> None:
     tree = open_run(evaluation.location)
     assert float(tree["scores/lai_observations"]["rmsd"].max()) > 0
     assert tree["scores/lai_observations"]["rmsd"].attrs["units"] == "m2 m-2"
 
 
-def test_the_tree_of_a_run_has_cf_attributes(evaluation: Evaluation) -> None:
+def test_the_tree_of_a_run_has_cf_attributes(evaluation: Scores) -> None:
     tree = open_run(evaluation.location)
     latent_heat = tree["runs/open_loop"]["LE"].attrs
     assert latent_heat["standard_name"] == "surface_upward_latent_heat_flux"
@@ -322,7 +324,7 @@ def test_the_tree_of_a_run_has_cf_attributes(evaluation: Evaluation) -> None:
     assert tree["runs/open_loop"]["LE"].chunks is not None  # nothing is read before it is asked for
 
 
-def test_fluxes_of_an_assimilation_run_belong_to_the_day_before(evaluation: Evaluation) -> None:
+def test_fluxes_of_an_assimilation_run_belong_to_the_day_before(evaluation: Scores) -> None:
     """Means up to 09 UTC: most of them lies in the day before the label; in the store they are one day late."""
     cell = int(evaluation.dataset("station_TOWER_H")["cell"][0])
     stored = _stored(evaluation, "runs/ekf", "H")[:, cell]
@@ -333,7 +335,7 @@ def test_fluxes_of_an_assimilation_run_belong_to_the_day_before(evaluation: Eval
     assert (scores.n == len(stored) - 1).all()
 
 
-def test_monthly_means_for_the_yardstick(evaluation: Evaluation) -> None:
+def test_monthly_means_for_the_yardstick(evaluation: Scores) -> None:
     ours, observed = other_models.monthly_means(evaluation, "TWR")
     assert set(ours) == {"open_loop", "ekf", "ekf_swi_lai"}
     measured = _stored(evaluation, "insitu/TOWER", "LE")[:, 0]

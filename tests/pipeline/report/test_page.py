@@ -18,12 +18,13 @@ import xarray as xr
 from ldas.pipeline.errors import PipelineError, StoreError
 from ldas.pipeline.evaluation.errors import EvaluationError
 from ldas.pipeline.report import Report, write_report
-from ldas.pipeline.store import ledger
+from ldas.pipeline.store import ledger, opening
 from ldas.pipeline.store.arrays import open_store
 from ldas.pipeline.store.groups import write_group
 from tests.pipeline.evaluation.synthetic_store import Synthetic, make_store
 
 SMALL = Synthetic(rows=3, columns=3, days=150, open_loop_days_before=100, cells_per_block=9)
+opened_stores: list[tuple[Path, bool]] = []  # stores that the report opened, and whether for reading only
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -65,8 +66,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(store: Path) -> Report:
-    """Its report."""
-    return write_report(store, json_path=store.parent / "numbers.json", markdown=True)
+    """Its report; what it opened is in opened_stores."""
+
+    class Counted(opening.FolderStore):
+        def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+            opened_stores.append((Path(root), read_only))
+            super().__init__(root, read_only=read_only)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(opening, "FolderStore", Counted)
+        return write_report(store, json_path=store.parent / "numbers.json", markdown=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +88,11 @@ def page(report: Report) -> _Page:
 
 def test_the_page_is_beside_the_store(store: Path, report: Report) -> None:
     assert report.page == store.parent / "synthetic_report" / "index.html"
+
+
+def test_a_report_opens_its_store_once_to_read_and_once_to_write(store: Path, report: Report) -> None:
+    assert report.page.exists()
+    assert opened_stores == [(store, True), (store, False)]
 
 
 def test_nothing_is_loaded_from_elsewhere(report: Report, page: _Page) -> None:
