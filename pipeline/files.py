@@ -7,6 +7,7 @@ import os
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ HDF5 = b"\x89HDF"
 NETCDF = (*CLASSIC, CLASSIC_64_BIT_DATA, HDF5)
 NODATA = -9999.0
 LARGEST = 1e15  # no quantity of any source is larger; the fill values of NetCDF and of models are
+_NOWHERE = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
 _LONGEST_LINE = 1 << 16
 _LONGEST_HEADER = 256  # bytes before the first message of a WMO bulletin
 # What the NetCDF libraries raise for files that are no NetCDF, truncated or damaged inside.
@@ -39,6 +41,14 @@ def library(name: str) -> Any:
         raise IngestError(
             f"reading this needs the library {package}, which cannot be used here ({error}): pip install 'ldas[ingest]'"
         ) from error
+
+
+@cache
+def eccodes() -> Any:
+    """The library ecCodes, which keeps to itself what it would print: its errors are raised."""
+    module = library("eccodes")
+    module.codes_context_set_logging(_NOWHERE)
+    return module
 
 
 def expand(patterns: Sequence[str], folder: Path) -> list[Path]:

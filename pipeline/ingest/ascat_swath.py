@@ -231,7 +231,7 @@ def _unpacked(array: xr.DataArray, path: Path) -> Array:
 
 
 def _read_bufr(path: Path) -> dict[str, Any]:
-    eccodes = files.library("eccodes")
+    eccodes = files.eccodes()
     parts: dict[str, list[Any]] = {name: [] for name in ("time", "latitude", "longitude", *BUFR_KEYS)}
     try:
         with path.open("rb") as file:

@@ -64,7 +64,7 @@ def open_grib(path: Path) -> list[xr.Dataset]:
 
 
 def _messages(path: Path) -> dict[_Field, list[_Message]]:
-    eccodes = files.library("eccodes")
+    eccodes = files.eccodes()
     found: dict[_Field, list[_Message]] = {}
     try:
         with path.open("rb") as file:
@@ -162,7 +162,7 @@ class _Values(BackendArray):
         return result[kept]
 
     def _decoded(self, file: Any, message: _Message) -> npt.NDArray[np.float64]:
-        eccodes = files.library("eccodes")
+        eccodes = files.eccodes()
         file.seek(message.offset)
         handle = eccodes.codes_new_from_message(file.read(message.length))
         try:
