@@ -1,5 +1,6 @@
 """Opening product files so that every way in which a file can be wrong becomes one clear message."""
 
+import atexit
 import glob
 import hashlib
 import importlib
@@ -25,7 +26,6 @@ HDF5 = b"\x89HDF"
 NETCDF = (*CLASSIC, CLASSIC_64_BIT_DATA, HDF5)
 NODATA = -9999.0
 LARGEST = 1e15  # no quantity of any source is larger; the fill values of NetCDF and of models are
-_NOWHERE = open(os.devnull, "w")  # noqa: SIM115 - as long as the process
 _LONGEST_LINE = 1 << 16
 _LONGEST_HEADER = 256  # bytes before the first message of a WMO bulletin
 # What the NetCDF libraries raise for files that are no NetCDF, truncated or damaged inside.
@@ -47,7 +47,9 @@ def library(name: str) -> Any:
 def eccodes() -> Any:
     """The library ecCodes, which keeps to itself what it would print: its errors are raised."""
     module = library("eccodes")
-    module.codes_context_set_logging(_NOWHERE)
+    nowhere = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lasts
+    atexit.register(nowhere.close)
+    module.codes_context_set_logging(nowhere)
     return module
 
 

@@ -61,7 +61,8 @@ def write_group(
             attributes={**dataset.attrs, **(attributes or {}), "complete": False},
         )
         for name in names:
-            _write_variable(existing_array(root, path, name), encoded[name], {})
+            array = existing_array(root, path, name)
+            _keep_checksum(array, _write_variable(array, encoded[name], {}))
         group.attrs.update({"complete": True, "committed": {str(dim): size for dim, size in dataset.sizes.items()}})
     except BaseException:
         remove_group(root, path)
@@ -131,22 +132,33 @@ def append_group(
             read_region(root, path, str(name)), encode(coordinate.values)[0], equal_nan=coordinate.dtype.kind == "f"
         ):
             raise StoreError(f"'{path}': coordinate '{name}' of the new data differs from the stored one")
-    group.attrs["appending"] = True  # readers know by it that times after the committed ones are not complete yet
+    arrays = {name: existing_array(root, path, name) for name in sorted(given)}
+    # Readers know by it that times after the committed ones are not complete yet; the checksums are those before it.
+    unfinished = group.attrs.get("appending")
+    earlier = dict(unfinished) if isinstance(unfinished, Mapping) else {}
+    earlier = {name: earlier.get(name, array.attrs.get("sha256", "")) for name, array in arrays.items()}
+    group.attrs["appending"] = earlier
     existing_array(root, path, dim).resize((old_size,))  # what an interrupted append may have left
     extend_template(root, path, dim, np.concatenate([stored, new.astype(stored.dtype)]))
-    for name in sorted(given):
-        _write_variable(existing_array(root, path, name), encode_variable(dataset[name]), {dim: old_size - replaced})
+    offset = {dim: old_size - replaced}
+    arrays = {name: existing_array(root, path, name) for name in arrays}  # of their new length
+    checksums = {
+        name: _write_variable(array, encode_variable(dataset[name]), offset, str(earlier[name]))
+        for name, array in arrays.items()
+    }
+    for name, array in arrays.items():
+        _keep_checksum(array, checksums[name])
     group.attrs.update({**(attributes or {}), "committed": {**committed, dim: old_size + len(new)}, "appending": False})
 
 
-def _write_variable(array: zarr.Array, item: xr.DataArray, offset: Mapping[str, int]) -> None:
+def _write_variable(array: zarr.Array, item: xr.DataArray, offset: Mapping[str, int], earlier: str = "") -> str:
     """Writes all of a variable, shard by shard, `offset` places after the beginning of the stored array's axes.
 
-    The attribute `sha256` is the checksum of the values in the order in which they were written; what is appended is
-    added to it.
+    Returns the checksum of the values in the order in which they were written; what is appended is added to the
+    `earlier` one.
     """
     item = item.transpose(*dimensions(array))
-    digest = hashlib.sha256(str(array.attrs.get("sha256", "")).encode())
+    digest = hashlib.sha256(earlier.encode())
     for region in shard_regions(array):
         source = {d: slice(max(r.start - offset.get(d, 0), 0), r.stop - offset.get(d, 0)) for d, r in region.items()}
         if any(part.stop <= 0 for part in source.values()):
@@ -155,7 +167,11 @@ def _write_variable(array: zarr.Array, item: xr.DataArray, offset: Mapping[str, 
         values = np.ascontiguousarray(np.asarray(item.isel(source).values).astype(array.dtype, copy=False))
         array[target] = values
         digest.update(values.tobytes())
-    array.attrs["sha256"] = digest.hexdigest()
+    return digest.hexdigest()
+
+
+def _keep_checksum(array: zarr.Array, checksum: str) -> None:
+    array.attrs["sha256"] = checksum
 
 
 def dims_of(item: xr.DataArray) -> tuple[str, ...]:

@@ -95,6 +95,9 @@ def spoil(path: Path, whole: xr.Dataset, how: str) -> Path:
         samples.write_grib(part.isel(time=[1]), path, mode="ab")
     elif how == "header only":
         path.write_bytes(b"GRIB")
+    elif how == "wild section":
+        content = path.read_bytes()
+        path.write_bytes(content[:8] + b"\xff" * 60 + content[68:])
     elif how == "changed":
         content = bytearray(path.read_bytes())
         content[-4:] = b"0000"
@@ -106,6 +109,7 @@ def spoil(path: Path, whole: xr.Dataset, how: str) -> Path:
     ("how", "message"),
     [
         ("truncated", r"bad\.grib: the GRIB file is truncated"),
+        ("wild section", r"bad\.grib: the GRIB file is truncated, damaged"),
         ("changed", r"bad\.grib: the GRIB file is truncated, damaged"),
         ("header only", r"bad\.grib: the GRIB file is truncated|no readable GRIB message"),
         ("twice", r"bad\.grib: t2m at 2015-03-01T01:00 UTC is there twice \(20150301 0100 UTC, step 0; 20150301 0100"),

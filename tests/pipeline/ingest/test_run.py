@@ -114,11 +114,11 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     location = Location(str(tmp_path / "store.zarr"))
     original, written = groups._write_variable, []
 
-    def full(array: Any, *rest: Any) -> None:
+    def full(array: Any, *rest: Any) -> str:
         if len(written) == 3:
             raise OSError(28, "No space left on device")
         written.append(array.name)
-        original(array, *rest)
+        return original(array, *rest)
 
     monkeypatch.setattr(groups, "_write_variable", full)
     with pytest.raises(IngestError, match=r"forcing cannot be written to .*store\.zarr: .*No space left"):

@@ -177,16 +177,16 @@ def test_an_append_that_is_interrupted_can_be_repeated(tmp_path, monkeypatch):
     names = day_files(weather(2), tmp_path, "netcdf")
     ingest(tmp_path, "once.zarr", files=names)
     ingest(tmp_path, "pieces.zarr", files=names[:1], append=True)
-    original: Callable[..., None] = groups._write_variable
+    original: Callable[..., str] = groups._write_variable
     for stop in (1, 7, 11):  # while the state is written, in the middle, at the last variable
         count = 0
 
-        def broken(array: Any, *rest: Any) -> None:
+        def broken(array: Any, *rest: Any) -> str:
             nonlocal count
             if count == stop:  # noqa: B023
                 raise OSError(28, "No space left on device")
             count += 1
-            original(array, *rest)
+            return original(array, *rest)
 
         monkeypatch.setattr(groups, "_write_variable", broken)
         with pytest.raises((IngestError, OSError)):

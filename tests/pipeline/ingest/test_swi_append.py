@@ -132,11 +132,11 @@ def test_an_append_that_is_interrupted_leaves_group_and_state_as_they_were(
     state = filter_states.state_of(location, GROUP, before)
     original, written = groups._write_variable, []
 
-    def stops(array: Any, *rest: Any) -> None:
+    def stops(array: Any, *rest: Any) -> str:
         if array.path.startswith(GROUP) and len(written) == 2:
             raise KeyboardInterrupt
         written.append(array.path) if array.path.startswith(GROUP) else None
-        original(array, *rest)
+        return original(array, *rest)
 
     monkeypatch.setattr(groups, "_write_variable", stops)
     with pytest.raises(KeyboardInterrupt):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import ldas
 from ldas.pipeline.errors import StoreError
+from ldas.pipeline.store import groups
 from ldas.pipeline.store.arrays import (
     ArraySpec,
     array_hashes,
@@ -22,6 +23,7 @@ from ldas.pipeline.store.arrays import (
     create_template,
     decode_labels,
     existing_array,
+    existing_group,
     extend_template,
     has_group,
     open_dataset,
@@ -217,6 +219,38 @@ def test_an_interrupted_append_is_not_seen_and_can_be_repeated(url: str, monkeyp
     append_group(root, "insitu/x", insitu(10, 5).drop_vars("code"))
     assert open_dataset(url, "insitu/x").sizes["time"] == 15
     np.testing.assert_array_equal(open_dataset(url, "insitu/x").soil_moisture[10:], insitu(10, 5).soil_moisture)
+
+
+@pytest.mark.parametrize("step", ["_write_variable", "_keep_checksum"])
+def test_checksums_change_with_the_commit_of_an_append(url: str, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """An append that stops at its second variable: repeated, all attributes are those of one that was not stopped."""
+    whole = insitu(0, 15).assign(temperature=insitu(0, 15).soil_moisture * 2)
+    root, once = open_store(url, "a"), zarr.group()
+    for target in (root, once):
+        write_group(target, "insitu/x", whole.isel(time=slice(0, 10)), chunks={"time": 4})
+    names, new = ("soil_moisture", "temperature"), whole.isel(time=slice(10, None)).drop_vars("code")
+    before = {name: existing_array(root, "insitu/x", name).attrs["sha256"] for name in names}
+    original, calls = getattr(groups, step), itertools.count()
+
+    def stops(*given: Any) -> Any:
+        if next(calls) == 1:
+            raise OSError("power cut")
+        return original(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(groups, step, stops)
+        with pytest.raises(OSError, match="power cut"):
+            append_group(root, "insitu/x", new)
+    if step == "_write_variable":
+        assert {name: existing_array(root, "insitu/x", name).attrs["sha256"] for name in names} == before
+    append_group(root, "insitu/x", new)
+    append_group(once, "insitu/x", new)
+    for name in names:
+        assert (
+            existing_array(root, "insitu/x", name).attrs.asdict()
+            == existing_array(once, "insitu/x", name).attrs.asdict()
+        )
+    assert existing_group(root, "insitu/x").attrs.asdict() == existing_group(once, "insitu/x").attrs.asdict()
 
 
 def test_an_unfinished_group_is_refused_and_replaced(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
