@@ -22,6 +22,7 @@ from ldas.pipeline.settings.assimilation import (
     Name,
     OperatorConfig,
 )
+from ldas.pipeline.settings.land_options import LandOptions
 from ldas.pipeline.settings.twin import TwinConfig
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
 from ldas.pipeline.store.location import Location, public_url
@@ -93,21 +94,10 @@ class PeriodConfig(StrictModel):
         return self.end + timedelta(days=1)
 
 
-class ModelConfig(StrictModel):
+class ModelConfig(LandOptions):
     """Options and parameters of ISBA; docs/open_options.md lists what the sources leave open, with its default."""
 
-    time_step_s: int = Field(
-        1800, description="Model time step (s); a divisor of 3600 or a multiple that divides a day"
-    )
-    pedotransfer: Literal["CH78", "CO84"] = Field("CH78", description="Soil hydraulic properties from clay and sand")
-    light_scheme: Literal["gauss", "carrer"] = Field("gauss", description="Light in the canopy")
-    runoff: Literal["WSAT", "DT92"] = Field("WSAT", description="Saturation runoff")
-    horton: bool = Field(False, description="Infiltration excess runoff")
-    drip: Literal["DEF", "SGH"] = Field("DEF", description="Spatial variability of rain for interception")
-    snow_layers: Literal[3, 12] = Field(12, description="Number of snow layers")
-    soil_respiration: Literal["DEF", "PRM"] = Field("DEF", description="Heterotrophic respiration")
-    conserve_heat: bool = Field(False, description="Composite surface coupled to the soil so that heat is conserved")
-    energy_substep_s: float = Field(300.0, gt=0, description="Aimed length of the energy sub-steps (s)")
+    time_step_s: int = Field(1800, description="Model time step (s): a divisor of 3600")
     air_height_m: float = Field(2.0, gt=0, description="Height of the forcing's temperature and humidity (m)")
     wind_height_m: float = Field(10.0, gt=0, description="Height of the forcing's wind (m)")
     cell_size_km: float = Field(25.0, gt=0, description="Size of a grid cell (km), for rain over a part of it")
@@ -133,7 +123,7 @@ class ModelConfig(StrictModel):
     @model_validator(mode="after")
     def _whole_steps(self) -> Self:
         if self.time_step_s <= 0 or 3600 % self.time_step_s:
-            raise ValueError(f"time_step_s {self.time_step_s} does not divide an hour")
+            raise ValueError(f"time_step_s {self.time_step_s} does not divide an hour (3600 s)")
         return self
 
     @model_validator(mode="after")

@@ -3,10 +3,11 @@
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainSerializer, model_validator
 
+from ldas.pipeline.settings.land_options import LandOptions
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
 
 Place = tuple[float, float]
@@ -223,13 +224,8 @@ class ObservationConfig(StrictModel):
     insitu: InsituConfig
 
 
-class ModelOptions(StrictModel):
-    """Options of the nature run's land model, see landmodel.Options."""
-
-    pedotransfer: Literal["CH78", "CO84"]
-    runoff: Literal["WSAT", "DT92"]
-    light_scheme: Literal["gauss", "carrer"]
-    snow_layers: Literal[3, 12]
+# In the identity of a nature run stand the options that its file gives.
+GivenOptions = Annotated[LandOptions, PlainSerializer(lambda options: options.model_dump(exclude_unset=True))]
 
 
 class NatureConfig(StrictModel):
@@ -237,7 +233,7 @@ class NatureConfig(StrictModel):
 
     seed: int = Field(ge=0, description="Of nature's own random numbers, beside the experiment's seed")
     spin_up_years: int = Field(ge=0, description="Repetitions of the first year")
-    options: ModelOptions
+    options: GivenOptions = Field(LandOptions(), description="Options of its land model that are not the default")
     forcing_correlation: ForcingErrorConfig
     cover: RandomField = Field(description="Logarithm of a factor of each patch fraction, before they are scaled to 1")
     clay: RandomField

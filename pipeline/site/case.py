@@ -13,6 +13,7 @@ from ldas.landmodel.errors import LdasError
 from ldas.pipeline import registry
 from ldas.pipeline.settings.acceptance import ForcingCheck
 from ldas.pipeline.forcing.read import SnowfallRule
+from ldas.pipeline.settings.land_options import LandOptions
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
 
 SECONDS_PER_DAY = 86400
@@ -51,18 +52,6 @@ class ForcingSource(StrictModel):
         if (self.file is None) == (self.formula is None):
             raise ValueError("give either a file or a formula")
         return self
-
-
-class SiteOptions(StrictModel):
-    """Options of ISBA that differ from their defaults (docs/open_options.md)."""
-
-    pedotransfer: Literal["CH78", "CO84"] = Field("CH78", description="Soil hydraulic properties (CPEDOTF)")
-    light_scheme: Literal["gauss", "carrer"] = Field("gauss", description="Light in the canopy (LTR_ML: carrer)")
-    runoff: Literal["WSAT", "DT92"] = Field("WSAT", description="Saturation runoff (CRUNOFF)")
-    horton: bool = Field(False, description="Infiltration excess runoff (CHORT: SGH)")
-    drip: Literal["DEF", "SGH"] = Field("DEF", description="Spatial variability of rain for interception (CRAIN)")
-    snow_layers: Literal[3, 12] = Field(12, description="Number of snow layers (NSNOW_LAYER)")
-    soil_respiration: Literal["DEF", "PRM"] = Field("DEF", description="Heterotrophic respiration (CRESPSL)")
 
 
 class TypeSettings(StrictModel):
@@ -114,7 +103,7 @@ class SiteCase(StrictModel):
         default_factory=dict, description="Initial state by SURFEX name, for all types; the rest is a cold start"
     )
     by_type: dict[str, TypeSettings] = Field(default_factory=dict, description="Settings of one vegetation type")
-    options: SiteOptions = SiteOptions()
+    options: LandOptions = LandOptions()
     start: datetime = Field(description="Start of the run (UTC)")
     days: int = Field(gt=0, description="Length of the run (days)")
     time_step_s: int = Field(1800, gt=0, description="Model time step (s), a divisor of a day")

@@ -16,6 +16,7 @@ from ldas.landmodel.thermodynamics import air_density
 from ldas.pipeline.forcing.analytic import analytic_forcing
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.forcing.read import TimedForcing, check_forcing, land_forcing, read_forcing
+from ldas.pipeline.settings.land_options import model_options
 from ldas.pipeline.site.case import SECONDS_PER_DAY, STATE_FIELDS, SiteCase, Values, utc
 
 Array = npt.NDArray[np.float64]
@@ -109,7 +110,7 @@ def prepare(cases: Sequence[SiteCase]) -> ColumnRun:
         timed.append(forcings[key])
     for case, forcing in zip(cases, timed, strict=True):
         _check_times(case, forcing)
-    options = landmodel.Options(**cases[0].options.model_dump())
+    options = model_options(cases[0].options)
     parts = [_site_columns(cases[site], site, timed[site], options) for site in range(len(cases))]
     joined = landmodel.Forcing(
         *(np.concatenate(arrays, axis=1) for arrays in zip(*(one.forcing for one in timed), strict=True))

@@ -18,6 +18,7 @@ from ldas.operators.protocol import ObservationOperator
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.settings.assimilation import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig
+from ldas.pipeline.settings.land_options import model_options
 from ldas.pipeline.stages import labels, spin_up
 from ldas.pipeline.stages.assimilation_output import AssimilationOutput, forecasts
 from ldas.pipeline.stages.land import (
@@ -25,7 +26,6 @@ from ldas.pipeline.stages.land import (
     LandStage,
     identity_sections,
     land_checksum,
-    model_options,
     number_of_patches,
     read_land,
 )

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ import xarray as xr
 import zarr
 
 from ldas import landmodel
-from ldas.landmodel import Options, OutputRequest, Parameters, State
+from ldas.landmodel import OutputRequest, Parameters, State
 from ldas.pipeline import registry
 from ldas.pipeline.errors import RegistryError, StoreError
 from ldas.pipeline.execution.stage import Stage
@@ -18,6 +18,7 @@ from ldas.pipeline.forcing.check import Places, check_forcing
 from ldas.pipeline.forcing.read import TimedForcing, land_forcing
 from ldas.pipeline.settings.acceptance import ACCEPTED
 from ldas.pipeline.settings.experiment import ExperimentConfig, ModelConfig
+from ldas.pipeline.settings.land_options import model_options
 from ldas.pipeline.store.arrays import dimensions, existing_array, existing_group, has_group, read_region, read_times
 from ldas.pipeline.store.ledger import Block
 from ldas.pipeline.store.location import public_url
@@ -182,11 +183,6 @@ def _why_unusable(land: Mapping[str, np.ndarray], error: landmodel.LandModelErro
 def without_columns(parameters: Parameters, cells: int) -> np.ndarray:
     """Cells (boolean) of a block that have no column: those that cannot be run."""
     return ~cells_with(np.ones(parameters.columns, dtype=bool), parameters.cell, cells)
-
-
-def model_options(model: ModelConfig) -> Options:
-    """`landmodel.Options` of the configuration."""
-    return Options(**model.model_dump(include={entry.name for entry in fields(landmodel.Options)}))
 
 
 def accepted_checks(root: zarr.Group, config: ExperimentConfig) -> frozenset[str]:

@@ -12,6 +12,7 @@ from ldas import landmodel
 from ldas.landmodel import Forcing, Isba, Options, OutputRequest, Parameters, State
 from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
 from ldas.pipeline.forcing import physics
+from ldas.pipeline.settings.land_options import model_options
 from ldas.pipeline.settings.twin import IrrigationConfig, NatureConfig
 from ldas.pipeline.twin.daily_weather import Variation
 from ldas.pipeline.twin.fields import DAY, Modes, Places
@@ -54,7 +55,7 @@ class Nature:
 
     def options(self) -> Options:
         """Options of nature's land model."""
-        return Options(**self.settings.options.model_dump())
+        return model_options(self.settings.options)
 
     def cold_start(self, weather: Mapping[str, Array]) -> State:
         """The state before the spin-up."""
@@ -139,7 +140,7 @@ def make_nature(nature: NatureConfig, seed: int, land: xr.Dataset, step_s: int) 
     patch = np.where(field == SECOND_C3_FIELD, C3, field)
     vegetation = [VEGETATION_OF_PATCH[number - 1] for number in patch]
     clay, sand = _texture(nature, seed, land, places)
-    options = Options(**nature.options.model_dump())
+    options = model_options(nature.options)
 
     def build(overrides: Mapping[str, Array]) -> Parameters:
         return landmodel.columns(

@@ -3,14 +3,16 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
-import yaml
 
 from ldas import landmodel
 from ldas.pipeline.errors import ConfigurationError
-from ldas.pipeline.settings.experiment import ExperimentConfig, json_schema, load_experiment
+from ldas.pipeline.settings.experiment import ModelConfig, json_schema, load_experiment
+from ldas.pipeline.settings.land_options import model_options
+from ldas.pipeline.settings.twin import default_nature
+from ldas.pipeline.site.case import SiteCase
 
 GOOD = """\
 name: small
@@ -118,8 +120,22 @@ def test_the_schema_describes_every_key() -> None:
             assert definition["additionalProperties"] is False
 
 
-def test_model_options_are_those_of_the_land_model() -> None:
-    config = ExperimentConfig.model_validate(yaml.safe_load(GOOD))
-    mine: dict[str, Any] = config.model.model_dump()
+@pytest.mark.parametrize("model", [ModelConfig, SiteCase.model_fields["options"].annotation])
+def test_model_options_are_those_of_the_land_model(model: Any) -> None:
     for option in dataclasses.fields(landmodel.Options):
-        assert mine[option.name] == option.default, option.name
+        key = model.model_fields[option.name]
+        assert (key.annotation, key.default) == (get_type_hints(landmodel.Options)[option.name], option.default)
+        assert key.description == option.metadata["description"]
+    changed = {
+        "pedotransfer": "CO84", "light_scheme": "carrer", "runoff": "DT92", "horton": True, "drip": "SGH",
+        "snow_layers": 3, "soil_respiration": "PRM", "conserve_heat": True, "energy_substep_s": 100.0,
+    }  # fmt: skip
+    assert dataclasses.asdict(model_options(model.model_validate(changed))) == changed
+
+
+def test_nature_has_the_options_of_the_land_model_and_keeps_those_that_are_given() -> None:
+    """What stands in the ledger of an earlier twin is what its file gives."""
+    nature = default_nature()
+    given = {"pedotransfer": "CO84", "runoff": "DT92", "light_scheme": "carrer", "snow_layers": 12}
+    assert nature.model_dump(mode="json")["options"] == given
+    assert model_options(nature.options) == landmodel.Options(**given)  # type: ignore[arg-type]
