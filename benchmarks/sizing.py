@@ -71,7 +71,7 @@ def run(stage: Stage, client: Client) -> dict[str, float]:
     """Processor seconds of a stage, and what the memory check projects for a default block."""
     prepare(stage)
     before = cpu_seconds(client)
-    if not run_stages([stage], client, window=lambda: 1, retries=0, listener=Seconds())[stage.name].complete:
+    if not run_stages([stage], client, tasks_in_flight=lambda: 1, retries=0, listener=Seconds())[stage.name].complete:
         raise RuntimeError(f"{stage.name}: cells were set aside")
     return {"cpu_seconds": cpu_seconds(client) - before, "default_block_bytes": stage.memory_bytes(DEFAULT_CELLS)}
 

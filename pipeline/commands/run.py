@@ -77,7 +77,7 @@ def _run_experiment(
         if link := cluster.dashboard(client, settings.cluster):
             message(f"dashboard: {link}")
 
-        def window() -> int:
+        def tasks_in_flight() -> int:
             return settings.window or _TASKS_PER_THREAD * cluster.threads(client, settings.cluster.workers)
 
         def begin(stage: Stage) -> None:
@@ -85,7 +85,14 @@ def _run_experiment(
             prepare(stage)
 
         result = RunResult(
-            run_stages(stages(config), client, window=window, retries=settings.retries, listener=listener, begin=begin)
+            run_stages(
+                stages(config),
+                client,
+                tasks_in_flight=tasks_in_flight,
+                retries=settings.retries,
+                listener=listener,
+                begin=begin,
+            )
         )
         if any(outcome.failures for outcome in result.outcomes.values()):
             return result

@@ -173,7 +173,7 @@ def run_stages(
     stages: Iterable[Stage],
     client: "Client",
     *,
-    window: Callable[[], int],
+    tasks_in_flight: Callable[[], int],
     retries: int,
     listener: Listener,
     begin: Callable[[Stage], None] = prepare,
@@ -182,47 +182,84 @@ def run_stages(
     blocks as soon as those that it `follows` have done this block; outcomes by name.
 
     A stage is built (taken from `stages`) when no earlier one is left that needs all before it. After a stage with
-    failed blocks no other begins. window: most tasks in flight, of all stages together, asked for whenever a stage
+    failed blocks no other begins. tasks_in_flight: the most of all stages together, asked for whenever a stage
     begins. begin: called before a stage starts.
     Raises ExecutionError when going on is useless: the store is full or may not be written, the scheduler is gone.
     """
-    from distributed import as_completed
+    return _Stages(iter(stages), client, tasks_in_flight, retries, listener, begin).run()
 
-    source = iter(stages)
-    waiting: list[Stage] = []
-    runs: dict[str, _Run] = {}
-    outcomes: dict[str, Outcome] = {}
-    in_flight: dict[Future, tuple[_Run, _Chain]] = {}
-    finished = as_completed([], loop=client.loop)
-    width = 0
 
-    def begin_stages() -> None:
+class _Stages:
+    """Stages of one `run_stages`: those not yet built, those that wait, those under way, outcomes of the others."""
+
+    def __init__(
+        self,
+        source: Iterator[Stage],
+        client: "Client",
+        tasks_in_flight: Callable[[], int],
+        retries: int,
+        listener: Listener,
+        begin: Callable[[Stage], None],
+    ) -> None:
+        from distributed import as_completed
+
+        self.source, self.client, self.tasks_in_flight = source, client, tasks_in_flight
+        self.retries, self.listener, self.begin = retries, listener, begin
+        self.waiting: list[Stage] = []
+        self.runs: dict[str, _Run] = {}
+        self.outcomes: dict[str, Outcome] = {}
+        self.in_flight: dict[Future, tuple[_Run, _Chain]] = {}
+        self.finished = as_completed([], loop=client.loop)
+        self.most_in_flight = 0
+
+    def run(self) -> dict[str, Outcome]:
+        """See `run_stages`."""
+        try:
+            while True:
+                self._begin_stages()
+                self._submit_more()
+                if not self.runs:
+                    return self.outcomes
+                if self.in_flight:
+                    self._take_next()
+                    self._submit_more()
+                self._end_stages()
+        finally:
+            self.client.cancel(list(self.in_flight))  # of a run that ends early; nothing is left otherwise
+
+    def _begin_stages(self) -> None:
         """Builds the stages that may be built, and begins those that may begin."""
-        nonlocal width
-        if any(outcome.failures for outcome in outcomes.values()):
+        if any(outcome.failures for outcome in self.outcomes.values()):
             return
-        while not any(stage.needs is None for stage in (*waiting, *(run.stage for run in runs.values()))):
-            following = next(source, None)
+        while not any(stage.needs is None for stage in (*self.waiting, *(run.stage for run in self.runs.values()))):
+            following = next(self.source, None)
             if following is None:
                 break
-            waiting.append(following)
-        left = {stage.name for stage in waiting} | set(runs)
-        for stage in list(waiting):
+            self.waiting.append(following)
+        left = {stage.name for stage in self.waiting} | set(self.runs)
+        for stage in list(self.waiting):
             before = left - {stage.name} if stage.needs is None else left & set(stage.needs)
-            if not before and not {other.name for other in waiting} & set(stage.follows):
-                waiting.remove(stage)
-                begin(stage)
-                runs[stage.name] = _Run(stage, retries, listener)
-                width = window()
+            if not before and not {other.name for other in self.waiting} & set(stage.follows):
+                self.waiting.remove(stage)
+                self.begin(stage)
+                self.runs[stage.name] = _Run(stage, self.retries, self.listener)
+                self.most_in_flight = self.tasks_in_flight()
 
-    def state_of(name: str, block: int) -> _State:
-        if name in runs:
-            return runs[name].state_of(block)
-        return _State.GIVEN_UP if name in outcomes and block in outcomes[name].failures else _State.DONE
+    def _submit_more(self) -> None:
+        """Submits tasks of chains that wait, as long as more may be in flight."""
+        for run in self.runs.values():
+            while len(self.in_flight) < self.most_in_flight and (chain := run.next_chain(self._state_of)) is not None:
+                self._submit(run, chain)
 
-    def submit(run: _Run, chain: _Chain) -> None:
+    def _state_of(self, name: str, block: int) -> _State:
+        """How far a block of a stage is."""
+        if name in self.runs:
+            return self.runs[name].state_of(block)
+        return _State.GIVEN_UP if name in self.outcomes and block in self.outcomes[name].failures else _State.DONE
+
+    def _submit(self, run: _Run, chain: _Chain) -> None:
         run.begin()
-        future = client.submit(
+        future = self.client.submit(
             run_task,
             run.stage,
             chain.block,
@@ -233,44 +270,31 @@ def run_stages(
             retries=0,
             key=f"{run.stage.name}-{chain.block.index}-{chain.periods[0].index}-{next(_submission)}",
         )
-        in_flight[future] = run, chain
+        self.in_flight[future] = run, chain
         run.in_flight += 1
-        finished.add(future)
+        self.finished.add(future)
 
-    def fill_window() -> None:
-        for run in runs.values():
-            while len(in_flight) < width and (chain := run.next_chain(state_of)) is not None:
-                submit(run, chain)
+    def _take_next(self) -> None:
+        """Waits for a task, and submits the next one of its chain."""
+        future = next(self.finished)
+        run, chain = self.in_flight.pop(future)
+        run.in_flight -= 1
+        error, result = _outcome_of(future)
+        future.release()
+        if error is not None:
+            run.take_error(chain, error)
+        else:
+            assert result is not None
+            run.take_result(chain, result)
+        if chain.periods:
+            self._submit(run, chain)
 
-    def end_finished() -> None:
-        for name, run in list(runs.items()):
+    def _end_stages(self) -> None:
+        """Ends the stages that have nothing left."""
+        for name, run in list(self.runs.items()):
             if run.all_submitted and not run.in_flight:
-                outcomes[name] = run.finish()
-                del runs[name]
-
-    try:
-        while True:
-            begin_stages()
-            fill_window()
-            if not runs:
-                return outcomes
-            if in_flight:
-                future = next(finished)
-                run, chain = in_flight.pop(future)
-                run.in_flight -= 1
-                error, result = _outcome_of(future)
-                future.release()
-                if error is not None:
-                    run.take_error(chain, error)
-                else:
-                    assert result is not None
-                    run.take_result(chain, result)
-                if chain.periods:
-                    submit(run, chain)
-                fill_window()
-            end_finished()
-    finally:
-        client.cancel(list(in_flight))  # of a run that ends early; nothing is left otherwise
+                self.outcomes[name] = run.finish()
+                del self.runs[name]
 
 
 def _unfinished(blocks: list[Block], periods: list[Period], done: np.ndarray) -> Iterator[_Chain]:

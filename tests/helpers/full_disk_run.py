@@ -29,7 +29,7 @@ def main() -> None:
         def run(path: Path) -> bool:
             stage = toy(path)
             prepare(stage)
-            return run_stage(stage, client, window=4, retries=2, listener=Silence()).complete
+            return run_stage(stage, client, tasks_in_flight=4, retries=2, listener=Silence()).complete
 
         def fails() -> None:
             try:

@@ -16,9 +16,11 @@ from ldas.pipeline.store.arrays import open_store
 from tests.helpers.toy import Silence
 
 
-def run_stage(stage: Stage, client: Client, *, window: int, retries: int, listener: Listener) -> Outcome:
+def run_stage(stage: Stage, client: Client, *, tasks_in_flight: int, retries: int, listener: Listener) -> Outcome:
     """One stage alone, prepared if it is not."""
-    only = execution.run_stages([stage], client, window=lambda: window, retries=retries, listener=listener)
+    only = execution.run_stages(
+        [stage], client, tasks_in_flight=lambda: tasks_in_flight, retries=retries, listener=listener
+    )
     return only[stage.name]
 
 
@@ -32,7 +34,7 @@ def run_stages(
 ) -> Iterator[Outcome]:
     """Runs what is not done, up to the stage of this name or to the end; gives the outcome of each stage."""
     for stage in build_stages(config):
-        yield run_stage(stage, client, window=4, retries=retries, listener=listener or Silence())
+        yield run_stage(stage, client, tasks_in_flight=4, retries=retries, listener=listener or Silence())
         if stage.name == last:
             return
     assert last is None, f"no stage {last}"

@@ -89,7 +89,7 @@ def _run(address: str, stage: Stage) -> None:
         with connected(ClusterConfig(kind="address", address=address)) as client:
             wait_for_both(client)
             prepare(stage)
-            outcome = run_stage(stage, client, window=4, retries=2, listener=Silence())
+            outcome = run_stage(stage, client, tasks_in_flight=4, retries=2, listener=Silence())
     except ExecutionError as error:
         print(error, flush=True)
         sys.exit(SCHEDULER_LOST)

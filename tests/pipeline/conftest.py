@@ -32,5 +32,5 @@ def toy_truth(threads: Client, tmp_path_factory: pytest.TempPathFactory) -> dict
     """Hashes of every array of the toy's uninterrupted run on disk, ledger and restarts too."""
     path = tmp_path_factory.mktemp("truth") / "store"
     prepare(toy(path))
-    assert run_stage(toy(path), threads, window=4, retries=2, listener=Silence()).complete
+    assert run_stage(toy(path), threads, tasks_in_flight=4, retries=2, listener=Silence()).complete
     return array_hashes(str(path))

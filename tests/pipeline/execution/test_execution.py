@@ -28,7 +28,7 @@ def run(stage: Stage, client: Client, **settings: int) -> tuple[Outcome, Silence
     """Prepares and runs a stage."""
     prepare(stage)
     listener = Silence()
-    outcome = run_stage(stage, client, listener=listener, **{"window": 4, "retries": 2, **settings})
+    outcome = run_stage(stage, client, listener=listener, **{"tasks_in_flight": 4, "retries": 2, **settings})
     return outcome, listener
 
 
@@ -38,7 +38,7 @@ def test_bit_identical_one_and_two_workers(toy_truth: dict[str, str], processes:
     assert listener.tasks == len(listener.results) == 12
     assert array_hashes(str(tmp_path / "two")) == toy_truth
     with connected(ClusterConfig(workers=1)) as one:
-        run(toy(tmp_path / "one"), one, window=1)
+        run(toy(tmp_path / "one"), one, tasks_in_flight=1)
     assert array_hashes(str(tmp_path / "one")) == toy_truth
 
 
@@ -178,7 +178,7 @@ def test_never_more_than_the_window_in_flight(threads: Client, tmp_path: Path) -
 
     threads.submit = counting  # type: ignore[method-assign]
     try:
-        run(toy(tmp_path / "store", cells_per_block=1), threads, window=3)
+        run(toy(tmp_path / "store", cells_per_block=1), threads, tasks_in_flight=3)
     finally:
         threads.submit = submit  # type: ignore[method-assign]
     assert 1 < most <= 3
@@ -227,7 +227,7 @@ def test_a_full_store_stops_the_run_and_what_was_complete_stays(
     with monkeypatch.context() as patch:
         patch.setattr(FailingFileSystem, "write_error", (errno.ENOSPC, "No space left on device"))
         with pytest.raises(ExecutionError, match=r"No space left.*start the same command again"):
-            run_stage(stage, threads, window=4, retries=2, listener=Silence())
+            run_stage(stage, threads, tasks_in_flight=4, retries=2, listener=Silence())
         assert array_hashes("failing://full") == before
     run(stage, threads)
     assert array_hashes("failing://full") == toy_truth

@@ -28,7 +28,7 @@ def go_on(path: Path, client: Client) -> Silence:
     """Runs what is not done."""
     listener = Silence()
     prepare(toy(path))
-    assert run_stage(toy(path), client, window=4, retries=2, listener=listener).complete
+    assert run_stage(toy(path), client, tasks_in_flight=4, retries=2, listener=listener).complete
     return listener
 
 

@@ -147,7 +147,7 @@ def test_an_address_without_workers_stops_the_run(toy_truth: dict[str, str], tmp
 
         def run() -> None:
             with connected(config, lines.append) as client:
-                run_stage(stage, client, window=4, retries=2, listener=LosesWorkers(running))
+                run_stage(stage, client, tasks_in_flight=4, retries=2, listener=LosesWorkers(running))
 
         with pytest.raises(ExecutionError, match=r"no workers since .*: start workers at this scheduler; what the"):
             run()
@@ -155,7 +155,7 @@ def test_an_address_without_workers_stops_the_run(toy_truth: dict[str, str], tmp
         assert all(line.startswith("waiting for workers since") for line in lines)
         running.scale(1)
         with connected(config) as client:
-            assert run_stage(stage, client, window=4, retries=2, listener=Silence()).complete
+            assert run_stage(stage, client, tasks_in_flight=4, retries=2, listener=Silence()).complete
     assert array_hashes(str(tmp_path / "store")) == toy_truth
 
 

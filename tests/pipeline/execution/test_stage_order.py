@@ -69,10 +69,12 @@ def location(path: Path) -> Location:
     return Location(str(path / "store"))
 
 
-def run(stages: Iterator[Stage] | list[Stage], client: Client, window: int = 4) -> tuple[list[str], dict[str, Any]]:
+def run(
+    stages: Iterator[Stage] | list[Stage], client: Client, tasks_in_flight: int = 4
+) -> tuple[list[str], dict[str, Any]]:
     """Runs stages: what happened, and their outcomes."""
     listener = Events()
-    outcomes = run_stages(stages, client, window=lambda: window, retries=0, listener=listener)
+    outcomes = run_stages(stages, client, tasks_in_flight=lambda: tasks_in_flight, retries=0, listener=listener)
     return listener.events, outcomes
 
 
@@ -84,7 +86,7 @@ def test_a_block_follows_the_same_block_of_another_stage(threads: Client, tmp_pa
         after(tmp_path, "error", (), behind=("open_loop",)),
     ]
     listener = Events()
-    outcomes = run_stages(stages, threads, window=lambda: 2, retries=0, listener=listener)
+    outcomes = run_stages(stages, threads, tasks_in_flight=lambda: 2, retries=0, listener=listener)
     assert all(outcome.complete for outcome in outcomes.values())
     place = {done: number for number, done in enumerate(listener.blocks)}
     assert len(place) == len(listener.blocks) == 3 * 2 + 3 + 3
@@ -154,7 +156,7 @@ def test_a_stage_is_built_when_what_makes_its_store_is_done(threads: Client, tmp
         built.append(list(listener.events))
         yield after(tmp_path, "run", ("land",))
 
-    run_stages(stages(), threads, window=lambda: 4, retries=0, listener=listener)
+    run_stages(stages(), threads, tasks_in_flight=lambda: 4, retries=0, listener=listener)
     assert built[0][-1] == "land ends"
 
 
@@ -188,7 +190,9 @@ def test_an_error_before_a_stage_begins_ends_the_run(threads: Client, tmp_path: 
         raise StoreError(f"no room for {stage.name}")
 
     with pytest.raises(StoreError, match="no room for a"):
-        run_stages([after(tmp_path, "a", ())], threads, window=lambda: 4, retries=0, listener=Events(), begin=begin)
+        run_stages(
+            [after(tmp_path, "a", ())], threads, tasks_in_flight=lambda: 4, retries=0, listener=Events(), begin=begin
+        )
 
 
 def test_what_the_stages_of_an_experiment_need(tmp_path: Path) -> None:

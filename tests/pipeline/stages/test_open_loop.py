@@ -217,7 +217,7 @@ def test_a_cell_whose_state_is_lost_is_set_aside_alone(
     config = experiment(path)
     stage = next(build_stages(config))
     prepare(stage)
-    outcome = run_stage(stage, threads, window=4, retries=0, listener=Silence())
+    outcome = run_stage(stage, threads, tasks_in_flight=4, retries=0, listener=Silence())
     assert not outcome.complete
     assert outcome.cells_set_aside == 1
     root, good = open_store(str(path)), open_store(str(truth))
@@ -295,7 +295,7 @@ def test_forcing_that_ends_too_early_fails_before_running(threads: Client, tmp_p
     make_synthetic_store(Location(str(path)), cells=2, days=5)
     stage = next(build_stages(experiment(path)))
     prepare(stage)
-    outcome = run_stage(stage, threads, window=4, retries=0, listener=Silence())
+    outcome = run_stage(stage, threads, tasks_in_flight=4, retries=0, listener=Silence())
     assert "the forcing of the store runs from 2007-01-01T00:00:00 to 2007-01-06T00:00:00" in outcome.failures[0]
 
 

@@ -106,7 +106,7 @@ class Failing(ToyStage):
 def test_a_failure_is_stored_without_the_place(tmp_path: Path, threads: Any) -> None:
     stage = Failing("toy", Location(str(tmp_path / PLACE / "store")), cells=3, cells_per_block=3)
     prepare(stage)
-    run_stage(stage, threads, window=1, retries=0, listener=Silence())
+    run_stage(stage, threads, tasks_in_flight=1, retries=0, listener=Silence())
     assert ledger.failures(open_store(stage.location), "toy") == {
         0: "2007-01-01 to 2007-01-08: RuntimeError: store/land: cannot read 'x.nc' of z"
     }

@@ -48,7 +48,7 @@ def toy(location: Location, **settings: int) -> ToyStage:
 def run(stage: ToyStage, client: Client) -> None:
     """The stage, complete."""
     prepare(stage)
-    assert run_stage(stage, client, window=4, retries=2, listener=Silence()).complete
+    assert run_stage(stage, client, tasks_in_flight=4, retries=2, listener=Silence()).complete
 
 
 @pytest.fixture(scope="module")

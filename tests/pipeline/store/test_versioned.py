@@ -45,7 +45,7 @@ def location_in(folder: Path) -> Location:
 def run(stage: ToyStage, client: Client) -> Outcome:
     """Prepares and runs it."""
     prepare(stage)
-    return run_stage(stage, client, window=4, retries=1, listener=Silence())
+    return run_stage(stage, client, tasks_in_flight=4, retries=1, listener=Silence())
 
 
 def messages(location: Location, branch: str) -> list[str]:
@@ -107,7 +107,7 @@ def test_a_stage_is_seen_as_a_whole_or_not_at_all(toy_truth: dict[str, str], thr
     assert (status == ledger.DONE).sum() == 2 * 3
     listener = Silence()
     prepare(stage)
-    assert run_stage(stage, threads, window=4, retries=1, listener=listener).complete
+    assert run_stage(stage, threads, tasks_in_flight=4, retries=1, listener=listener).complete
     assert listener.done_before == 2
     assert array_hashes(location) == toy_truth
 
