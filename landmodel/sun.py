@@ -6,12 +6,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def solar_angles(day_of_year: Array, seconds_of_day: Array, days_in_year: Array) -> tuple[Array, Array]:
-    """Declination and hour angle at longitude 0 (rad).
+def declination_and_equation_of_time(day: Array, days_in_year: Array) -> tuple[Array, Array]:
+    """Declination (rad) and equation of time (h) at a zero-based day, with its fraction, of a year.
 
-    Zero-based day of the year, seconds since 00 UTC, 365 or 366 days. Source: docs/science/air.md, section 4.
+    Source: docs/science/air.md, section 4.
     """
-    day = day_of_year + seconds_of_day / 86400.0
     a = 2.0 * np.pi * day / days_in_year
     declination = (
         0.006918
@@ -24,7 +23,16 @@ def solar_angles(day_of_year: Array, seconds_of_day: Array, days_in_year: Array)
     )
     b1 = np.radians(1.00554 * day - 6.28306)
     b2 = np.radians(1.93946 * day + 23.35089)
-    equation_of_time = (7.67825 * np.sin(b1) + 10.09176 * np.sin(b2)) / 60.0
+    return declination, (7.67825 * np.sin(b1) + 10.09176 * np.sin(b2)) / 60.0
+
+
+def solar_angles(day_of_year: Array, seconds_of_day: Array, days_in_year: Array) -> tuple[Array, Array]:
+    """Declination and hour angle at longitude 0 (rad).
+
+    Zero-based day of the year, seconds since 00 UTC, 365 or 366 days. Source: docs/science/air.md, section 4.
+    """
+    day = day_of_year + seconds_of_day / 86400.0
+    declination, equation_of_time = declination_and_equation_of_time(day, days_in_year)
     return declination, np.radians(15.0 * (seconds_of_day / 3600.0 - equation_of_time - 12.0))
 
 

@@ -20,13 +20,14 @@ from ldas.pipeline.evaluation.reading import (
     operator_positions,
     variable_names,
 )
+from ldas.pipeline.settings.assimilation import MODEL_VARIABLE
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import existing_group, has_group, read_region
 
 Kind = Literal["run", "forecast", "analysis"]
 FORECAST_SUFFIX = "_forecast"
-# Name of an observation group -> what of the model it is held against.
-MODEL_EQUIVALENT = {"sigma40": "sigma40", "lai": "LAI", "swi": "WG2", "ssm": "WG2"}
+# Name of an observation group -> the model variable it is compared with.
+MODEL_EQUIVALENT = {"sigma40": "sigma40", **MODEL_VARIABLE}
 # Observations of the same content in another unit: only what does not depend on units is compared.
 OTHER_UNIT = frozenset({"swi"})
 MOST_VALUES = 1_500_000  # series x days x cells read at a time: 12 MB in double precision, a dozen such arrays at once

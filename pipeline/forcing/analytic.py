@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ldas import landmodel
+from ldas.landmodel.constants import FREEZING_POINT
 from ldas.pipeline.forcing import physics
-from ldas.pipeline.forcing.read import FREEZING_POINT, TimedForcing
+from ldas.pipeline.forcing.read import TimedForcing
 
 Array = npt.NDArray[np.float64]
 

@@ -6,6 +6,9 @@ All functions are vectorised over any shape and work in float64.
 import numpy as np
 import numpy.typing as npt
 
+from ldas.landmodel.constants import FREEZING_POINT
+from ldas.landmodel.sun import declination_and_equation_of_time
+
 Array = npt.NDArray[np.float64]
 
 GAS_CONSTANT_DRY_AIR = 287.0597  # J kg-1 K-1, Na k / Md of SURFEX
@@ -27,7 +30,7 @@ def saturation_vapour_pressure(temperature: npt.ArrayLike) -> Array:
     :param temperature: air temperature or dew point, K
     """
     kelvin = np.asarray(temperature, dtype=np.float64)
-    return 611.21 * np.exp(17.502 * (kelvin - 273.16) / (kelvin - 32.19))
+    return 611.21 * np.exp(17.502 * (kelvin - FREEZING_POINT) / (kelvin - 32.19))
 
 
 def specific_humidity(vapour_pressure: npt.ArrayLike, pressure: npt.ArrayLike) -> Array:
@@ -63,26 +66,10 @@ def snow_fraction(temperature: npt.ArrayLike, all_snow_below: float, all_rain_ab
     return np.clip((all_rain_above - kelvin) / (all_rain_above - all_snow_below), 0.0, 1.0)
 
 
-def _day_angles(day: Array, days_in_year: Array) -> tuple[Array, Array]:
-    """Solar declination (rad) and equation of time (h) for the zero-based fractional day of the year."""
-    angle = 2.0 * np.pi * day / days_in_year
-    declination = (
-        0.006918
-        - 0.399912 * np.cos(angle)
-        + 0.070257 * np.sin(angle)
-        - 0.006758 * np.cos(2 * angle)
-        + 0.000907 * np.sin(2 * angle)
-        - 0.002697 * np.cos(3 * angle)
-        + 0.00148 * np.sin(3 * angle)
-    )
-    equation = (
-        7.67825 * np.sin(np.deg2rad(1.00554 * day - 6.28306)) + 10.09176 * np.sin(np.deg2rad(1.93946 * day + 23.35089))
-    ) / 60.0
-    return declination, equation
-
-
 def solar_angles(time: npt.NDArray[np.datetime64], longitude: float) -> tuple[Array, Array]:
     """Declination and hour angle of the sun, both rad (SURFEX `sunpos`, docs/science/air.md, section 4).
+
+    The land model's `solar_angles` differs in the last bits: it adds the longitude to the hour angle later.
 
     :param time: UTC instants, any shape
     :param longitude: degrees east
@@ -91,7 +78,7 @@ def solar_angles(time: npt.NDArray[np.datetime64], longitude: float) -> tuple[Ar
     year = instants.astype("datetime64[Y]")
     day = (instants - year.astype("datetime64[s]")).astype(np.float64) / SECONDS_PER_DAY
     days_in_year = ((year + 1).astype("datetime64[D]") - year.astype("datetime64[D]")).astype(np.float64)
-    declination, equation = _day_angles(day, days_in_year)
+    declination, equation = declination_and_equation_of_time(day, days_in_year)
     hours_utc = (day % 1.0) * 24.0
     hour_angle = np.deg2rad(15.0 * (hours_utc - equation + longitude / 15.0 - 12.0))
     return declination, hour_angle

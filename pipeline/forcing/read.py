@@ -14,6 +14,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ldas import landmodel
+from ldas.landmodel.constants import FREEZING_POINT
 from ldas.pipeline import files, registry
 from ldas.pipeline.forcing.check import FORCING_NAMES, LARGEST_NEGATIVE, ForcingError, check_forcing
 
@@ -37,7 +38,6 @@ _REFERENCE_NAMES = {
     "forc_snow": "Snowf",
     "forc_co2": "CO2air",
 }
-FREEZING_POINT = 273.16  # K, SURFEX's (docs/science/air.md, section 1)
 # With this ratio the humidity of the Col de Porte text becomes that of the reference forcing, to its last digit.
 RATIO_OF_GAS_CONSTANTS = 0.62198
 

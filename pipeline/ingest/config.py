@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from ldas.landmodel.constants import FREEZING_POINT
 from ldas.pipeline.settings.acceptance import ForcingCheck
 from ldas.pipeline.settings.experiment import StoreConfig
 from ldas.pipeline.settings.yaml_file import StrictModel
@@ -24,7 +25,9 @@ class Place(StrictModel):
 class SnowRule(StrictModel):
     """How precipitation is split by air temperature where the source has no snowfall."""
 
-    all_snow_below: float = Field(default=273.16, description="K: all precipitation is snow below this temperature")
+    all_snow_below: float = Field(
+        default=FREEZING_POINT, description="K: all precipitation is snow below this temperature"
+    )
     all_rain_above: float = Field(default=275.16, description="K: all precipitation is rain above it; linear between")
 
     @model_validator(mode="after")

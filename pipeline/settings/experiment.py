@@ -21,6 +21,7 @@ from ldas.pipeline.settings.assimilation import (
     AssimilationConfig,
     Name,
     OperatorConfig,
+    WindowConfig,
 )
 from ldas.pipeline.settings.land_options import LandOptions
 from ldas.pipeline.settings.twin import TwinConfig
@@ -71,17 +72,11 @@ class IngestStep(StrictModel):
     )
 
 
-class PeriodConfig(StrictModel):
+class PeriodConfig(WindowConfig):
     """First and last day (UTC, both included)."""
 
     start: date = Field(ge=FIRST_DATE)
     end: date = Field(le=LAST_DATE)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.end < self.start:
-            raise ValueError(f"end {self.end} is before start {self.start}")
-        return self
 
     @property
     def days(self) -> int:

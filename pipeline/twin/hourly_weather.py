@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
+from ldas.landmodel.constants import FREEZING_POINT
 from ldas.pipeline.forcing import physics
 from ldas.pipeline.ingest.daily import SOLAR_CONSTANT
 from ldas.pipeline.ingest.forcing_fields import co2_mole_fraction
@@ -24,7 +25,7 @@ TEMPERATURE_COURSE = ((0.49, 14.1, 1), (0.10, 0.9, 2))
 WIND_COURSE = (0.28, 13.1)
 WET_HOURS_AT_1_MM = 3.2  # wet hours of a day grow as 3.2 sqrt(P / mm), same record
 HOURLY_RAIN_SPREAD = 0.8  # of the logarithm of hourly rates: gives the largest hour 0.4 of the day, as in the record
-ALL_SNOW_BELOW, ALL_RAIN_ABOVE = 273.16, 275.16  # K
+ALL_SNOW_BELOW, ALL_RAIN_ABOVE = FREEZING_POINT, 275.16  # K
 
 
 def hourly_weather(latent: Latent, start: np.datetime64, stop: np.datetime64) -> dict[str, Array]:

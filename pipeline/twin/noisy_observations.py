@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ldas.assim.quality import Quality
 from ldas.assim.windows import exponential_filter
+from ldas.landmodel.constants import FREEZING_POINT
 from ldas.landmodel.soil_properties import hydraulic_properties
 from ldas.operators.arrays import FORMAT_VERSION
 from ldas.operators.outcome import Outcome
@@ -23,7 +24,6 @@ from ldas.pipeline.twin.fields import DAY, Modes, Places, generator
 Array = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int8]
 
-FREEZING_POINT = 273.16  # K, SURFEX's
 SENSOR_DEPTH_M = 0.05
 _REPEAT_CYCLE_DAYS, _CYCLE_SHIFTS = 29, 5  # Metop: ground tracks come back after 29 days
 _ORBITS_PER_DAY = 14.2
