@@ -13,8 +13,9 @@ from typing import Literal
 import numpy as np
 
 from ldas.assim.errors import FilterConfigurationError
-from ldas.assim.sekf_analysis import BoolArray, FloatArray, dynamic_range, limit_increments
+from ldas.assim.sekf_analysis import dynamic_range, limit_increments
 from ldas.landmodel import Parameters, State, quantities
+from ldas.landmodel.array_types import Array, BoolArray
 
 PATCHES = 12
 DEFAULT_CONTROLS = ("LAI", "WG2", "WG3", "WG4", "WG5", "WG6", "WG7", "WG8")
@@ -44,7 +45,7 @@ def variable_unit(name: str) -> str:
     return _STATE[match[1] or "LAI"].unit
 
 
-def read_variable(state: State, name: str) -> FloatArray:
+def read_variable(state: State, name: str) -> Array:
     """The variable `name` of a state, (column,) or (column, member)."""
     variable_unit(name)
     if name == "LAI":
@@ -67,14 +68,14 @@ class ControlVector:
     cells: int
     cell: np.ndarray
     patch: np.ndarray
-    fraction: FloatArray
+    fraction: Array
     moist_layers: np.ndarray
     vegetated: BoolArray
-    lower: FloatArray
-    upper: FloatArray
-    largest: FloatArray
-    leaf_biomass: FloatArray
-    dynamic_range: FloatArray
+    lower: Array
+    upper: Array
+    largest: Array
+    leaf_biomass: Array
+    dynamic_range: Array
 
     @cached_property
     def is_lai(self) -> BoolArray:
@@ -95,19 +96,19 @@ class ControlVector:
         return np.ones(self.cell.shape, dtype=bool)
 
     @cached_property
-    def cell_dynamic_range(self) -> FloatArray:
+    def cell_dynamic_range(self) -> Array:
         """(cell,) COFSWI of a cell, whose patches share one soil texture."""
         of_cell = np.full(self.cells, np.nan)
         of_cell[self.cell] = self.dynamic_range
         return of_cell
 
-    def to_cells(self, values: np.ndarray, fill: float = 0.0) -> FloatArray:
+    def to_cells(self, values: np.ndarray, fill: float = 0.0) -> Array:
         """(column, ...) -> (cell, 12, ...), `fill` where a cell does not have the patch."""
         dense = np.full((self.cells, PATCHES, *values.shape[1:]), fill, dtype=np.float64)
         dense[self.cell, self.patch] = values
         return dense
 
-    def to_columns(self, values: FloatArray) -> FloatArray:
+    def to_columns(self, values: Array) -> Array:
         """(cell, 12, ...) -> (column, ...)."""
         return np.asarray(values[self.cell, self.patch])
 
@@ -115,22 +116,22 @@ class ControlVector:
         """(column,) -> (cell,): whether the condition holds in at least one patch of the cell."""
         return np.bincount(self.cell[condition], minlength=self.cells) > 0
 
-    def patches_of(self, state: State, name: str) -> FloatArray:
+    def patches_of(self, state: State, name: str) -> Array:
         """A variable as (cell, 12[, member]), zero where it is undefined (LAI of bare soil, water below the soil)."""
         values = read_variable(state, name)
         defined = self.defined(name).reshape((-1,) + (1,) * (values.ndim - 1))
         return self.to_cells(np.where(defined, values, 0.0))
 
-    def values(self, state: State) -> FloatArray:
+    def values(self, state: State) -> Array:
         """The control variables, (column[, member], control), zero where not present."""
         values = np.stack([read_variable(state, name) for name in self.names], axis=-1)
         return np.where(self._present_like(values), values, 0.0)
 
-    def _present_like(self, values: FloatArray) -> BoolArray:
+    def _present_like(self, values: Array) -> BoolArray:
         """`present` with a member axis where (column[, member], control) values have one."""
         return self.present[(slice(None),) + (None,) * (values.ndim - 2)]
 
-    def perturbation(self, state: State, relative_size: Mapping[str, float]) -> FloatArray:
+    def perturbation(self, state: State, relative_size: Mapping[str, float]) -> Array:
         """eps (column, control): t COFSWI for soil moisture, t LAI for LAI; zero where the variable is not present."""
         scale = np.where(self.is_lai, state.leaf_area_index[:, None], self.dynamic_range[:, None])
         size = np.array([relative_size[name] for name in self.names])
@@ -151,13 +152,13 @@ class ControlVector:
                 members.soil_water[here, member, int(name[2:]) - 1] += size * self.dynamic_range[here]
         return members
 
-    def limited(self, state: State, increment: FloatArray) -> FloatArray:
+    def limited(self, state: State, increment: Array) -> Array:
         """Increments (column[, member], control) that respect the bounds of every variable; zero where not present."""
         axes = (slice(None),) + (None,) * (increment.ndim - 2)
         limits = self.lower[axes], self.upper[axes], self.largest
         return np.where(self._present_like(increment), limit_increments(increment, self.values(state), *limits), 0.0)
 
-    def add(self, state: State, increment: FloatArray) -> State:
+    def add(self, state: State, increment: Array) -> State:
         """The state plus limited increments (column[, member], control); LAI takes leaf biomass along
         (docs/science/sekf.md, section 7).
 

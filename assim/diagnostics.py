@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ldas.assim.sekf_analysis import FloatArray
+from ldas.landmodel.array_types import Array
 
 
 class InnovationStatistics(NamedTuple):
@@ -19,9 +19,9 @@ class InnovationStatistics(NamedTuple):
     """
 
     number: NDArray[np.int64]
-    mean: FloatArray
-    standard_deviation: FloatArray
-    lag_one_correlation: FloatArray
+    mean: Array
+    standard_deviation: Array
+    lag_one_correlation: Array
 
 
 class Desroziers(NamedTuple):
@@ -33,19 +33,19 @@ class Desroziers(NamedTuple):
     doi:10.1256/qj.05.108.
     """
 
-    observation: FloatArray
-    background: FloatArray
-    innovation: FloatArray
+    observation: Array
+    background: Array
+    innovation: Array
     number: NDArray[np.int64]
 
 
-def _mean(values: FloatArray, number: NDArray[np.int64]) -> FloatArray:
+def _mean(values: Array, number: NDArray[np.int64]) -> Array:
     """Mean over time of values that are zero where missing; NaN without any."""
     total = values.sum(axis=0)
     return np.asarray(np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0))
 
 
-def innovation_statistics(innovation: FloatArray) -> InnovationStatistics:
+def innovation_statistics(innovation: Array) -> InnovationStatistics:
     """Statistics of innovations (time, ...)."""
     there = np.isfinite(innovation)
     number = there.sum(axis=0)
@@ -62,7 +62,7 @@ def innovation_statistics(innovation: FloatArray) -> InnovationStatistics:
     return InnovationStatistics(number, mean, deviation, lagged)
 
 
-def desroziers(innovation: FloatArray, linear_residual: FloatArray) -> Desroziers:
+def desroziers(innovation: Array, linear_residual: Array) -> Desroziers:
     """Consistency estimates from innovations and `linear_residual` (d - H dx) of used observations (time, ...).
 
     The residual must be the linear one: an SEKF adds at the window's end the increment that belongs to its start, so
@@ -76,7 +76,7 @@ def desroziers(innovation: FloatArray, linear_residual: FloatArray) -> Desrozier
 
 def estimated_error(
     estimate: Desroziers, default: float, minimum_number: int = 100, bounds: tuple[float, float] = (0.5, 2.0)
-) -> FloatArray:
+) -> Array:
     """sigma_o per cell from Desroziers' estimate, for `ObservationError("absolute", ...)`.
 
     Kept between bounds[0] and bounds[1] times the default, because the estimate is only as good as B; the default
@@ -87,7 +87,7 @@ def estimated_error(
     return np.clip(sigma, bounds[0] * default, bounds[1] * default)
 
 
-def chi_square_ratio(chi_square: FloatArray, used_count: NDArray[np.int64]) -> FloatArray:
+def chi_square_ratio(chi_square: Array, used_count: NDArray[np.int64]) -> Array:
     """Sum of d^T S^-1 d over the number of observations, per cell (time, cell) -> (cell,).
 
     1 for consistent errors; above 1 they are too small, below 1 too large. NaN without observations.
@@ -96,7 +96,7 @@ def chi_square_ratio(chi_square: FloatArray, used_count: NDArray[np.int64]) -> F
     return _mean(np.where(there, chi_square, 0.0), np.where(there, used_count, 0).sum(axis=0))
 
 
-def mean_degrees_of_freedom(degrees_of_freedom: FloatArray, used: NDArray[np.bool_]) -> FloatArray:
+def mean_degrees_of_freedom(degrees_of_freedom: Array, used: NDArray[np.bool_]) -> Array:
     """Mean degrees of freedom for signal of a used observation, from 0 (no influence) to 1, (time, ...) -> (...).
 
     The diagonal of H K (Cardinali et al. 2004, doi:10.1256/qj.03.205), summed over an observation type's values it is

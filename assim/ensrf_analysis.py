@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ldas.assim.sekf_analysis import BoolArray, FloatArray
+from ldas.landmodel.array_types import Array, BoolArray
 
 
 class EnsembleAnalysis(NamedTuple):
@@ -27,14 +27,14 @@ class EnsembleAnalysis(NamedTuple):
     H P H^T (H P H^T + R)^-1; chi_square (cell,).
     """
 
-    increment: FloatArray
-    predicted_increment: FloatArray
-    background_variance: FloatArray
-    degrees_of_freedom: FloatArray
-    chi_square: FloatArray
+    increment: Array
+    predicted_increment: Array
+    background_variance: Array
+    degrees_of_freedom: Array
+    chi_square: Array
 
 
-def member_mean(values: FloatArray) -> FloatArray:
+def member_mean(values: Array) -> Array:
     """(cell, member, ...) -> (cell, ...); members are added one after the other, whatever the number of cells."""
     total = values[:, 0].copy()
     for member in range(1, values.shape[1]):
@@ -43,10 +43,10 @@ def member_mean(values: FloatArray) -> FloatArray:
 
 
 def analyse(
-    ensemble: FloatArray,
-    predicted: FloatArray,
-    observation: FloatArray,
-    observation_variance: FloatArray,
+    ensemble: Array,
+    predicted: Array,
+    observation: Array,
+    observation_variance: Array,
     used: BoolArray,
 ) -> EnsembleAnalysis:
     """Increments of every member.

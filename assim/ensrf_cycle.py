@@ -22,8 +22,8 @@ from ldas.assim.masks import FrozenRule, frozen_soil, snow_cover
 from ldas.assim.noise import autoregressive, centred
 from ldas.assim.observations import ObservationType, WindowObservations, checked_observations, checked_types
 from ldas.assim.quality import Quality
-from ldas.assim.sekf_analysis import BoolArray
 from ldas.landmodel import Forcing, OutputRequest, Parameters, State
+from ldas.landmodel.array_types import BoolArray
 
 # Numbers of the random series; stored runs depend on them: never renumber. Layer l of soil moisture is l, LAI is 0.
 INITIAL_SERIES, FORCING_SERIES = 1000, 2000

@@ -11,8 +11,8 @@ from ldas.assim.controls import ControlVector
 from ldas.assim.errors import AssimilationWindowError
 from ldas.assim.observations import ObservationType, WindowObservations
 from ldas.assim.quality import CodeArray
-from ldas.assim.sekf_analysis import BoolArray, FloatArray
 from ldas.landmodel import Forcing, OutputRequest, Parameters, State
+from ldas.landmodel.array_types import Array, BoolArray
 
 WINDOW_S = 86400
 WINDOW = np.timedelta64(WINDOW_S, "s")
@@ -38,7 +38,7 @@ class LandModel(Protocol):
         threads: int,
         allow_nonfinite: bool,
         where: BoolArray | None,
-    ) -> tuple[State, dict[str, FloatArray]]:
+    ) -> tuple[State, dict[str, Array]]:
         """The state after `steps` steps and the outputs asked for, with a member axis where the state has one.
 
         The forcing's first record is at `start`. allow_nonfinite: a column that blows up is returned as it is. where:
@@ -107,7 +107,7 @@ class Window:
         forcing: Forcing | None = None,
         output: OutputRequest | None = None,
         where: BoolArray | None = None,
-    ) -> tuple[State, dict[str, FloatArray]]:
+    ) -> tuple[State, dict[str, Array]]:
         """The model over the window; what blows up there is returned as it is.
 
         forcing: in place of the window's own, such as a member's; where: see `LandModel.run`.
@@ -148,21 +148,21 @@ class CycleResult(NamedTuple):
     state: State
     forecast: State
     analysis: State
-    outputs: dict[str, FloatArray]
-    observation: FloatArray
-    predicted: FloatArray
-    predicted_analysis: FloatArray
-    innovation: FloatArray
-    residual: FloatArray
-    linear_residual: FloatArray
-    observation_variance: FloatArray
-    background_variance: FloatArray
-    degrees_of_freedom: FloatArray
-    chi_square: FloatArray
+    outputs: dict[str, Array]
+    observation: Array
+    predicted: Array
+    predicted_analysis: Array
+    innovation: Array
+    residual: Array
+    linear_residual: Array
+    observation_variance: Array
+    background_variance: Array
+    degrees_of_freedom: Array
+    chi_square: Array
     used_count: NDArray[np.int64]
     quality: CodeArray
-    increment: FloatArray
-    jacobian: FloatArray | None
+    increment: Array
+    jacobian: Array | None
     set_aside: BoolArray
 
 
@@ -254,7 +254,7 @@ def undefined_in(columns: BoolArray, state: State) -> State:
     return keep_columns(columns, State(*(np.full_like(values, np.nan) for values in state)), state)
 
 
-def masked_outputs(outputs: Mapping[str, FloatArray], columns: BoolArray) -> dict[str, FloatArray]:
+def masked_outputs(outputs: Mapping[str, Array], columns: BoolArray) -> dict[str, Array]:
     """Outputs (time, column, ...) with NaN in the columns that are True."""
     if not columns.any():
         return dict(outputs)

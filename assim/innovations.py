@@ -8,8 +8,9 @@ import numpy as np
 from ldas.assim.controls import ControlVector
 from ldas.assim.observations import ObservationType, WindowObservations
 from ldas.assim.quality import CodeArray, Quality
-from ldas.assim.sekf_analysis import BoolArray, FloatArray, grid_mean
+from ldas.assim.sekf_analysis import grid_mean
 from ldas.landmodel import State
+from ldas.landmodel.array_types import Array, BoolArray
 from ldas.operators.checks import physical_range
 from ldas.operators.protocol import ObservationOperator
 
@@ -21,8 +22,8 @@ class Equivalent(NamedTuple):
     usable operator; failed (cell,): it has one, which could not be applied.
     """
 
-    predicted: FloatArray
-    jacobian: FloatArray
+    predicted: Array
+    jacobian: Array
     absent: BoolArray
     failed: BoolArray
 
@@ -30,10 +31,10 @@ class Equivalent(NamedTuple):
 class Comparison(NamedTuple):
     """Observations y, their equivalents Y, y - Y, sigma_o and codes of `Quality`: all (cell, observation)."""
 
-    observation: FloatArray
-    predicted: FloatArray
-    innovation: FloatArray
-    sigma: FloatArray
+    observation: Array
+    predicted: Array
+    innovation: Array
+    sigma: Array
     quality: CodeArray
 
 
@@ -45,14 +46,14 @@ class Masks(NamedTuple):
     snow: BoolArray
 
 
-def predictors(controls: ControlVector, state: State, operator: ObservationOperator) -> FloatArray:
+def predictors(controls: ControlVector, state: State, operator: ObservationOperator) -> Array:
     """The operator's predictors as grid means of the state, (cell[, member], predictor)."""
     return np.stack(
         [grid_mean(controls.fraction, controls.patches_of(state, name)) for name in operator.predictor_names], axis=-1
     )
 
 
-def equivalent(operator: ObservationOperator, predictors: FloatArray) -> Equivalent:
+def equivalent(operator: ObservationOperator, predictors: Array) -> Equivalent:
     """Applies an operator to grid means (cell, ..., predictor); a cell that it cannot take never stops the others."""
     cells = operator.usable.size
     inside = np.ones(predictors.shape, dtype=bool)
@@ -71,7 +72,7 @@ def equivalent(operator: ObservationOperator, predictors: FloatArray) -> Equival
     return Equivalent(predicted, jacobian, ~operator.usable, operator.usable & ~finite)
 
 
-def predicted_by(controls: ControlVector, state: State, types: Sequence[ObservationType]) -> FloatArray:
+def predicted_by(controls: ControlVector, state: State, types: Sequence[ObservationType]) -> Array:
     """Observations predicted from a state, (cell[, member], observation); NaN where an operator cannot."""
     members = state.leaf_area_index.shape[1:]
     predicted = np.full((controls.cells, *members, len(types)), np.nan)
@@ -85,7 +86,7 @@ def compared(
     observations: Mapping[str, WindowObservations],
     equivalents: Sequence[Equivalent],
     masks: Masks,
-    dynamic_range: FloatArray,
+    dynamic_range: Array,
 ) -> Comparison:
     """All types against their equivalents, whose predictions are (cell,). dynamic_range (cell,): COFSWI, m3 m-3."""
     columns = []
@@ -113,9 +114,9 @@ def screened_by_sensitivity(comparison: Comparison, finite: BoolArray) -> Compar
 def screened(
     kind: ObservationType,
     given: WindowObservations,
-    sigma: FloatArray,
+    sigma: Array,
     prediction: Equivalent,
-    innovation: FloatArray,
+    innovation: Array,
     masks: Masks,
 ) -> CodeArray:
     """One code per cell: the first reason, in this order, that keeps an observation out, or USED; arrays (cell,)."""

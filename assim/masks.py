@@ -8,8 +8,9 @@ import numpy as np
 from ldas.assim.controls import ControlVector
 from ldas.assim.errors import FilterConfigurationError
 from ldas.assim.quality import CodeArray, Quality
-from ldas.assim.sekf_analysis import BoolArray, FloatArray, grid_mean
+from ldas.assim.sekf_analysis import grid_mean
 from ldas.landmodel import State
+from ldas.landmodel.array_types import Array, BoolArray
 
 MELTING_POINT = 273.15  # K
 FrozenRule = Literal["every_patch", "any_patch"]
@@ -36,9 +37,7 @@ class MaskThresholds:
                 )
 
 
-def static_mask(
-    topography: FloatArray, water: FloatArray, urban: FloatArray, thresholds: MaskThresholds | None = None
-) -> CodeArray:
+def static_mask(topography: Array, water: Array, urban: Array, thresholds: MaskThresholds | None = None) -> CodeArray:
     """One code per cell, USED (0) where it is kept: (cell,) complexity, water and urban fractions (0-1).
 
     A cell whose fraction is unknown (NaN) is masked: nothing says that it may be kept.

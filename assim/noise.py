@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from ldas.assim.sekf_analysis import FloatArray
+from ldas.landmodel.array_types import Array
 
 NEGLIGIBLE = 1e-6
 """Weight at which the memory of an autoregressive series is cut."""
@@ -24,7 +24,7 @@ def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return value ^ (value >> np.uint64(31))
 
 
-def standard_normal(*keys: ArrayLike) -> FloatArray:
+def standard_normal(*keys: ArrayLike) -> Array:
     """Standard normal numbers, one for each combination of the integer keys, which broadcast together."""
     arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(key, dtype=np.int64)) for key in keys))
     hashed = np.zeros(arrays[0].shape, dtype=np.uint64)
@@ -37,7 +37,7 @@ def standard_normal(*keys: ArrayLike) -> FloatArray:
 
 def autoregressive(
     seed: int, cell_ids: NDArray[np.int64], day: int, members: int, series: Sequence[int], memory_days: float
-) -> FloatArray:
+) -> Array:
     """First-order autoregressive series of unit variance on one day, (cell, member, series).
 
     The correlation from a day to the next is exp(-1 / memory_days); memory_days = 0 gives white noise. Computed as the
@@ -54,7 +54,7 @@ def autoregressive(
     return total
 
 
-def centred(noise: FloatArray) -> FloatArray:
+def centred(noise: Array) -> Array:
     """Noise (cell, member, ...) without its mean over members, rescaled to keep its expected variance."""
     members = noise.shape[1]
     mean = noise[:, 0].copy()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ldas.assim.controls import variable_unit
 from ldas.assim.errors import FilterConfigurationError, ObservationInputError
 from ldas.assim.quality import CodeArray
-from ldas.assim.sekf_analysis import FloatArray
+from ldas.landmodel.array_types import Array
 from ldas.operators.checks import require
 from ldas.operators.protocol import ObservationOperator
 
@@ -25,7 +25,7 @@ class ObservationError:
     """
 
     kind: Literal["absolute", "relative", "dynamic_range", "given"]
-    size: float | FloatArray = 1.0
+    size: float | Array = 1.0
 
     def __post_init__(self) -> None:
         """Raises FilterConfigurationError unless every size is positive and finite."""
@@ -37,11 +37,11 @@ class ObservationError:
                 f"at position {int(np.argmax(bad))}; a standard deviation is meant, not a variance"
             )
 
-    def sigma(self, value: FloatArray, uncertainty: FloatArray | None, dynamic_range: FloatArray) -> FloatArray:
+    def sigma(self, value: Array, uncertainty: Array | None, dynamic_range: Array) -> Array:
         """sigma_o (cell,) for observations (cell,); dynamic_range (cell,) in m3 m-3."""
         if self.kind == "given" and uncertainty is None:
             raise ObservationInputError("observation error 'given' needs the observations' uncertainty, none came")
-        scale: Mapping[str, FloatArray | float | None] = {
+        scale: Mapping[str, Array | float | None] = {
             "absolute": 1.0,
             "relative": value,
             "dynamic_range": dynamic_range,
@@ -91,8 +91,8 @@ class WindowObservations(NamedTuple):
     (cell,), a code of `Quality` from the preparation (static masks, product flags), 0 where nothing is wrong, or None.
     """
 
-    value: FloatArray
-    uncertainty: FloatArray | None = None
+    value: Array
+    uncertainty: Array | None = None
     quality: CodeArray | None = None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldas.assim.errors import ObservationInputError
-from ldas.assim.sekf_analysis import FloatArray
+from ldas.landmodel.array_types import Array
 
 PERCENTILES = (0.0, 5.0, 10.0, 30.0, 50.0, 70.0, 90.0, 95.0, 100.0)
 
@@ -18,14 +18,14 @@ PERCENTILES = (0.0, 5.0, 10.0, 30.0, 50.0, 70.0, 90.0, 95.0, 100.0)
 class SeasonalMoments(NamedTuple):
     """Mean and standard deviation of observation and model, and number of pairs, each (12, cell); NaN for too few."""
 
-    observation_mean: FloatArray
-    observation_deviation: FloatArray
-    model_mean: FloatArray
-    model_deviation: FloatArray
+    observation_mean: Array
+    observation_deviation: Array
+    model_mean: Array
+    model_deviation: Array
     pairs: NDArray[np.int64]
 
     @property
-    def slope(self) -> FloatArray:
+    def slope(self) -> Array:
         """sd_m / sd_o (12, cell), which also scales errors; 0 where the observation does not vary."""
         varies = self.observation_deviation != 0.0  # NaN where there were too few pairs, and so in the slope
         return np.divide(
@@ -36,8 +36,8 @@ class SeasonalMoments(NamedTuple):
 class SeasonalQuantiles(NamedTuple):
     """Quantiles of observation and model (12, cell, percentile) and number of pairs (12, cell); NaN for too few."""
 
-    observation: FloatArray
-    model: FloatArray
+    observation: Array
+    model: Array
     pairs: NDArray[np.int64]
 
 
@@ -47,9 +47,7 @@ def _months_around(month: int, window_months: int) -> NDArray[np.int64]:
     return (np.arange(month - half, month + half + 1) - 1) % 12 + 1
 
 
-def _pairs(
-    observation: FloatArray, model: FloatArray, months: NDArray[np.int64], window_months: int
-) -> tuple[FloatArray, FloatArray]:
+def _pairs(observation: Array, model: Array, months: NDArray[np.int64], window_months: int) -> tuple[Array, Array]:
     """Observation and model (time, cell), NaN where not both are there; checks of shapes and options."""
     if observation.ndim != 2 or observation.shape != model.shape or months.shape != observation.shape[:1]:
         raise ObservationInputError(
@@ -65,8 +63,8 @@ def _pairs(
 
 
 def seasonal_moments(
-    observation: FloatArray,
-    model: FloatArray,
+    observation: Array,
+    model: Array,
     months: NDArray[np.int64],
     window_months: int = 3,
     minimum_pairs: int = 20,
@@ -89,7 +87,7 @@ def seasonal_moments(
     return SeasonalMoments(moments[0], moments[1], moments[2], moments[3], pairs)
 
 
-def linearly_rescaled(observation: FloatArray, months: NDArray[np.int64], moments: SeasonalMoments) -> FloatArray:
+def linearly_rescaled(observation: Array, months: NDArray[np.int64], moments: SeasonalMoments) -> Array:
     """y' = mu_m + (y - mu_o) sd_m / sd_o, month by month (time, cell); the model's mean where sd_o = 0.
 
     NaN where the observation is missing or its month had too few pairs.
@@ -100,8 +98,8 @@ def linearly_rescaled(observation: FloatArray, months: NDArray[np.int64], moment
 
 
 def seasonal_quantiles(
-    observation: FloatArray,
-    model: FloatArray,
+    observation: Array,
+    model: Array,
     months: NDArray[np.int64],
     window_months: int = 3,
     minimum_pairs: int = 100,
@@ -122,7 +120,7 @@ def seasonal_quantiles(
     return SeasonalQuantiles(quantiles["observation"], quantiles["model"], pairs)
 
 
-def cdf_matched(observation: FloatArray, months: NDArray[np.int64], quantiles: SeasonalQuantiles) -> FloatArray:
+def cdf_matched(observation: Array, months: NDArray[np.int64], quantiles: SeasonalQuantiles) -> Array:
     """Observation (time, cell) moved to the model's distribution (Reichle and Koster 2004, doi:10.1029/2004GL020938).
 
     Linear between the quantiles, and along the first and last piece beyond them. NaN where the observation is missing
@@ -138,7 +136,7 @@ def cdf_matched(observation: FloatArray, months: NDArray[np.int64], quantiles: S
     return matched
 
 
-def _piecewise_linear(x: FloatArray, source: FloatArray, target: FloatArray) -> FloatArray:
+def _piecewise_linear(x: Array, source: Array, target: Array) -> Array:
     """Linear interpolation and extrapolation; equal sources (a quantity with steps) share the mean of their targets."""
     nodes, inverse, counts = np.unique(source, return_inverse=True, return_counts=True)
     values = np.bincount(inverse, weights=target) / counts

@@ -21,10 +21,8 @@ doi:10.5194/hess-18-173-2014. Errors, limits and their sources: docs/science/sek
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
+from ldas.landmodel.array_types import Array, BoolArray
 
 
 class Analysis(NamedTuple):
@@ -35,14 +33,14 @@ class Analysis(NamedTuple):
     chi_square (cell,), d^T S^-1 d.
     """
 
-    gain: FloatArray
-    increment: FloatArray
-    background_variance: FloatArray
-    degrees_of_freedom: FloatArray
-    chi_square: FloatArray
+    gain: Array
+    increment: Array
+    background_variance: Array
+    degrees_of_freedom: Array
+    chi_square: Array
 
 
-def dynamic_range(clay: FloatArray) -> FloatArray:
+def dynamic_range(clay: Array) -> Array:
     """Dynamic range of soil moisture COFSWI (m3 m-3) from the clay fraction (0-1) of layer 1.
 
     Field capacity minus wilting point in the force-restore formulas of CH78 (Noilhan and Mahfouf 1996), whatever the
@@ -52,7 +50,7 @@ def dynamic_range(clay: FloatArray) -> FloatArray:
     return np.asarray(0.001 * (89.0467 * percent**0.3496 - 37.1342 * np.sqrt(percent)))
 
 
-def grid_mean(fraction: FloatArray, values: FloatArray) -> FloatArray:
+def grid_mean(fraction: Array, values: Array) -> Array:
     """Y = sum_p f_p y_p: (cell, patch), (cell, patch, ...) -> (cell, ...). Absent patches must hold zeros.
 
     Patches are added one after the other, so that the rounding does not depend on how many cells there are.
@@ -64,9 +62,7 @@ def grid_mean(fraction: FloatArray, values: FloatArray) -> FloatArray:
     return np.asarray(total)
 
 
-def window_jacobian(
-    fraction: FloatArray, control: FloatArray, perturbed: FloatArray, perturbation: FloatArray
-) -> FloatArray:
+def window_jacobian(fraction: Array, control: Array, perturbed: Array, perturbation: Array) -> Array:
     """H = f_p (y_p[run l] - y_p[control]) / eps_p,l, the response of a grid mean to each unknown.
 
     fraction (cell, patch), control (cell, patch), perturbed and perturbation (cell, patch, control) ->
@@ -77,12 +73,12 @@ def window_jacobian(
 
 
 def background_variance(
-    lai: FloatArray,
-    soil_moisture_error: FloatArray,
+    lai: Array,
+    soil_moisture_error: Array,
     is_lai: BoolArray,
     present: BoolArray,
     lai_relative_error: float = 0.2,
-) -> FloatArray:
+) -> Array:
     """Diagonal of B: (error of WG)^2; LAI: (0.2 LAI)^2 where LAI >= 2 m2 m-2, else 0.4^2. Zero where not present.
 
     lai (cell, patch) of the control run at the end of the window; soil_moisture_error (cell, patch, control)
@@ -93,9 +89,7 @@ def background_variance(
     return np.where(present, error * error, 0.0)
 
 
-def analyse(
-    jacobian: FloatArray, background: FloatArray, observation_variance: FloatArray, innovation: FloatArray
-) -> Analysis:
+def analyse(jacobian: Array, background: Array, observation_variance: Array, innovation: Array) -> Analysis:
     """The Kalman gain and its increment, for all cells at once.
 
     jacobian H (cell, observation, patch, control), background: diagonal of B (cell, patch, control),
@@ -123,16 +117,14 @@ def analyse(
     )
 
 
-def linear_change(jacobian: FloatArray, increment: FloatArray) -> FloatArray:
+def linear_change(jacobian: Array, increment: Array) -> Array:
     """H dx, the change of the observations' equivalents that the Jacobian expects: (cell, observation)."""
     cells, observations, patches, controls = jacobian.shape
     H = jacobian.reshape(cells, observations, patches * controls)
     return np.asarray((H @ increment.reshape(cells, patches * controls, 1))[:, :, 0])
 
 
-def limit_increments(
-    increment: FloatArray, background: FloatArray, lower: FloatArray, upper: FloatArray, largest: FloatArray
-) -> FloatArray:
+def limit_increments(increment: Array, background: Array, lower: Array, upper: Array, largest: Array) -> Array:
     """Increments that keep `background + increment` inside [lower, upper], then cut to +-largest.
 
     All arrays broadcast. LAI: lower = LAImin, upper = infinity, largest = 1 m2 m-2; WG: 0.001, wsat, 0.1 m3 m-3.

@@ -28,8 +28,8 @@ from ldas.assim.innovations import (
 from ldas.assim.masks import FrozenRule, frozen_soil, snow_cover
 from ldas.assim.observations import ObservationType, WindowObservations, checked_observations, checked_types
 from ldas.assim.quality import Quality
-from ldas.assim.sekf_analysis import BoolArray, FloatArray
 from ldas.landmodel import OutputRequest, Parameters, State
+from ldas.landmodel.array_types import Array, BoolArray
 
 BackgroundReading = Literal["A", "B", "C"]
 SOIL_MOISTURE_ERRORS: dict[BackgroundReading, tuple[float, float]] = {
@@ -99,7 +99,7 @@ class SEKFConfiguration:
         """Relative size t by control variable."""
         return {name: self.perturbation.get(name, 1e-3 if name == "LAI" else 1e-4) for name in self.controls}
 
-    def soil_moisture_sigma(self, dynamic_range: FloatArray) -> FloatArray:
+    def soil_moisture_sigma(self, dynamic_range: Array) -> Array:
         """Background errors of soil moisture (m3 m-3), (..., control), from COFSWI (...); zero for LAI."""
         surface, below = SOIL_MOISTURE_ERRORS[self.background]
         errors = {name: surface if name in ("WG1", "WG2") else below for name in self.controls}
@@ -187,7 +187,7 @@ class SimplifiedEKF:
         *,
         factor: float = 1.0,
         central: bool = False,
-    ) -> FloatArray:
+    ) -> Array:
         """H (cell, observation, 12, control) of a window, with perturbations `factor` times the configured ones.
 
         central: mean of forward and backward differences. For choosing and checking perturbation sizes; `cycle`
@@ -212,7 +212,7 @@ class SimplifiedEKF:
         start: State,
         forecast: State,
         y: Comparison,
-        jacobian: FloatArray,
+        jacobian: Array,
         finite: BoolArray,
     ) -> CycleResult:
         """The analysis at the end of a window, from the forecast there, the screened observations and the Jacobian.
@@ -255,7 +255,7 @@ class SimplifiedEKF:
             set_aside=~finite,
         )
 
-    def _background_variance(self, controls: ControlVector, forecast: State) -> FloatArray:
+    def _background_variance(self, controls: ControlVector, forecast: State) -> Array:
         """The diagonal of B, (cell, 12, control)."""
         return sekf_analysis.background_variance(
             lai=controls.patches_of(forecast, "LAI"),
@@ -270,10 +270,10 @@ def observation_jacobian(
     controls: ControlVector,
     forecast: State,
     ends: State,
-    perturbation: FloatArray,
+    perturbation: Array,
     types: Sequence[ObservationType],
     equivalents: Sequence[Equivalent],
-) -> FloatArray:
+) -> Array:
     """H (cell, observation, 12, control) by the chain rule through grid means and operators
     (docs/science/sekf.md, section 4); 0 where nothing was perturbed.
 
@@ -282,7 +282,7 @@ def observation_jacobian(
     control).
     """
     eps = controls.to_cells(perturbation)
-    response: dict[str, FloatArray] = {}
+    response: dict[str, Array] = {}
     rows = np.zeros((controls.cells, len(types), *eps.shape[1:]))
     for row, (kind, prediction) in enumerate(zip(types, equivalents, strict=True)):
         for index, name in enumerate(kind.operator.predictor_names):

@@ -19,8 +19,8 @@ from ldas.assim.errors import ObservationInputError
 from ldas.assim.filter import CycleResult, Filter, FilterConfiguration, Window
 from ldas.assim.observations import ObservationError, ObservationType, WindowObservations
 from ldas.assim.quality import Quality
-from ldas.assim.sekf_analysis import BoolArray, FloatArray
 from ldas.landmodel import Forcing, OutputRequest, Parameters, State
+from ldas.landmodel.array_types import Array, BoolArray
 from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH
 from ldas.operators.direct import DirectOperator
 from ldas.operators.errors import OperatorMismatchError
@@ -65,9 +65,7 @@ class LinearModel:
     transition (15, 15) or (column, 15, 15) and drift (column, 15) act on what is defined; the leaf biomass follows LAI.
     """
 
-    def __init__(
-        self, parameters: Parameters, transition: FloatArray | None = None, drift: FloatArray | None = None
-    ) -> None:
+    def __init__(self, parameters: Parameters, transition: Array | None = None, drift: Array | None = None) -> None:
         self.parameters = parameters
         columns = parameters.columns
         shape = (columns, 1 + LAYERS, 1 + LAYERS)
@@ -92,7 +90,7 @@ class LinearModel:
         threads: int,
         allow_nonfinite: bool,
         where: BoolArray | None = None,
-    ) -> tuple[State, dict[str, FloatArray]]:
+    ) -> tuple[State, dict[str, Array]]:
         """See `LandModel.run`."""
         assert np.shape(forcing.Tair)[0] == steps * step_s / forcing_step_s + 1
         self.starts.append(start)
@@ -125,12 +123,12 @@ class Backscatter:
         self.cell_ids = np.asarray(cell_ids)
         self.usable = np.ones(self.cell_ids.size, dtype=bool)
 
-    def predict(self, predictors: FloatArray) -> FloatArray:
+    def predict(self, predictors: Array) -> Array:
         """See `ObservationOperator`."""
         wg2, tg2, lai = np.moveaxis(predictors, -1, 0)
         return np.asarray(-14.0 + 12.0 * wg2 + 0.02 * (tg2 - 285.0) + 0.4 * np.tanh(lai - 2.0))
 
-    def jacobian(self, predictors: FloatArray) -> FloatArray:
+    def jacobian(self, predictors: Array) -> Array:
         """See `ObservationOperator`."""
         lai = predictors[..., 2]
         slopes = [np.full_like(lai, 12.0), np.full_like(lai, 0.02), 0.4 / np.cosh(lai - 2.0) ** 2]

@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ldas.assim.errors import ObservationInputError
-from ldas.assim.sekf_analysis import FloatArray
+from ldas.landmodel.array_types import Array
 
 DAY = np.timedelta64(24, "h")
 
 
 def exponential_filter(
-    wetness: FloatArray, time_days: FloatArray, time_constant_days: float = 1.0, restart_after_days: float = 12.0
-) -> FloatArray:
+    wetness: Array, time_days: Array, time_constant_days: float = 1.0, restart_after_days: float = 12.0
+) -> Array:
     """Soil water index SWI from surface wetness by the recursive exponential filter (Albergel et al. 2008, eqs 3, 4).
 
     SWI_n = SWI_n-1 + K_n (m_n - SWI_n-1), K_n = K_n-1 / (K_n-1 + exp(-(t_n - t_n-1) / T)), K_0 = 1, SWI_0 = m_0.
@@ -53,7 +53,7 @@ class WindowMeans(NamedTuple):
     """Means of the overpasses in windows: end (window,), the analysis times; mean and number (window, cell)."""
 
     end: NDArray[np.datetime64]
-    mean: FloatArray
+    mean: Array
     number: NDArray[np.int64]
 
 
@@ -66,7 +66,7 @@ def window_end(times: NDArray[np.datetime64], analysis_hour_utc: int) -> NDArray
     return np.asarray(midnight + shift + np.where(begins_at_midnight, 0, 1) * DAY)
 
 
-def window_means(times: NDArray[np.datetime64], values: FloatArray, analysis_hour_utc: int) -> WindowMeans:
+def window_means(times: NDArray[np.datetime64], values: Array, analysis_hour_utc: int) -> WindowMeans:
     """Means of the valid overpasses in each daily window, from the first window with an overpass to the last.
 
     times (overpass,) in any order; values (overpass, cell), NaN where missing. A window without any has NaN, number 0.

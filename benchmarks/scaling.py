@@ -87,7 +87,9 @@ def timed(stage: Stage, client: Client) -> tuple[float, Seconds]:
     prepare(stage)
     listener = Seconds()
     began = time.perf_counter()
-    if not run_stages([stage], client, tasks_in_flight=lambda: WINDOW, retries=0, listener=listener)[stage.name].complete:
+    if not run_stages([stage], client, tasks_in_flight=lambda: WINDOW, retries=0, listener=listener)[
+        stage.name
+    ].complete:
         raise RuntimeError("cells were set aside")
     return time.perf_counter() - began, listener
 

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ldas.landmodel import quantities
+from ldas.landmodel.array_types import Array
 from ldas.landmodel.errors import LandModelError
 from ldas.landmodel.quantities import Quantity
-
-Array = NDArray[np.float64]
 
 
 class Range(NamedTuple):

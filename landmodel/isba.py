@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ldas.landmodel import layout, quantities
+from ldas.landmodel.array_types import Array
 from ldas.landmodel.checks import FORCING_RANGES
 from ldas.landmodel.constants import SOIL_LAYERS
 from ldas.landmodel.driver import run_blocks
@@ -19,8 +20,6 @@ from ldas.landmodel.options import Options
 from ldas.landmodel.parameters import Parameters
 from ldas.landmodel.state import State, check_state, validate_state
 from ldas.landmodel.sun import sun_of_times
-
-Array = NDArray[np.float64]
 
 
 class Forcing(NamedTuple):

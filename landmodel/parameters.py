@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ldas.landmodel.array_types import Array
 from ldas.landmodel.checks import (
     CO2_RATIO_RANGE,
     DEPTH_RANGES,
@@ -33,8 +34,6 @@ from ldas.landmodel.soil_properties import (
     soil_grid,
 )
 from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
-
-Array = NDArray[np.float64]
 
 DEFAULT_CO2 = 380.0e-6 * CO2_MOLAR_MASS / DRY_AIR_MOLAR_MASS
 """CO2 mixing ratio (kg kg-1) of 380 ppm."""

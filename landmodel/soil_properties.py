@@ -3,11 +3,9 @@
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ldas.landmodel.array_types import Array
 from ldas.landmodel.errors import LandModelError
-
-Array = NDArray[np.float64]
 
 LAYER_BOTTOMS = np.array([0.01, 0.04, 0.10, 0.20, 0.40, 0.60, 0.80, 1.00, 1.50, 2.00, 3.00, 5.00, 8.00, 12.00])
 _INTERMEDIATE_DEPTHS = (1.25, 1.50, 1.75, 2.00, 2.25, 2.50, 2.75, 3.00, 3.50, 4.00, 4.50, 5.00, 5.50)

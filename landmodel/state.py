@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ldas.landmodel.array_types import Array
 from ldas.landmodel.checks import STATE_RANGES, per_column
 from ldas.landmodel.compile import cached_entry
 from ldas.landmodel.constants import SOIL_LAYERS
@@ -13,8 +14,6 @@ from ldas.landmodel.layout import STATE_FIELDS, STATE_ROWS, STATE_SIZE
 from ldas.landmodel.parameters import Parameters
 from ldas.landmodel.snow_layers import MINIMUM_DENSITY
 from ldas.landmodel.vegetation import total_from_leaf
-
-Array = NDArray[np.float64]
 
 _DRIEST = 1.0e-4  # m3 m-3: below the 1e-3 that a step leaves, so that perturbed states pass
 _SURPLUS = 0.05  # m3 m-3 above the porosity that hoar on a full layer, or an analysis, may leave

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from ldas.landmodel.array_types import Array
 
 
 def declination_and_equation_of_time(day: Array, days_in_year: Array) -> tuple[Array, Array]:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from numpy.typing import ArrayLike
 
+from ldas.landmodel.array_types import Array
 from ldas.operators.neural import NeuralOperator
 from ldas.operators.options import NeuralOptions
-from ldas.operators.protocol import FloatArray
 from ldas.operators.scores import predict_where_observed, score
 
 # The paper gives twelve shapes of one and two layers in a figure without numbers, except for the chosen 40; these
@@ -27,8 +27,8 @@ class ArchitectureResult(NamedTuple):
     """
 
     hidden: tuple[int, ...]
-    training_rmsd: FloatArray
-    test_rmsd: FloatArray | None
+    training_rmsd: Array
+    test_rmsd: Array | None
     seconds: float
 
 

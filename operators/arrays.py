@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ldas.landmodel.array_types import BoolArray
 from ldas.operators.errors import OperatorFormatError
 from ldas.operators.outcome import FLAG_VALUES
-from ldas.operators.protocol import BoolArray, OperatorArrays
+from ldas.operators.protocol import OperatorArrays
 
 FORMAT_VERSION = 1
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ldas.landmodel.array_types import Array, IntArray
 from ldas.operators.options import NeuralOptions
-from ldas.operators.protocol import FloatArray, IntArray
 from ldas.operators.samples import BlockSamples
 from ldas.operators.shuffle import fill_batches
 
@@ -32,8 +32,8 @@ class TrainedWeights(NamedTuple):
 
     kernels: tuple[NDArray[np.floating], ...]
     biases: tuple[NDArray[np.floating], ...]
-    training_error: FloatArray
-    validation_error: FloatArray
+    training_error: Array
+    validation_error: Array
 
 
 def import_tensorflow() -> Any:
@@ -54,7 +54,7 @@ def library_versions() -> dict[str, str]:
     return libraries | {library: version(library) for library in ("keras", "numba", "numpy")}
 
 
-def initial_weights(sizes: tuple[int, ...], cell_ids: IntArray, seed: int) -> tuple[list[FloatArray], list[FloatArray]]:
+def initial_weights(sizes: tuple[int, ...], cell_ids: IntArray, seed: int) -> tuple[list[Array], list[Array]]:
     """Kernels (cell, in, out) from Glorot and Bengio's (2010) uniform distribution and zero biases (cell, 1, out).
 
     A cell's weights depend on the seed and its identity only.

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ldas.landmodel.array_types import IntArray
 from ldas.operators.errors import PredictorShapeError
-from ldas.operators.protocol import IntArray
 
 _LONGITUDES = 1_000_000
 

@@ -6,13 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ldas.landmodel.array_types import Array, IntArray
 from ldas.operators.errors import (
     NonFinitePredictorError,
     OperatorMismatchError,
     PredictorShapeError,
     PredictorUnitError,
 )
-from ldas.operators.protocol import FloatArray, IntArray, ObservationOperator
+from ldas.operators.protocol import ObservationOperator
 
 
 class PhysicalRange(NamedTuple):
@@ -38,7 +39,7 @@ def physical_range(unit: str) -> PhysicalRange:
     return PHYSICAL_RANGES.get(unit, UNBOUNDED)
 
 
-def checked_predictors(operator: ObservationOperator, predictors: ArrayLike) -> FloatArray:
+def checked_predictors(operator: ObservationOperator, predictors: ArrayLike) -> Array:
     """Predictors (cell, ..., predictor) as float64, checked against the operator; unusable cells are not looked at.
 
     Raises PredictorShapeError, NonFinitePredictorError or PredictorUnitError, each naming the first offending cell.

@@ -6,10 +6,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ldas.landmodel.array_types import Array, BoolArray, IntArray
 from ldas.operators.arrays import FORMAT_VERSION, required_array, required_attributes
 from ldas.operators.base import NamedOperator
 from ldas.operators.checks import checked_cell_ids, checked_predictors
-from ldas.operators.protocol import BoolArray, FloatArray, IntArray, OperatorArrays
+from ldas.operators.protocol import OperatorArrays
 
 
 class DirectOperator(NamedOperator):
@@ -42,11 +43,11 @@ class DirectOperator(NamedOperator):
         """(cell,) True everywhere: there is nothing to train."""
         return np.ones(self._cell_ids.size, np.bool_)
 
-    def predict(self, predictors: ArrayLike) -> FloatArray:
+    def predict(self, predictors: ArrayLike) -> Array:
         """(cell, ..., 1) -> (cell, ...) the predictor, see `ObservationOperator.predict`."""
         return checked_predictors(self, predictors)[..., 0].copy()
 
-    def jacobian(self, predictors: ArrayLike) -> FloatArray:
+    def jacobian(self, predictors: ArrayLike) -> Array:
         """(cell, ..., 1) -> (cell, ..., 1) ones."""
         return np.ones_like(checked_predictors(self, predictors))
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ldas.landmodel.array_types import Array
 from ldas.operators.arrays import text_tuple
 from ldas.operators.batched_training import import_tensorflow
 from ldas.operators.checks import checked_cell_ids
@@ -24,7 +25,6 @@ from ldas.operators.networks import Networks
 from ldas.operators.neural import NeuralOperator
 from ldas.operators.options import NeuralOptions
 from ldas.operators.outcome import Outcome
-from ldas.operators.protocol import FloatArray
 
 _DESCRIPTION = "ldas.json"
 _LAYERS = "Normalization, one Dense with relu per hidden layer, one linear Dense of 1, inverted Normalization"
@@ -191,7 +191,7 @@ def _networks(model: Any, path: Path | str, description: dict[str, Any], cell_id
     )
 
 
-def _scaler(normalization: Any, width: int) -> tuple[FloatArray, FloatArray]:
+def _scaler(normalization: Any, width: int) -> tuple[Array, Array]:
     """Mean and standard deviation (width,) of a Normalization layer."""
     mean, variance = (
         np.broadcast_to(np.asarray(values, dtype=np.float64).reshape(-1), (width,)).copy()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 
-from ldas.operators.protocol import FloatArray, IntArray
+from ldas.landmodel.array_types import Array, IntArray
 
 # Reassociation lets the sums over neurons use vector registers; NaN and infinity keep their meaning.
 _FAST_SUMS = {"reassoc", "contract", "nsz"}
@@ -19,7 +19,7 @@ _FAST_SUMS = {"reassoc", "contract", "nsz"}
 _TILE = 16
 
 
-def pack_weights(kernels: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> tuple[FloatArray, IntArray]:
+def pack_weights(kernels: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> tuple[Array, IntArray]:
     """Kernels (cell, in, out) and biases (cell, out) as (cell, weight) rows and the layer sizes (layer + 1,)."""
     cells = kernels[0].shape[0]
     parts = [part for kernel, bias in zip(kernels, biases, strict=True) for part in (kernel, bias)]
@@ -29,7 +29,7 @@ def pack_weights(kernels: Sequence[np.ndarray], biases: Sequence[np.ndarray]) ->
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST_SUMS)
-def _hidden_layers(row: FloatArray, sizes: IntArray, values: FloatArray) -> int:
+def _hidden_layers(row: Array, sizes: IntArray, values: Array) -> int:
     """Fills values[1:] (layer, sample, neuron) from values[0], the inputs; returns the output layer's start."""
     start = 0
     samples = values.shape[1]
@@ -55,14 +55,14 @@ def _hidden_layers(row: FloatArray, sizes: IntArray, values: FloatArray) -> int:
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST_SUMS)
 def evaluate(
-    weights: FloatArray,
+    weights: Array,
     sizes: IntArray,
-    input_mean: FloatArray,
-    input_std: FloatArray,
-    target_mean: FloatArray,
-    target_std: FloatArray,
-    predictors: FloatArray,
-    output: FloatArray,
+    input_mean: Array,
+    input_std: Array,
+    target_mean: Array,
+    target_std: Array,
+    predictors: Array,
+    output: Array,
 ) -> None:
     """Fills output (cell, sample) from predictors (cell, sample, predictor)."""
     cells, samples, inputs = predictors.shape
@@ -89,13 +89,13 @@ def evaluate(
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST_SUMS)
 def differentiate(
-    weights: FloatArray,
+    weights: Array,
     sizes: IntArray,
-    input_mean: FloatArray,
-    input_std: FloatArray,
-    target_std: FloatArray,
-    predictors: FloatArray,
-    jacobian: FloatArray,
+    input_mean: Array,
+    input_std: Array,
+    target_std: Array,
+    predictors: Array,
+    jacobian: Array,
 ) -> None:
     """Fills jacobian (cell, sample, predictor) by one forward and one backward pass per sample.
 

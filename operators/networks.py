@@ -8,10 +8,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ldas.landmodel.array_types import Array, IntArray
 from ldas.operators.arrays import check_finite, checked_outcome, required_array
 from ldas.operators.errors import OperatorFormatError
 from ldas.operators.outcome import Outcome
-from ldas.operators.protocol import FloatArray, IntArray, OperatorArrays
+from ldas.operators.protocol import OperatorArrays
 
 _DIMENSIONS: dict[str, tuple[str, ...]] = {
     "cell_ids": ("cell",),
@@ -41,10 +42,10 @@ class Networks:
     outcome: NDArray[np.int8]
     kernels: tuple[NDArray[np.floating], ...]
     biases: tuple[NDArray[np.floating], ...]
-    input_mean: FloatArray
-    input_std: FloatArray
-    target_mean: FloatArray
-    target_std: FloatArray
+    input_mean: Array
+    input_std: Array
+    target_mean: Array
+    target_std: Array
     training_count: IntArray
     validation_count: IntArray
     training_rmsd: NDArray[np.float32]

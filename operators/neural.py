@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ldas.landmodel.array_types import Array, BoolArray, IntArray
 from ldas.operators.arrays import FORMAT_VERSION, required_attributes, text_tuple
 from ldas.operators.base import NamedOperator
 from ldas.operators.checks import checked_cell_ids, checked_predictors
@@ -17,7 +18,7 @@ from ldas.operators.network_kernels import differentiate, evaluate, pack_weights
 from ldas.operators.networks import Networks
 from ldas.operators.options import NeuralOptions
 from ldas.operators.outcome import Outcome
-from ldas.operators.protocol import BoolArray, FloatArray, IntArray, OperatorArrays
+from ldas.operators.protocol import OperatorArrays
 from ldas.operators.samples import CellSamples, cell_samples, checked_samples, scaled_block
 
 # A network this many times worse than predicting the mean has left the slope it should go down.
@@ -44,7 +45,7 @@ class NeuralOperator(NamedOperator):
         self.options = options or NeuralOptions()
         super().__init__(predictor_names, predictor_units, output_name, output_unit)
         self._networks: Networks | None = None
-        self._packed: tuple[FloatArray, IntArray] | None = None
+        self._packed: tuple[Array, IntArray] | None = None
         self._reasons: dict[int, str] = {}
         self._libraries: dict[str, str] = {}
 
@@ -121,7 +122,7 @@ class NeuralOperator(NamedOperator):
         )
         return self
 
-    def _train_cells(self, x: FloatArray, y: FloatArray, cell_ids: IntArray) -> tuple[Networks, dict[int, str]]:
+    def _train_cells(self, x: Array, y: Array, cell_ids: IntArray) -> tuple[Networks, dict[int, str]]:
         """Networks and reasons of the cells of one training block; x (cell, sample, predictor), y (cell, sample)."""
         from ldas.operators.batched_training import train_block
 
@@ -172,7 +173,7 @@ class NeuralOperator(NamedOperator):
         )
         return networks, reasons
 
-    def predict(self, predictors: ArrayLike) -> FloatArray:
+    def predict(self, predictors: ArrayLike) -> Array:
         values, rows = self._checked_rows(predictors)
         networks = self.networks
         weights, sizes = self._packed_weights()
@@ -182,7 +183,7 @@ class NeuralOperator(NamedOperator):
         output[~self.usable] = np.nan
         return output.reshape(values.shape[:-1])
 
-    def jacobian(self, predictors: ArrayLike) -> FloatArray:
+    def jacobian(self, predictors: ArrayLike) -> Array:
         values, rows = self._checked_rows(predictors)
         networks = self.networks
         weights, sizes = self._packed_weights()
@@ -191,13 +192,13 @@ class NeuralOperator(NamedOperator):
         jacobian[~self.usable] = np.nan
         return jacobian.reshape(values.shape)
 
-    def _checked_rows(self, predictors: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    def _checked_rows(self, predictors: ArrayLike) -> tuple[Array, Array]:
         """The predictors as given, checked, and as contiguous (cell, sample, predictor)."""
         values = checked_predictors(self, predictors)
         samples = values.size // max(values.shape[0] * values.shape[-1], 1)
         return values, np.ascontiguousarray(values.reshape(values.shape[0], samples, values.shape[-1]))
 
-    def _packed_weights(self) -> tuple[FloatArray, IntArray]:
+    def _packed_weights(self) -> tuple[Array, IntArray]:
         """The weights as rows for the compiled kernels, made on first use."""
         if self._packed is None:
             self._packed = pack_weights(self.networks.kernels, self.networks.biases)
@@ -275,7 +276,7 @@ def _reason(samples: CellSamples) -> str:
     return f"{samples.outcome.words}: {samples.reason}"
 
 
-def _last_finite(errors: FloatArray) -> FloatArray:
+def _last_finite(errors: Array) -> Array:
     """(cell, epoch) -> (cell,) the error of the last epoch a cell ran; NaN if that is NaN or there is none."""
     epochs = np.where(np.isnan(errors), -1, np.arange(errors.shape[1])).max(axis=1)
     return errors[np.arange(errors.shape[0]), epochs]

@@ -10,9 +10,7 @@ from typing import NamedTuple, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from ldas.landmodel.array_types import Array, BoolArray, IntArray
 
 
 class OperatorArrays(NamedTuple):
@@ -56,13 +54,13 @@ class ObservationOperator(Protocol):
     def usable(self) -> BoolArray:
         """(cell,) False where the operator has no valid function: predictions there are NaN, derivatives NaN."""
 
-    def predict(self, predictors: ArrayLike) -> FloatArray:
+    def predict(self, predictors: ArrayLike) -> Array:
         """(cell, ..., predictor) -> (cell, ...) the observation in `output_unit`.
 
         Raises PredictorShapeError, PredictorUnitError or NonFinitePredictorError; only usable cells are checked.
         """
 
-    def jacobian(self, predictors: ArrayLike) -> FloatArray:
+    def jacobian(self, predictors: ArrayLike) -> Array:
         """(cell, ..., predictor) -> (cell, ..., predictor) derivative of `predict` to each predictor, in float64."""
 
     def select(self, cells: ArrayLike) -> Self:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ldas.landmodel.array_types import Array, BoolArray, IntArray
 from ldas.operators.base import Names
 from ldas.operators.checks import physical_range
 from ldas.operators.errors import DuplicateTimesError, EmptyTrainingWindowError, PredictorShapeError
 from ldas.operators.outcome import Outcome
-from ldas.operators.protocol import BoolArray, FloatArray, IntArray
 
 _VALIDATION_PIECES = 10
 
@@ -24,15 +24,15 @@ class CellSamples(NamedTuple):
 
     outcome: Outcome
     reason: str
-    predictors: FloatArray
-    target: FloatArray
-    validation_predictors: FloatArray
-    validation_target: FloatArray
+    predictors: Array
+    target: Array
+    validation_predictors: Array
+    validation_target: Array
 
 
 def checked_samples(
     predictors: ArrayLike, target: ArrayLike, names: Names, times: ArrayLike | None
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[Array, Array]:
     """Predictors (cell, sample, predictor) and target (cell, sample), of fitting shapes; not copied if they are arrays.
 
     Raises PredictorShapeError, DuplicateTimesError (times (sample,) that repeat) or EmptyTrainingWindowError (not one
@@ -67,7 +67,7 @@ def check_times(times: ArrayLike, samples: int) -> None:
         )
 
 
-def mask_incomplete(predictors: ArrayLike, target: ArrayLike) -> tuple[FloatArray, IntArray]:
+def mask_incomplete(predictors: ArrayLike, target: ArrayLike) -> tuple[Array, IntArray]:
     """A copy of the target with NaN wherever a predictor is NaN, and how many targets that cost in each cell.
 
     For model series with gaps. `fit` itself takes a NaN predictor under a valid target for a mistake.
@@ -79,7 +79,7 @@ def mask_incomplete(predictors: ArrayLike, target: ArrayLike) -> tuple[FloatArra
 
 
 def cell_samples(
-    predictors: FloatArray, target: FloatArray, names: Names, validation_fraction: float, minimum_samples: int
+    predictors: Array, target: Array, names: Names, validation_fraction: float, minimum_samples: int
 ) -> CellSamples:
     """Valid samples of one cell from predictors (sample, predictor) and target (sample,), NaN target = missing."""
     valid = ~np.isnan(target)
@@ -103,7 +103,7 @@ def validation_samples(count: int, fraction: float) -> BoolArray:
     return kept_out
 
 
-def _outcome(x: FloatArray, y: FloatArray, used: BoolArray, names: Names, minimum_samples: int) -> tuple[Outcome, str]:
+def _outcome(x: Array, y: Array, used: BoolArray, names: Names, minimum_samples: int) -> tuple[Outcome, str]:
     """The code and its reason in words with names and numbers; TRAINED where nothing speaks against training."""
     training = int(used.sum())
     output = f"{names.output_name} ({names.output_unit})"
@@ -123,7 +123,7 @@ def _outcome(x: FloatArray, y: FloatArray, used: BoolArray, names: Names, minimu
     return Outcome.TRAINED, ""
 
 
-def _target_problem(y: FloatArray, names: Names) -> str:
+def _target_problem(y: Array, names: Names) -> str:
     """What is wrong with the target's values; empty if nothing."""
     allowed = physical_range(names.output_unit)
     outside = ~((y >= allowed.lowest) & (y <= allowed.highest)) | ~np.isfinite(y)
@@ -139,9 +139,7 @@ def _target_problem(y: FloatArray, names: Names) -> str:
     return ""
 
 
-def _predictor_problem(
-    values: FloatArray, training_values: FloatArray, label: str, unit: str
-) -> tuple[Outcome, str] | None:
+def _predictor_problem(values: Array, training_values: Array, label: str, unit: str) -> tuple[Outcome, str] | None:
     """Outcome and reason if a predictor cannot be used; None if it can."""
     bad = int((~np.isfinite(values)).sum())
     if bad:
@@ -167,16 +165,16 @@ class BlockSamples(NamedTuple):
     A cell that cannot be trained has counts of 0, a mean of 0 and a standard deviation of 1.
     """
 
-    inputs: FloatArray
-    targets: FloatArray
+    inputs: Array
+    targets: Array
     counts: IntArray
-    validation_inputs: FloatArray
-    validation_targets: FloatArray
+    validation_inputs: Array
+    validation_targets: Array
     validation_counts: IntArray
-    input_mean: FloatArray
-    input_std: FloatArray
-    target_mean: FloatArray
-    target_std: FloatArray
+    input_mean: Array
+    input_std: Array
+    target_mean: Array
+    target_std: Array
 
 
 def scaled_block(

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ldas.operators.protocol import FloatArray, IntArray, ObservationOperator
+from ldas.landmodel.array_types import Array, IntArray
+from ldas.operators.protocol import ObservationOperator
 
 
 class Scores(NamedTuple):
@@ -14,13 +15,13 @@ class Scores(NamedTuple):
     NaN where a cell has no pair, and for the correlation where one of the two series does not vary.
     """
 
-    rmsd: FloatArray
-    correlation: FloatArray
-    bias: FloatArray
+    rmsd: Array
+    correlation: Array
+    bias: Array
     pairs: IntArray
 
 
-def predict_where_observed(operator: ObservationOperator, predictors: ArrayLike, target: ArrayLike) -> FloatArray:
+def predict_where_observed(operator: ObservationOperator, predictors: ArrayLike, target: ArrayLike) -> Array:
     """Predictions (cell, sample) of samples that have a target and all predictors; NaN elsewhere.
 
     For series with gaps, predictors (cell, sample, predictor) and target (cell, sample): `predict` itself refuses NaN.

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ldas.operators.protocol import FloatArray, ObservationOperator
+from ldas.landmodel.array_types import Array
+from ldas.operators.protocol import ObservationOperator
 from ldas.operators.scores import predict_where_observed, score
 
 
@@ -16,9 +17,9 @@ class Sensitivity(NamedTuple):
     """
 
     predictor_names: tuple[str, ...]
-    rmsd: FloatArray
-    neutralised_rmsd: FloatArray
-    difference: FloatArray
+    rmsd: Array
+    neutralised_rmsd: Array
+    difference: Array
 
 
 def predictor_sensitivity(operator: ObservationOperator, predictors: ArrayLike, target: ArrayLike) -> Sensitivity:

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ldas.operators.protocol import IntArray
+from ldas.landmodel.array_types import IntArray
 
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _CELL_KEY = np.uint64(0xD1B54A32D192ED03)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 
+from ldas.landmodel.array_types import Array, BoolArray, IntArray
 from ldas.operators.arrays import (
     FORMAT_VERSION,
     check_finite,
@@ -29,7 +30,7 @@ from ldas.operators.base import NamedOperator
 from ldas.operators.checks import checked_cell_ids, checked_predictors
 from ldas.operators.errors import OperatorFormatError, OperatorOptionError, UntrainedOperatorError
 from ldas.operators.outcome import Outcome
-from ldas.operators.protocol import BoolArray, FloatArray, IntArray, OperatorArrays
+from ldas.operators.protocol import OperatorArrays
 from ldas.operators.samples import CellSamples, cell_samples, checked_samples
 
 _DECIBEL = 10.0 / np.log(10.0)
@@ -68,7 +69,7 @@ class WaterCloudOptions:
             )
 
     @property
-    def bounds(self) -> FloatArray:
+    def bounds(self) -> Array:
         """(2, parameter) lowest and highest values in the order of PARAMETERS."""
         return np.array([getattr(self, name) for name in PARAMETERS], dtype=np.float64).T
 
@@ -76,16 +77,14 @@ class WaterCloudOptions:
 class _Terms(NamedTuple):
     """Parts of the model, all in linear power: total, soil share seen, bare soil, transmissivity t2, A V cos(theta)."""
 
-    total: FloatArray
-    soil: FloatArray
-    bare_soil: FloatArray
-    transmissivity: FloatArray
-    canopy: FloatArray
+    total: Array
+    soil: Array
+    bare_soil: Array
+    transmissivity: Array
+    canopy: Array
 
 
-def _terms(
-    parameters: Sequence[FloatArray] | FloatArray, moisture: FloatArray, leaf_area: FloatArray, cosine: float
-) -> _Terms:
+def _terms(parameters: Sequence[Array] | Array, moisture: Array, leaf_area: Array, cosine: float) -> _Terms:
     scattering, attenuation, dry_soil, sensitivity = parameters
     transmissivity = np.exp(-2.0 * attenuation * leaf_area / cosine)
     bare_soil = 10.0 ** ((dry_soil + sensitivity * moisture) / 10.0)
@@ -141,12 +140,12 @@ class WaterCloudOperator(NamedOperator):
         return dict(self._reasons)
 
     @property
-    def parameters(self) -> FloatArray:
+    def parameters(self) -> Array:
         """(cell, 4) in the order of PARAMETERS; NaN in cells that are not usable."""
         return self._parameters
 
     @property
-    def training_rmsd(self) -> FloatArray:
+    def training_rmsd(self) -> Array:
         """(cell,) RMSD in dB over the calibration samples; NaN in cells that are not usable."""
         return self._training_rmsd
 
@@ -186,15 +185,15 @@ class WaterCloudOperator(NamedOperator):
             self._parameters[position], self._training_rmsd[position] = found
         return self
 
-    def _calibrate(self, cell: CellSamples) -> tuple[FloatArray, float] | None:
+    def _calibrate(self, cell: CellSamples) -> tuple[Array, float] | None:
         """Parameters (4,) and RMSD (dB) of one cell, from the best of several starts; None if none converged."""
         moisture, leaf_area = cell.predictors[:, 0], cell.predictors[:, 1]
         bounds = self.options.bounds
 
-        def residual(parameters: FloatArray) -> FloatArray:
+        def residual(parameters: Array) -> Array:
             return _DECIBEL * np.log(_terms(parameters, moisture, leaf_area, self._cosine).total) - cell.target
 
-        def derivative(parameters: FloatArray) -> FloatArray:
+        def derivative(parameters: Array) -> Array:
             terms = _terms(parameters, moisture, leaf_area, self._cosine)
             seen = terms.soil / terms.total
             attenuated = -2.0 * leaf_area / self._cosine * terms.transmissivity
@@ -226,7 +225,7 @@ class WaterCloudOperator(NamedOperator):
         best = min(converged, key=lambda end: float(end.cost))
         return best.x, float(np.sqrt(2.0 * best.cost / cell.target.size))
 
-    def _evaluated(self, predictors: ArrayLike) -> tuple[list[FloatArray], FloatArray, FloatArray, _Terms]:
+    def _evaluated(self, predictors: ArrayLike) -> tuple[list[Array], Array, Array, _Terms]:
         """Parameters shaped to the predictors, soil moisture, leaf area index and the model's terms."""
         self.cell_ids  # noqa: B018 - raises before fit
         values = checked_predictors(self, predictors)
@@ -235,11 +234,11 @@ class WaterCloudOperator(NamedOperator):
         moisture, leaf_area = values[..., 0], values[..., 1]
         return parameters, moisture, leaf_area, _terms(parameters, moisture, leaf_area, self._cosine)
 
-    def predict(self, predictors: ArrayLike) -> FloatArray:
+    def predict(self, predictors: ArrayLike) -> Array:
         """(cell, ..., 2) -> (cell, ...) dB, see `ObservationOperator.predict`."""
         return _DECIBEL * np.log(self._evaluated(predictors)[3].total)
 
-    def jacobian(self, predictors: ArrayLike) -> FloatArray:
+    def jacobian(self, predictors: ArrayLike) -> Array:
         """(cell, ..., 2) -> (cell, ..., 2) dB per m3 m-3 and dB per m2 m-2."""
         (scattering, attenuation, _, sensitivity), _, _, terms = self._evaluated(predictors)
         to_moisture = sensitivity * terms.soil / terms.total

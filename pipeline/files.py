@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ldas.landmodel.array_types import Times
 from ldas.pipeline.errors import IngestError
-
-Times = npt.NDArray[np.datetime64]
 
 CLASSIC = (b"CDF\x01", b"CDF\x02")
 CLASSIC_64_BIT_DATA = b"CDF\x05"

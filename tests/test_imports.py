@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ FILES = [path for folder in FOLDERS for path in sorted((REPOSITORY / folder).rgl
 SHIPPED_TESTS = "testing.py"  # contracts for operators and filters of others, which need pytest
 LIBRARIES = {
     "landmodel": {"numpy", "numba", "llvmlite"},
-    "operators": {"numpy", "numba", "scipy", "ldas.landmodel.errors"},
+    "operators": {"numpy", "numba", "scipy", "ldas.landmodel.errors", "ldas.landmodel.array_types"},
     "assim": {"numpy", "numba", "scipy", "ldas.landmodel", "ldas.operators"},
 }
 LAZY = {"operators": {"tensorflow", "keras"}}
@@ -95,6 +96,16 @@ def test_libraries_know_neither_files_nor_dask_nor_each_other_the_wrong_way() ->
             if not within(name, allowed) and not (in_function and within(name, LAZY.get(folder, set())))
         ]
     assert offenders == []
+
+
+def test_types_of_arrays_are_defined_once() -> None:
+    home = "landmodel/array_types.py"
+    defined = re.compile(
+        r"^(?:type )?(\w+) = (?:npt\.)?NDArray\[np\.(?:float64|int64|int8|bool_|datetime64)\]", re.MULTILINE
+    )
+    found = {str(path.relative_to(REPOSITORY)): defined.findall(path.read_text(encoding="utf-8")) for path in FILES}
+    assert found.pop(home) == ["Array", "IntArray", "BoolArray", "Times", "Days"]
+    assert {path: names for path, names in found.items() if names} == {"assim/quality.py": ["CodeArray"]}
 
 
 def test_the_floors_hold() -> None:

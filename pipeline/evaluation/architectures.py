@@ -3,13 +3,14 @@
 import numpy as np
 import zarr
 
-from ldas.pipeline.evaluation.reading import FloatArray, attributes, group_names
+from ldas.landmodel.array_types import Array
+from ldas.pipeline.evaluation.reading import attributes, group_names
 from ldas.pipeline.store.arrays import read_region
 
 PREFIX = "architectures_"
 
 
-def stored_architectures(root: zarr.Group) -> dict[str, tuple[list[str], FloatArray, str]]:
+def stored_architectures(root: zarr.Group) -> dict[str, tuple[list[str], Array, str]]:
     """Operator -> labels of the architectures, their training RMSD (architecture, cell), label of the one used."""
     found = {}
     for name in group_names(root, "scores"):

@@ -4,10 +4,11 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from ldas.landmodel.array_types import Array, Days
 from ldas.landmodel.soil_properties import LAYER_BOTTOMS
 from ldas.pipeline import registry
 from ldas.pipeline.evaluation.plan import Experiment
-from ldas.pipeline.evaluation.reading import Days, FloatArray, Reader
+from ldas.pipeline.evaluation.reading import Reader
 from ldas.pipeline.stages.land import forcing_times, read_forcing
 from ldas.pipeline.store.arrays import existing_group, has_group
 
@@ -27,7 +28,7 @@ def water_balance(reader: Reader, experiment: Experiment, days: Days, places: sl
     """
     path = f"runs/{experiment.name}"
 
-    def rate(name: str) -> FloatArray:
+    def rate(name: str) -> Array:
         return mean_per_year(reader.daily(path, name, days, places))
 
     terms = {name: rate(variable) for name, variable in OUTGOING.items() if variable in experiment.variables}
@@ -57,7 +58,7 @@ def has_precipitation(root: zarr.Group) -> bool:
     return bool(group.attrs.get("complete", True)) and {"Rainf", "Snowf", "time"} <= set(group.array_keys())
 
 
-def mean_per_year(values: FloatArray) -> FloatArray:
+def mean_per_year(values: Array) -> Array:
     """Mean over the days (day, cell) that are there of a rate per second, as an amount per year; NaN without any."""
     there = np.isfinite(values)
     number = there.sum(axis=0)
@@ -66,7 +67,7 @@ def mean_per_year(values: FloatArray) -> FloatArray:
     return mean * SECONDS_PER_DAY * DAYS_PER_YEAR
 
 
-def _precipitation(root: zarr.Group, days: Days, places: slice, present: np.ndarray) -> FloatArray:
+def _precipitation(root: zarr.Group, days: Days, places: slice, present: np.ndarray) -> Array:
     """Rain and snow of the days on which the run has values; a record belongs to the interval that ends at it."""
     times = forcing_times(root)
     cells = places.stop - places.start
@@ -88,7 +89,7 @@ def _precipitation(root: zarr.Group, days: Days, places: slice, present: np.ndar
     return mean * SECONDS_PER_DAY * DAYS_PER_YEAR
 
 
-def _added(reader: Reader, path: str, controls: list[str], days: Days, places: slice) -> FloatArray:
+def _added(reader: Reader, path: str, controls: list[str], days: Days, places: slice) -> Array:
     """Water that the increments of soil moisture layers put in (or, negative, took out)."""
     thickness = np.diff(LAYER_BOTTOMS, prepend=0.0)
     total = np.zeros(places.stop - places.start)
@@ -99,7 +100,7 @@ def _added(reader: Reader, path: str, controls: list[str], days: Days, places: s
     return total / len(days) * DAYS_PER_YEAR
 
 
-def _change_per_year(stored: FloatArray) -> FloatArray:
+def _change_per_year(stored: Array) -> Array:
     """Difference of the last and the first value of each cell, per year between them."""
     there = np.isfinite(stored)
     first: np.ndarray = there.argmax(axis=0)

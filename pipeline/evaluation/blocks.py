@@ -12,12 +12,13 @@ import zarr
 
 from ldas.assim.diagnostics import chi_square_ratio, desroziers, innovation_statistics
 from ldas.assim.quality import Quality
+from ldas.landmodel.array_types import Array
 from ldas.operators.protocol import ObservationOperator
 from ldas.operators.scores import predict_where_observed
 from ldas.pipeline.evaluation import balance, metrics
 from ldas.pipeline.evaluation.operator_scores import operator_scores
 from ldas.pipeline.evaluation.plan import Comparison, Experiment, Kind, Plan, Series
-from ldas.pipeline.evaluation.reading import FloatArray, Reader, read_operator_part
+from ldas.pipeline.evaluation.reading import Reader, read_operator_part
 
 #: Codes of a day on which the observation is not to be believed, whatever the model says: no run is scored on it.
 MASKED = tuple(
@@ -40,9 +41,9 @@ INNOVATION_STATISTICS = ("number", "mean", "standard_deviation", "lag_one_correl
 class DailySum:
     """Sums over cells per day: what mean and spread of a domain are made of when all blocks are added up."""
 
-    total: FloatArray
-    squares: FloatArray
-    number: FloatArray
+    total: Array
+    squares: Array
+    number: Array
 
     def add(self, other: "DailySum") -> None:
         """Takes in the sums of another block."""
@@ -51,7 +52,7 @@ class DailySum:
         self.number += other.number
 
     @staticmethod
-    def of(values: FloatArray) -> "DailySum":
+    def of(values: Array) -> "DailySum":
         """Sums of values (day, cell), NaN left out."""
         there = np.isfinite(values)
         filled = np.where(there, values, 0.0)
@@ -99,12 +100,12 @@ class _Block:
             return None
         return read_operator_part(self.reader.root, self.plan.operator, self.plan.operator_cells[self.places])
 
-    def run(self, experiment: str, name: str) -> FloatArray:
+    def run(self, experiment: str, name: str) -> Array:
         """A stored variable of an experiment, (day, cell)."""
         labels = self.plan.experiment(experiment).labels(name, self.plan.days)
         return self.reader.daily(f"runs/{experiment}", name, labels, self.places)
 
-    def series(self, experiment: Experiment, variable: str, kind: Kind, needed: np.ndarray) -> FloatArray:
+    def series(self, experiment: Experiment, variable: str, kind: Kind, needed: np.ndarray) -> Array:
         """A variable of a series (day, cell); sigma40 that was not stored is predicted where it is `needed`."""
         name = experiment.stored_name(variable, kind)
         if name in experiment.variables:
@@ -118,7 +119,7 @@ class _Block:
         wanted = np.where(needed, 0.0, np.nan).T
         return predict_where_observed(self.operator, np.stack(predictors, axis=-1), wanted).T
 
-    def reference(self, comparison: Comparison) -> FloatArray:
+    def reference(self, comparison: Comparison) -> Array:
         """The reference (day, cell), without the days that a run found masked."""
         if comparison.observation is None:
             return self.reader.daily(comparison.reference_path, comparison.reference_name, self.plan.days, self.places)
@@ -196,7 +197,7 @@ def place_of(experiment: str | None, series: Sequence[Series]) -> int | None:
     return next((place for place, one in enumerate(series) if one.experiment == experiment), None)
 
 
-def common_days(values: FloatArray, reference: FloatArray) -> np.ndarray:
+def common_days(values: Array, reference: Array) -> np.ndarray:
     """(day, cell) where the reference and all series (series, day, cell) are there.
 
     A series that has nothing at all in a cell is not waited for: it gets no score there, the others do.

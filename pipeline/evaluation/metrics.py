@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from ldas.landmodel.array_types import Array
 
 MINIMUM_PAIRS = 2  # a mean difference of a single day says nothing about a place
 MINIMUM_PAIRS_R = 10  # of a correlation; the paper states none (docs/science/observations.md, section 6)
@@ -31,31 +31,29 @@ SCORE_NAMES = ("n", "bias", "rmsd", "ubrmsd", "r", "r_low", "r_high", "n_effecti
 class _Moments(NamedTuple):
     """Of the pairs along the last axis: number, means, variances (population), covariance, mean squared difference."""
 
-    number: FloatArray
-    model_mean: FloatArray
-    reference_mean: FloatArray
-    model_variance: FloatArray
-    reference_variance: FloatArray
-    covariance: FloatArray
-    squared_difference: FloatArray
+    number: Array
+    model_mean: Array
+    reference_mean: Array
+    model_variance: Array
+    reference_variance: Array
+    covariance: Array
+    squared_difference: Array
 
 
-def _paired(model: FloatArray, reference: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+def _paired(model: Array, reference: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
     both = np.broadcast_arrays(np.asarray(model, dtype=np.float64), np.asarray(reference, dtype=np.float64))
     # In memory order: NumPy adds up along a contiguous axis in another order than along a strided one.
     m, o = (np.ascontiguousarray(values) for values in both)
     return m, o, np.isfinite(m) & np.isfinite(o)
 
 
-def _mean(values: FloatArray, number: FloatArray) -> FloatArray:
+def _mean(values: Array, number: Array) -> Array:
     """Mean along the last axis of values that are zero where they do not count; NaN without any."""
     total = values.sum(axis=-1)
     return np.asarray(np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0))
 
 
-def _variance(
-    anomaly: FloatArray, mean: FloatArray, values: FloatArray, paired: NDArray[np.bool_], number: FloatArray
-) -> FloatArray:
+def _variance(anomaly: Array, mean: Array, values: Array, paired: NDArray[np.bool_], number: Array) -> Array:
     """Population variance; exactly 0 for a constant series, whose computed mean may differ from it in the last bits."""
     variance = _mean(anomaly**2, number)
     doubtful = variance <= 1e-16 * mean**2  # no more than rounding: these alone may be constant
@@ -66,7 +64,7 @@ def _variance(
     return variance
 
 
-def _moments(model: FloatArray, reference: FloatArray) -> _Moments:
+def _moments(model: Array, reference: Array) -> _Moments:
     m, o, paired = _paired(model, reference)
     number = paired.sum(axis=-1).astype(np.float64)
     filled_m, filled_o = np.where(paired, m, 0.0), np.where(paired, o, 0.0)
@@ -84,32 +82,32 @@ def _moments(model: FloatArray, reference: FloatArray) -> _Moments:
     )
 
 
-def _where(condition: NDArray[np.bool_], values: FloatArray) -> FloatArray:
+def _where(condition: NDArray[np.bool_], values: Array) -> Array:
     return np.where(condition, values, np.nan)
 
 
-def _bias(moments: _Moments, minimum: int) -> FloatArray:
+def _bias(moments: _Moments, minimum: int) -> Array:
     return _where(moments.number >= minimum, moments.model_mean - moments.reference_mean)
 
 
-def _rmsd(moments: _Moments, minimum: int) -> FloatArray:
+def _rmsd(moments: _Moments, minimum: int) -> Array:
     return _where(moments.number >= minimum, np.sqrt(moments.squared_difference))
 
 
-def _ubrmsd(moments: _Moments, minimum: int) -> FloatArray:
+def _ubrmsd(moments: _Moments, minimum: int) -> Array:
     bias = moments.model_mean - moments.reference_mean
     # Rounding can leave a difference of two equal numbers just below zero.
     return _where(moments.number >= minimum, np.sqrt(np.maximum(moments.squared_difference - bias**2, 0.0)))
 
 
-def _correlation(moments: _Moments, minimum: int) -> FloatArray:
+def _correlation(moments: _Moments, minimum: int) -> Array:
     spread = np.sqrt(moments.model_variance * moments.reference_variance)
     usable = (moments.number >= minimum) & (spread > 0.0)
     ratio = np.divide(moments.covariance, spread, out=np.full(spread.shape, np.nan), where=usable)
     return np.clip(ratio, -1.0, 1.0)  # rounding can pass 1 for series that are multiples of each other
 
 
-def _kling_gupta(moments: _Moments, minimum: int) -> FloatArray:
+def _kling_gupta(moments: _Moments, minimum: int) -> Array:
     r = _correlation(moments, minimum)
     usable = np.isfinite(r) & (moments.reference_mean != 0.0)
     nothing = np.full(r.shape, np.nan)
@@ -118,7 +116,7 @@ def _kling_gupta(moments: _Moments, minimum: int) -> FloatArray:
     return 1.0 - np.sqrt((r - 1.0) ** 2 + (np.sqrt(ratio) - 1.0) ** 2 + (beta - 1.0) ** 2)
 
 
-def _together(values: FloatArray, paired: NDArray[np.bool_]) -> FloatArray:
+def _together(values: Array, paired: NDArray[np.bool_]) -> Array:
     """Values that count, moved to the front of the last axis in their order; NaN behind them."""
     front = np.arange(values.shape[-1]) < paired.sum(axis=-1)[..., None]
     together = np.full(values.shape, np.nan)
@@ -126,13 +124,13 @@ def _together(values: FloatArray, paired: NDArray[np.bool_]) -> FloatArray:
     return together
 
 
-def _lag_one(values: FloatArray, paired: NDArray[np.bool_]) -> FloatArray:
+def _lag_one(values: Array, paired: NDArray[np.bool_]) -> Array:
     """Correlation of each value with the next one there is."""
     series = _together(values, paired)
     return _correlation(_moments(series[..., 1:], series[..., :-1]), minimum=2)
 
 
-def _effective_sample_size(model: FloatArray, reference: FloatArray, minimum: int) -> FloatArray:
+def _effective_sample_size(model: Array, reference: Array, minimum: int) -> Array:
     m, o, paired = _paired(model, reference)
     number = paired.sum(axis=-1).astype(np.float64)
     product = _lag_one(m, paired) * _lag_one(o, paired)
@@ -142,7 +140,7 @@ def _effective_sample_size(model: FloatArray, reference: FloatArray, minimum: in
     return _where(number >= minimum, np.minimum(effective, number))
 
 
-def _interval(r: FloatArray, effective: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _interval(r: Array, effective: Array) -> tuple[Array, Array]:
     """95 % limits of a correlation by Fisher's transformation."""
     usable = effective > 3.0
     nothing = np.full(r.shape, np.nan)
@@ -154,14 +152,14 @@ def _interval(r: FloatArray, effective: FloatArray) -> tuple[FloatArray, FloatAr
     return np.where(exact, r, low), np.where(exact, r, high)
 
 
-def _window_sums(values: FloatArray | NDArray[np.bool_], first: NDArray[np.intp], last: NDArray[np.intp]) -> FloatArray:
+def _window_sums(values: Array | NDArray[np.bool_], first: NDArray[np.intp], last: NDArray[np.intp]) -> Array:
     """Sum of the values in [first, last) of the last axis."""
     running = np.zeros((*values.shape[:-1], values.shape[-1] + 1))
     np.cumsum(values, axis=-1, out=running[..., 1:])
     return np.take(running, last, axis=-1) - np.take(running, first, axis=-1)
 
 
-def _anomaly_correlation(model: FloatArray, reference: FloatArray, days: FloatArray, minimum: int) -> FloatArray:
+def _anomaly_correlation(model: Array, reference: Array, days: Array, minimum: int) -> Array:
     m, o, paired = _paired(model, reference)
     half = ANOMALY_WINDOW_DAYS / 2.0
     first = np.searchsorted(days, days - half, side="left")
@@ -169,7 +167,7 @@ def _anomaly_correlation(model: FloatArray, reference: FloatArray, days: FloatAr
     inside = _window_sums(paired, first, last)
     usable = paired & (inside >= ANOMALY_MINIMUM_IN_WINDOW)
 
-    def anomalies(values: FloatArray) -> FloatArray:
+    def anomalies(values: Array) -> Array:
         """Departures from the moving mean of the values that count; NaN where a window has too few of them."""
         overall = _mean(np.where(paired, values, 0.0), paired.sum(axis=-1).astype(np.float64))[..., None]
         total = _window_sums(np.where(paired, values - overall, 0.0), first, last)
@@ -178,7 +176,7 @@ def _anomaly_correlation(model: FloatArray, reference: FloatArray, days: FloatAr
     return _correlation(_moments(anomalies(m), anomalies(o)), minimum)
 
 
-def _days(time: xr.DataArray) -> FloatArray:
+def _days(time: xr.DataArray) -> Array:
     """Times as days since the first; NaT is refused by NumPy's comparison in `searchsorted`, so times must be whole."""
     values = time.values
     if values.dtype.kind == "M":
@@ -187,7 +185,7 @@ def _days(time: xr.DataArray) -> FloatArray:
 
 
 def _apply(
-    kernel: Callable[[FloatArray, FloatArray], FloatArray],
+    kernel: Callable[[Array, Array], Array],
     model: xr.DataArray,
     reference: xr.DataArray,
     dim: str,
@@ -283,8 +281,8 @@ def kling_gupta(
 
 
 def _all_scores(
-    model: FloatArray, reference: FloatArray, days: FloatArray, names: tuple[str, ...], minimum: int, minimum_r: int
-) -> FloatArray:
+    model: Array, reference: Array, days: Array, names: tuple[str, ...], minimum: int, minimum_r: int
+) -> Array:
     """Scores (..., score) of series (..., time), in the order of `names`."""
     moments = _moments(model, reference)
     parts = {
@@ -315,13 +313,13 @@ def _grouped(
     """Scores (..., [group,] score), of all times or of each group of places on the time axis."""
     days = _days(model[dim])
 
-    def of_rows(m: FloatArray, o: FloatArray, days: FloatArray) -> FloatArray:
+    def of_rows(m: Array, o: Array, days: Array) -> Array:
         """Scores (row, score) of series (row, time)."""
         step = max(1, _VALUES_AT_A_TIME // max(1, len(days)))
         parts = [slice(start, start + step) for start in range(0, max(1, len(m)), step)]
         return np.concatenate([_all_scores(m[part], o[part], days, names, minimum, minimum_r) for part in parts])
 
-    def kernel(model: FloatArray, reference: FloatArray) -> FloatArray:
+    def kernel(model: Array, reference: Array) -> Array:
         m, o, _ = _paired(model, reference)
         shape = m.shape[:-1]
         m, o = (values.reshape(math.prod(shape), len(days)) for values in (m, o))
@@ -463,7 +461,7 @@ def by_dominant_patch(score: xr.DataArray, patch_fraction: xr.DataArray) -> xr.D
     return xr.concat(parts, dim=numbers).transpose(..., "patch")
 
 
-def _quantiles(values: FloatArray) -> FloatArray:
+def _quantiles(values: Array) -> Array:
     """Quartiles (..., 3) of the finite values of each row; NaN without any."""
     result = np.full((*values.shape[:-1], 3), np.nan)
     for place in np.ndindex(values.shape[:-1]):

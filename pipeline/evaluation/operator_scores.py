@@ -8,11 +8,12 @@ import numpy as np
 import xarray as xr
 
 from ldas.assim.quality import Quality
+from ldas.landmodel.array_types import Array, Days
 from ldas.operators.protocol import ObservationOperator
 from ldas.operators.scores import predict_where_observed, score
 from ldas.operators.sensitivity import predictor_sensitivity
 from ldas.pipeline.evaluation.plan import Experiment, Plan
-from ldas.pipeline.evaluation.reading import Days, FloatArray, Reader, attributes
+from ldas.pipeline.evaluation.reading import Reader, attributes
 from ldas.pipeline.stages.labels import instants
 from ldas.pipeline.stages.observations import interpolated_in_time, read_observations
 from ldas.pipeline.store.arrays import has_group
@@ -62,7 +63,7 @@ def _available(reader: Reader, run: Experiment, name: str) -> bool:
     return has_group(reader.root, "observations/lai") if name == "LAI" else name in run.variables
 
 
-def _predictor(reader: Reader, run: Experiment, name: str, days: Days, places: slice, hour: int) -> FloatArray:
+def _predictor(reader: Reader, run: Experiment, name: str, days: Days, places: slice, hour: int) -> Array:
     """A predictor (cell, day): observed LAI between its dates, as in training; everything else from the open loop."""
     if name == "LAI":
         times, arrays = read_observations(reader.root, "lai", Block(0, places.start, places.stop))

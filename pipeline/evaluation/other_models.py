@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
+from ldas.landmodel.array_types import Array
 from ldas.pipeline.evaluation import metrics
 from ldas.pipeline.evaluation.errors import EvaluationError
 from ldas.pipeline.evaluation.plan import series_with
@@ -19,7 +19,6 @@ from ldas.pipeline.evaluation.scores import Scores
 from ldas.pipeline.evaluation.stations import monthly_cycle, observations_of, run_at
 from ldas.pipeline.store.arrays import existing_group
 
-FloatArray = NDArray[np.float64]
 #: Name of a flux in PLUMBER2 -> in the registry; carbon is left out, because the table's unit is not stated.
 FLUXES = {"Qle": "LE", "Qh": "H"}
 OTHER_MODELS = ("ecland", "jules")
@@ -51,7 +50,7 @@ def read_climatology(path: Path, site: str) -> pd.DataFrame:
 
 
 def yardstick_table(
-    climatology: pd.DataFrame, ours: Mapping[str, Mapping[str, FloatArray]], observed: Mapping[str, FloatArray]
+    climatology: pd.DataFrame, ours: Mapping[str, Mapping[str, Array]], observed: Mapping[str, Array]
 ) -> pd.DataFrame:
     """Bias, RMSD and R of the twelve monthly means of every model, each against the observations of its own sample.
 
@@ -73,7 +72,7 @@ def yardstick_table(
     return pd.DataFrame(rows)
 
 
-def monthly_means(scores: Scores, code: str) -> tuple[dict[str, dict[str, FloatArray]], dict[str, FloatArray]]:
+def monthly_means(scores: Scores, code: str) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
     """What `yardstick_table` takes as `ours` and `observed`, of a station of an evaluated run, W m-2.
 
     Months of the compared period, on the days that the station measured. Raises EvaluationError for an unknown station.
@@ -82,8 +81,8 @@ def monthly_means(scores: Scores, code: str) -> tuple[dict[str, dict[str, FloatA
     if not stations:
         raise EvaluationError(f"no station {code!r} in a cell of {scores.location.url}")
     reader, plan = scores.reader, scores.plan
-    ours: dict[str, dict[str, FloatArray]] = {experiment.name: {} for experiment in plan.experiments}
-    observed: dict[str, FloatArray] = {}
+    ours: dict[str, dict[str, Array]] = {experiment.name: {} for experiment in plan.experiments}
+    observed: dict[str, Array] = {}
     for flux in FLUXES.values():
         for station in stations:
             if flux not in existing_group(scores.root, f"insitu/{station.network}"):
@@ -97,7 +96,7 @@ def monthly_means(scores: Scores, code: str) -> tuple[dict[str, dict[str, FloatA
     return ours, observed
 
 
-def _cycle_row(flux: str, model: str, modelled: FloatArray, observed: FloatArray) -> dict[str, object]:
+def _cycle_row(flux: str, model: str, modelled: Array, observed: Array) -> dict[str, object]:
     scores = metrics.scores(xr.DataArray(modelled, dims="time"), xr.DataArray(observed, dims="time"))
     return {
         "flux": flux,
@@ -177,7 +176,7 @@ def read_col_de_porte(path: Path) -> xr.Dataset:
     return xr.Dataset({"SNOW_DEPTH": depth, "SWE": stored["swe_pit"].assign_attrs(units="kg m-2")})
 
 
-def mean_daily_cycle(series: xr.DataArray) -> FloatArray:
+def mean_daily_cycle(series: xr.DataArray) -> Array:
     """Mean of each half hour of the UTC day (48,)."""
     slot = series["time"].dt.hour * 2 + series["time"].dt.minute // 30
     values = np.asarray(series.values, dtype=np.float64)

@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 import zarr
 
+from ldas.landmodel.array_types import Days
 from ldas.pipeline import registry
 from ldas.pipeline.errors import RegistryError
 from ldas.pipeline.evaluation.errors import EvaluationError
 from ldas.pipeline.evaluation.reading import (
-    Days,
     Reader,
     attributes,
     cell_centres,

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 
+from ldas.landmodel.array_types import Array, Days
 from ldas.operators.cells import cell_ids_from_coordinates
 from ldas.operators.protocol import ObservationOperator, OperatorArrays
 from ldas.operators.registry import from_arrays
@@ -19,8 +19,6 @@ from ldas.pipeline.store.ledger import Block
 from ldas.pipeline.store.operator_store import operator_path
 from ldas.pipeline.store.portable import restored
 
-FloatArray = NDArray[np.float64]
-Days = NDArray[np.datetime64]
 MOST_KEPT = 3_000_000  # values of series that a reader keeps: 24 MB
 
 
@@ -44,7 +42,7 @@ def attributes(root: zarr.Group, path: str) -> Mapping[str, Any]:
     return restored(existing_group(root, path).attrs.asdict()) if has_group(root, path) else {}
 
 
-def cell_centres(root: zarr.Group) -> tuple[FloatArray, FloatArray]:
+def cell_centres(root: zarr.Group) -> tuple[Array, Array]:
     """Latitude and longitude of all cells, degrees."""
     latitude, longitude = (read_land(root, name).astype(np.float64) for name in ("latitude", "longitude"))
     return latitude, longitude
@@ -59,7 +57,7 @@ class Reader:
     def __init__(self, root: zarr.Group) -> None:
         self.root = root
         self._axes: dict[str, Days] = {}
-        self._kept: dict[tuple[object, ...], FloatArray] = {}  # in the order of their last use
+        self._kept: dict[tuple[object, ...], Array] = {}  # in the order of their last use
 
     def days_of(self, path: str) -> Days:
         """UTC day of each record of a group, in the order of the records, which must be that of time."""
@@ -70,7 +68,7 @@ class Reader:
             self._axes[path] = days
         return self._axes[path]
 
-    def daily(self, path: str, name: str, days: Days, places: slice, place_dim: str = "cell") -> FloatArray:
+    def daily(self, path: str, name: str, days: Days, places: slice, place_dim: str = "cell") -> Array:
         """A variable (day, place) as float64 on the axis `days` (consecutive), NaN where there is no record.
 
         Several records of a day (hourly in-situ data) give the mean of those that are there.
@@ -84,7 +82,7 @@ class Reader:
             del self._kept[next(iter(self._kept))]
         return values.copy()
 
-    def _read(self, path: str, name: str, days: Days, places: slice, place_dim: str) -> FloatArray:
+    def _read(self, path: str, name: str, days: Days, places: slice, place_dim: str) -> Array:
         stored = self.days_of(path)
         values = np.full((len(days), places.stop - places.start), np.nan)
         first, last = np.searchsorted(stored, [days[0], days[-1] + np.timedelta64(1, "D")])
@@ -102,7 +100,7 @@ class Reader:
         np.add.at(number, rows, there)
         return np.divide(total, number, out=values, where=number > 0)
 
-    def usable_observations(self, name: str, days: Days, places: slice, hour: int) -> FloatArray:
+    def usable_observations(self, name: str, days: Days, places: slice, hour: int) -> Array:
         """Observations (day, cell) as the assimilation takes them: means over the 24 h up to the analysis hour.
 
         Values whose quality code is not 0 are left out. hour: analysis hour (UTC) of the runs.
@@ -120,7 +118,7 @@ def operator_names(root: zarr.Group, output_name: str) -> list[str]:
     ]
 
 
-def operator_positions(root: zarr.Group, name: str, latitude: FloatArray, longitude: FloatArray) -> np.ndarray | None:
+def operator_positions(root: zarr.Group, name: str, latitude: Array, longitude: Array) -> np.ndarray | None:
     """Places of some cells (by their centres) among those of a stored operator; None when it lacks one of them.
 
     None too for a direct operator, which has no cells of its own and predicts nothing that is not stored.

@@ -7,8 +7,9 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from ldas.landmodel.array_types import Array
 from ldas.pipeline.evaluation.plan import Comparison, Plan, Series
-from ldas.pipeline.evaluation.reading import FloatArray, Reader, cell_centres
+from ldas.pipeline.evaluation.reading import Reader, cell_centres
 from ldas.pipeline.evaluation.stations import Station, find_stations
 from ldas.pipeline.store.arrays import existing_group, open_lazily
 from ldas.pipeline.store.at_once import at_once
@@ -56,7 +57,7 @@ class Scores:
         at_once(lambda variable: variable.load(), small)
         return found[sorted(found.data_vars, key=str)]  # in files, their order is that in which they were made
 
-    def score(self, comparison: Comparison, score: str, series: Series) -> FloatArray:
+    def score(self, comparison: Comparison, score: str, series: Series) -> Array:
         """A score of a series, (cell,)."""
         values = self.dataset(comparison.name)[score].sel(series=series.label).values
         return np.asarray(values, dtype=np.float64)
@@ -71,7 +72,7 @@ class Scores:
         return next((one for one in series if one.experiment == self.plan.open_loop), None)
 
     @cached_property
-    def centres(self) -> tuple[FloatArray, FloatArray]:
+    def centres(self) -> tuple[Array, Array]:
         """Latitude and longitude of the cells, degrees. Raises StoreError for a store without land."""
         return cell_centres(self.root)
 

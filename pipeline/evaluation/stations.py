@@ -8,20 +8,13 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from ldas.landmodel.array_types import Array, Days
 from ldas.pipeline import registry
 from ldas.pipeline.errors import RegistryError
 from ldas.pipeline.evaluation import metrics
 from ldas.pipeline.evaluation.blocks import common_days, place_of
 from ldas.pipeline.evaluation.plan import Plan, Series, series_with
-from ldas.pipeline.evaluation.reading import (
-    Days,
-    FloatArray,
-    Reader,
-    attributes,
-    cell_centres,
-    group_names,
-    variable_names,
-)
+from ldas.pipeline.evaluation.reading import Reader, attributes, cell_centres, group_names, variable_names
 from ldas.pipeline.store import cf
 from ldas.pipeline.store.arrays import existing_array, existing_group, has_group, read_region
 
@@ -80,7 +73,7 @@ def _codes(root: zarr.Group, path: str, number: int) -> list[str]:
     return [str(labels[int(value)]) if isinstance(labels, list) else str(value) for value in values]
 
 
-def cell_at(latitude: float, longitude: float, cells_north: FloatArray, cells_east: FloatArray) -> int | None:
+def cell_at(latitude: float, longitude: float, cells_north: Array, cells_east: Array) -> int | None:
     """The cell whose square a point lies in; None outside all of them."""
     half = grid_spacing(cells_north, cells_east) / 2.0
     apart_east = np.abs((cells_east - longitude + 180.0) % 360.0 - 180.0)
@@ -90,7 +83,7 @@ def cell_at(latitude: float, longitude: float, cells_north: FloatArray, cells_ea
     return int(inside[np.argmin(np.hypot(apart_north[inside], apart_east[inside]))]) if len(inside) else None
 
 
-def grid_spacing(latitude: FloatArray, longitude: FloatArray) -> float:
+def grid_spacing(latitude: Array, longitude: Array) -> float:
     """Smallest distance between rows or columns of cells, degrees; DEFAULT_SPACING for a single cell."""
     steps = [np.diff(np.unique(np.round(axis, 4))) for axis in (latitude, longitude)]
     smallest = [float(step.min()) for step in steps if len(step)]
@@ -172,7 +165,7 @@ def _unit_problem(root: zarr.Group, path: str, variable: str, model_name: str) -
     return f"{path}/{variable} is in {unit!r}, {model_name} in {expected!r}: it is not compared."
 
 
-def observations_of(reader: Reader, plan: Plan, station: Station, variable: str) -> FloatArray:
+def observations_of(reader: Reader, plan: Plan, station: Station, variable: str) -> Array:
     """Daily means of what a station measured (day,), without the days that were mostly gap-filled."""
     path, place = f"insitu/{station.network}", slice(station.index, station.index + 1)
     values = reader.daily(path, variable, plan.days, place, "station")[:, 0]
@@ -183,7 +176,7 @@ def observations_of(reader: Reader, plan: Plan, station: Station, variable: str)
     return values
 
 
-def run_at(reader: Reader, plan: Plan, series: Series, variable: str, station: Station) -> FloatArray:
+def run_at(reader: Reader, plan: Plan, series: Series, variable: str, station: Station) -> Array:
     """A series at a station's cell, (day,)."""
     assert station.cell is not None
     name = plan.experiment(series.experiment).stored_name(variable, series.kind)
@@ -202,7 +195,7 @@ def r_by_station_month(model: xr.DataArray, reference: xr.DataArray) -> xr.DataA
     return xr.concat(by_year, dim=xr.DataArray(years, dims="year", name="year"))
 
 
-def monthly_cycle(days: Days, values: FloatArray) -> FloatArray:
+def monthly_cycle(days: Days, values: Array) -> Array:
     """Mean of each calendar month (12,), NaN without any value."""
     month = days.astype("datetime64[M]").astype(int) % 12
     means = np.full(12, np.nan)

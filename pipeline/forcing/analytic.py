@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ldas import landmodel
+from ldas.landmodel.array_types import Array
 from ldas.landmodel.constants import FREEZING_POINT
 from ldas.pipeline.forcing import physics
 from ldas.pipeline.forcing.read import TimedForcing
-
-Array = npt.NDArray[np.float64]
 
 START = np.datetime64("1986-01-01T00:00:00")
 STEP_S = 1800

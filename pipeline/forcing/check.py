@@ -12,15 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ldas.landmodel.array_types import Array, Times
 from ldas.landmodel.checks import FORCING_RANGES
 from ldas.pipeline import registry
 from ldas.pipeline.errors import PipelineError
 from ldas.pipeline.forcing import physics
 from ldas.pipeline.settings.acceptance import FORCING_CHECKS, way_on
 from ldas.pipeline.store import cf
-
-Array = npt.NDArray[np.float64]
-Times = npt.NDArray[np.datetime64]
 
 FORCING_NAMES = registry.names("forcing")
 

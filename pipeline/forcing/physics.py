@@ -6,10 +6,9 @@ All functions are vectorised over any shape and work in float64.
 import numpy as np
 import numpy.typing as npt
 
+from ldas.landmodel.array_types import Array
 from ldas.landmodel.constants import FREEZING_POINT
 from ldas.landmodel.sun import declination_and_equation_of_time
-
-Array = npt.NDArray[np.float64]
 
 GAS_CONSTANT_DRY_AIR = 287.0597  # J kg-1 K-1, Na k / Md of SURFEX
 GAS_CONSTANT_VAPOUR = 461.5250  # J kg-1 K-1

@@ -14,13 +14,13 @@ import numpy.typing as npt
 import xarray as xr
 
 from ldas import landmodel
+from ldas.landmodel.array_types import Array
 from ldas.landmodel.constants import FREEZING_POINT
 from ldas.pipeline import files, registry
 from ldas.pipeline.forcing.check import FORCING_NAMES, LARGEST_NEGATIVE, ForcingError, check_forcing
 
 __all__ = ["ForcingError", "TimedForcing", "check_forcing", "land_forcing", "read_forcing"]
 
-Array = npt.NDArray[np.float64]
 Columns = dict[str, Array]
 
 SnowfallRule = Literal["none", "below_freezing"]

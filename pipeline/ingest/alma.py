@@ -13,14 +13,12 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
+from ldas.landmodel.array_types import Array, Times
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
-from ldas.pipeline.files import Times
 from ldas.pipeline.forcing import physics
 from ldas.pipeline.ingest import forcing_fields, gaps
 from ldas.pipeline.ingest.config import FilesConfig, ForcingConfig, GapPolicy, Period, SnowRule
-
-Array = npt.NDArray[np.float64]
 
 # ALMA name -> spellings in files
 SPELLINGS = {

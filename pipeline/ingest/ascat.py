@@ -10,9 +10,9 @@ import xarray as xr
 from pydantic import Field
 
 from ldas.assim.quality import Quality
+from ldas.landmodel.array_types import Array, IntArray, Times
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
-from ldas.pipeline.files import Times
 from ldas.pipeline.ingest import ascat_swath, grid
 from ldas.pipeline.ingest.ascat_swath import FlagLimits, Measurements
 from ldas.pipeline.ingest.config import CellsConfig, ObservationConfig
@@ -30,9 +30,6 @@ from ldas.pipeline.ingest.observations import (
 from ldas.pipeline.ingest.packed import unpack
 from ldas.pipeline.ingest.swi import FilterState, soil_water_index_series
 from ldas.pipeline.settings.assimilation import Name
-
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 
 UNITS = {"sigma40": "dB", "ssm": "1", "swi": "1"}
 LONG_NAMES = {
@@ -70,8 +67,8 @@ class CellFile:
 
     latitude: Array
     longitude: Array
-    location_id: Indices
-    location: Indices
+    location_id: IntArray
+    location: IntArray
     measurements: Measurements
 
 
@@ -85,8 +82,8 @@ class Places:
 
     kind: str
     passes: Overpasses
-    identifier: Indices
-    weights: tuple[Indices, Array] | None
+    identifier: IntArray
+    weights: tuple[IntArray, Array] | None
 
     def daily(self, passes: Overpasses, days: Times) -> Daily:
         """Daily means at the cells."""
@@ -214,7 +211,7 @@ def read_cell_file(path: Path, limits: FlagLimits | None = None) -> CellFile:
     return CellFile(latitude[used], longitude[used], ids[used], remap[location], measurements)
 
 
-def _location_of_each(dataset: xr.Dataset, used: npt.NDArray[np.bool_], observations: int, path: Path) -> Indices:
+def _location_of_each(dataset: xr.Dataset, used: npt.NDArray[np.bool_], observations: int, path: Path) -> IntArray:
     if "row_size" in dataset.variables:
         sizes = np.where(used, files.values(dataset["row_size"], path).astype(np.int64), 0)
         if (sizes < 0).any() or sizes.sum() != observations:
@@ -245,7 +242,7 @@ def _cell_measurements(dataset: xr.Dataset, time: npt.NDArray[np.datetime64], pa
         known = np.isfinite(unpack(dataset[name], path).values)
         return np.where(known, files.values(decoded, path).astype(np.float64), np.nan)
 
-    def flag(name: str) -> Indices:
+    def flag(name: str) -> IntArray:
         if name not in dataset:
             return np.zeros(size, dtype=np.int64)
         return np.nan_to_num(unpack(dataset[name], path).values).astype(np.int64)  # missing: nothing known to be wrong
@@ -308,7 +305,7 @@ def needed_cell_files(paths: list[Path], grid_path: Path, cells: Cells, radius_k
     return [path for item in sorted(needed) for path in by_number[item]]
 
 
-def _chosen(measurements: Measurements, config: AscatConfig, place: Indices, where: object) -> Overpasses:
+def _chosen(measurements: Measurements, config: AscatConfig, place: IntArray, where: object) -> Overpasses:
     """The measurements of one quantity that are there, as overpasses."""
     quantity = config.quantity
     if quantity == "sigma40":
@@ -401,7 +398,7 @@ def _from_swaths(paths: list[Path], cells: Cells, config: AscatConfig) -> Places
     return Places("cell", passes, np.arange(len(cells)), None)
 
 
-def _overpasses(time: Times) -> list[Indices]:
+def _overpasses(time: Times) -> list[IntArray]:
     """The nodes of each overpass in a file: one that joins several swaths sees a place more than once."""
     if not len(time):
         return []
@@ -421,7 +418,7 @@ def _check_once(parts: list[tuple[Path, Overpasses]]) -> None:
             seen[key] = path
 
 
-def _at_cells(nodes: Overpasses, index: Indices, weight: Array) -> Overpasses:
+def _at_cells(nodes: Overpasses, index: IntArray, weight: Array) -> Overpasses:
     """One overpass at the cells from the nodes of a swath: the weighted mean of the usable ones, else the nearest."""
     points = np.maximum(index, 0)
     usable = (index >= 0) & (nodes.quality[points] == Quality.USED)
@@ -447,7 +444,7 @@ def _at_cells(nodes: Overpasses, index: Indices, weight: Array) -> Overpasses:
 
 def point_weights(
     latitude: Array, longitude: Array, cells: Cells, method: str, radius_km: float
-) -> tuple[Indices, Array]:
+) -> tuple[IntArray, Array]:
     """Points and weights of each cell, (cell, n); index -1 where no point lies within the radius.
 
     `bilinear` needs points in rows of one latitude (as the WARP5 grid has): linear in longitude within the row to the
@@ -462,7 +459,7 @@ def point_weights(
     return index, inverse / np.where(total > 0, total, 1.0)
 
 
-def _row_weights(latitude: Array, longitude: Array, cells: Cells, radius_km: float) -> tuple[Indices, Array]:
+def _row_weights(latitude: Array, longitude: Array, cells: Cells, radius_km: float) -> tuple[IntArray, Array]:
     rows, row_of_point = np.unique(np.round(latitude, 5), return_inverse=True)
     if len(rows) > 1 and len(rows) > 0.6 * len(latitude):
         raise IngestError(

@@ -10,14 +10,13 @@ import xarray as xr
 from pydantic import Field
 
 from ldas.assim.quality import Quality
+from ldas.landmodel.array_types import Array, IntArray
 from ldas.pipeline import files
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest import grid
 from ldas.pipeline.ingest.packed import unpack
 from ldas.pipeline.settings.yaml_file import StrictModel
 
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 BUFR = b"BUFR"
 MISSING_ABOVE = 1e37  # ecCodes gives -1e100 for a missing number, NetCDF libraries 9.97e36
 # Numbers up to 2^31 - 1 are BUFR's missing integers.
@@ -85,8 +84,8 @@ class Measurements(NamedTuple):
     sigma40_noise: Array
     soil_moisture: Array
     soil_moisture_noise: Array
-    surface_state: Indices
-    processing_flag: Indices
+    surface_state: IntArray
+    processing_flag: IntArray
     sigma40_quality: npt.NDArray[np.int8]
     soil_moisture_quality: npt.NDArray[np.int8]
 

@@ -17,6 +17,7 @@ import xarray as xr
 from pydantic import Field
 
 from ldas.assim.quality import Quality
+from ldas.landmodel.array_types import Array
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest import grid
@@ -25,8 +26,6 @@ from ldas.pipeline.ingest.grid import AreaAverage, Cells, Weights
 from ldas.pipeline.ingest.observations import Daily, observation_dataset
 from ldas.pipeline.ingest.packed import PackedOptions, flag_entries, unpack
 from ldas.pipeline.settings.assimilation import Name
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import xarray as xr
 from pydantic import Field
 
 from ldas.assim.quality import Quality
+from ldas.landmodel.array_types import Array
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest.config import ObservationConfig
@@ -19,7 +20,6 @@ from ldas.pipeline.ingest.surfex import output_names
 from ldas.pipeline.settings.assimilation import Name
 from ldas.pipeline.tables.once_a_day import changes_once_a_day, warnings_of_table
 
-Array = npt.NDArray[np.float64]
 DEFAULT_VARIABLES = ("TG1", "TG2", "TG3", "WG1", "WG2", "WG3", "LAI", "BIOMASS1")
 
 

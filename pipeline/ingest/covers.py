@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ldas.landmodel.array_types import Array
 from ldas.pipeline.errors import IngestError
-
-Array = npt.NDArray[np.float64]
 
 PATCHES = 12
 TROPIC = 23.5  # degrees

@@ -19,15 +19,13 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
+from ldas.landmodel.array_types import Array, Times
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.forcing import physics
 from ldas.pipeline.ingest import forcing_fields, gaps
 from ldas.pipeline.ingest.config import DisaggregationOptions, FilesConfig, ForcingConfig, Place
 from ldas.pipeline.ingest.fluxnet import read_daily_forcing
-
-Array = npt.NDArray[np.float64]
-Times = npt.NDArray[np.datetime64]
 
 # Hours at the end of a forcing that depend on days after it: those of the last day, and the record that closes it.
 REPLACED_HOURS = 25

@@ -3,15 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ldas.landmodel.array_types import Array
 from ldas.pipeline import files
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.forcing import physics
 
-Array = npt.NDArray[np.float64]
 NODATA = -9999
 MONTHLY = "a monthly table cannot be disaggregated to hours, nor compared by day; give the daily (DD) table"
 

@@ -10,19 +10,17 @@ from importlib.resources import files as package_files
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ldas.landmodel.array_types import Array, Times
 from ldas.pipeline import registry
 from ldas.pipeline.errors import IngestError
-from ldas.pipeline.files import Times
 from ldas.pipeline.forcing import physics
 from ldas.pipeline.ingest import gaps, grid
 from ldas.pipeline.ingest.config import GapPolicy, Period, SnowRule
 from ldas.pipeline.ingest.grid import Cells
 
-Array = npt.NDArray[np.float64]
 Fields = dict[str, xr.DataArray]
 
 # What a source provides, each over (time, latitude, longitude). Radiation and precipitation are means over the hour

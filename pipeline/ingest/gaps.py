@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ldas.landmodel.array_types import Array, Times
 from ldas.pipeline.errors import IngestError
-from ldas.pipeline.files import Times, instant
+from ldas.pipeline.files import instant
 from ldas.pipeline.ingest.config import GapPolicy
 from ldas.pipeline.ingest.grid import Cells
 
-Array = npt.NDArray[np.float64]
 HOUR = np.timedelta64(1, "h")
 
 

@@ -9,11 +9,9 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.spatial import cKDTree
 
+from ldas.landmodel.array_types import Array, IntArray
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest.config import CellsConfig
-
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 
 EARTH_RADIUS_KM = 6371.0
 SINGLE_POINT_STEP = 0.25  # degrees, of ERA5
@@ -77,10 +75,10 @@ class Weights:
     Rows and columns count in the box that `box_rows` x `box_columns` cut out of the source grid.
     """
 
-    box_rows: Indices
-    box_columns: Indices
-    rows: Indices
-    columns: Indices
+    box_rows: IntArray
+    box_columns: IntArray
+    rows: IntArray
+    columns: IntArray
     weight: Array
 
     def apply(self, box: npt.NDArray[Any]) -> Array:
@@ -98,7 +96,7 @@ class Weights:
 
 def _axis_positions(
     source: Array, target: Array, period: float | None, reach: float = _TOLERANCE
-) -> tuple[Indices, Indices, Array]:
+) -> tuple[IntArray, IntArray, Array]:
     """Neighbours before and after, and the weight of the second; index -1 where the target lies outside.
 
     :param reach: how far from the value of an axis of one value a target may lie, degrees
@@ -206,16 +204,16 @@ class AreaAverage:
     `pixels` has the flat indices (row-major) of the pixels that fall into a cell, `cell` their cells.
     """
 
-    pixels: Indices
-    cell: Indices
+    pixels: IntArray
+    cell: IntArray
     cells: int
 
     @cached_property
-    def available(self) -> Indices:
+    def available(self) -> IntArray:
         """Pixels per cell, valid or not."""
         return np.bincount(self.cell, minlength=self.cells).astype(np.int64)
 
-    def apply(self, flat: Array) -> tuple[Array, Array, Indices]:
+    def apply(self, flat: Array) -> tuple[Array, Array, IntArray]:
         """Mean, standard deviation and number of the finite pixels per cell, from flat values (row-major)."""
         picked = flat[self.pixels]
         good = np.isfinite(picked)
@@ -255,7 +253,7 @@ def area_average(latitude: npt.ArrayLike, longitude: npt.ArrayLike, cells: Cells
 
 def box_around(
     latitude: npt.ArrayLike, longitude: npt.ArrayLike, cells: Cells, margin: float
-) -> tuple[Indices, Indices]:
+) -> tuple[IntArray, IntArray]:
     """Rows and columns of a latitude x longitude grid within `margin` degrees of any cell, in the grid's order."""
     rows, columns = np.asarray(latitude, dtype=np.float64), wrap(longitude)
     near_row = (rows >= cells.latitude.min() - margin) & (rows <= cells.latitude.max() + margin)
@@ -263,7 +261,7 @@ def box_around(
     return np.flatnonzero(near_row), np.flatnonzero(distance <= margin)
 
 
-def _lattice_keys(latitude: Array, longitude: Array, south: float, west: float, size: float) -> Indices:
+def _lattice_keys(latitude: Array, longitude: Array, south: float, west: float, size: float) -> IntArray:
     """One number for each square of `size` degrees; longitudes are measured around `west`."""
     rows = np.floor((latitude - south) / size + 1e-9).astype(np.int64)
     columns = np.floor(((longitude - west + 180.0) % 360.0 - 180.0) / size + 1e-9).astype(np.int64)
@@ -277,7 +275,7 @@ def _unit_vectors(latitude: Array, longitude: Array) -> Array:
 
 def neighbours(
     latitude: npt.ArrayLike, longitude: npt.ArrayLike, cells: Cells, number: int, radius_km: float
-) -> tuple[Indices, Array]:
+) -> tuple[IntArray, Array]:
     """The nearest points of an irregular grid for each cell.
 
     :returns: indices (cell, number), -1 where there is none within `radius_km`, and great-circle distances in km (inf)

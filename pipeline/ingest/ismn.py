@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 from pydantic import Field
@@ -23,7 +22,6 @@ from ldas.pipeline.ingest.config import FilesConfig, Period
 from ldas.pipeline.settings.assimilation import Name
 from ldas.pipeline.store.arrays import decode_labels
 
-Array = npt.NDArray[np.float64]
 SUFFIX = ".stm"
 CEOP_FIELDS = 16
 CEOP_SEP_FIELDS = 15

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ldas.assim.masks import MaskThresholds, static_mask
 from ldas.assim.quality import Quality
+from ldas.landmodel.array_types import Array
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest import covers, grid
@@ -19,8 +20,6 @@ from ldas.pipeline.ingest.grid import AreaAverage, Cells
 from ldas.pipeline.ingest.modis_files import sinusoidal_to_geographic
 from ldas.pipeline.ingest.packed import PackedOptions, unpack
 from ldas.pipeline.settings.yaml_file import StrictModel
-
-Array = npt.NDArray[np.float64]
 
 TEXTURE = {
     "1": (1.0, 0.0),

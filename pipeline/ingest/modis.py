@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
+from ldas.landmodel.array_types import Array, IntArray
 from ldas.pipeline import files
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest import cgls, grid
@@ -18,9 +18,6 @@ from ldas.pipeline.ingest.modis_files import scenes
 from ldas.pipeline.ingest.observations import observation_dataset
 from ldas.pipeline.ingest.packed import PackedOptions
 from ldas.pipeline.settings.assimilation import Name
-
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 
 
 class ModisConfig(ObservationConfig, PackedOptions):
@@ -43,7 +40,7 @@ class Part(NamedTuple):
     path: Path
     place: bytes
     values: Array
-    cell: Indices
+    cell: IntArray
 
 
 def read(paths: list[Path], cells: Cells, config: ModisConfig) -> xr.Dataset:

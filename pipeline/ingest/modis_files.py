@@ -16,11 +16,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from ldas.landmodel.array_types import Array
 from ldas.pipeline import files
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest.packed import PackedOptions, unpack
-
-Array = npt.NDArray[np.float64]
 
 SPHERE_M = 6371007.181  # radius of the sinusoidal grid of MODIS
 HALF_WORLD_M = np.pi * SPHERE_M

@@ -11,15 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ldas.assim.quality import QUALITY_MEANING, Quality
+from ldas.assim.quality import QUALITY_MEANING, CodeArray, Quality
+from ldas.landmodel.array_types import Array, IntArray, Times
 from ldas.pipeline import registry
 from ldas.pipeline.errors import IngestError
-from ldas.pipeline.files import Times
 from ldas.pipeline.ingest.grid import Cells
 
-Array = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int8]
-Indices = npt.NDArray[np.int64]
 DAY = np.timedelta64(1, "D")
 END_LABEL = "end of what the value is made of, see time_bnds"
 
@@ -31,11 +28,11 @@ class Overpasses:
     `quality` is a code of `ldas.assim.quality.Quality`: 0 where the producer's flags find nothing wrong.
     """
 
-    place: Indices
+    place: IntArray
     time: Times
     value: Array
     uncertainty: Array
-    quality: Codes
+    quality: CodeArray
 
     def only(self, chosen: npt.NDArray[Any]) -> "Overpasses":
         """Some of the observations, by mask or index."""
@@ -66,8 +63,8 @@ class Daily:
     days: Times
     value: Array
     uncertainty: Array
-    quality: Codes
-    count: Indices
+    quality: CodeArray
+    count: IntArray
     hour: Array | None
     begin: Times
     date: Times | None = None
@@ -126,7 +123,7 @@ def daily_means(passes: Overpasses, places: int, days: Times) -> Daily:
     )
 
 
-def combined(daily: Daily, index: Indices, weight: Array, least_weight: float = 0.5) -> Daily:
+def combined(daily: Daily, index: IntArray, weight: Array, least_weight: float = 0.5) -> Daily:
     """Values at cells from values at points: weighted means over the points that have a usable value.
 
     :param index: points of each cell, (cell, n), -1 for none

@@ -15,12 +15,11 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
+from ldas.landmodel.array_types import Array, BoolArray
 from ldas.pipeline import files
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.settings.yaml_file import StrictModel
 
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 HUGE = 1e19  # fill values of NetCDF libraries and models: 9.97e36, 1e20
 USUAL_NODATA = (-9999.0, -999.0, -99.0, -32768.0, -32767.0, 32767.0, 65535.0, 255.0, 999.0, 9999.0)
 
@@ -121,7 +120,7 @@ def _numbers(value: Any, dtype: np.dtype[Any]) -> list[float]:
     return [number + span if dtype.kind == "u" and -span / 2 <= number < 0 else number for number in numbers]
 
 
-def _declared(packed: npt.NDArray[Any], physical: Array, attributes: Mapping[Any, Any]) -> Mask | None:
+def _declared(packed: npt.NDArray[Any], physical: Array, attributes: Mapping[Any, Any]) -> BoolArray | None:
     """Where the declared fill values are; None where none is declared."""
     given = [number for name in ("_FillValue", "missing_value") for number in _of(attributes, name, packed.dtype)]
     if not given:
@@ -178,7 +177,7 @@ def _given_in_physical(
 
 
 def _undeclared(
-    packed: npt.NDArray[Any], missing: Mask, impossible: Mask, nothing_declared: bool, options: PackedOptions
+    packed: npt.NDArray[Any], missing: BoolArray, impossible: BoolArray, nothing_declared: bool, options: PackedOptions
 ) -> list[float]:
     """Packed numbers that mean no data although nothing says so."""
     if options.nodata is not None:
@@ -207,7 +206,7 @@ def flag_entries(attributes: Mapping[Any, Any]) -> list[tuple[float, float, str]
     return entries
 
 
-def _is_flag(packed: npt.NDArray[Any], attributes: Mapping[Any, Any]) -> Mask:
+def _is_flag(packed: npt.NDArray[Any], attributes: Mapping[Any, Any]) -> BoolArray:
     """Numbers that a scaled variable declares as flags are no values; one without scale may hold the flags alone."""
     found = np.zeros(packed.shape, dtype=bool)
     if float(attributes.get("scale_factor", 1.0)) != 1.0:

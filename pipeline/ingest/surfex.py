@@ -8,13 +8,13 @@ import re
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 from pydantic import Field
 
 from ldas.assim.masks import MaskThresholds, static_mask
 from ldas.assim.quality import Quality
+from ldas.landmodel.array_types import Array
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest import covers
@@ -23,8 +23,6 @@ from ldas.pipeline.ingest.grid import Cells, wrap
 from ldas.pipeline.ingest.land import StaticMasks, TextureRule, land_dataset
 from ldas.pipeline.ingest.packed import PackedOptions, unpack
 from ldas.pipeline.settings.assimilation import Name
-
-Array = npt.NDArray[np.float64]
 
 # What quantities can be; SURFEX writes 1e20 where a value is not defined, older versions 999.
 LIMITS = {

@@ -4,16 +4,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from ldas.assim.quality import Quality
+from ldas.landmodel.array_types import Array, IntArray, Times
 from ldas.pipeline.errors import IngestError
-from ldas.pipeline.files import Times
 from ldas.pipeline.ingest.observations import Overpasses
 
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 NANOSECONDS_PER_DAY = 86400e9
 NEVER = np.datetime64("NaT", "ns")
 
@@ -36,7 +33,7 @@ class FilterState:
     """
 
     kind: str
-    place: Indices
+    place: IntArray
     index: Array
     gain: Array
     variance: Array
@@ -46,7 +43,7 @@ class FilterState:
         """The past of one place."""
         return Past(float(self.index[row]), float(self.gain[row]), float(self.variance[row]), self.time[row])
 
-    def rows(self, kind: str, place: Indices) -> Indices:
+    def rows(self, kind: str, place: IntArray) -> IntArray:
         """Where places stand in this state.
 
         :raises IngestError: places that it does not have: the observations are of another product
@@ -128,7 +125,7 @@ def soil_water_index(
 def soil_water_index_series(
     passes: Overpasses,
     kind: str,
-    place: Indices,
+    place: IntArray,
     characteristic_days: float,
     until: np.datetime64 | None = None,
     past: FilterState | None = None,

@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from ldas.landmodel.array_types import Times
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError, PipelineError, RegistryError
-from ldas.pipeline.files import Times
 from ldas.pipeline.forcing.check import outside_range
 from ldas.pipeline.ingest import filter_states, forcing_fields, gaps, rechunk
 from ldas.pipeline.ingest.config import ForcingConfig, IngestConfig

@@ -12,10 +12,10 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ldas.landmodel.array_types import Array
 from ldas.pipeline.evaluation.stations import grid_spacing
 from ldas.pipeline.report.style import DIVERGING, SEQUENTIAL, new_figure, styled
 
-FloatArray = NDArray[np.float64]
 _MAP_WIDTH = 3.35  # inches
 MOST_VECTOR_CELLS = 2000  # beyond, the squares are drawn as an image inside the figure: a page must stay small
 MOST_MARKED_CELLS = 600
@@ -32,9 +32,9 @@ _LABEL_PLACES: tuple[tuple[float, float, Literal["center", "left", "right"]], ..
 
 
 def cell_map(
-    latitude: FloatArray,
-    longitude: FloatArray,
-    values: FloatArray,
+    latitude: Array,
+    longitude: Array,
+    values: Array,
     *,
     title: str,
     label: str,
@@ -72,7 +72,7 @@ def _colours(diverging: bool, better: Literal["less", "more"]) -> Colormap:
     return DIVERGING if better == "less" else DIVERGING.reversed()
 
 
-def colour_limits(values: FloatArray, diverging: bool) -> tuple[float, float]:
+def colour_limits(values: Array, diverging: bool) -> tuple[float, float]:
     """Limits of the colours; symmetric about zero where `diverging`."""
     finite = values[np.isfinite(values)]
     if not finite.size:
@@ -89,9 +89,9 @@ def colour_limits(values: FloatArray, diverging: bool) -> tuple[float, float]:
 
 def _draw(
     axes: Axes,
-    latitude: FloatArray,
-    longitude: FloatArray,
-    values: FloatArray,
+    latitude: Array,
+    longitude: Array,
+    values: Array,
     spacing: float,
     norm: Normalize,
     colours: Colormap,
@@ -129,7 +129,7 @@ def _draw(
     )
 
 
-def _outline(member: NDArray[np.bool_], x: FloatArray, y: FloatArray) -> NDArray[np.float64]:
+def _outline(member: NDArray[np.bool_], x: Array, y: Array) -> NDArray[np.float64]:
     """Edges (edge, end, x or y) between cells and what is no cell: they show the coast and the gaps of a domain."""
     padded = np.pad(member, 1)
     upright = np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])  # (row, place of the edge in x)
@@ -141,7 +141,7 @@ def _outline(member: NDArray[np.bool_], x: FloatArray, y: FloatArray) -> NDArray
     return np.concatenate([sides, caps])
 
 
-def _mark(axes: Axes, latitude: FloatArray, longitude: FloatArray, worse: NDArray[np.bool_] | None) -> None:
+def _mark(axes: Axes, latitude: Array, longitude: Array, worse: NDArray[np.bool_] | None) -> None:
     if worse is not None and len(worse) <= MOST_MARKED_CELLS:
         axes.plot(longitude[worse], latitude[worse], "x", color="black", markersize=3.0, markeredgewidth=0.7)
 
@@ -182,7 +182,7 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
     return across * up if across > 0.0 and up > 0.0 else 0.0
 
 
-def _frame(latitude: FloatArray, longitude: FloatArray, spacing: float) -> tuple[Figure, Axes, Axes]:
+def _frame(latitude: Array, longitude: Array, spacing: float) -> tuple[Figure, Axes, Axes]:
     """A figure as high as the domain needs, with the axes of the map and of its colour bar."""
     margin = 0.75 * spacing
     # Near a pole a degree of longitude is next to nothing, and the map would collapse.

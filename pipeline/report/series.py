@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ldas.landmodel.array_types import Array, Days
 from ldas.pipeline.report.style import OBSERVED, colour, hatch, line, new_figure, styled
 
-FloatArray = NDArray[np.float64]
-Days = NDArray[np.datetime64]
 MONTHS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D")
 _WIDE = 9.0
 _NUMBERS_MARGIN = 0.92  # inches left of an axis whose numbers may have three decimals and a sign
@@ -24,14 +23,14 @@ class Line:
     """One line of a figure: `index` is that of its experiment (its colour and style)."""
 
     label: str
-    values: FloatArray
+    values: Array
     index: int
 
 
 def time_series(
     days: Days,
     lines: Sequence[Line],
-    observed: FloatArray | None,
+    observed: Array | None,
     *,
     title: str,
     label: str,
@@ -70,7 +69,7 @@ def _legend_above(axes: Axes) -> None:
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, **entries)
 
 
-def mean_and_spread(days: Days, mean: FloatArray, spread: FloatArray, *, title: str, label: str) -> Figure:
+def mean_and_spread(days: Days, mean: Array, spread: Array, *, title: str, label: str) -> Figure:
     """Mean over the domain per day, with a band of one standard deviation to each side."""
     with styled():
         figure = new_figure(_WIDE, 2.6, left=_NUMBERS_MARGIN)
@@ -96,7 +95,7 @@ def _time_axis(axes: Axes, days: Days) -> None:
 
 
 def monthly_means(
-    lines: Sequence[Line], observed: FloatArray, *, title: str, label: str, observed_label: str = "observed"
+    lines: Sequence[Line], observed: Array, *, title: str, label: str, observed_label: str = "observed"
 ) -> Figure:
     """Mean annual cycle: lines (12,) and observations (12,)."""
     with styled():
@@ -135,7 +134,7 @@ def boxes_by_month(groups: Sequence[Line], *, title: str, label: str) -> Figure:
 
 
 def boxes(
-    samples: Sequence[FloatArray],
+    samples: Sequence[Array],
     labels: Sequence[str],
     *,
     title: str,
@@ -164,7 +163,7 @@ def boxes(
     return figure
 
 
-def _boxes(axes: Axes, samples: Sequence[FloatArray], positions: NDArray[Any], width: float, index: int) -> None:
+def _boxes(axes: Axes, samples: Sequence[Array], positions: NDArray[Any], width: float, index: int) -> None:
     drawn = axes.boxplot(
         samples,
         positions=positions,

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ldas.landmodel.array_types import Array
 from ldas.pipeline import registry
 from ldas.pipeline.errors import RegistryError
 from ldas.pipeline.evaluation.plan import Comparison, Series, primary
-from ldas.pipeline.evaluation.reading import FloatArray
 from ldas.pipeline.evaluation.scores import Scores
 from ldas.pipeline.evaluation.stations import is_synthetic
 from ldas.pipeline.evaluation.summary import JUDGED, judged, summary
@@ -35,7 +35,7 @@ class Sources:
         self.experiments = [experiment.name for experiment in self.plan.experiments]
 
     @cached_property
-    def centres(self) -> tuple[FloatArray, FloatArray]:
+    def centres(self) -> tuple[Array, Array]:
         """Latitude and longitude of the cells; positions of a store without land are made up from the cell number."""
         if has_group(self.root, "land"):
             return self.scores.centres
@@ -89,7 +89,7 @@ class Sources:
         """Number of an experiment, which is that of its colour."""
         return self.experiments.index(experiment)
 
-    def land(self, name: str) -> FloatArray | None:
+    def land(self, name: str) -> Array | None:
         """A variable of the group `land`."""
         if not has_group(self.root, "land") or name not in existing_group(self.root, "land"):
             return None
@@ -128,14 +128,14 @@ def axis_label(name: str, unit: str) -> str:
     return f"{name} ({shown})" if shown else name
 
 
-def shown_flux(variable: str, values: FloatArray) -> tuple[FloatArray, str]:
+def shown_flux(variable: str, values: Array) -> tuple[Array, str]:
     """A station's variable in the unit in which it is shown: carbon in g C m-2 d-1, all else as stored."""
     if variable in _CARBON_FLUXES:
         return values * CARBON, "g C m-2 d-1"
     return values, words("WG2" if variable == "soil_moisture" else variable.split("_")[0])[1]
 
 
-def running_mean(values: FloatArray, window: int) -> FloatArray:
+def running_mean(values: Array, window: int) -> Array:
     """Mean of the values (day,) that are there in a window around each day; NaN where fewer than half are."""
     there = np.isfinite(values)
     kernel = np.ones(window)

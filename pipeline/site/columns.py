@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ldas.landmodel.array_types import Array
 from ldas import landmodel
 from ldas.landmodel.state import validate_state
 from ldas.landmodel.thermodynamics import air_density
@@ -19,7 +20,6 @@ from ldas.pipeline.forcing.read import TimedForcing, check_forcing, land_forcing
 from ldas.pipeline.settings.land_options import model_options
 from ldas.pipeline.site.case import SECONDS_PER_DAY, STATE_FIELDS, SiteCase, Values, utc
 
-Array = npt.NDArray[np.float64]
 Outputs = dict[str, Array]
 
 # Patch of each vegetation type of SURFEX (vegtype_to_patch.F90).

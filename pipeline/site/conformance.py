@@ -16,13 +16,13 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from ldas.landmodel.array_types import Array
 from ldas import landmodel
 from ldas.pipeline import registry
 from ldas.pipeline.site.columns import ColumnRun, Outputs, prepare
 from ldas.pipeline.site.reference_cases import ReferenceCase, read_cases
 from ldas.pipeline.site.reference_files import ReferenceTable, read_table
 
-Array = npt.NDArray[np.float64]
 
 DAYS_PER_SEGMENT = 31
 MONTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # of the years without 29 February of the formula weather

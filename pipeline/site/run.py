@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ldas.landmodel.array_types import Array
 from ldas import landmodel
 from ldas.pipeline import registry
 from ldas.pipeline.settings.acceptance import ACCEPTED
@@ -22,7 +23,6 @@ from ldas.pipeline.store.provenance import file_checksum, provenance
 from ldas.pipeline.site.case import SiteCase, load_case
 from ldas.pipeline.store.arrays import TIME_ATTRIBUTES
 
-Array = npt.NDArray[np.float64]
 
 DAYS_PER_SEGMENT = 31
 EPOCH = np.datetime64("1970-01-01T00:00:00", "s")

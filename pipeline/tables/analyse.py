@@ -29,7 +29,7 @@ from ldas.assim.diagnostics import (
     mean_degrees_of_freedom,
 )
 from ldas.assim.masks import MELTING_POINT
-from ldas.assim.sekf_analysis import BoolArray, FloatArray
+from ldas.landmodel.array_types import Array, BoolArray
 from ldas.landmodel.soil_properties import hydraulic_properties
 from ldas.operators.base import Names
 from ldas.operators.options import NeuralOptions
@@ -63,14 +63,14 @@ class AnalysisSteps(NamedTuple):
     """
 
     days: NDArray[np.datetime64]
-    innovation: FloatArray
-    residual: FloatArray
-    linear_residual: FloatArray
-    background_variance: FloatArray
-    degrees_of_freedom: FloatArray
-    chi_square: FloatArray
-    slope: FloatArray
-    increment: FloatArray
+    innovation: Array
+    residual: Array
+    linear_residual: Array
+    background_variance: Array
+    degrees_of_freedom: Array
+    chi_square: Array
+    slope: Array
+    increment: Array
     limited: BoolArray
 
 
@@ -189,7 +189,7 @@ def analysis_steps(
     )
 
 
-def _limits(background: FloatArray, clay: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _limits(background: Array, clay: float) -> tuple[Array, Array, Array]:
     """Lower and upper bounds (window, control) and largest increments (control,) of LAI and WG2."""
     # A cell's mean may lie below the minimum of its crops because of bare soil; the bound must not lift it.
     lowest_lai = np.minimum(background[:, 0], MINIMUM_LAI[6])
@@ -251,7 +251,7 @@ def _figures(
     }
 
 
-def _statistics(values: FloatArray) -> dict[str, float]:
+def _statistics(values: Array) -> dict[str, float]:
     """Of one series (window, 1)."""
     return {name: float(part[0]) for name, part in innovation_statistics(values)._asdict().items()}
 

@@ -11,9 +11,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from ldas.assim.windows import window_means
+from ldas.landmodel.array_types import Array, BoolArray
 from ldas.operators.base import Names
 from ldas.operators.errors import DuplicateTimesError
-from ldas.operators.protocol import BoolArray, FloatArray
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import PipelineError
 from ldas.pipeline.tables.once_a_day import warnings_of_table
@@ -75,8 +75,8 @@ class TrainingTable:
     latitude: float
     longitude: float
     times: NDArray[np.datetime64]
-    predictors: FloatArray
-    target: FloatArray
+    predictors: Array
+    target: Array
     notes: tuple[str, ...]
 
     def part(self, window: Window) -> "TrainingTable":
@@ -165,7 +165,7 @@ def _columns_by_row(table: xr.Dataset, rows: int) -> dict[str, NDArray[Any]]:
     }
 
 
-def _column(table: xr.Dataset, name: str, unit: str, file: Path, notes: list[str], rows: int) -> FloatArray:
+def _column(table: xr.Dataset, name: str, unit: str, file: Path, notes: list[str], rows: int) -> Array:
     """A column by its name, another name, or derived; in the unit asked for."""
     known = [candidate for candidate in (name, *_OTHER_NAMES.get(name, ())) if candidate in table]
     if known:

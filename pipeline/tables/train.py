@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ldas.landmodel.array_types import Array, IntArray
 from ldas.operators.architecture import ARCHITECTURES, ArchitectureResult, search_architectures
 from ldas.operators.base import Names
 from ldas.operators.cells import cell_ids_from_coordinates
@@ -18,7 +19,7 @@ from ldas.operators.keras_file import export_keras
 from ldas.operators.neural import NeuralOperator
 from ldas.operators.options import NeuralOptions
 from ldas.operators.outcome import Outcome
-from ldas.operators.protocol import FloatArray, IntArray, ObservationOperator
+from ldas.operators.protocol import ObservationOperator
 from ldas.operators.scores import Scores, predict_where_observed, score
 from ldas.operators.sensitivity import Sensitivity, predictor_sensitivity
 from ldas.pipeline.store.arrays import open_store
@@ -42,8 +43,8 @@ Progress = Callable[[int, int], None]
 class Samples(NamedTuple):
     """Samples of cells side by side: predictors (cell, sample, predictor), target (cell, sample), NaN at ends."""
 
-    predictors: FloatArray
-    target: FloatArray
+    predictors: Array
+    target: Array
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class RegionSamples:
     """Training and test samples of cells, with their places and what is to be said about them."""
 
     cell_ids: IntArray
-    latitude: FloatArray
-    longitude: FloatArray
+    latitude: Array
+    longitude: Array
     files: tuple[Path, ...]
     notes: tuple[tuple[str, ...], ...]
     training: Samples
@@ -250,7 +251,7 @@ def scores_of(operator: ObservationOperator, samples: Samples) -> Scores:
     return score(predict_where_observed(operator, samples.predictors, samples.target), samples.target)
 
 
-def ridge_rmsd(training: Samples, test: Samples, penalty: float = 1.0) -> FloatArray:
+def ridge_rmsd(training: Samples, test: Samples, penalty: float = 1.0) -> Array:
     """(cell,) test RMSD of ridge regression on z-scored predictors: the linear operator a network has to beat."""
     errors = np.full(training.target.shape[0], np.nan)
     for cell, (x, y) in enumerate(zip(training.predictors, training.target, strict=True)):
@@ -283,7 +284,7 @@ def export_all(operator: NeuralOperator, folder: str | Path) -> list[Path]:
 def architecture_summary(result: ArchitectureResult) -> dict[str, Any]:
     """Quartiles over cells of one architecture, for `--json`."""
 
-    def quartiles(values: FloatArray | None) -> list[float] | None:
+    def quartiles(values: Array | None) -> list[float] | None:
         if values is None or np.isnan(values).all():
             return None
         return [float(part) for part in np.nanquantile(values, [0.0, 0.25, 0.5, 0.75, 1.0])]

@@ -8,9 +8,8 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-from ldas.pipeline.twin.fields import Days, Places
-
-Array = npt.NDArray[np.float64]
+from ldas.landmodel.array_types import Array, Days
+from ldas.pipeline.twin.fields import Places
 
 WET_DAY = 1.0  # kg m-2, the usual threshold of climatology
 STEFAN_BOLTZMANN = 5.670508538e-8  # W m-2 K-4, SURFEX's

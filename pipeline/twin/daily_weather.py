@@ -11,13 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv, gamma, ndtr, ndtri
 
+from ldas.landmodel.array_types import Array, Days
 from ldas.pipeline.forcing import physics
 from ldas.pipeline.settings.twin import Scale, WeatherConfig
 from ldas.pipeline.twin import climate
 from ldas.pipeline.twin.climate import WET_DAY, Climate
-from ldas.pipeline.twin.fields import Days, Modes
-
-Array = npt.NDArray[np.float64]
+from ldas.pipeline.twin.fields import Modes
 
 CLEAREST = 0.80  # part of the radiation on top of the atmosphere that no day of the records reaches
 # Normal variables are cut here: beyond lies 1 day in 10,000, and the tails of fitted distributions mean nothing there.

@@ -13,17 +13,15 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import brentq
 from scipy.stats import multivariate_normal, norm
 
+from ldas.landmodel.array_types import Array
 from ldas.pipeline.forcing import physics
 from ldas.pipeline.ingest.daily import SOLAR_CONSTANT
 from ldas.pipeline.ingest.fluxnet import read_daily_forcing
 from ldas.pipeline.twin.climate import STEFAN_BOLTZMANN, WET_DAY
-
-Array = npt.NDArray[np.float64]
 
 HAPEX = "HAPEX_1986_30min_forcing.txt"
 PUECHABON = "FLX_FR-Pue_FLUXDATAKIT_FULLSET_DD_2000_2014_2-3.csv"

@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from ldas.landmodel.array_types import Array, Days
 from ldas.operators.cells import cell_ids_from_coordinates
-
-Array = npt.NDArray[np.float64]
-Days = npt.NDArray[np.datetime64]
 
 KM_PER_DEGREE = 111.2
 ORIGIN = (44.0, 1.0)  # latitude, longitude of the coordinates in km: the middle of the region

@@ -7,10 +7,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from ldas.landmodel.array_types import Array
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
 from ldas.pipeline.twin.fields import KM_PER_DEGREE, ORIGIN, Places
 
-Array = npt.NDArray[np.float64]
 Point = tuple[float, float]
 
 _EAST_KM = KM_PER_DEGREE * float(np.cos(np.deg2rad(ORIGIN[0])))

@@ -5,18 +5,16 @@ precipitation are those of the days.
 """
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtr
 
+from ldas.landmodel.array_types import Array, Days
 from ldas.landmodel.constants import FREEZING_POINT
 from ldas.pipeline.forcing import physics
 from ldas.pipeline.ingest.daily import SOLAR_CONSTANT
 from ldas.pipeline.ingest.forcing_fields import co2_mole_fraction
 from ldas.pipeline.twin.climate import STEFAN_BOLTZMANN
 from ldas.pipeline.twin.daily_weather import Latent, daily_weather
-from ldas.pipeline.twin.fields import DAY, Days, Places
-
-Array = npt.NDArray[np.float64]
+from ldas.pipeline.twin.fields import DAY, Places
 
 HOURS = 24
 # The mean day of HAPEX-MOBILHY 1986 at Caumont: two harmonics of temperature (of a range of 1) and one of wind, as

@@ -8,6 +8,7 @@ import xarray as xr
 
 from ldas.assim.masks import MaskThresholds, static_mask
 from ldas.assim.quality import Quality
+from ldas.landmodel.array_types import Array
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.evaluation.stations import cell_at
 from ldas.pipeline.ingest.config import CellsConfig, Region
@@ -26,8 +27,6 @@ from ldas.pipeline.twin.geography import (
     mediterranean_weight,
     smooth_step,
 )
-
-Array = npt.NDArray[np.float64]
 
 PATCHES = 12
 ROCK_AND_URBAN, BARE, CROPS = 2, 1, (7, 8, 9)

@@ -11,12 +11,10 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from ldas.landmodel.array_types import IntArray
 from ldas.pipeline.settings.twin import CropConfig, ManagementConfig
 from ldas.pipeline.store.ledger import day_axis
 from ldas.pipeline.twin.fields import DAY, Places, generator
-
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 
 C3, SECOND_C3_FIELD, MAIZE, GRASS = 7, 13, (8, 9), 10
 
@@ -34,7 +32,7 @@ class Event:
     """Columns to which something happens on a day."""
 
     action: Action
-    columns: Indices
+    columns: IntArray
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ class Calendar:
     settings: ManagementConfig
     words: tuple[int | str, ...]  #: seeds
     places: Places
-    cell: Indices
-    field: Indices
+    cell: IntArray
+    field: IntArray
 
     def events(self, start: np.datetime64, stop: np.datetime64) -> dict[np.datetime64, list[Event]]:
         """All that happens from `start` on and before `stop`, by day."""
@@ -111,5 +109,5 @@ def _year(day: np.datetime64) -> int:
     return int(day.astype("datetime64[Y]").astype(np.int64)) + 1970
 
 
-def _day_of_year(days: npt.NDArray[np.datetime64]) -> Indices:
+def _day_of_year(days: npt.NDArray[np.datetime64]) -> IntArray:
     return (days - days.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.int64) + 1

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from ldas import landmodel
 from ldas.landmodel import Forcing, Isba, Options, OutputRequest, Parameters, State
+from ldas.landmodel.array_types import Array, IntArray
 from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
 from ldas.pipeline.forcing import physics
 from ldas.pipeline.settings.land_options import model_options
@@ -17,9 +17,6 @@ from ldas.pipeline.settings.twin import IrrigationConfig, NatureConfig
 from ldas.pipeline.twin.daily_weather import Variation
 from ldas.pipeline.twin.fields import DAY, Modes, Places
 from ldas.pipeline.twin.management import C3, MAIZE, SECOND_C3_FIELD, Action, Calendar
-
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 
 FIELDS = 13  # the model's twelve patches, and the second field of C3 crops
 _PAIRS = 24
@@ -44,12 +41,12 @@ class Nature:
 
     settings: NatureConfig
     parameters: Parameters
-    field: Indices
+    field: IntArray
     calendar: Calendar
     step_s: int
 
     @property
-    def irrigated(self) -> Indices:
+    def irrigated(self) -> IntArray:
         """Columns that are watered, each with a forcing of its own."""
         return np.flatnonzero(np.isin(self.parameters.patch, MAIZE))
 
@@ -108,12 +105,12 @@ class Nature:
         cells = self.parameters.cell[self.irrigated]
         return {name: np.concatenate([values, values[:, cells]], axis=1) for name, values in weather.items()}
 
-    def _forcing_cell(self, weather: Mapping[str, Array]) -> Indices:
+    def _forcing_cell(self, weather: Mapping[str, Array]) -> IntArray:
         cell = self.parameters.cell.copy()
         cell[self.irrigated] = weather["Tair"].shape[1] + np.arange(len(self.irrigated))
         return cell
 
-    def _irrigate(self, state: State, forcing: dict[str, Array], columns: Indices, record: int) -> None:
+    def _irrigate(self, state: State, forcing: dict[str, Array], columns: IntArray, record: int) -> None:
         """Waters the columns that have become dry, in the hours of the day that begins at `record`."""
         season = self.settings.management.irrigation
         dry = columns[available_water(self.parameters, state, season.depth_m)[columns] < season.below]
@@ -185,7 +182,7 @@ def _texture(nature: NatureConfig, seed: int, land: xr.Dataset, places: Places) 
     return parts[0] / excess, parts[1] / excess
 
 
-def cleared(state: State, bare: State, columns: Indices) -> State:
+def cleared(state: State, bare: State, columns: IntArray) -> State:
     """The state with the plants of some columns replaced by those of `bare`, where they are larger than these."""
     chosen = columns[state.leaf_area_index[columns] > bare.leaf_area_index[columns]]
     leaves, biomass = state.leaf_area_index.copy(), state.biomass.copy()
@@ -194,7 +191,7 @@ def cleared(state: State, bare: State, columns: Indices) -> State:
     return state._replace(leaf_area_index=leaves, biomass=biomass)
 
 
-def cut(state: State, parameters: Parameters, columns: Indices, part_left: float) -> State:
+def cut(state: State, parameters: Parameters, columns: IntArray, part_left: float) -> State:
     """The state with a part of leaves and stems of some columns taken away, down to the least leaf area at most."""
     before = state.leaf_area_index[columns]
     after = np.minimum(before, np.maximum(part_left * before, parameters.minimum_lai[columns]))

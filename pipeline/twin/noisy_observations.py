@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ldas.assim.quality import Quality
+from ldas.assim.quality import CodeArray, Quality
 from ldas.assim.windows import exponential_filter
+from ldas.landmodel.array_types import Array
 from ldas.landmodel.constants import FREEZING_POINT
 from ldas.landmodel.soil_properties import hydraulic_properties
 from ldas.operators.arrays import FORMAT_VERSION
@@ -20,9 +21,6 @@ from ldas.operators.protocol import OperatorArrays
 from ldas.operators.water_cloud import PARAMETERS, WaterCloudOperator, WaterCloudOptions
 from ldas.pipeline.settings.twin import ObservationConfig
 from ldas.pipeline.twin.fields import DAY, Modes, Places, generator
-
-Array = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int8]
 
 SENSOR_DEPTH_M = 0.05
 _REPEAT_CYCLE_DAYS, _CYCLE_SHIFTS = 29, 5  # Metop: ground tracks come back after 29 days
@@ -48,7 +46,7 @@ class Observed:
 
     value: Array
     uncertainty: Array
-    quality: Codes
+    quality: CodeArray
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 import zarr
 
 from ldas.assim.quality import QUALITY_MEANING
+from ldas.landmodel.array_types import Array, Times
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.evaluation.stations import cell_at
 from ldas.pipeline.execution.stage import Stage
@@ -36,9 +36,6 @@ from ldas.pipeline.twin.fields import DAY, Places
 from ldas.pipeline.twin.geography import geography
 from ldas.pipeline.twin.noisy_observations import SENSOR_DEPTH_M, Cells, Observed, Observer, lai_days
 from ldas.pipeline.twin.synthetic_groups import make_room, mark_complete
-
-Array = npt.NDArray[np.float64]
-Times = npt.NDArray[np.datetime64]
 
 OBSERVATIONS = "twin_observations"
 NEEDED, USEFUL = ("WG2", "LAI"), ("WG3", "TG2", "SWE", "WGI2")

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 import zarr
 
 from ldas import landmodel
 from ldas.landmodel import OutputRequest, State
+from ldas.landmodel.array_types import Array
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.stage import Stage
@@ -41,8 +41,6 @@ from ldas.pipeline.twin.nature import FIELDS, Nature, forcing_variation, make_na
 from ldas.pipeline.twin.observation_stage import OBSERVATIONS, Observations, observed_land, observer_of
 from ldas.pipeline.twin.synthetic_groups import make_room, mark_complete
 from ldas.pipeline.twin.truth_error import TruthError
-
-Array = npt.NDArray[np.float64]
 
 TWIN = "twin"
 TRUTH = "truth"
