@@ -1,5 +1,6 @@
 """The built wheel: one import name, whatever files a user's own folder holds."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -56,3 +57,17 @@ def test_open_run_is_the_face(installed: Path, tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(installed)!r}); import ldas; print(ldas.open_run.__module__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "ldas.pipeline.store.arrays"
+
+
+@pytest.mark.parametrize("arguments", [["-m", "ldas.pipeline.program", "--help"], ["-c", "import ldas"]])
+def test_help_and_import_come_at_once(installed: Path, arguments: list[str]) -> None:
+    """Under half a second; counted is processor time, which tests beside this one do not lengthen much."""
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    seconds = []
+    for _ in range(3):
+        before = os.times()
+        subprocess.run([sys.executable, *arguments], env=environment, check=True, capture_output=True)
+        after = os.times()
+        spent = (after.children_user - before.children_user, after.children_system - before.children_system)
+        seconds.append(sum(spent))
+    assert min(seconds) < 0.5
