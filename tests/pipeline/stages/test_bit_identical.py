@@ -85,7 +85,7 @@ def test_the_run_does_something(truth: Path, expected: dict[str, str]) -> None:
     root = open_store(str(truth))
     for name in ("sigma40", "swi", "lai"):
         code = read_region(root, "runs/ekf", f"quality_{name}")
-        assert (code == Quality.USED).sum() > (10 if name == "lai" else 60)
+        assert (code == Quality.USED).sum() > (5 if name == "lai" else 40)
         assert (code == Quality.MASKED_FROZEN).any()
     for name in ("LAI", "WG2", "WG8"):
         assert (np.abs(read_region(root, "runs/ekf", f"increment_{name}")) > 0.0).mean() > 0.3
@@ -133,7 +133,7 @@ def test_one_changed_value_changes_its_hash_and_no_other(truth: Path, expected: 
     shutil.copytree(truth, path)
     root = open_store(str(path), "a")
     values = read_region(root, "runs/ekf", "LAI")
-    values[13, 5] = np.nextafter(values[13, 5], np.float32(9.0))
+    values[13, 3] = np.nextafter(values[13, 3], np.float32(9.0))
     write_region(root, "runs/ekf", {"LAI": values}, {})
     after = results(path)
     assert {name for name in expected if expected[name] != after[name]} == {"runs/ekf/LAI"}
