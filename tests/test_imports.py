@@ -4,6 +4,7 @@ import ast
 import importlib.util
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -153,3 +154,21 @@ def test_nothing_is_unpickled_or_evaluated() -> None:
 
 def test_every_file_is_short_enough_to_read() -> None:
     assert [str(path) for path in FILES if len(path.read_text(encoding="utf-8").splitlines()) > 500] == []
+
+
+def test_types_are_checked_in_every_file_but_those_of_compiled_kernels_only() -> None:
+    """The types of a kernel are Numba's: of its functions, or of the extension of Numba that they are written with."""
+
+    def compiled_only(tree: ast.Module) -> bool:
+        functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+        decorators = [{ast.unparse(decorator) for decorator in function.decorator_list} for function in functions]
+        return bool(functions) and all(found & {"science", "cached_entry"} for found in decorators)
+
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]["overrides"]
+    exempt = [name for entry in settings if entry.get("check_untyped_defs") is False for name in entry["module"]]
+    kernels = []
+    for path in (path for path in FILES if path.is_relative_to(REPOSITORY / "landmodel")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if compiled_only(tree) or any(name == "numba.extending" for name, _ in imports(path)):
+            kernels.append(".".join(("ldas", *path.relative_to(REPOSITORY).with_suffix("").parts)))
+    assert sorted(exempt) == sorted(kernels)
