@@ -24,7 +24,7 @@ from ldas.landmodel.array_types import Array, BoolArray
 from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH
 from ldas.operators.direct import DirectOperator
 from ldas.operators.errors import OperatorMismatchError
-from ldas.operators.protocol import ObservationOperator
+from ldas.operators.protocol import DEFAULT_PREDICTORS, ObservationOperator
 
 LAYERS = 14
 START = "2015-01-01T09"
@@ -115,7 +115,7 @@ class LinearModel:
 class Backscatter:
     """A smooth nonlinear operator of WG2, TG2 and LAI (dB), with `usable` open to the tests."""
 
-    predictor_names = ("WG2", "TG2", "LAI")
+    predictor_names = DEFAULT_PREDICTORS
     predictor_units = ("m3 m-3", "K", "m2 m-2")
     output_name, output_unit = "sigma40", "dB"
 

@@ -22,10 +22,10 @@ import numpy as np
 sys.path = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ldas.operators.base import Names  # noqa: E402
 from ldas.operators.batched_training import import_tensorflow  # noqa: E402
 from ldas.operators.neural import NeuralOperator  # noqa: E402
 from ldas.operators.options import NeuralOptions  # noqa: E402
+from ldas.operators.protocol import Names  # noqa: E402
 from ldas.operators.samples import cell_samples  # noqa: E402
 from ldas.operators.scores import score  # noqa: E402
 

@@ -1,18 +1,9 @@
 """What every operator class shares: its names and units."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from ldas.operators.errors import OperatorOptionError
-
-
-class Names(NamedTuple):
-    """Names and units of predictors and output."""
-
-    predictor_names: tuple[str, ...]
-    predictor_units: tuple[str, ...]
-    output_name: str
-    output_unit: str
+from ldas.operators.protocol import Names
 
 
 class NamedOperator:

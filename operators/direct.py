@@ -1,7 +1,8 @@
 """Observations that are a model variable themselves: surface soil moisture and leaf area index."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,13 +11,21 @@ from ldas.landmodel.array_types import Array, BoolArray, IntArray
 from ldas.operators.arrays import FORMAT_VERSION, required_array, required_attributes
 from ldas.operators.base import NamedOperator
 from ldas.operators.checks import checked_cell_ids, checked_predictors
-from ldas.operators.protocol import OperatorArrays
+from ldas.operators.errors import OperatorOptionError
+from ldas.operators.protocol import Names, OperatorArrays
+
+
+@dataclass(frozen=True)
+class DirectOptions:
+    """None: there is nothing to choose."""
 
 
 class DirectOperator(NamedOperator):
     """The observation is its one predictor: y = x, dy/dx = 1, in every cell."""
 
-    KIND = "direct"
+    KIND: ClassVar[str] = "direct"
+    OPTIONS: ClassVar[type] = DirectOptions
+    PREDICTORS: ClassVar[tuple[str, ...] | None] = None
 
     def __init__(self, cell_ids: ArrayLike, *, predictor_name: str, unit: str, output_name: str) -> None:
         super().__init__((predictor_name,), (unit,), output_name, unit)
@@ -32,6 +41,30 @@ class DirectOperator(NamedOperator):
     def leaf_area_index(cls, cell_ids: ArrayLike, predictor_name: str = "LAI", output_name: str = "lai") -> Self:
         """Leaf area index (m2 m-2) as a LAI product observes it."""
         return cls(cell_ids, predictor_name=predictor_name, unit="m2 m-2", output_name=output_name)
+
+    @classmethod
+    def for_observation(cls, names: Names, options: DirectOptions) -> Self:
+        """See `TrainableOperator`; OperatorOptionError unless there is one predictor, in the output's unit."""
+        if names.predictor_units != (names.output_unit,):
+            raise OperatorOptionError(
+                f"a direct operator copies one model variable in the unit of {names.output_name} "
+                f"({names.output_unit}); got {', '.join(names.predictor_names)}"
+            )
+        return cls(
+            np.zeros(0, np.int64),
+            predictor_name=names.predictor_names[0],
+            unit=names.output_unit,
+            output_name=names.output_name,
+        )
+
+    def fit(self, predictors: ArrayLike, target: ArrayLike, *, cell_ids: ArrayLike | None = None) -> Self:
+        """The operator of these cells; there is nothing to train."""
+        return self._for_cells(checked_cell_ids(cell_ids, np.shape(predictors)[0]))
+
+    @property
+    def reasons(self) -> dict[int, str]:
+        """None: every cell is usable."""
+        return {}
 
     @property
     def cell_ids(self) -> IntArray:

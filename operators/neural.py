@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,7 @@ from ldas.operators.network_kernels import differentiate, evaluate, pack_weights
 from ldas.operators.networks import Networks
 from ldas.operators.options import NeuralOptions
 from ldas.operators.outcome import Outcome
-from ldas.operators.protocol import OperatorArrays
+from ldas.operators.protocol import DEFAULT_PREDICTORS, Names, OperatorArrays
 from ldas.operators.samples import CellSamples, cell_samples, checked_samples, scaled_block
 
 # A network this many times worse than predicting the mean has left the slope it should go down.
@@ -31,13 +31,15 @@ class NeuralOperator(NamedOperator):
     `NeuralOperator().fit(predictors, target)` trains it, `predict` and `jacobian` use it, see `ObservationOperator`.
     """
 
-    KIND = "neural"
+    KIND: ClassVar[str] = "neural"
+    OPTIONS: ClassVar[type] = NeuralOptions
+    PREDICTORS: ClassVar[tuple[str, ...] | None] = DEFAULT_PREDICTORS
 
     def __init__(
         self,
         options: NeuralOptions | None = None,
         *,
-        predictor_names: Sequence[str] = ("WG2", "TG2", "LAI"),
+        predictor_names: Sequence[str] = DEFAULT_PREDICTORS,
         predictor_units: Sequence[str] = ("m3 m-3", "K", "m2 m-2"),
         output_name: str = "sigma40",
         output_unit: str = "dB",
@@ -203,6 +205,11 @@ class NeuralOperator(NamedOperator):
         if self._packed is None:
             self._packed = pack_weights(self.networks.kernels, self.networks.biases)
         return self._packed
+
+    @classmethod
+    def for_observation(cls, names: Names, options: NeuralOptions) -> Self:
+        """See `TrainableOperator`."""
+        return cls(options, **names._asdict())
 
     def untrained(self, options: NeuralOptions) -> Self:
         """An operator of the same predictors and output with other options, still to be trained."""

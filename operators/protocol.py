@@ -5,12 +5,24 @@ of shape (cell, ..., predictor), in the operator's own units; `...` are any axes
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ldas.landmodel.array_types import Array, BoolArray, IntArray
+
+DEFAULT_PREDICTORS = ("WG2", "TG2", "LAI")
+"""What backscatter is predicted from where nothing else is asked for (Corchia et al. 2023)."""
+
+
+class Names(NamedTuple):
+    """Names and units of predictors and output."""
+
+    predictor_names: tuple[str, ...]
+    predictor_units: tuple[str, ...]
+    output_name: str
+    output_unit: str
 
 
 class OperatorArrays(NamedTuple):
@@ -72,3 +84,27 @@ class ObservationOperator(Protocol):
     @classmethod
     def from_arrays(cls, stored: OperatorArrays) -> Self:
         """The operator that `to_arrays` took apart; OperatorFormatError where something is missing or altered."""
+
+
+class TrainableOperator(ObservationOperator, Protocol):
+    """An operator that an experiment can train or calibrate: `kind: KIND` in the section `operators`.
+
+    KIND: the name in the file and in the store; of another package's class, the name of its entry point in the group
+    `ldas.operators`. OPTIONS: a frozen dataclass with a default for each option. PREDICTORS: those that it has where
+    the file names none; None: the model variable that is observed.
+    """
+
+    KIND: ClassVar[str]
+    OPTIONS: ClassVar[type]
+    PREDICTORS: ClassVar[tuple[str, ...] | None]
+
+    @classmethod
+    def for_observation(cls, names: Names, options: Any) -> Self:
+        """An operator still to be trained; OperatorOptionError for predictors or units that it cannot have."""
+
+    def fit(self, predictors: ArrayLike, target: ArrayLike, *, cell_ids: ArrayLike | None = None) -> Self:
+        """Trains each cell on (cell, sample, predictor) and (cell, sample), NaN where missing; returns the operator."""
+
+    @property
+    def reasons(self) -> dict[int, str]:
+        """Why a cell has no valid function, by its identity."""

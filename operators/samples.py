@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ldas.landmodel.array_types import Array, BoolArray, IntArray
-from ldas.operators.base import Names
 from ldas.operators.checks import physical_range
 from ldas.operators.errors import DuplicateTimesError, EmptyTrainingWindowError, PredictorShapeError
 from ldas.operators.outcome import Outcome
+from ldas.operators.protocol import Names
 
 _VALIDATION_PIECES = 10
 

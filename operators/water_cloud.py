@@ -11,7 +11,7 @@ with V the leaf area index, W the surface soil moisture, sigma in linear power, 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +30,7 @@ from ldas.operators.base import NamedOperator
 from ldas.operators.checks import checked_cell_ids, checked_predictors
 from ldas.operators.errors import OperatorFormatError, OperatorOptionError, UntrainedOperatorError
 from ldas.operators.outcome import Outcome
-from ldas.operators.protocol import OperatorArrays
+from ldas.operators.protocol import Names, OperatorArrays
 from ldas.operators.samples import CellSamples, cell_samples, checked_samples
 
 _DECIBEL = 10.0 / np.log(10.0)
@@ -96,7 +96,9 @@ def _terms(parameters: Sequence[Array] | Array, moisture: Array, leaf_area: Arra
 class WaterCloudOperator(NamedOperator):
     """sigma40 (dB) from soil moisture and leaf area index, four parameters per cell calibrated within bounds."""
 
-    KIND = "water_cloud"
+    KIND: ClassVar[str] = "water_cloud"
+    OPTIONS: ClassVar[type] = WaterCloudOptions
+    PREDICTORS: ClassVar[tuple[str, ...] | None] = ("WG2", "LAI")
 
     def __init__(
         self,
@@ -114,6 +116,17 @@ class WaterCloudOperator(NamedOperator):
         self._training_count = np.zeros(0, np.int64)
         self._training_rmsd = np.zeros(0)
         self._reasons: dict[int, str] = {}
+
+    @classmethod
+    def for_observation(cls, names: Names, options: WaterCloudOptions) -> Self:
+        """See `TrainableOperator`; OperatorOptionError unless predictors and output have the units of the model."""
+        units = (*names.predictor_units, names.output_unit)
+        if units != ("m3 m-3", "m2 m-2", "dB"):
+            raise OperatorOptionError(
+                "the water cloud model predicts dB from soil moisture (m3 m-3) and leaf area index (m2 m-2), in this "
+                f"order; got {names.output_name} in {names.output_unit} from {', '.join(names.predictor_names)}"
+            )
+        return cls(options, predictor_names=names.predictor_names, output_name=names.output_name)
 
     @property
     def cell_ids(self) -> IntArray:

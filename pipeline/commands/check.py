@@ -16,6 +16,7 @@ from ldas.pipeline.errors import ConfigurationError, PipelineError, RegistryErro
 from ldas.pipeline.forcing.check import forcing_problems
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.acceptance import FORCING_CHECKS, way_on
+from ldas.pipeline.settings.assimilation import OperatorConfig
 from ldas.pipeline.settings.experiment import ExperimentConfig, IngestStep
 from ldas.pipeline.stages.land import (
     CELLS_LISTED,
@@ -69,6 +70,7 @@ def check_experiment(config: ExperimentConfig, *, values: bool = True) -> list[C
 
 def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
     rows = [CheckRow("configuration", "ok", f"{config.name}: {config.period.start} to {config.period.end}")]
+    rows += [_check_operator(operator, config) for operator in config.operators]
     rows += [_check_ingest(step) for step in config.ingest]
     if not exists(config.location):
         state, detail = "ok" if config.ingest else "missing", "is not there yet"
@@ -93,6 +95,15 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
             rows += _check_observations(root, config, made)
         rows += _check_earlier_run(root, config)
     return rows
+
+
+def _check_operator(operator: OperatorConfig, config: ExperimentConfig) -> CheckRow:
+    """Whether the open loop stores what an operator is trained on."""
+    missing = [name for name in operator.predictor_names if name not in config.output.instant]
+    if missing:
+        return CheckRow(f"operator {operator.name}", "wrong", f"add {', '.join(missing)} to output.instant")
+    detail = f"{operator.kind}: {operator.observation} from {', '.join(operator.predictor_names)}"
+    return CheckRow(f"operator {operator.name}", "ok", detail)
 
 
 def _check_ingest(step: IngestStep) -> CheckRow:
@@ -211,7 +222,7 @@ def _lazy_forcing(root: zarr.Group, name: str, records: slice, cells: int) -> xr
 def _check_observations(root: zarr.Group, config: ExperimentConfig, made: set[str]) -> Iterator[CheckRow]:
     """Presence, unit and range of the observations to be assimilated or trained on."""
     names = [item.name for run in config.assimilation for item in run.observations]
-    names += [name for item in config.operators for name in (item.observation, item.lai) if name is not None]
+    names += [name for item in config.operators for name in (item.observation, item.observed_lai) if name is not None]
     for name in dict.fromkeys(names):
         group = f"observations/{name}"
         if has_group(root, group):

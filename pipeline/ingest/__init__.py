@@ -44,7 +44,7 @@ def source_names() -> dict[str, str]:
     """Names of the sources, each with one line of what it reads."""
     from ldas.pipeline.ingest import run
 
-    return {name: source.text for name, source in run.SOURCES.items()}
+    return run.source_names()
 
 
 def appends(source: str, config_path: Path) -> bool:

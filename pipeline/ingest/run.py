@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from ldas.operators.extensions import ExtensionError, extension, extension_names
 from ldas.pipeline import files
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest import (
@@ -247,6 +248,7 @@ class Source:
     run: Callable[..., list[Ingested]]
 
 
+GROUP = "ldas.sources"  # entry points of other packages
 SOURCES: dict[str, Source] = {
     "era5": Source("ERA5 NetCDF or GRIB from the Climate Data Store", era5.Era5Config, _era5),
     "arco": Source("the analysis-ready ERA5 Zarr archive in the cloud", arco.ArcoConfig, _arco),
@@ -267,11 +269,36 @@ SOURCES: dict[str, Source] = {
 
 def _configured(source: str, config_path: Path) -> tuple[Source, IngestConfig]:
     """The source of that name and its configuration."""
-    if source not in SOURCES:
-        near = difflib.get_close_matches(source, SOURCES, n=1)
+    known = [*SOURCES, *extension_names(GROUP)]
+    if source not in known:
+        near = difflib.get_close_matches(source, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise IngestError(f"unknown source {source!r}{hint} Known: {', '.join(SOURCES)}")
-    return SOURCES[source], load_model(config_path, SOURCES[source].config)
+        raise IngestError(f"unknown source {source!r}{hint} Known: {', '.join(known)}")
+    entry = SOURCES[source] if source in SOURCES else source_of_another_package(source)
+    return entry, load_model(config_path, entry.config)
+
+
+def source_of_another_package(name: str) -> Source:
+    """The source that an installed package offers as entry point `name`. Raises IngestError for what is no source."""
+    try:
+        found = extension(GROUP, name, ("text", "config", "run"))
+    except ExtensionError as error:
+        raise IngestError(str(error)) from error
+    if not (isinstance(found.config, type) and issubclass(found.config, IngestConfig)):
+        raise IngestError(
+            f"entry point {name} ({GROUP}): its `config` must be a class made from `ldas.pipeline.ingest.config."
+            f"IngestConfig`, got {found.config!r}"
+        )
+    return Source(found.text, found.config, found.run)
+
+
+def source_names() -> dict[str, str]:
+    """Names of the sources, those of installed packages too, each with one line of what it reads."""
+    others = (name for name in extension_names(GROUP) if name not in SOURCES)
+    return {
+        **{name: source.text for name, source in SOURCES.items()},
+        **{name: source_of_another_package(name).text for name in others},
+    }
 
 
 def check_ingest(source: str, config_path: Path) -> int:

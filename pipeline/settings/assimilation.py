@@ -1,15 +1,31 @@
 """The sections `operators` and `assimilation` of the experiment file."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import date
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from ldas.assim import EnSRFConfiguration, FilterConfiguration, SEKFConfiguration
+from ldas.assim.controls import variable_unit
 from ldas.landmodel.errors import LdasError
+from ldas.operators.extensions import extension
 from ldas.operators.options import NeuralOptions
+from ldas.operators.protocol import Names, TrainableOperator
+from ldas.operators.registry import operator_class
+from ldas.operators.water_cloud import WaterCloudOptions
 from ldas.pipeline import registry
+from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.settings.yaml_file import StrictModel
 from ldas.pipeline.store.location import check_name
 
@@ -34,6 +50,13 @@ class NeuralSettings(NeuralOptions):
 
 
 @dataclass(frozen=True)
+class WaterCloudSettings(WaterCloudOptions):
+    """`operators.WaterCloudOptions` as a section of the experiment file: unknown keys are mistakes."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
 class SEKFSettings(SEKFConfiguration):
     """`assim.SEKFConfiguration` as a section of the experiment file: unknown keys are mistakes."""
 
@@ -45,6 +68,21 @@ class EnSRFSettings(EnSRFConfiguration):
     """`assim.EnSRFConfiguration` as a section of the experiment file: unknown keys are mistakes."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+def options_of(dataclass_of: type, given: Mapping[str, Any]) -> Any:
+    """Options of another package's operator or filter, a dataclass. ConfigurationError for what it does not have."""
+    if not is_dataclass(dataclass_of):
+        raise ConfigurationError(f"{dataclass_of!r}: the options of an operator or filter are a dataclass")
+    known = {entry.name for entry in fields(dataclass_of) if entry.init}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ConfigurationError(f"options {', '.join(unknown)}: unknown; known: {', '.join(sorted(known)) or 'none'}")
+    try:
+        return TypeAdapter(dataclass_of).validate_python(dict(given))
+    except ValidationError as error:
+        said = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise ConfigurationError(f"options: {said}") from error
 
 
 class WindowConfig(StrictModel):
@@ -61,17 +99,83 @@ class WindowConfig(StrictModel):
 
 
 class OperatorConfig(StrictModel):
-    """A neural operator to train: from the open loop and observed LAI to an observation."""
+    """An observation operator to train: from the open loop and observed LAI to an observation."""
 
     name: Name = Field("neural", description="Name of the operator in the store")
+    kind: Name = Field(
+        "neural", description="neural, water_cloud, direct, or the name of an entry point `ldas.operators`"
+    )
     observation: Name = Field("sigma40", description="Observation group that is the target")
+    predictors: tuple[str, ...] | None = Field(
+        None,
+        description="Model variables at the analysis hour (LAI, WG1 to WG14, WGI1 ..., TG1 ...; they are stored by "
+        "output.instant); default: neural WG2, TG2, LAI; water_cloud WG2, LAI; direct the variable that is observed",
+    )
     lai: Name | None = Field(
         "lai", description="Observation group whose LAI is a predictor, linear in time; null: the model's own LAI"
     )
-    training: WindowConfig = Field(description="Window the networks are trained on")
+    training: WindowConfig = Field(description="Window it is trained on (direct: only scored)")
     test: WindowConfig | None = Field(None, description="Window that is only scored")
     neural: NeuralSettings = Field(NeuralSettings(), description="Shape and training of the networks")
-    search_architectures: bool = Field(False, description="Train the twelve shapes of the paper too and compare them")
+    water_cloud: WaterCloudSettings = Field(
+        WaterCloudSettings(), description="Bounds of the calibrated parameters, and the incidence angle"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of a kind from another package")
+    search_architectures: bool = Field(
+        False, description="Kind neural: train the twelve shapes of the paper too and compare them"
+    )
+
+    @property
+    def predictor_names(self) -> tuple[str, ...]:
+        """Names of the predictors: those of the file, or the default of the kind."""
+        usual = self.predictors or operator_class(self.kind).PREDICTORS
+        return (MODEL_VARIABLE.get(self.observation, self.observation),) if usual is None else usual
+
+    @property
+    def observed_lai(self) -> str | None:
+        """Observation group whose LAI is a predictor; None where the model's own is, or none at all."""
+        return self.lai if self.kind != "direct" and "LAI" in self.predictor_names else None
+
+    def untrained(self) -> TrainableOperator:
+        """The operator, still to be trained."""
+        units = tuple(variable_unit(name) for name in self.predictor_names)
+        names = Names(self.predictor_names, units, self.observation, registry.variable(self.observation).unit)
+        own = {"neural": self.neural, "water_cloud": self.water_cloud}
+        chosen = operator_class(self.kind)
+        options = own[self.kind] if self.kind in own else options_of(chosen.OPTIONS, self.options)
+        return chosen.for_observation(names, options)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        try:
+            operator_class(self.kind)
+        except LdasError as error:
+            raise ValueError(f"operator {self.name}: kind {error}") from error
+        belongs = {"neural": "neural", "search_architectures": "neural", "water_cloud": "water_cloud"}
+        for key, kind in belongs.items():
+            if key in self.model_fields_set and self.kind != kind:
+                raise ValueError(f"operator {self.name}: `{key}` belongs to kind: {kind}, the kind is {self.kind}")
+        if self.options and self.kind in ("neural", "water_cloud"):
+            raise ValueError(f"operator {self.name}: the options of kind: {self.kind} are in its section `{self.kind}`")
+        try:
+            self.untrained()
+        except LdasError as error:
+            raise ValueError(f"operator {self.name}: {error}") from error
+        if self.observed_lai is None and "lai" in self.model_fields_set and self.lai is not None:
+            raise ValueError(
+                f"operator {self.name}: `lai` has no effect: "
+                + ("a direct operator is of the model's own LAI" if self.kind == "direct" else "LAI is no predictor")
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_has_no_part(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What identifies the operator: without options of other kinds. Of a network it is what it always was."""
+        values: dict[str, Any] = serialize(self)
+        gone = {"water_cloud"} if self.kind == "neural" else {"neural", "search_architectures", "water_cloud"}
+        gone |= {key for key in ("predictors", "options") if not values.get(key)}
+        gone |= {"kind"} if self.kind == "neural" else set()
+        return {key: value for key, value in values.items() if key not in gone - {self.kind}}
 
 
 class ObservationErrorConfig(StrictModel):
@@ -151,15 +255,42 @@ class AssimilationConfig(StrictModel):
     start: date | None = Field(None, description="First day; its first window starts at the analysis hour")
     end: date | None = Field(None, description="Day on which the last window ends")
     observations: tuple[AssimilatedConfig, ...] = Field(min_length=1)
-    filter: Literal["sekf", "ensrf"] = "sekf"
+    filter: Name = Field("sekf", description="sekf, ensrf, or the name of an entry point `ldas.filters`")
     sekf: SEKFSettings = Field(SEKFSettings(), description="Options of the simplified EKF")
     ensrf: EnSRFSettings = Field(EnSRFSettings(), description="Options of the ensemble square root filter")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of a filter from another package")
 
     @property
     def method(self) -> FilterConfiguration:
         """The options of the filter that is chosen."""
         methods: dict[str, FilterConfiguration] = {"sekf": self.sekf, "ensrf": self.ensrf}
-        return methods[self.filter]
+        if self.filter in methods:
+            return methods[self.filter]
+        found = extension("ldas.filters", self.filter, ("controls", "model_runs", "carried", "make"), tuple(methods))
+        method: FilterConfiguration = options_of(found, self.options)
+        return method
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        try:
+            for control in self.method.controls:
+                variable_unit(control)
+        except LdasError as error:
+            raise ValueError(f"assimilation {self.name}: filter {error}") from error
+        for key in ("sekf", "ensrf"):
+            if key in self.model_fields_set and self.filter != key:
+                raise ValueError(f"assimilation {self.name}: `{key}` belongs to filter: {key}, it is {self.filter}")
+        if self.options and self.filter in ("sekf", "ensrf"):
+            raise ValueError(
+                f"assimilation {self.name}: the options of filter: {self.filter} are in its section `{self.filter}`"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_options(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What identifies it: without `options` where there are none, as before there were filters of others."""
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if key != "options" or value}
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

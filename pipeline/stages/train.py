@@ -12,8 +12,8 @@ from ldas.operators.architecture import search_architectures
 from ldas.operators.cells import cell_ids_from_coordinates
 from ldas.operators.neural import NeuralOperator
 from ldas.operators.outcome import outcome_counts
+from ldas.operators.protocol import ObservationOperator
 from ldas.operators.scores import predict_where_observed, score
-from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.stage import Stage
 from ldas.pipeline.settings.assimilation import OperatorConfig, WindowConfig
@@ -26,8 +26,6 @@ from ldas.pipeline.store.arrays import existing_group, has_group, read_region
 from ldas.pipeline.store.groups import write_group
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.operator_store import write_operator
-
-PREDICTORS = ("WG2", "TG2", "LAI")
 
 
 class Samples(NamedTuple):
@@ -89,19 +87,20 @@ class Train(Stage):
                 f"{window.start} to {window.end}"
             )
         region = {"time": slice(int(chosen.argmax()), int(len(chosen) - chosen[::-1].argmax()))}
-        missing = [name for name in PREDICTORS if name not in self.config.output.instant]
+        names = self.settings.predictor_names
+        missing = [name for name in names if name not in self.config.output.instant]
         if missing:
             raise ConfigurationError(f"operator {self.settings.name}: add {', '.join(missing)} to output.instant")
         hour = self.config.model.analysis_hour_utc
         end_of_window = instants(days[chosen], hour)
-        model = {name: np.asarray(read_region(root, path, name, region), dtype=np.float64) for name in PREDICTORS}
+        model = {name: np.asarray(read_region(root, path, name, region), dtype=np.float64) for name in names}
         block = Block(0, 0, self.cells)
-        if self.settings.lai is not None:
-            times, arrays = read_observations(root, self.settings.lai, block)
+        if self.settings.observed_lai is not None:
+            times, arrays = read_observations(root, self.settings.observed_lai, block)
             model["LAI"] = interpolated_in_time(times, good_values(arrays), end_of_window)
         times, arrays = read_observations(root, self.settings.observation, block)
         target = values_of_windows(times, good_values(arrays), end_of_window, hour)
-        predictors = np.stack([model[name] for name in PREDICTORS], axis=-1)
+        predictors = np.stack([model[name] for name in names], axis=-1)
         target[~np.isfinite(predictors).all(axis=-1)] = np.nan
         return Samples(np.swapaxes(predictors, 0, 1), target.T)
 
@@ -111,17 +110,11 @@ class Train(Stage):
         cell_ids = cell_ids_from_coordinates(latitude, longitude)
         training = self.samples(root, self.settings.training)
         windows = {"training": _days(self.settings.training)}
-        operator = NeuralOperator(
-            predictor_names=PREDICTORS,
-            predictor_units=tuple(registry.variable(name).unit for name in PREDICTORS),
-            output_name=self.settings.observation,
-            output_unit=registry.variable(self.settings.observation).unit,
-            options=self.settings.neural,
-        ).fit(training.predictors, training.target, cell_ids=cell_ids)
+        operator = self.settings.untrained().fit(training.predictors, training.target, cell_ids=cell_ids)
         if not operator.usable.any():
             raise ConfigurationError(
-                f"operator {self.settings.name}: no cell could be trained: {outcome_counts(operator.outcome)}; "
-                f"first reason: {next(iter(operator.reasons.values()))}"
+                f"operator {self.settings.name}: no cell could be trained{_outcomes(operator)}; first reason: "
+                f"{next(iter(operator.reasons.values()), 'none is known')}"
             )
         parts = {"training": training}
         if self.settings.test is not None:
@@ -139,7 +132,7 @@ class Train(Stage):
             configuration=self.settings.model_dump(mode="json"),
             replace=True,
         )
-        if self.settings.search_architectures:
+        if self.settings.search_architectures and isinstance(operator, NeuralOperator):
             self._search(root, operator, parts, cell_ids)
         return np.full(block.cells, ledger.DONE, dtype="int8")
 
@@ -171,7 +164,13 @@ class Train(Stage):
         days = (self.settings.training.end - self.settings.training.start).days + 1
         if self.settings.test is not None:
             days += (self.settings.test.end - self.settings.test.start).days + 1
-        return cells * days * (len(PREDICTORS) + 1) * 8 * 6
+        return cells * days * (len(self.settings.predictor_names) + 1) * 8 * 6
+
+
+def _outcomes(operator: ObservationOperator) -> str:
+    """How many cells came to what, of an operator that says so."""
+    outcome = getattr(operator, "outcome", None)
+    return "" if outcome is None else f": {outcome_counts(outcome)}"
 
 
 def _label(hidden: Sequence[int]) -> str:

@@ -31,9 +31,8 @@ from ldas.assim.diagnostics import (
 from ldas.assim.masks import MELTING_POINT
 from ldas.landmodel.array_types import Array, BoolArray
 from ldas.landmodel.soil_properties import hydraulic_properties
-from ldas.operators.base import Names
 from ldas.operators.options import NeuralOptions
-from ldas.operators.protocol import ObservationOperator
+from ldas.operators.protocol import DEFAULT_PREDICTORS, Names, ObservationOperator
 from ldas.pipeline.tables.table import (
     TrainingTable,
     TrainingTableError,
@@ -46,7 +45,6 @@ from ldas.pipeline.tables.train import run_training_command, write_json
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PREDICTORS = ("WG2", "TG2", "LAI")
 CONTROLS = ("LAI", "WG2")
 SEASONS = ("DJF", "MAM", "JJA", "SON")
 STATEMENT = (
@@ -126,11 +124,11 @@ def run_analysis_command(
     if not 0.0 < clay <= 1.0:
         raise TrainingTableError(f"clay is a fraction above 0 and up to 1, got {clay}; is it in percent?")
     trained = run_training_command(tables, train=train, test=test, options=options)
-    window, names = parse_window(test), Names(PREDICTORS, predictor_units(PREDICTORS), "sigma40", "dB")
+    window, names = parse_window(test), Names(DEFAULT_PREDICTORS, predictor_units(DEFAULT_PREDICTORS), "sigma40", "dB")
     cells, steps = [], []
     for position, path in enumerate(tables):
         table = read_training_table(path, names).daily_means().part(window)
-        thawed = table.predictors[:, PREDICTORS.index("TG2")] >= MELTING_POINT
+        thawed = table.predictors[:, DEFAULT_PREDICTORS.index("TG2")] >= MELTING_POINT
         if not thawed.any() or not trained.operator.usable[position]:
             reason = trained.rows[position]["reason"] or (
                 f"no observation over thawed soil from {window.first} to {window.last}"
@@ -154,7 +152,7 @@ def analysis_steps(
     predictors, observation = table.predictors[used], table.target[used]
     windows = observation.size
     configuration = SEKFConfiguration(controls=CONTROLS)
-    place = [PREDICTORS.index(name) for name in CONTROLS]
+    place = [DEFAULT_PREDICTORS.index(name) for name in CONTROLS]
     background = predictors[:, place]
     slope = operator.jacobian(predictors[None])[0]
     cofswi = sekf_analysis.dynamic_range(np.full((windows, 1), clay))
@@ -261,7 +259,7 @@ def _season(step: AnalysisSteps, season: str) -> dict[str, Any]:
     months = step.days.astype("datetime64[M]").astype(np.int64) % 12 + 1
     slope = step.slope[months % 12 // 3 == SEASONS.index(season)]
     found: dict[str, Any] = {"windows": int(slope.shape[0])}
-    for column, name in enumerate(PREDICTORS):
+    for column, name in enumerate(DEFAULT_PREDICTORS):
         values = slope[:, column]
         if values.size:
             low, high = (float(part) for part in np.quantile(values, [0.1, 0.9]))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ldas.assim.windows import window_means
 from ldas.landmodel.array_types import Array, BoolArray
-from ldas.operators.base import Names
 from ldas.operators.errors import DuplicateTimesError
+from ldas.operators.protocol import Names
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import PipelineError
 from ldas.pipeline.tables.once_a_day import warnings_of_table

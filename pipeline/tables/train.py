@@ -12,14 +12,13 @@ import numpy as np
 
 from ldas.landmodel.array_types import Array, IntArray
 from ldas.operators.architecture import ARCHITECTURES, ArchitectureResult, search_architectures
-from ldas.operators.base import Names
 from ldas.operators.cells import cell_ids_from_coordinates
 from ldas.operators.errors import EmptyTrainingWindowError
 from ldas.operators.keras_file import export_keras
 from ldas.operators.neural import NeuralOperator
 from ldas.operators.options import NeuralOptions
 from ldas.operators.outcome import Outcome
-from ldas.operators.protocol import ObservationOperator
+from ldas.operators.protocol import DEFAULT_PREDICTORS, Names, ObservationOperator
 from ldas.operators.scores import Scores, predict_where_observed, score
 from ldas.operators.sensitivity import Sensitivity, predictor_sensitivity
 from ldas.pipeline.store.arrays import open_store
@@ -94,7 +93,7 @@ def run_training_command(
     *,
     train: str = "2007-2013",
     test: str = "2014-2016",
-    predictors: Sequence[str] = ("WG2", "TG2", "LAI"),
+    predictors: Sequence[str] = DEFAULT_PREDICTORS,
     aggregation: Aggregation = "daily",
     options: NeuralOptions | None = None,
     seeds: int = 1,
@@ -165,7 +164,7 @@ def run_architecture_command(
     *,
     train: str = "2007-2013",
     test: str = "2014-2016",
-    predictors: Sequence[str] = ("WG2", "TG2", "LAI"),
+    predictors: Sequence[str] = DEFAULT_PREDICTORS,
     aggregation: Aggregation = "daily",
     options: NeuralOptions | None = None,
     architectures: Sequence[tuple[int, ...]] = ARCHITECTURES,

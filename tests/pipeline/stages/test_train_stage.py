@@ -16,6 +16,8 @@ from ldas.operators.cells import cell_ids_from_coordinates
 from ldas.operators.neural import NeuralOperator
 from ldas.operators.options import NeuralOptions
 from ldas.operators.outcome import Outcome
+from ldas.operators.water_cloud import WaterCloudOperator, WaterCloudOptions
+from ldas.pipeline.commands.check import check_experiment
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.cluster import connected
 from ldas.pipeline.execution.stage import prepare
@@ -305,3 +307,91 @@ def test_a_later_end_of_the_open_loop_leaves_the_operator_alone(store: Path, cli
     group.attrs["identity"] = {**identity, "model.runoff": "DT92"}
     with pytest.raises(ConfigurationError, match=r"open_loop\.model\.runoff"):
         prepare(train_stage(small(store)))
+
+
+KIND_EKF = {"name": "other", "start": "2007-04-02", "end": "2007-04-06"}
+
+
+def test_a_water_cloud_model_is_calibrated_and_assimilated_through(store: Path, client: Client) -> None:
+    options = {"minimum_samples": 8, "incidence_angle": 35.0}
+    operator = {"name": "cloud", "kind": "water_cloud", "training": OPERATOR["training"], "water_cloud": options}
+    ekf = {**KIND_EKF, "observations": [{"name": "sigma40", "operator": "cloud"}]}
+    config = experiment(store, operators=[operator], assimilation=[ekf])
+    assert all(outcome.complete for outcome in run(config, client))
+    root = open_store(str(store))
+    predictors, target = expected_samples(store)
+    expected = WaterCloudOperator(WaterCloudOptions(**options)).fit(predictors[..., [0, 2]], target)
+    stored = read_operator(root, "cloud", predictor_names=("WG2", "LAI"), output_name="sigma40")
+    assert isinstance(stored, WaterCloudOperator)
+    assert existing_group(root, "operators/cloud").attrs["kind"] == "water_cloud"
+    np.testing.assert_allclose(stored.parameters, expected.parameters, rtol=1e-6)
+    assert list(stored.usable) == [cell != NO_OBSERVATION_CELL for cell in range(CELLS)]
+    assert np.isfinite(read_region(root, "operators/cloud", "rmsd_training")[stored.usable]).all()
+    free = np.stack([read_region(root, "runs/open_loop", name)[2].astype(float) for name in ("WG2", "LAI")], axis=-1)
+    first = stored.predict(free[:, None])[:, 0]
+    forecast = read_region(root, "runs/other", "sigma40_forecast")[0]
+    np.testing.assert_allclose(forecast[stored.usable], first[stored.usable], rtol=1e-5)
+    assert (read_region(root, "runs/other", "quality_sigma40") == Quality.USED).any()
+
+
+def test_a_direct_operator_gives_what_the_model_variable_gives(store: Path, client: Client) -> None:
+    """Leaf area index observed through it, and without an operator."""
+    operator = {"name": "copy", "kind": "direct", "observation": "lai", "training": OPERATOR["training"]}
+    runs = [
+        {**KIND_EKF, "name": name, "observations": [{"name": "lai", "operator": operator}]}
+        for name, operator in (("plain", None), ("copied", "copy"))
+    ]
+    config = experiment(store, operators=[operator], assimilation=runs)
+    assert all(outcome.complete for outcome in run(config, client))
+    root = open_store(str(store))
+    assert (read_region(root, "runs/plain", "quality_lai") == Quality.USED).any()
+    for name in ("LAI", "WG2", "increment_LAI", "innovation_lai", "residual_lai", "quality_lai"):
+        np.testing.assert_array_equal(
+            read_region(root, "runs/copied", name), read_region(root, "runs/plain", name), err_msg=name
+        )
+
+
+def test_the_predictors_are_those_of_the_file(base: Path) -> None:
+    config = small(base, predictors=["LAI", "WG2"])
+    found = train_stage(config).samples(open_store(str(base)), config.operators[0].training)
+    usual = train_stage(small(base)).samples(open_store(str(base)), config.operators[0].training)
+    np.testing.assert_array_equal(found.predictors, usual.predictors[..., [2, 0]])
+
+
+def test_the_identity_of_a_network_is_what_it_was_before_there_were_kinds(base: Path) -> None:
+    identity = small(base).operators[0].model_dump(mode="json")
+    assert set(identity) == {"name", "observation", "lai", "training", "test", "neural", "search_architectures"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kind": "crystal_ball"}, r"'crystal_ball' is unknown: expected direct, neural, water_cloud"),
+        ({"kind": "water_cloud"}, r"`neural` belongs to kind: neural, the kind is water_cloud"),
+        ({"water_cloud": {}}, r"`water_cloud` belongs to kind: water_cloud, the kind is neural"),
+        ({"options": {"a": 1}}, r"options of kind: neural are in its section `neural`"),
+        ({"predictors": ["WG2", "TG2"], "lai": "lai"}, r"`lai` has no effect: LAI is no predictor"),
+        ({"predictors": ["WG2", "SWE"]}, r"SWE"),
+        ({"predictors": ["WG2", "WG2"]}, r"distinct names"),
+        ({"observation": "sigma41"}, r"unknown variable 'sigma41'"),
+    ],
+)
+def test_kinds_and_predictors_that_cannot_be(base: Path, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        small(base, **change)
+
+
+def test_check_has_a_line_of_each_operator(base: Path) -> None:
+    rows = {row.what: (row.state, row.detail) for row in check_experiment(small(base), values=False)}
+    assert rows["operator neural"] == ("ok", "neural: sigma40 from WG2, TG2, LAI")
+    rows = {row.what: (row.state, row.detail) for row in check_experiment(small(base, predictors=["TG14"], lai=None))}
+    assert rows["operator neural"] == ("wrong", "add TG14 to output.instant")
+
+
+def test_a_water_cloud_model_has_its_own_predictors(base: Path) -> None:
+    cloud = {"name": "cloud", "kind": "water_cloud", "training": OPERATOR["training"]}
+    for wrong in (["LAI", "WG2"], ["WG2"], ["WG2", "TG2"]):
+        with pytest.raises(ValueError, match=r"from soil moisture .* in this order"):
+            experiment(base, operators=[{**cloud, "predictors": wrong}])
+    with pytest.raises(ValueError, match=r"got swi in"):
+        experiment(base, operators=[{**cloud, "observation": "swi"}])

@@ -8,8 +8,8 @@ import xarray as xr
 
 from ldas.operators import NeuralOperator, NeuralOptions, import_keras
 from ldas.operators.architecture import ArchitectureResult
-from ldas.operators.base import Names
 from ldas.operators.errors import DuplicateTimesError, EmptyTrainingWindowError
+from ldas.operators.protocol import Names
 from ldas.operators.sensitivity import Sensitivity
 from ldas.pipeline.errors import IngestError, RegistryError, StoreInUseError
 from ldas.pipeline.store.arrays import array_hashes, open_store
