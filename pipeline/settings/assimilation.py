@@ -243,8 +243,9 @@ class AssimilatedConfig(StrictModel):
             raise ValueError(f"{self.name} is predicted by an operator: only observed model variables are rescaled")
         if self.rescale_months % 2 == 0 or not 1 <= self.rescale_months <= 11:
             raise ValueError(f"rescale_months must be an odd number from 1 to 11, got {self.rescale_months}")
-        if self.rescale_period is not None and self.rescale == "none":
-            raise ValueError(f"{self.name} is not rescaled: rescale_period has no meaning")
+        for key in ("rescale_period", "rescale_months"):
+            if self.rescale == "none" and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{self.name} is not rescaled: {key} has no meaning")
         return self
 
 

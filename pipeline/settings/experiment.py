@@ -306,6 +306,10 @@ class ExperimentConfig(StrictModel):
         if outside:
             raise ValueError(f"open_loop.restart_on {outside[0]} is outside the period")
         self._check_assimilation()
+        if self.spin_up is not None and "initial_temperature_k" in self.model.model_fields_set:
+            raise ValueError(
+                "model.initial_temperature_k has no effect with a spin-up, which starts from its year's mean"
+            )
         if self.twin is not None and not self.synthetic:
             raise ValueError("an experiment with a twin is synthetic: say `synthetic: true`")
         in_one_process = self.execution.cluster.kind == "local" and not self.execution.cluster.processes
