@@ -1,4 +1,4 @@
-"""What a run of a size costs: CPU hours, memory, objects, bytes, carried on from one small real run made on the spot.
+"""What a run of a size costs: CPU hours, memory, objects, bytes, extrapolated from a small real run.
 
 The run: open loop and an assimilation of leaf area index (SEKF) over one block of the synthetic region, default output,
 one worker process. Measured: processor seconds, bytes and objects of each group, memory. Everything grows with cells

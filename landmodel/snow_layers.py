@@ -121,7 +121,7 @@ def target_grid(work, options, depth):
 
 @science
 def off_target(work, options, depth, active):
-    """Where the grid has to be made anew: always with 3 layers, with 12 when layer 1, 2 or 12 is off its target."""
+    """Where the grid has to be rebuilt: always with 3 layers, with 12 when layer 1, 2 or 12 is off its target."""
     if options.snow_layers == 3:
         return active
     equal = depth / 12.0

@@ -1,4 +1,4 @@
-"""The prognostic state of many columns: everything a run needs to go on bit for bit."""
+"""The prognostic state of many columns: everything a run needs to resume bit for bit."""
 
 from typing import NamedTuple
 

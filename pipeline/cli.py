@@ -48,7 +48,7 @@ def main() -> None:
     use_plain_signs()
     try:
         app(expanded(sys.argv[1:]))
-    except BrokenPipeError:  # `ldas status ... | head`: nobody reads any more
+    except BrokenPipeError:  # `ldas status ... | head`: nobody is reading
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
     except Exception as error:
@@ -145,7 +145,7 @@ def run(
     memory_limit: Annotated[str | None, typer.Option(help="Memory of each worker, such as 4GiB")] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Run an experiment, or go on where it stopped."""
+    """Run an experiment, or resume it."""
     from ldas.pipeline.commands.run import run_experiment
     from ldas.pipeline.execution.progress import ProgressDisplay
 

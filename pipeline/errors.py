@@ -28,7 +28,7 @@ class LeaseLostError(StoreError):
 
 
 class ExecutionError(PipelineError):
-    """A run that cannot start or go on: memory, scheduler, full disk."""
+    """A run that cannot start or continue: memory, scheduler, full disk."""
 
 
 class IngestError(PipelineError):

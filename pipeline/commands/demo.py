@@ -14,7 +14,7 @@ EXPERIMENT = "experiment.yaml"
 
 
 def run_demo(out: Path, listener: Listener, *, message: Callable[[str], None]) -> RunResult:
-    """Writes the experiment file to `out`, runs it, or goes on where it stopped, and writes the report."""
+    """Writes the experiment file to `out`, runs or resumes it, and writes the report."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         experiment = out / EXPERIMENT

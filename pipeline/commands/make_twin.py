@@ -25,7 +25,7 @@ def make_twin(
     """Makes land, forcing, truth and observations, or (from_run) only the observations of an existing run.
 
     config: period, model time step, analysis hour, execution. settings: its section `twin`. url: another store than the
-    configuration's. from_run, from_url: instead of those of `settings`. Started again, it goes on where it stopped.
+    configuration's. from_run, from_url: instead of those of `settings`. Started again, it resumes.
 
     Raises ConfigurationError for settings that contradict each other, StoreError where real data would be replaced.
     """

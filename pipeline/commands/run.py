@@ -54,7 +54,7 @@ def run_experiment(
     """Runs what is not done yet: ingestion, then the stages, each over all blocks and as soon as what it needs is
     there; then the report.
 
-    After a stage with failed blocks no other begins. Started again, the run goes on where it stopped.
+    After a stage with failed blocks no other begins. Started again, the run resumes.
     Raises StoreError naming the holder while another command writes the store.
     """
     try:

@@ -24,7 +24,7 @@ from ldas.pipeline.store.opening import exists
 
 @dataclass(frozen=True)
 class BlockStatus:
-    """What the ledger says of one block: its cells, its periods done, and what goes on in it."""
+    """What the ledger says of one block: its cells, its periods done, and what is happening in it."""
 
     index: int
     first_cell: int

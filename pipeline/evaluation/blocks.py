@@ -200,7 +200,7 @@ def place_of(experiment: str | None, series: Sequence[Series]) -> int | None:
 def common_days(values: Array, reference: Array) -> np.ndarray:
     """(day, cell) where the reference and all series (series, day, cell) are there.
 
-    A series that has nothing at all in a cell is not waited for: it gets no score there, the others do.
+    A series without data in a cell does not shorten the common days there: it gets no score, the others do.
     """
     present = np.isfinite(values)
     absent = ~present.any(axis=1, keepdims=True)

@@ -26,7 +26,7 @@ SETUP_DIFFERENCES = (
     "ecLand and JULES were driven by the half-hourly weather of the tower, with the vegetation of their own global "
     "maps, and averaged over the half hours that were measured; our run is driven by what its configuration says (at "
     "Puechabon the daily record, disaggregated to hours), with the vegetation type of the site, and averaged over "
-    "days. Years and gaps differ too, so each model is held against the observations of its own sample."
+    "days. Years and gaps differ too, so each model is compared with the observations of its own sample."
 )
 CHAMPAIGN_UTC_OFFSET_H = -6
 

@@ -1,4 +1,4 @@
-"""What a store lets one compare: its experiments, the period they share, and what each can be held against."""
+"""What a store lets one compare: its experiments, the period they share, and what each can be compared with."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -183,7 +183,7 @@ def analysis_hour(root: zarr.Group, experiment: str) -> int:
 
 
 def _open_loop(experiments: Sequence[Experiment]) -> str | None:
-    """The run without observations that the others are held against: `open_loop` if there are several."""
+    """The run without observations that the others are compared with: `open_loop` if there are several."""
     free = [experiment.name for experiment in experiments if not experiment.is_analysis]
     if "open_loop" in free:
         return "open_loop"

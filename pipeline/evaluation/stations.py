@@ -19,9 +19,9 @@ from ldas.pipeline.store import cf
 from ldas.pipeline.store.arrays import existing_array, existing_group, has_group, read_region
 
 DEFAULT_SPACING = 0.25  # degrees: how far apart cells are taken to be where there is only one
-SHALLOWEST_DEPTH = 0.06  # m: sensors down to here are held against the model's surface layer
+SHALLOWEST_DEPTH = 0.06  # m: sensors down to here are compared with the model's surface layer
 LEAST_QUALITY = 0.5  # part of a day that was measured or well gap-filled, below which a flux is not compared
-# Variable of a station -> what of the model it is held against, where the names differ.
+# Variable of a station -> the model variable it is compared with, where the names differ.
 MODEL_NAMES = {"soil_moisture": "WG2", "LE_CORR": "LE", "H_CORR": "H", "GPP_DT": "GPP"}
 _SAME_UNITS = {"kg CO2 m-2 s-1": "kg m-2 s-1"}
 

@@ -108,13 +108,13 @@ class Keeper:
         from distributed import Future
 
         self.failure = ExecutionError(
-            f"{error}; what the ledger has as done is safe: start the same command again and it goes on from there"
+            f"{error}; tasks the ledger marks as done are safe: run the same command again to resume"
         )
         self._client.cancel([Future(key, self._client) for key in list(self._client.futures)])
 
 
 class _LocalWorkers:
-    """Workers of this machine: started anew where Dask has dropped one, or one does not come."""
+    """Workers of this machine: restarted where Dask has dropped one, or one does not come."""
 
     def __init__(self, cluster: Any, workers: int) -> None:
         self._cluster, self._wanted = cluster, workers

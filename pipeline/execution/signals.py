@@ -93,5 +93,5 @@ def tell(number: int) -> None:
     global _told
     if not _told:
         _told = True
-        with suppress(OSError):  # nobody reads it any more
+        with suppress(OSError):  # nobody reads it
             os.write(2, f"{MESSAGE.format(name=signal.Signals(number).name)}\n".encode())

@@ -109,7 +109,7 @@ def _prepare(stage: Stage) -> None:
     periods = stage.periods()
     if stage.name not in ledger.experiments(root):
         stage.create(root)
-        ledger.create(  # last: without a ledger, the templates are made anew
+        ledger.create(  # last: without a ledger, the templates are made again
             root,
             stage.name,
             periods=periods,
@@ -133,7 +133,7 @@ def _prepare(stage: Stage) -> None:
 def run_task(
     stage: Stage, block: Block, period: Period, wait_s: float = 0.0, owner: tuple[str, float] | None = None
 ) -> TaskResult:
-    """One task, on a worker. A task that the ledger has as done is skipped.
+    """One task, on a worker. A task that the ledger marks as done is skipped.
 
     owner: of the run's lease on the store (`lease.owner_of`); a task whose run lost it, or is over, writes nothing.
     """

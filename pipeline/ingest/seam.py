@@ -1,4 +1,4 @@
-"""The end of a stored forcing, at which an append goes on: what was made there without the hour that follows.
+"""The end of a stored forcing, at which an append continues: what was made there without the hour that follows.
 
 An instant of centred radiation needs the mean of the hour after it, and the snowfall of an hour the temperature before
 it. So the last hourly means and temperature are kept in double precision, and the last stored record is made again: a

@@ -72,7 +72,7 @@ def against_open_loop(
 ) -> str:
     """One experiment against the open loop, from the keys `<key>_...` of `evaluation.summary`.
 
-    what: the quantity in words. reference: what it is held against, in words. score: RMSD or R.
+    what: the quantity in words. reference: what it is compared with, in words. score: RMSD or R.
     """
     improved, worsened = facts.get(f"{key}_improved_fraction"), facts.get(f"{key}_worsened_fraction")
     cells, median = int(facts.get(f"{key}_cells") or 0), facts.get(f"{key}_median")

@@ -279,7 +279,7 @@ or with 8 digits in the cases driven by formulas, so 2e-5 K, 2e-8 m3 m-3 and 3e-
 steps, and the reference took either way. No rule reproduces that; ours leaves it as far as the table says.
 
 Not compared: 2 m temperature, momentum fluxes and intercepted rain, which this model does not put out, and of several
-patches together the radiative temperature and roughness, which SURFEX makes anew from aggregated quantities.
+patches together the radiative temperature and roughness, which SURFEX recomputes from aggregated quantities.
 
 Entries are RMSD / largest absolute difference over all layers, pools and times: {units}.
 """

@@ -36,7 +36,7 @@ NAMES: dict[str, tuple[str, int | None]] = {
 _LAYERED = re.compile(r"^(tg|wg|wgi|snow_swe|snow_rho|snow_heat|snow_age)(\d+)$")
 # Stored once a day only, as they are before the reset at midnight.
 _END_OF_DAY = ("anday", "anfm", "resp_struct_active_acc", "resp_struct_passive_acc")
-# Not the mean over the patches of a cell: the reference makes them anew from aggregated quantities.
+# Not the mean over the patches of a cell: the reference recomputes them from aggregated quantities.
 _NOT_AGGREGATED = ("TSRAD", "Z0EFF", "Z0H")
 
 

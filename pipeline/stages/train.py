@@ -73,7 +73,7 @@ class Train(Stage):
         """Nothing: the operator's group is written when it is trained."""
 
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
-        """Nothing: an open loop that goes on does not change the training window."""
+        """Nothing: an open loop that is extended does not change the training window."""
 
     def samples(self, root: zarr.Group, window: WindowConfig) -> Samples:
         """Pairs of a window: open-loop soil moisture and temperature at the analysis hour, LAI, and the observation of

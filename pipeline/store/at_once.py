@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 def at_once(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """The function of every item, several at a time.
 
-    The function may not call this one. After an error nothing is begun any more, and nothing is still under way.
+    The function may not call this one. After an error nothing new is begun, and nothing is still under way.
     """
     if len(items) == 1:
         return [function(items[0])]

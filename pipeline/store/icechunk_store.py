@@ -1,7 +1,7 @@
 """Stores with versions (Icechunk): a stage becomes visible by one step, when all of it is there.
 
 Everything that a run writes goes, one commit a task, to the branch `in_progress`; when a stage is complete, the branch
-`main`, which readers see, is set to it. A task is therefore wholly there or not at all, and a killed run goes on from
+`main`, which readers see, is set to it. A task is therefore wholly there or not at all, and a killed run resumes from
 its last commit. On stores without versions each function here does nothing.
 """
 
