@@ -70,7 +70,8 @@ class Drawing:
         self.parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img" '
             f'font-family="sans-serif" fill="#222"><title>{title}</title>',
-            '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
+            '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
+            'orient="auto">'
             '<path d="M0 0L10 5L0 10z" fill="#555"/></marker></defs>',
             f'<rect width="{width}" height="{height}" rx="10" fill="#fafaf7"/>',
         ]

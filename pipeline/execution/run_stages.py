@@ -184,7 +184,8 @@ def run_stages(
     A stage is built (taken from `stages`) when no earlier one is left that needs all before it. After a stage with
     failed blocks no other begins. tasks_in_flight: the most of all stages together, asked for whenever a stage
     begins. begin: called before a stage starts.
-    Raises ExecutionError when there is no point in continuing: the store is full or may not be written, the scheduler is gone.
+    Raises ExecutionError when there is no point in continuing: the store is full or may not be written, the scheduler
+    is gone.
     """
     return _Stages(iter(stages), client, tasks_in_flight, retries, listener, begin).run()
 
@@ -316,8 +317,8 @@ def _outcome_of(future: "Future") -> tuple[BaseException | None, TaskResult | No
         return (error, None) if error is not None else (None, future.result())
     except (CancelledError, CommClosedError, TimeoutError) as lost:
         raise ExecutionError(
-            "the connection to the Dask scheduler is lost; tasks the ledger marks as done are safe: run the same command "
-            "again to resume"
+            "the connection to the Dask scheduler is lost; tasks the ledger marks as done are safe: run the same "
+            "command again to resume"
         ) from lost
 
 
