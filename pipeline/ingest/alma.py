@@ -19,6 +19,7 @@ from ldas.pipeline.errors import IngestError
 from ldas.pipeline.forcing import physics
 from ldas.pipeline.ingest import forcing_fields, gaps
 from ldas.pipeline.ingest.config import FilesConfig, ForcingConfig, GapPolicy, Period, SnowRule
+from ldas.pipeline.ingest.packed import within_valid_range
 
 # ALMA name -> spellings in files
 SPELLINGS = {
@@ -192,8 +193,11 @@ def _read_variable(source: xr.Dataset, item: str, name: str, path: Path) -> xr.D
     if unit in ("", "-") and (DIRECT in source.variables or TIME_STEP in source.variables):
         unit = registry.variable(name).unit
     spelt = raw.assign_attrs(units=unit) if unit else raw
-    field = files.in_units(files.without_nodata(spelt), UNITS[name], path)
-    return field.drop_attrs().assign_attrs({"units": "ppm"} if name == "CO2air" and unit not in DENSITIES else {})
+    is_ppm = name == "CO2air" and unit not in DENSITIES
+    limits = None if is_ppm else registry.variable(name).valid_range
+    valid = within_valid_range(spelt, limits, UNITS[name].get(unit, (1.0, 0.0)))
+    field = files.in_units(files.without_nodata(valid), UNITS[name], path)
+    return field.drop_attrs().assign_attrs({"units": "ppm"} if is_ppm else {})
 
 
 def _spelt(unit: str) -> str:

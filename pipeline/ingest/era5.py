@@ -10,12 +10,13 @@ import numpy.typing as npt
 import xarray as xr
 from pydantic import Field
 
-from ldas.pipeline import files
+from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest import forcing_fields, gaps, grib, grid
 from ldas.pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, SnowRule
 from ldas.pipeline.ingest.forcing_fields import Fields
 from ldas.pipeline.ingest.grid import Cells
+from ldas.pipeline.ingest.packed import within_valid_range
 
 HOUR_S = 3600.0
 WATER_DENSITY = 1000.0  # kg m-3
@@ -38,6 +39,12 @@ NAMES: Mapping[str, tuple[tuple[str, ...], Mapping[str, tuple[float, float]]]] =
     "longwave": (("strd",), ENERGY),
     "precipitation": (("tp",), DEPTH),
     "snowfall": (("sf",), DEPTH),
+}
+# quantity -> variable of the registry with its range
+RANGES = {
+    **{"temperature": "Tair", "dew_point": "Tair", "pressure": "PSurf", "eastward_wind": "Wind"},
+    **{"northward_wind": "Wind", "shortwave": "SWdown", "longwave": "LWdown"},
+    **{"precipitation": "Rainf", "snowfall": "Snowf"},
 }
 ACCUMULATED = ("shortwave", "longwave", "precipitation", "snowfall")
 _AXES = {"lat": "latitude", "lon": "longitude"}
@@ -160,7 +167,9 @@ def fields_of(
         for name in spellings:
             if name not in dataset.data_vars:
                 continue
-            field = files.in_units(files.without_nodata(dataset[name]), units, path)
+            unit = units.get(str(dataset[name].attrs.get("units")), (1.0, 0.0))
+            valid = within_valid_range(dataset[name], registry.variable(RANGES[quantity]).valid_range, unit)
+            field = files.in_units(files.without_nodata(valid), units, path)
             if set(field.dims) != {"time", "latitude", "longitude"}:
                 raise IngestError(
                     f"{path}: {name} has dimensions {', '.join(map(str, field.dims))}, expected time, latitude, "
@@ -241,7 +250,7 @@ def _versions_merged(dataset: xr.Dataset) -> xr.Dataset:
         merged = merged.fillna(versions.isel(expver=index, drop=True))
     taken = []
     for name, item in versions.data_vars.items():
-        merged[name].attrs = item.attrs
+        merged[name].attrs, merged[name].encoding = item.attrs, item.encoding
         if "expver" in item.dims:
             there = item.notnull().any([dim for dim in item.dims if dim not in ("expver", "time")])
             taken.append(numbers[order][there.transpose("expver", ...).to_numpy().argmax(axis=0)])

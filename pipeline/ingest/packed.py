@@ -101,6 +101,34 @@ def unpack(
     return Unpacked(np.where(missing | wrong, np.nan, physical), packed, notes)
 
 
+def within_valid_range(
+    array: xr.DataArray, limits: tuple[float, float] | None, unit: tuple[float, float] = (1.0, 0.0)
+) -> xr.DataArray:
+    """A variable that xarray decoded, lazy or not, with NaN outside the valid range that its attributes declare.
+
+    :param limits: what the quantity can be: tells packed from physical ranges, as in `unpack`
+    :param unit: factor and offset from the unit of the file to that of the limits
+    """
+    encoding = array.encoding
+    dtype = np.dtype(encoding.get("dtype", array.dtype))
+    if dtype.kind == "i" and str(encoding.get("_Unsigned", "")).lower() == "true":
+        dtype = np.dtype(f"u{dtype.itemsize}")
+    bounds = _bounds(array.attrs, dtype)
+    if bounds is None:
+        return array
+    scale, offset = float(encoding.get("scale_factor", 1.0)), float(encoding.get("add_offset", 0.0))
+    packing = {**array.attrs, "scale_factor": scale, "add_offset": offset}
+    in_file = None if limits is None else ((limits[0] - unit[1]) / unit[0], (limits[1] - unit[1]) / unit[0])
+    in_physical = _given_in_physical(packing, bounds, dtype, in_file, PackedOptions())
+    packed = (array.astype(np.float64) - offset) / scale
+    if dtype.kind in "iu":
+        packed = packed.round()  # so that rounding does not decide at the bounds
+    compared = packed * scale + offset if in_physical else packed
+    within = array.where((compared >= bounds[0]) & (compared <= bounds[1]))
+    within.encoding = encoding
+    return within
+
+
 def _with_sign(packed: npt.NDArray[Any], attributes: Mapping[Any, Any]) -> npt.NDArray[Any]:
     """Integers of the signedness that `_Unsigned` declares: classic NetCDF has no unsigned ones."""
     declared = str(attributes.get("_Unsigned", "")).lower()

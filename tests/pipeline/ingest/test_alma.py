@@ -19,6 +19,8 @@ from ldas.pipeline.ingest.config import CellsConfig, GapPolicy, Period
 from tests.pipeline.ingest import samples
 from tests.support import shared
 
+PACKING = {"dtype": "int16", "scale_factor": 0.01, "add_offset": 280.0, "_FillValue": np.int16(-32768)}
+
 
 def config(**change: Any) -> alma.AlmaConfig:
     return alma.AlmaConfig(**{"files": ("unused",), **change})
@@ -264,3 +266,23 @@ def test_an_archive_that_is_silent_is_given_up():
 
     with pytest.raises(IngestError, match=r"did not answer within 0\.1 s"):
         arco._within(0.1, silent, "gs://archive")
+
+
+@pytest.mark.parametrize(
+    "valid",
+    [
+        {"valid_range": np.array([0.0, 320.0])},  # physical numbers
+        {"valid_range": np.array([-30000, 4000], dtype="int16")},  # packed ones: -20 to 320 K
+        {"valid_max": np.int16(320)},  # physical, of the packed type
+    ],
+)
+def test_a_valid_range_beside_a_scale_factor_is_heeded_and_the_gap_policy_decides(tmp_path, valid):
+    source = site_dataset(60, 48)
+    temperature = source["Tair"].to_numpy().copy()
+    temperature[7], temperature[9] = 320.0, 320.01
+    source["Tair"] = (source["Tair"].dims, temperature, {"units": "K", **valid})
+    path = tmp_path / "packed.nc"
+    source.to_netcdf(path, encoding={"Tair": PACKING})
+    values = alma.read([path], config())["Tair"].to_numpy()[:, 0]
+    assert np.flatnonzero(np.isnan(values)).tolist() == [9]
+    np.testing.assert_allclose(values[[0, 7, 8]], [280.0, 320.0, 280.8], atol=1e-9)

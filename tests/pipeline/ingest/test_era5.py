@@ -435,3 +435,23 @@ def test_real_grib_against_eccodes():
         ]
         eccodes.codes_release(message)
     np.testing.assert_allclose(result["Tair"].to_numpy()[0], nearest, atol=1e-4)
+
+
+@pytest.mark.parametrize("numbers", ["physical", "packed"])
+def test_a_valid_range_beside_a_scale_factor_is_heeded_and_the_gap_policy_decides(tmp_path, numbers):
+    whole = samples.era5_dataset()
+    good = whole["t2m"].to_numpy().round(2)
+    whole["t2m"] = (whole["t2m"].dims, good.copy(), {"units": "K"})
+    whole["t2m"][12] = 330.0  # a possible temperature, but outside the range that the file declares
+    low, high = float(good.min()), float(good.max())
+    bounds = {"physical": (low, high), "packed": (round((low - 273) * 100), round((high - 273) * 100))}[numbers]
+    kind = np.float64 if numbers == "physical" else np.int16
+    whole["t2m"].attrs |= {"valid_min": kind(bounds[0]), "valid_max": kind(bounds[1])}
+    path = tmp_path / "packed.nc"
+    packing = {"dtype": "int16", "scale_factor": 0.01, "add_offset": 273.0, "_FillValue": np.int16(-32768)}
+    whole.to_netcdf(path, encoding={"t2m": packing})
+    values = read([path])["Tair"].to_numpy()
+    assert np.flatnonzero(np.isnan(values).any(axis=1)).tolist() == [12]
+    times = samples.hours("2015-03-01T00:00", 30)
+    kept = np.arange(len(values)) != 12
+    np.testing.assert_allclose(values[kept], expected("t2m", times)[kept], atol=0.0051)
