@@ -22,6 +22,7 @@ from ldas.pipeline.evaluation.scores import ROOT, Scores
 from ldas.pipeline.evaluation.stations import evaluate_stations
 from ldas.pipeline.store.arrays import ArraySpec, create_template, open_store, write_region
 from ldas.pipeline.store.groups import write_group
+from ldas.pipeline.store.icechunk_store import refuse_versions
 from ldas.pipeline.store.lease import borrowed, held, owner_of
 from ldas.pipeline.store.ledger import Block, blocks_of
 from ldas.pipeline.store.location import Location, as_location
@@ -52,6 +53,7 @@ def evaluate(
     """
     location = as_location(where)
     target = location if scores is None else as_location(scores)
+    refuse_versions(target)
     reader = Reader(open_store(location))
     plan = make_plan(reader.root, experiments)
     blocks = blocks_of(plan.cells, plan.cells_per_block)

@@ -82,6 +82,14 @@ def published(location: Location, message: str) -> Iterator[None]:
         publish(location)
 
 
+def refuse_versions(location: Location) -> None:
+    """For commands that commit nothing, before they make anything: StoreError for a store with versions."""
+    if location.has_versions:
+        raise StoreError(
+            f"{location.url} is written by `ldas run` and `ldas ingest` only: choose a store without versions"
+        )
+
+
 def zarr_store(location: Location, *, read_only: bool) -> "Store":
     """The Zarr store of the version that this thread sees.
 
@@ -90,9 +98,7 @@ def zarr_store(location: Location, *, read_only: bool) -> "Store":
     views = _views.get()
     session = views.get(location.url)
     if session is None and not read_only:
-        raise StoreError(
-            f"{location.url} is written by `ldas run` and `ldas ingest` only: choose a store without versions"
-        )
+        refuse_versions(location)
     if session is None:
         with _icechunk_errors(location):
             repository = _repository(location)

@@ -22,6 +22,7 @@ from ldas.operators.protocol import DEFAULT_PREDICTORS, Names, ObservationOperat
 from ldas.operators.scores import Scores, predict_where_observed, score
 from ldas.operators.sensitivity import Sensitivity, predictor_sensitivity
 from ldas.pipeline.store.arrays import open_store
+from ldas.pipeline.store.icechunk_store import refuse_versions
 from ldas.pipeline.store.lease import held
 from ldas.pipeline.store.location import as_location
 from ldas.pipeline.store.operator_store import write_operator
@@ -114,6 +115,9 @@ def run_training_command(
     Raises TrainingTableError and OperatorError before anything is written, StoreError if the store refuses.
     """
     started = time.perf_counter()
+    where = None if store is None else as_location(store)
+    if where is not None:
+        refuse_versions(where)
     options = options or NeuralOptions()
     names = Names(tuple(predictors), predictor_units(predictors), "sigma40", "dB")
     windows = {"training": parse_window(train), "test": parse_window(test)}
@@ -122,7 +126,6 @@ def run_training_command(
     samples = read_region_samples(tables, names, windows["training"], windows["test"], aggregation)
     trained: list[NeuralOperator] = []
     digest = None
-    where = None if store is None else as_location(store)
     with held(where, f"the training of {name}") if where is not None else nullcontext():
         for number in range(seeds):
             operator = NeuralOperator(replace(options, seed=options.seed + number), **names._asdict())

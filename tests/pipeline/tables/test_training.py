@@ -11,7 +11,7 @@ from ldas.operators.architecture import ArchitectureResult
 from ldas.operators.errors import DuplicateTimesError, EmptyTrainingWindowError
 from ldas.operators.protocol import Names
 from ldas.operators.sensitivity import Sensitivity
-from ldas.pipeline.errors import IngestError, RegistryError, StoreInUseError
+from ldas.pipeline.errors import IngestError, RegistryError, StoreError, StoreInUseError
 from ldas.pipeline.store.arrays import array_hashes, open_store
 from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.operator_store import read_operator
@@ -186,6 +186,20 @@ def test_the_command_trains_scores_and_stores(tmp_path, two_tables):
     np.testing.assert_array_equal(alone.operator.predict(x), stored.predict(x))
     values = open_store(url)["operators/sigma40/rmsd_test"][...]
     np.testing.assert_array_equal(values, [row["test_rmsd_mean"] for row in alone.rows])
+
+
+def test_a_store_with_versions_is_refused_before_anything_is_made(tmp_path, two_tables):
+    seen = []
+    with pytest.raises(StoreError, match="written by `ldas run` and `ldas ingest` only: choose a store without vers"):
+        run_training_command(
+            two_tables,
+            **WINDOWS,
+            options=QUICK,
+            store=f"icechunk+file://{tmp_path}/versions",
+            progress=lambda done, total: seen.append(done),
+        )
+    assert not (tmp_path / "versions").exists()
+    assert seen == []
 
 
 def test_single_overpasses_and_daily_means_are_different_samples(two_tables):
