@@ -231,12 +231,7 @@ def _site(job: Job, config: tower.SiteConfig) -> list[Ingested]:
 
 def _tower(job: Job, config: tower.TowerConfig) -> list[Ingested]:
     paths = job.paths(config)
-    table = tower.read_table(paths)
-    groups = {
-        "observations/lai": tower.tower_lai(table, config),
-        f"insitu/{config.network}": tower.tower_fluxes(table, config),
-    }
-    return job.put_all(groups, config, paths)
+    return job.put_all(tower.tower_groups(tower.read_table(paths), config), config, paths)
 
 
 @dataclass(frozen=True)

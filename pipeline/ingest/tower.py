@@ -30,7 +30,7 @@ class SiteConfig(IngestConfig):
 
 
 class TowerConfig(FilesConfig):
-    """`ldas ingest tower`: fluxes to `insitu/<network>`, and LAI to `observations/lai`."""
+    """`ldas ingest tower`: fluxes to `insitu/<network>`, and LAI, where the table has it, to `observations/lai`."""
 
     place: Place
     network: Name = Field("tower", description="group below `insitu`")
@@ -75,11 +75,30 @@ def read_table(paths: list[Path]) -> xr.Dataset:
     return table
 
 
-def tower_fluxes(table: xr.Dataset, config: TowerConfig) -> xr.Dataset:
-    """Fluxes over (station = 1, time), in the registry's units; days of local standard time."""
+def tower_groups(table: xr.Dataset, config: TowerConfig) -> dict[str, xr.Dataset]:
+    """The groups that the table has values for; what it has none for is said in the notes of the other.
+
+    FLUXNET2015 tables have no LAI.
+
+    :raises IngestError: neither fluxes nor LAI
+    """
+    groups = {"observations/lai": _lai(table, config), f"insitu/{config.network}": _fluxes(table, config)}
+    found = {name: dataset for name, dataset in groups.items() if dataset is not None}
+    if not found:
+        raise IngestError(f"{table.attrs['source_file']}: no value of LAI, {', '.join(FLUXES)} is in the table")
+    for name in groups.keys() - found.keys():
+        what = "LAI" if name == "observations/lai" else ", ".join(FLUXES)
+        note = f"{table.attrs['source_file']} has no value of {what}: {name} is not written"
+        for dataset in found.values():
+            dataset.attrs["notes"] = [note]
+    return found
+
+
+def _fluxes(table: xr.Dataset, config: TowerConfig) -> xr.Dataset | None:
+    """Fluxes over (station = 1, time), in the registry's units; days of local standard time. None without a value."""
     names = [name for name in FLUXES if name in table]
-    if not names:
-        raise IngestError(f"{table.attrs['source_file']}: none of {', '.join(FLUXES)} is in the table")
+    if not any(table[name].notnull().any() for name in names):
+        return None
     codes, attributes = encode_labels([config.code])
     place = config.place
     dataset = xr.Dataset(
@@ -100,12 +119,14 @@ def tower_fluxes(table: xr.Dataset, config: TowerConfig) -> xr.Dataset:
     return dataset
 
 
-def tower_lai(table: xr.Dataset, config: TowerConfig) -> xr.Dataset:
-    """LAI over (time, cell = 1) with its uncertainty, every `lai_days` days."""
+def _lai(table: xr.Dataset, config: TowerConfig) -> xr.Dataset | None:
+    """LAI over (time, cell = 1) with its uncertainty, every `lai_days` days. None without a value."""
     if "LAI" not in table:
-        raise IngestError(f"{table.attrs['source_file']}: there is no LAI in the table")
+        return None
     lai = table["LAI"].to_numpy().astype(np.float64)[:: config.lai_days]
     valid = np.isfinite(lai) & (lai > 0.0)
+    if not valid.any():
+        return None
     values = np.where(valid, lai, np.nan)[:, None]
     cells = Cells(np.array([config.place.latitude]), np.array([config.place.longitude]))
     days = table["time"].to_numpy()[:: config.lai_days].astype("datetime64[ns]")

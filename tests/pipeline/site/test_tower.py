@@ -13,7 +13,7 @@ from ldas.pipeline import registry
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.ingest import run_ingest
 from ldas.pipeline.errors import IngestError
-from ldas.pipeline.ingest.tower import SiteConfig, TowerConfig, read_table, site_land, tower_fluxes, tower_lai
+from ldas.pipeline.ingest.tower import SiteConfig, TowerConfig, read_table, site_land, tower_groups
 from ldas.pipeline.store.arrays import decode_labels, open_dataset
 from ldas.pipeline.store.location import Location
 
@@ -50,7 +50,7 @@ def site(**settings: Any) -> SiteConfig:
 
 
 def test_fluxes_in_the_units_of_the_model(table: Path) -> None:
-    fluxes = tower_fluxes(read_table([table]), tower())
+    fluxes = tower_groups(read_table([table]), tower())["insitu/tower"]
     assert fluxes.sizes == {"station": 1, "time": 5}
     np.testing.assert_array_equal(fluxes["time"].to_numpy(), DAYS)
     # 12 g of carbon are 44 g of carbon dioxide: the rounded masses of SURFEX, with which the model's own GPP is made.
@@ -66,14 +66,14 @@ def test_fluxes_in_the_units_of_the_model(table: Path) -> None:
 
 
 def test_leaf_area_index_as_observations(table: Path) -> None:
-    lai = tower_lai(read_table([table]), tower(lai_error=0.1))
+    lai = tower_groups(read_table([table]), tower(lai_error=0.1))["observations/lai"]
     np.testing.assert_array_equal(lai["value"][:, 0], [1.8, np.nan, 2.0, np.nan, 2.2])
     np.testing.assert_allclose(lai["uncertainty"][:, 0], [0.18, np.nan, 0.2, np.nan, 0.22])
     codes = [Quality.USED, Quality.MISSING, Quality.USED, Quality.MISSING, Quality.USED]
     np.testing.assert_array_equal(lai["quality"][:, 0], codes)
     assert lai["quality"].dtype == np.int8
     np.testing.assert_allclose([lai["latitude"][0], lai["longitude"][0]], [43.74, 3.6])
-    every_second = tower_lai(read_table([table]), tower(lai_days=2))
+    every_second = tower_groups(read_table([table]), tower(lai_days=2))["observations/lai"]
     np.testing.assert_array_equal(every_second["nominal_time"].to_numpy(), DAYS[::2])
     # a day of local standard time (UTC + 1) ends at 23 UTC
     np.testing.assert_array_equal(every_second["time"].to_numpy(), DAYS[::2] + np.timedelta64(23, "h"))
@@ -84,11 +84,11 @@ def test_tables_without_what_is_asked_for(table: Path) -> None:
     with pytest.raises(IngestError, match="one table of one site, 2 files"):
         read_table([table, table])
     observed = read_table([table])
-    with pytest.raises(IngestError, match="there is no LAI in the table"):
-        tower_lai(observed.drop_vars("LAI"), tower())
+    assert list(tower_groups(observed.drop_vars("LAI"), tower())) == ["insitu/tower"]
     without = observed.drop_vars([name for name in observed.data_vars if name != "LAI"])
-    with pytest.raises(IngestError, match="none of GPP, RECO, LE"):
-        tower_fluxes(without, tower())
+    assert list(tower_groups(without, tower())) == ["observations/lai"]
+    with pytest.raises(IngestError, match="no value of LAI, GPP, RECO, LE"):
+        tower_groups(without.where(False), tower())
 
 
 def test_land_of_a_site() -> None:
