@@ -21,7 +21,8 @@ RATES = ("one_core_per_cpu_second", "nine_members_per_cpu_second")
 
 def processor_seconds(tree: Path, cache: Path, *command: str) -> float:
     """What a Python command of a checkout takes, with nothing of another one in the path."""
-    environment = {**os.environ, "PYTHONPATH": str(tree), "LDAS_CACHE_DIR": str(cache), "NUMBA_CACHE_DIR": str(cache)}
+    environment = {"LDAS_SHARED": str(REPOSITORY.parent / "shared"), **os.environ}  # the same weather for both
+    environment |= {"PYTHONPATH": str(tree), "LDAS_CACHE_DIR": str(cache), "NUMBA_CACHE_DIR": str(cache)}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, *command], cwd=tree, env=environment, check=True, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
