@@ -27,7 +27,7 @@ LEFT_OUT = ("ledger",)
 
 def program(tree: Path) -> list[str]:
     """The command `ldas` of a checkout; its modules had names of their own before they moved below `ldas`."""
-    module = "ldas.pipeline.cli" if (tree / "ldas").is_dir() else "pipeline.cli"
+    module = "ldas.pipeline.program" if (tree / "ldas").is_dir() else "pipeline.cli"
     return [sys.executable, "-m", module]
 
 
