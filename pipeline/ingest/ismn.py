@@ -120,11 +120,16 @@ def read_groups(
 
 @dataclass(frozen=True)
 class Series:
-    """One station: the sensor whose place and depth it has, the names of all in it, its values by time."""
+    """One station: the sensor whose place and depth it has, the names of all in it, its values by time.
+
+    `hours` are the hours with a value, `begins` is the first time of the files, whatever its flag.
+    """
 
     sensor: Sensor
     instruments: str
     values: pd.Series
+    hours: pd.DatetimeIndex
+    begins: pd.Timestamp
 
 
 def _group(
@@ -165,11 +170,17 @@ def _group(
         return None
     table = pd.DataFrame(kept)
     first = table.index[0]
+    again: list[str] = []
     if stored is not None and config.period.start is None:  # times without a value leave no hole at the seam
-        following = pd.Timestamp(stored["time"].to_numpy()[-1]) + pd.Timedelta(days=1 if step == "D" else 1 / 24)
-        first = following if first > following else first
+        last = pd.Timestamp(stored["time"].to_numpy()[-1])
+        following = last + pd.Timedelta(1, step)
+        again = _made_again({code: series[code] for code in kept}, last, following, network)
+        first = last if again else min(first, following)
     steps = pd.date_range(first, table.index[-1], freq=step)
-    values = table.reindex(steps).reindex(columns=codes).to_numpy(dtype=np.float64).T
+    values = np.array(table.reindex(steps).reindex(columns=codes), dtype=np.float64).T
+    if again and stored is not None:
+        others = [row for row, code in enumerate(codes) if code not in again]
+        values[others, 0] = stored["soil_moisture"].isel(time=-1).to_numpy()[others]
     return xr.Dataset(
         {"soil_moisture": (("station", "time"), values.astype(np.float32), {"units": "m3 m-3"})},
         coords={
@@ -185,6 +196,23 @@ def _group(
             **({"notes": notes} if notes else {}),
         },
     )
+
+
+def _made_again(series: dict[str, Series], last: pd.Timestamp, following: pd.Timestamp, network: str) -> list[str]:
+    """The stations whose last stored value is made again, because the files hold that time from its beginning.
+
+    :raises IngestError: files that begin within it: the stored mean lacks their hours, and they lack the hours before
+    """
+    again = [code for code, item in series.items() if ((item.hours >= last) & (item.hours < following)).any()]
+    for code in again:
+        item = series[code]
+        if item.begins.floor("h") > last:
+            raise IngestError(
+                f"{item.sensor.path}: it begins at {item.begins:%Y-%m-%dT%H:%M}, within the day with which "
+                f"insitu/{network} ends: the stored mean of {last:%Y-%m-%d} lacks the hours of this file. Give the "
+                f"file before as well, and the mean is made again; or keep it, with period.start: {following:%Y-%m-%d}"
+            )
+    return again
 
 
 def _few(names: list[str]) -> str:
@@ -232,7 +260,13 @@ def _station(
             f"{taken[0][0].path}: no day in the period has {config.least_hours} hours with an accepted value"
         )
         return None
-    return Series(taken[0][0], " + ".join(sensor.instrument for sensor, _ in taken), result)
+    return Series(
+        taken[0][0],
+        " + ".join(sensor.instrument for sensor, _ in taken),
+        result,
+        pd.DatetimeIndex(hourly.dropna().index),
+        min(sensor.data.index[0] for sensor, _ in taken),
+    )
 
 
 def _joined_files(sensors: list[Sensor]) -> list[Sensor]:

@@ -96,17 +96,22 @@ class Job:
         config: IngestConfig,
         paths: list[Path],
         states: Mapping[str, xr.Dataset | None] | None = None,
+        replaced: Mapping[str, int] | None = None,
     ) -> list[Ingested]:
-        """Writes several small datasets, all or none."""
+        """Writes several small datasets, all or none.
+
+        :param replaced: how many of the last stored times of a group are made again
+        """
         stored = {group: self.stored(group, config) for group in datasets}
         datasets = {group: observations.labelled_like(part, stored[group]) for group, part in datasets.items()}
         if isinstance(config, ObservationConfig):
             for group, dataset in datasets.items():
                 if stored[group] is None:
                     observations.require_usable(dataset, group, config.nothing_usable)
-        parts = {group: self._unwritten(dataset, group) for group, dataset in datasets.items()}
+        replaced = replaced or {}
+        parts = {group: self._unwritten(part, group, replaced.get(group, 0)) for group, part in datasets.items()}
         new = {group: dataset for group, dataset in parts.items() if dataset is not None}
-        return write_all(new, self.location, config, self.origin(config, paths), states)
+        return write_all(new, self.location, config, self.origin(config, paths), states, replaced)
 
     def stored_end(self, config: ForcingConfig) -> StoredEnd | None:
         """The end of the forcing that is there, where this ingest appends to it."""
@@ -197,7 +202,12 @@ def _modis(job: Job, config: modis.ModisConfig) -> list[Ingested]:
 def _ismn(job: Job, config: ismn.IsmnConfig) -> list[Ingested]:
     paths = job.paths(config)
     found = ismn.read_groups(paths, config, lambda network: job.stored(f"insitu/{network}", config))
-    return job.put_all({f"insitu/{network}": dataset for network, dataset in found.items()}, config, paths)
+    groups = {f"insitu/{network}": dataset for network, dataset in found.items()}
+    replaced = {}
+    for group, dataset in groups.items():
+        stored = job.stored(group, config)
+        replaced[group] = int(stored is not None and dataset["time"].to_numpy()[0] == stored["time"].to_numpy()[-1])
+    return job.put_all(groups, config, paths, replaced=replaced)
 
 
 def _land(job: Job, config: land.LandConfig) -> list[Ingested]:

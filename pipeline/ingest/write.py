@@ -176,17 +176,22 @@ def write_all(
     config: IngestConfig,
     origin: Origin,
     states: Mapping[str, xr.Dataset | None] | None = None,
+    replaced: Mapping[str, int] | None = None,
 ) -> list[Ingested]:
     """Writes several groups: all are checked before the first is written, and after an error no new one is left.
 
     :param states: what the next append needs to know of them, where it needs something
+    :param replaced: of each group, as in `write`
     """
+    replaced = replaced or {}
     for group, dataset in datasets.items():
-        check_writable(dataset, group, location, config, origin)
+        new = dataset.isel(time=slice(replaced[group], None)) if replaced.get(group) else dataset
+        check_writable(new, group, location, config, origin)
     done: list[Ingested] = []
     try:
         for group, dataset in datasets.items():
-            done.append(write(dataset, group, location, config, origin, (states or {}).get(group)))
+            state = (states or {}).get(group)
+            done.append(write(dataset, group, location, config, origin, state, replaced.get(group, 0)))
     except BaseException:
         for item in done:
             if not item.appended:
@@ -215,6 +220,10 @@ def check_writable(dataset: xr.Dataset, group: str, location: Location, config: 
         )
     _check_same_making(root, group, location, origin)
     last = open_dataset(location, group)["time"].to_numpy()[-1]
+    if not dataset.sizes["time"]:
+        raise IngestError(
+            f"{group} of {location.url} ends at {files.instant(last)}, and the files hold nothing later to append"
+        )
     first = dataset["time"].to_numpy()[0]
     if first <= last:
         raise IngestError(

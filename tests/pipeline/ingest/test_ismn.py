@@ -186,7 +186,7 @@ def stored(folder: Path, network: str) -> dict[str, list[float]]:
     group = open_dataset(folder / "store.zarr", f"insitu/{network}").load()
     values = group["soil_moisture"].transpose("station", "time").to_numpy()
     return {
-        str(code): row.astype(float).round(3).tolist()
+        str(code): row.astype(float).round(4).tolist()
         for code, row in zip(decode_labels(group["code"]), values, strict=True)
     }
 
@@ -261,6 +261,45 @@ def test_an_append_keeps_the_stations_and_leaves_no_hole(tmp_path):
     assert done.notes == ("NETA: stations that the stored group does not have are left out: C",)
     nan = np.nan
     np.testing.assert_equal(stored(tmp_path, "NETA"), {"A": [0.1, 0.1, nan, nan, nan], "B": [0.2, 0.2, nan, 0.3, 0.3]})
+
+
+def write_hours(folder: Path, station: str, start: str, values: list[float]) -> None:
+    """Hours of one sensor, a file of its own for each start."""
+    place = folder / "ISMN" / "NETA" / station
+    place.mkdir(parents=True, exist_ok=True)
+    lines = [f"NETA NETA {station} 44.00000 1.00000 120.00 0.0500 0.0500 Probe"]
+    for time, value in zip(pd.date_range(start, periods=len(values), freq="h"), values, strict=True):
+        lines.append(f"{time:%Y/%m/%d %H:%M} {value:.4f} G M")
+    path = place / f"NETA_NETA_{station}_sm_0.050000_0.050000_Probe_{start.replace(':', '')}.stm"
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("hours", [6, 14])  # of the day in the first file: no mean of it is stored, or one is
+def test_a_day_split_over_two_files_has_the_mean_of_its_hours(tmp_path, hours):
+    for station in ("A", "B"):
+        write_hours(tmp_path, station, "2015-01-01T00", [0.1] * 24 + [0.2] * hours)
+    ingest(tmp_path)
+    write_hours(tmp_path, "A", f"2015-01-02T{hours:02d}", [0.3] * (24 - hours) + [0.4] * 24)
+    before = stored(tmp_path, "NETA")
+    with pytest.raises(IngestError, match=rf"begins at 2015-01-02T{hours:02d}:00, within the day with which insitu"):
+        ingest(tmp_path, append=True, files=[f"ISMN/**/*2015-01-02T{hours:02d}.stm"])
+    np.testing.assert_equal(stored(tmp_path, "NETA"), before)
+    (done,) = ingest(tmp_path, append=True)
+    assert (done.first, done.sizes["time"]) == ("2015-01-03T00:00 UTC", 1)
+    found = stored(tmp_path, "NETA")
+    mean = (0.2 * hours + 0.3 * (24 - hours)) / 24
+    np.testing.assert_allclose(found["A"], [0.1, mean, 0.4], atol=1e-4)
+    np.testing.assert_allclose(found["B"], [0.1, 0.2 if hours == 14 else np.nan, np.nan], atol=1e-6)
+    with pytest.raises(IngestError, match=r"insitu/NETA of .* ends at 2015-01-03T00:00 UTC, and the files hold"):
+        ingest(tmp_path, append=True)
+
+
+def test_the_mean_of_a_split_day_may_be_kept(tmp_path):
+    write_hours(tmp_path, "A", "2015-01-01T00", [0.1] * 24 + [0.2] * 14)
+    ingest(tmp_path)
+    write_hours(tmp_path, "A", "2015-01-02T14", [0.3] * 10 + [0.4] * 24)
+    ingest(tmp_path, append=True, files=["ISMN/**/*T14.stm"], period={"start": "2015-01-03"})
+    np.testing.assert_allclose(stored(tmp_path, "NETA")["A"], [0.1, 0.2, 0.4], atol=1e-6)
 
 
 def test_values_out_of_range_may_be_missing(tmp_path):
