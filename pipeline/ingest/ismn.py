@@ -173,7 +173,7 @@ def _group(
     again: list[str] = []
     if stored is not None and config.period.start is None:  # times without a value leave no hole at the seam
         last = pd.Timestamp(stored["time"].to_numpy()[-1])
-        following = last + pd.Timedelta(1, step)
+        following = last + (pd.Timedelta(days=1) if step == "D" else pd.Timedelta(hours=1))
         again = _made_again({code: series[code] for code in kept}, last, following, network)
         first = last if again else min(first, following)
     steps = pd.date_range(first, table.index[-1], freq=step)
