@@ -26,7 +26,7 @@ from tests.helpers.small_store import synthetic_land, synthetic_weather
 from tests.pipeline.ingest import samples
 
 POINT = CellsConfig(points=((44.25, 0.25),))
-FIXTURE = Path(__file__).parents[1] / "data" / "stores_d0208ce.tar.xz"
+FIXTURE = Path(__file__).parents[1] / "store" / "data" / "stores_d0208ce.tar.xz"
 
 
 @pytest.mark.parametrize("hour", [0, 9, 23])
