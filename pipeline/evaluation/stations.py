@@ -85,7 +85,7 @@ def cell_at(latitude: float, longitude: float, cells_north: Array, cells_east: A
 
 def grid_spacing(latitude: Array, longitude: Array) -> float:
     """Smallest distance between rows or columns of cells, degrees; DEFAULT_SPACING for a single cell."""
-    steps = [np.diff(np.unique(np.round(axis, 4))) for axis in (latitude, longitude)]
+    steps = [np.diff(np.unique(np.round(axis[np.isfinite(axis)], 4))) for axis in (latitude, longitude)]
     smallest = [float(step.min()) for step in steps if len(step)]
     return min(smallest) if smallest else DEFAULT_SPACING
 

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from ldas.assim.quality import QUALITY_MEANING
+from ldas.assim.quality import QUALITY_MEANING, Quality
 from ldas.landmodel.array_types import Array, Times
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.evaluation.stations import cell_at
@@ -150,7 +150,8 @@ class Observations(Stage):
             )
         for name in ("latitude", "longitude"):
             here, there = read_land(root, name), read_land(source, name)
-            if here.shape != there.shape or np.abs(here - there).max() > 1e-4:  # degrees: single precision
+            # degrees: single precision; cells without land may have no place
+            if here.shape != there.shape or not np.allclose(here, there, rtol=0.0, atol=1e-4, equal_nan=True):
                 raise StoreError(
                     f"the run '{self.source}' of {self.where.url} has other cells than {self.location.url}: "
                     "observations can be made of a run of the same cells only"
@@ -173,14 +174,24 @@ class Observations(Stage):
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
         """See `Stage.compute`."""
-        run = self._run(block)
-        made = observer_of(self.settings, observed_land(root, block), self.days())
+        run, land, days = self._run(block), observed_land(root, block), self.days()
+        seen = np.flatnonzero(_has_land(land))
         region = {"cell": block.region}
+        if not len(seen):
+            for name in UNITS:
+                times = len(lai_days(days)) if name == "lai" else len(days)
+                write_region(root, f"observations/{name}", _missing(times, block.cells), region)
+            return np.full(block.cells, ledger.DONE, dtype="int8")
+        made = observer_of(self.settings, land.isel(cell=seen), days)
+        run = {name: values[:, seen] for name, values in run.items()}
         for name, observed in (("sigma40", made.sigma40(run)), ("swi", made.swi(run)), ("lai", made.lai(run))):
-            write_region(root, f"observations/{name}", _arrays(observed), region)
+            arrays = _missing(len(observed.value), block.cells)
+            for field, values in _arrays(observed).items():
+                arrays[field][:, seen] = values
+            write_region(root, f"observations/{name}", arrays, region)
         for index, (code, cell) in enumerate(self.stations(root).items()):
-            if block.start <= cell < block.stop:
-                series = made.station(code, cell - block.start, run)
+            if block.start <= cell < block.stop and cell - block.start in seen:
+                series = made.station(code, int(np.searchsorted(seen, cell - block.start)), run)
                 place = {"station": slice(index, index + 1)}
                 write_region(root, self._network(), {"soil_moisture": series[None]}, place)
         return np.full(block.cells, ledger.DONE, dtype="int8")
@@ -218,6 +229,22 @@ def observer_of(settings: TwinConfig, land: xr.Dataset, days: Times) -> Observer
     )
     cells = Cells(Places(latitude, longitude), fraction, clay, sand)
     return Observer(nature.observations, settings.seed, f"observations {nature.seed}", cells, days)
+
+
+def _has_land(land: xr.Dataset) -> np.ndarray:
+    """Cells with a place, soil and patches; the others have no run, and are not observed."""
+    known = np.all([np.isfinite(land[name].to_numpy()) for name in ("latitude", "longitude", "clay", "sand")], axis=0)
+    fraction = land["patch_fraction"].to_numpy()
+    return known & np.isfinite(fraction).all(axis=1) & (fraction.sum(axis=1) > 0.0)
+
+
+def _missing(times: int, cells: int) -> dict[str, np.ndarray]:
+    nothing = np.full((times, cells), np.nan)
+    return {
+        "value": nothing,
+        "uncertainty": nothing.copy(),
+        "quality": np.full((times, cells), Quality.MISSING, dtype="int8"),
+    }
 
 
 def _arrays(observed: Observed) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ldas.assim.quality import Quality
 from ldas.pipeline.errors import ConfigurationError, StoreError
 from ldas.pipeline.execution.stage import Stage, prepare
 from ldas.pipeline.forcing.check import check_forcing
@@ -150,6 +151,35 @@ def test_observations_of_an_existing_run(twin: ExperimentConfig, tmp_path: Path)
     existing_array(open_store(tmp_path / "moved.zarr", "a"), "land", "latitude").attrs["sha256"] = "of another land"
     with pytest.raises(ConfigurationError, match=r"source\.made_by"):
         make(tmp_path, other, from_run="mine", from_url=str(tmp_path / "moved.zarr"))
+
+
+def test_cells_without_land_are_not_observed_and_the_others_as_without_them(
+    twin: ExperimentConfig, tmp_path: Path
+) -> None:
+    """A block with a cell that has neither place nor soil, and one whose cells have no patches."""
+    target = experiment(tmp_path / "osse.zarr")
+    root = open_store(target.location, "a")
+    names = ["latitude", "longitude", "clay", "sand", "patch_fraction"]
+    land = open_dataset(twin.location, "land").load()[names].drop_attrs()
+    run = open_dataset(twin.location, "truth").load()[["WG2", "LAI"]].drop_attrs()
+    for name in names[:4]:
+        land[name][1] = np.nan
+    land["patch_fraction"][1] = np.nan
+    land["patch_fraction"][2:] = 0.0
+    for name in run.data_vars:
+        run[name][:, 1:] = np.nan
+    write_group(root, "land", land)
+    write_group(root, "runs/mine", run)
+    make(tmp_path, target, from_run="mine")
+    for name in ("sigma40", "swi", "lai"):
+        made = open_dataset(target.location, f"observations/{name}").load()
+        if name != "swi":  # the run has no snow and frost, which the truth hides from it
+            truth = open_dataset(twin.location, f"observations/{name}")["value"].to_numpy()
+            np.testing.assert_array_equal(made["value"][:, 0], truth[:, 0])
+        assert np.isfinite(made["value"][:, 0]).any(), name
+        assert np.isnan(made["value"][:, 1:]).all(), name
+        assert np.isnan(made["uncertainty"][:, 1:]).all(), name
+        assert (made["quality"][:, 1:] == Quality.MISSING).all(), name
 
 
 def test_runs_that_cannot_be_observed(twin: ExperimentConfig, tmp_path: Path) -> None:
