@@ -2,7 +2,8 @@
 
 Both run `ldas conformance --json` (where the reference data are there), the demo, and the twin of seed 1 over its cells
 with stations, from 2007 to 2009, with both assimilations. Compared are the table of the conformance and every array of
-the stores except ledgers, whose order of writing differs. Exit status 1 where anything differs.
+the stores except ledgers, whose order of writing differs. Exit status 1 where anything differs; arrays that the other
+commit does not have are listed.
 
     python benchmarks/same_bits.py --against d0208ce [--json FILE] [--keep FOLDER]
 """
@@ -98,11 +99,13 @@ def main() -> None:
             before, now = hashes_of(other, folder / "before"), hashes_of(REPOSITORY, folder / "now")
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(other)], check=True, cwd=REPOSITORY)
-    different = {name: (before.get(name), now.get(name)) for name in sorted({*before, *now})}
-    different = {name: pair for name, pair in different.items() if pair[0] != pair[1]}
+    different = {name: (old, now.get(name)) for name, old in sorted(before.items()) if old != now.get(name)}
     for name, (old, new) in different.items():
-        print(f"{name}: {old or 'not there'} at {arguments.against}, {new or 'not there'} now")
-    print(f"{len(before)} hashes at {arguments.against}, {len(now)} now, {len(different)} differ")
+        print(f"{name}: {old} at {arguments.against}, {new or 'not there'} now")
+    added = sorted(set(now) - set(before))
+    print(
+        f"{len(before)} hashes at {arguments.against}, {len(different)} differ; new since then: {', '.join(added) or 'none'}"
+    )
     print(f"conformance --json: {before.get('conformance --json')} and {now.get('conformance --json')}")
     if arguments.json:
         arguments.json.write_text(json.dumps({"before": before, "now": now}, indent=1), encoding="utf-8")
