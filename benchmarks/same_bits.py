@@ -102,10 +102,8 @@ def main() -> None:
     different = {name: (old, now.get(name)) for name, old in sorted(before.items()) if old != now.get(name)}
     for name, (old, new) in different.items():
         print(f"{name}: {old} at {arguments.against}, {new or 'not there'} now")
-    added = sorted(set(now) - set(before))
-    print(
-        f"{len(before)} hashes at {arguments.against}, {len(different)} differ; new since then: {', '.join(added) or 'none'}"
-    )
+    added = ", ".join(sorted(set(now) - set(before))) or "none"
+    print(f"{len(before)} hashes at {arguments.against}, {len(different)} differ; new since then: {added}")
     print(f"conformance --json: {before.get('conformance --json')} and {now.get('conformance --json')}")
     if arguments.json:
         arguments.json.write_text(json.dumps({"before": before, "now": now}, indent=1), encoding="utf-8")
