@@ -1,5 +1,6 @@
 """Mistakes of a user give one message and exit status 2, whatever is wrong; and it is shown on every terminal."""
 
+import ast
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from ldas.pipeline.ingest import source_names
 from ldas.pipeline.settings.experiment import load_experiment
 from tests.helpers.program import program
 from tests.helpers.small_store import EXPERIMENT, write_experiment
+from tests.support import REPOSITORY
 
 # Contents that no command takes, by name of the file.
 WRONG_FILES = {
@@ -213,3 +215,36 @@ def read_only_copy(folder: Path, where: Path) -> Path:
     for place, _, _ in os.walk(root):
         Path(place).chmod(0o555)
     return root
+
+
+# A word twice (but for units, such as `kg kg-1`), or "cell" before a name that begins with it.
+DOUBLED = re.compile(r"(?<![-\w])([A-Za-z]{4,}|the|and|for|not|has)\s+\1\b|\bcell \{\w*\.?name\(")
+
+
+def texts(source: str) -> list[str]:
+    """All texts of a program; what a formatted one puts in is in braces."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr):
+            parts = [
+                part.value if isinstance(part, ast.Constant) else f"{{{ast.unparse(part.value)}}}"  # type: ignore[attr-defined]
+                for part in node.values
+            ]
+            found.append("".join(map(str, parts)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+    return found
+
+
+def test_no_message_says_a_word_twice() -> None:
+    for text in ("at cell cell 0", "of the\nthe file"):
+        assert DOUBLED.search(text)
+    assert DOUBLED.search(texts('f"in cell {cells.name(3)}"')[0])
+    wrong = [
+        f"{file.relative_to(REPOSITORY)}: {found.group()}"
+        for room in ("landmodel", "operators", "assim", "pipeline")
+        for file in sorted((REPOSITORY / room).rglob("*.py"))
+        for text in texts(file.read_text(encoding="utf-8"))
+        if (found := DOUBLED.search(text))
+    ]
+    assert wrong == []
