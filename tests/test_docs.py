@@ -167,3 +167,13 @@ def test_names_in_the_science_notes_are_those_of_the_code() -> None:
         for name in re.findall(r"`([a-z0-9]+(?:_[a-z0-9]+)+(?:\.[a-z_]+)?)`", page.read_text(encoding="utf-8")):
             missing += [f"{page.name}: {name}" for part in name.split(".") if part not in {*words, "py", "F90"}]
     assert missing == []
+
+
+def test_files_named_in_the_documentation_are_there() -> None:
+    folders = "landmodel|operators|assim|pipeline|tests|benchmarks|examples|docs|deploy"
+    named = re.compile(rf"`((?:{folders})/[\w/.]+\.(?:py|yaml|csv|sh))")
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "deploy").glob("*.md")]
+    pages.remove(REPOSITORY / "docs" / "situations.md")  # it names tests below tests/, see above
+    found = [(page.name, name) for page in pages for name in named.findall(page.read_text(encoding="utf-8"))]
+    assert len(found) > 40
+    assert [(page, name) for page, name in found if not (REPOSITORY / name).is_file()] == []
