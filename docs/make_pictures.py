@@ -6,6 +6,7 @@ STORE is the finished run of examples/southwest_france_short.yaml (SYNTHETIC); w
 """
 
 import argparse
+import runpy
 from pathlib import Path
 
 import matplotlib as mpl
@@ -180,6 +181,29 @@ def store_layout(path: Path) -> None:
     d.save(path)
 
 
+def rooms(path: Path) -> None:
+    """The rooms on floors, each as low as its imports allow (benchmarks/rooms.py)."""
+    root = IMAGES.parents[1]
+    graph = runpy.run_path(str(root / "benchmarks" / "rooms.py"))["room_graph"](root)
+
+    def floor(room: str) -> int:
+        return max((floor(other) + 1 for other in graph[room]), default=0)
+
+    floors: dict[int, list[str]] = {}
+    for room in sorted(graph):
+        floors.setdefault(floor(room), []).append(room)
+    top = max(floors)
+    d = Drawing(640, 44 * top + 124, "Rooms on their floors")
+    for number, names in floors.items():
+        left = 320 - 95 * len(names)
+        for place, name in enumerate(names):
+            fill = "#dce9f5" if name.startswith("pipeline.") else YELLOW
+            d.box(left + 190 * place + 10, 20 + 44 * (top - number), 170, 34, name, fill=fill)
+    d.words(320, 44 * top + 82, "A room imports from the floors below it only.")
+    d.words(320, 44 * top + 104, "Yellow: libraries that know neither files nor Dask.")
+    d.save(path)
+
+
 def main() -> None:
     """Draws everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -189,6 +213,7 @@ def main() -> None:
     data_flow(IMAGES / "data_flow.svg")
     window(IMAGES / "window.svg")
     store_layout(IMAGES / "store_layout.svg")
+    rooms(IMAGES / "rooms.svg")
     if store:
         map_and_series(store, IMAGES / "twin_lai.png")
 
