@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     pages = {path.parent.name for path in (tmp_path / "site").rglob("index.html")}
     assert {"running", "store", "architecture", "configuration", "variables", "landmodel", "pipeline"} <= pages
+    assert {"evaluation", "report", "ingest", "twin", "getting_started", "glossary"} <= pages
     assert "execution.cells_per_block" in (tmp_path / "site" / "configuration" / "index.html").read_text("utf-8")
     assert (tmp_path / "site" / "experiment.schema.json").read_text("utf-8") == json_schema()
     assert "leaf area index" in (tmp_path / "site" / "variables" / "index.html").read_text("utf-8")
@@ -177,3 +179,19 @@ def test_files_named_in_the_documentation_are_there() -> None:
     found = [(page.name, name) for page in pages for name in named.findall(page.read_text(encoding="utf-8"))]
     assert len(found) > 40
     assert [(page, name) for page, name in found if not (REPOSITORY / name).is_file()] == []
+
+
+def test_modules_named_in_the_documentation_without_their_folder_are_there() -> None:
+    folders = ("assim", "benchmarks", "docs", "examples", "landmodel", "operators", "pipeline", "tests")
+    there = {path.name for folder in folders for path in (REPOSITORY / folder).rglob("*.py")}
+    of_users = {"pipeline.py", "operators.py"}  # architecture.md: files of that name do no harm
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "deploy").glob("*.md")]
+    found = [(page.name, name) for page in pages for name in re.findall(r"`(\w+\.py)`", page.read_text("utf-8"))]
+    assert len(found) > 20
+    assert [(page, name) for page, name in found if name not in there | of_users] == []
+
+
+def test_the_picture_of_the_rooms_is_up_to_date(tmp_path: Path) -> None:
+    runpy.run_path(str(REPOSITORY / "docs" / "make_pictures.py"))["rooms"](tmp_path / "rooms.svg")
+    stored = (REPOSITORY / "docs" / "images" / "rooms.svg").read_text("utf-8")
+    assert (tmp_path / "rooms.svg").read_text("utf-8") == stored, "run python docs/make_pictures.py"
