@@ -281,6 +281,10 @@ class AssimilationConfig(StrictModel):
         for key in ("sekf", "ensrf"):
             if key in self.model_fields_set and self.filter != key:
                 raise ValueError(f"assimilation {self.name}: `{key}` belongs to filter: {key}, it is {self.filter}")
+        if self.sekf.background != "A" and self.sekf.typical_range != SEKFConfiguration.typical_range:
+            raise ValueError(
+                f"assimilation {self.name}: sekf.typical_range has no effect with background: {self.sekf.background}"
+            )
         if self.options and self.filter in ("sekf", "ensrf"):
             raise ValueError(
                 f"assimilation {self.name}: the options of filter: {self.filter} are in its section `{self.filter}`"

@@ -323,7 +323,7 @@ def check_alignment(array: zarr.Array, region: Region) -> tuple[slice, ...]:
         wanted = region.get(dim, slice(None))
         start, stop, stride = wanted.indices(size)
         beyond = wanted.stop is not None and wanted.stop > size
-        if stride != 1 or beyond or start % step or (stop % step and stop != size) or stop <= start:
+        if stride != 1 or beyond or start % step or (stop % step and stop != size) or (size and stop <= start):
             raise StoreError(
                 f"writing {dim} {wanted.start}:{wanted.stop} of '{array.path}' (size {size}, shards of {step}) is not "
                 "a whole number of shards: two writers would each read, change and write back the same shard, and the "

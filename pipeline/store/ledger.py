@@ -131,9 +131,25 @@ def stored_identity(root: zarr.Group, experiment: str) -> dict[str, Any]:
     return dict(identity)
 
 
-# Keys that older versions put into identities, and that had no effect on any result: whatever they were, they do not
-# make a run another one.
-_WITHOUT_EFFECT = frozenset({"assimilation.sekf.analysis_hour_utc", "assimilation.ensrf.analysis_hour_utc"})
+# Keys that earlier versions accepted although they had no effect on any result: they do not make a run another one.
+_RETIRED = frozenset({"assimilation.sekf.analysis_hour_utc", "assimilation.ensrf.analysis_hour_utc"})
+
+
+def _with_effect(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """A flat configuration without what has no effect beside its other choices, which is refused in files now."""
+    chosen = identity.get("assimilation.filter")
+    idle = tuple(f"assimilation.{name}." for name in ("sekf", "ensrf") if name != chosen)
+    if any(key.startswith("spin_up.") for key in identity):
+        idle += ("model.initial_temperature_k",)
+    if identity.get("assimilation.sekf.background", "A") != "A":
+        idle += ("assimilation.sekf.typical_range",)
+    kept = {key: value for key, value in identity.items() if key not in _RETIRED and not key.startswith(idle)}
+    if "assimilation.observations" in kept:
+        kept["assimilation.observations"] = [
+            {key: value for key, value in entry.items() if key != "rescale_months" or entry.get("rescale") != "none"}
+            for entry in kept["assimilation.observations"]
+        ]
+    return kept
 
 
 def differences(root: zarr.Group, experiment: str, identity: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -142,7 +158,8 @@ def differences(root: zarr.Group, experiment: str, identity: Mapping[str, Any]) 
     if "source.store" in stored:  # of earlier versions: where the observed run lay, instead of what made it
         del stored["source.store"]
         now.pop("source.made_by", None)
-    keys = sorted({*stored, *now} - _WITHOUT_EFFECT)
+    stored, now = _with_effect(stored), _with_effect(now)
+    keys = sorted({*stored, *now})
     return {key: (stored.get(key), now.get(key)) for key in keys if stored.get(key) != now.get(key)}
 
 

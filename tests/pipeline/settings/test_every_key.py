@@ -83,6 +83,11 @@ def run(**keys: Any) -> dict[str, Any]:
     [
         (run(filter="sekf", ensrf={"members": 5}), "`ensrf` belongs to filter: ensrf, it is sekf"),
         (run(filter="ensrf", sekf={"background": "B"}), "`sekf` belongs to filter: sekf, it is ensrf"),
+        (run(sekf={"background": "B", "typical_range": 0.2}), "typical_range has no effect with background: B"),
+        (
+            {"synthetic": True, "twin": {"from_run": "open_loop", "subset": "crops", "masks": {}}},
+            "twin: no effect of masks, subset with from_run, whose cells are used",
+        ),
         (run(options={"a": 1}), "options of filter: sekf are in its section `sekf`"),
         (run(filter="kalman"), "'kalman' is unknown: expected sekf, ensrf"),
         (run(observations=[{"name": "lai", "rescale_months": 5}]), "not rescaled: rescale_months has no meaning"),

@@ -52,6 +52,16 @@ def test_any_blocks_and_periods_give_the_same_bytes(twin: ExperimentConfig, tmp_
         assert array_hashes(other.location, path) == array_hashes(twin.location, path), path
 
 
+def test_days_without_an_observation_of_leaf_area(tmp_path: Path) -> None:
+    """It is observed three times a month: a shorter twin has the others."""
+    config = experiment(tmp_path / "store.zarr", start="2007-04-01", end="2007-04-03")
+    make(tmp_path, config)
+    with open_dataset(config.location, "observations/lai") as lai:
+        assert lai.value.shape == (0, 4)
+    with open_dataset(config.location, "observations/swi") as swi:
+        assert np.isfinite(swi.value).any()
+
+
 def test_another_seed_gives_another_twin(twin: ExperimentConfig, tmp_path: Path) -> None:
     other = experiment(tmp_path / "other.zarr")
     make(tmp_path, other, seed=2)
