@@ -313,7 +313,9 @@ class ExperimentConfig(StrictModel):
         if self.twin is not None and self.twin.from_run is not None:
             idle = sorted({"region", "subset", "masks", "weather"} & self.twin.model_fields_set)
             if idle:
-                raise ValueError(f"twin: no effect of {', '.join(idle)} with from_run, whose cells are used: leave them out")
+                raise ValueError(
+                    f"twin: no effect of {', '.join(idle)} with from_run, whose cells are used: leave them out"
+                )
         if self.twin is not None and not self.synthetic:
             raise ValueError("an experiment with a twin is synthetic: say `synthetic: true`")
         in_one_process = self.execution.cluster.kind == "local" and not self.execution.cluster.processes
