@@ -25,6 +25,7 @@ class Faults:
         self._application = application
         self._random = random.Random(20070401)
         self._lock = threading.Lock()
+        self._writes = threading.Lock()  # moto looks at a condition, then writes: in S3 that is one step
         self.failing_share = self.waiting_share = 0.0
         self.wait_s = 0.02
         self.read_only = self.single_deletes = False
@@ -50,7 +51,10 @@ class Faults:
         for name in self.conditions_ignored:
             self.ignored += environ.pop(f"HTTP_{name}", None) is not None
         if not fails:
-            return self._application(environ, start_response)
+            if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+                return self._application(environ, start_response)
+            with self._writes:
+                return list(self._application(environ, start_response))
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         start_response(status, [("Content-Type", "application/xml")])
         return [f"<Error><Code>{code}</Code><Message>on demand</Message></Error>".encode()]
