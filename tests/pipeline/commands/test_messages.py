@@ -98,8 +98,14 @@ def test_wrong_files_are_refused_with_one_message(
     ],
 )  # fmt: skip
 def test_wrong_values_of_an_experiment(
-    change: dict[str, str], expected: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    change: dict[str, str],
+    expected: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("ldas.pipeline.store.retry.FIRST_WAIT_S", 0.001)  # of a server that is not there
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     write_experiment(tmp_path / "small.yaml")
     text = EXPERIMENT
     for old, new in change.items():
@@ -148,11 +154,14 @@ def test_report_of_the_folder_of_a_demo(tmp_path: Path, threads: Client, capfd: 
 
 
 def run_as(
-    environment: dict[str, str], *arguments: str, before: tuple[str, ...] = ()
+    environment: dict[str, str],
+    *arguments: str,
+    before: tuple[str, ...] = (),
+    what: tuple[str, ...] = ("-m", "ldas.pipeline.program"),
 ) -> subprocess.CompletedProcess[bytes]:
-    """`ldas` in a process of its own, without a terminal."""
+    """`ldas`, or what else, in a process of its own, without a terminal."""
     return subprocess.run(
-        [*before, sys.executable, "-m", "ldas.pipeline.program", *arguments],
+        [*before, sys.executable, *what, *arguments],
         capture_output=True,
         stdin=subprocess.DEVNULL,
         env={**os.environ, **environment},
@@ -165,13 +174,18 @@ def test_ascii_terminals_show_everything(tmp_path: Path) -> None:
     """Progress, tables, the report and messages are plain text, without a sign that could not be encoded."""
     write_experiment(tmp_path / "small.yaml")
     plain = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    for command in (("check",), ("run",), ("status", "--blocks"), ("report", "--markdown")):
-        done = run_as(plain, command[0], str(tmp_path / "small.yaml"), *command[1:])
-        assert done.returncode == 0, done.stderr
-        (done.stdout + done.stderr).decode("ascii")
-        assert b"?" not in done.stdout, done.stdout
     strange = tmp_path / "données.yaml"
     strange.write_text(EXPERIMENT.replace("period", "périod"), encoding="utf-8")
+    commands = [
+        *([name, str(tmp_path / "small.yaml")] for name in ("check", "run")),
+        ["status", str(tmp_path / "small.yaml"), "--blocks"],
+        ["report", str(tmp_path / "small.yaml"), "--markdown"],
+    ]
+    lines = f"from tests.helpers.program import program\nassert not any(program(*one) for one in {commands!r})"
+    done = run_as(plain, what=("-c", lines))  # one process for all: most of their time is its start
+    assert done.returncode == 0, done.stderr
+    (done.stdout + done.stderr).decode("ascii")
+    assert b"?" not in done.stdout, done.stdout
     refused = run_as(plain, "check", str(strange))
     assert refused.returncode == 2
     assert b"period: unknown key; did you mean 'period'?" in refused.stderr

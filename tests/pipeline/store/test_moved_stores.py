@@ -27,7 +27,7 @@ EXPERIMENT: dict[str, Any] = {
     "synthetic": True,
     "store": {"url": "store.zarr"},
     "twin": {"seed": 1, "subset": "demo", "nature": "nature.yaml"},
-    "period": {"start": "2007-01-01", "end": "2007-01-10"},
+    "period": {"start": "2007-01-07", "end": "2007-01-10"},
     "output": {"mean": ["LE"], "instant": ["WG2", "TG2", "LAI"]},
     "assimilation": [{"name": "EKF", "observations": [{"name": "lai"}]}],
     "execution": {"cells_per_block": 4},
