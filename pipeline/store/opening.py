@@ -25,6 +25,7 @@ from ldas.pipeline.store.retry import RetryingStore
 
 # fsspec keeps the listings it has seen; what workers add in the meantime is not in them.
 _NO_LISTINGS_KEPT = {"use_listings_cache": False}
+_HALF_WRITTEN = ".partial"  # Zarr writes a file under a name with this end, then renames it
 AccessMode = Literal["r", "a"]
 
 
@@ -69,9 +70,9 @@ class FolderStore(LocalStore):
         await super().delete_dir(prefix)
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """See `zarr.storage.LocalStore`; the lease is no group."""
+        """See `zarr.storage.LocalStore`; the lease is no group, nor is a file whose writing was cut off by a kill."""
         async for name in super().list_dir(prefix):
-            if not is_part_of_lease(name):
+            if not is_part_of_lease(name) and not name.endswith(_HALF_WRITTEN):
                 yield name
 
 

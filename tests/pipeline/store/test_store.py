@@ -116,6 +116,17 @@ def test_all_arrays_are_checked_before_the_first_is_written(url: str) -> None:
     assert array_hashes(url) == before
 
 
+def test_what_a_kill_left_half_written_is_no_part_of_the_store(tmp_path: Path) -> None:
+    """Zarr writes `zarr.json` under a name of its own before it renames it."""
+    root = open_store(tmp_path / "store", "a")
+    write_group(root, "insitu/x", insitu(0, 3))
+    before = array_hashes(str(tmp_path / "store"))
+    for folder in ("", "insitu", "insitu/x", "insitu/x/time"):
+        (tmp_path / "store" / folder / "zarr.e4b176d638c047f6a6a48e6c9761829b.partial").write_bytes(b'{"zarr_')
+    assert array_hashes(str(tmp_path / "store")) == before
+    assert ldas.open_run(tmp_path / "store")["insitu/x"].sizes["time"] == 3
+
+
 def test_one_changed_value_changes_one_hash_whatever_the_chunks(tmp_path: Path) -> None:
     values = np.random.default_rng(1).random((10, 7)).astype("float32")
     found = []
