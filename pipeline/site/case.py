@@ -51,6 +51,10 @@ class ForcingSource(StrictModel):
     def _one_source(self) -> Self:
         if (self.file is None) == (self.formula is None):
             raise ValueError("give either a file or a formula")
+        of_files = ("first_record", "step_s", "co2_kg_m3", "surface_pressure_pa", "snowfall")
+        idle = [name for name in of_files if getattr(self, name) is not None]
+        if self.formula is not None and idle:
+            raise ValueError(f"no effect of {', '.join(idle)} with a formula, only with a file: leave them out")
         return self
 
 

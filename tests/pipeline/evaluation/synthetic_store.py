@@ -195,7 +195,12 @@ class _Maker:
         )
 
     def _write_run(self, name: str, values: dict[str, np.ndarray], days: np.ndarray) -> None:
-        configuration = {"name": "synthetic", "synthetic": True, "period": {"start": str(days[0])}}
+        configuration = {
+            "name": "synthetic",
+            "description": "made for tests",
+            "synthetic": True,
+            "period": {"start": str(days[0])},
+        }
         block = min(self.options.cells_per_block, self.cells)
         create_template(
             self.root,

@@ -1,24 +1,20 @@
-"""No accepted key without effect: every key of the experiment file is read, and one that another choice leaves without
-effect is refused."""
+"""No accepted key without effect: one that another choice leaves without effect is refused, and every key of every
+settings model is read. That another value of a key shows is in test_effects.py and its neighbours."""
 
 import ast
+import importlib
+import pkgutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from ldas.pipeline import ingest, twin
 from ldas.pipeline.settings.experiment import ExperimentConfig
+from ldas.pipeline.settings.yaml_file import StrictModel
 from tests.support import REPOSITORY
 
 FOLDERS = ("landmodel", "operators", "assim", "pipeline")
-# Keys that no code outside the settings reads as an attribute, and what has the effect instead.
-ELSEWHERE = {
-    "description": ("pipeline/report/write.py", 'configuration["description"]'),
-    "dry_soil_backscatter": ("operators/water_cloud.py", "getattr(self, name) for name in PARAMETERS"),
-    "soil_moisture_sensitivity": ("operators/water_cloud.py", "getattr(self, name) for name in PARAMETERS"),
-    "filter": ("pipeline/settings/assimilation.py", "methods[self.filter]"),
-    "vegetation_of_patch": ("pipeline/settings/experiment.py", "in self.vegetation_of_patch.items()}"),
-}
 SMALL = {"name": "x", "store": {"url": "s"}, "period": {"start": "2007-01-01", "end": "2007-12-31"}}
 WINDOW = {"start": "2007-02-01", "end": "2007-03-01"}
 
@@ -36,7 +32,8 @@ def keys(schema: dict[str, Any], definitions: dict[str, Any], prefix: str = "") 
 def _references(entry: dict[str, Any]) -> Iterator[str]:
     if "$ref" in entry:
         yield entry["$ref"].rsplit("/", 1)[-1]
-    for part in (*entry.get("anyOf", ()), *([entry["items"]] if "items" in entry else ())):
+    inner = [entry[name] for name in ("items", "additionalProperties") if isinstance(entry.get(name), dict)]
+    for part in (*entry.get("anyOf", ()), *inner):
         yield from _references(part)
 
 
@@ -57,14 +54,20 @@ def read_names() -> set[str]:
 
 
 def test_every_key_is_read_by_the_code() -> None:
-    read, unread = read_names(), []
-    for key in every_key():
-        name = key.rsplit(".", 1)[-1]
-        if name not in read:
-            unread.append(name)
-    assert sorted(set(unread)) == sorted(ELSEWHERE)
-    for file, line in ELSEWHERE.values():
-        assert line in (REPOSITORY / file).read_text(encoding="utf-8")
+    """Of the models that have no table of effects: files of ingestion, the landscape of the twin."""
+    for room in (ingest, twin):
+        for module in pkgutil.iter_modules(room.__path__, f"{room.__name__}."):
+            importlib.import_module(module.name)
+    models = [model for model in subclasses(StrictModel) if model.__module__.split(".")[2] in ("ingest", "twin")]
+    assert len(models) > 40
+    read = read_names()
+    assert {key for model in models for key in model.model_fields if key not in read} == set()
+
+
+def subclasses(of: type) -> Iterator[Any]:
+    for found in of.__subclasses__():
+        yield found
+        yield from subclasses(found)
 
 
 def test_all_sections_are_gone_through() -> None:
