@@ -186,7 +186,8 @@ def control_vector(
 ) -> ControlVector:
     """The control vector of the columns of a land model; `cells` is the length of the forcing's cell axis.
 
-    Raises FilterConfigurationError for an unknown or repeated control variable.
+    Raises:
+        FilterConfigurationError: an unknown or repeated control variable.
     """
     checked_controls(names)
     cell = np.asarray(parameters.cell, dtype=np.int64)
@@ -227,7 +228,11 @@ class ControlsOfModel:
         self._last: tuple[Parameters, ControlVector] | None = None
 
     def of(self, parameters: Parameters) -> ControlVector:
-        """The control vector for these parameters. Raises FilterConfigurationError as `control_vector` does."""
+        """The control vector for these parameters.
+
+        Raises:
+            FilterConfigurationError: as `control_vector` does.
+        """
         if self._last is None or self._last[0] is not parameters:
             self._last = parameters, control_vector(parameters, *self._settings)
         return self._last[1]

@@ -41,9 +41,12 @@ class LandModel(Protocol):
     ) -> tuple[State, dict[str, Array]]:
         """The state after `steps` steps and the outputs asked for, with a member axis where the state has one.
 
-        The forcing's first record is at `start`. allow_nonfinite: a column that blows up is returned as it is. where:
-        True for the columns and members to run (None: all), shaped like the state's leading axes; the others keep their
-        state. What a column or member does must not depend on the others.
+        The forcing's first record is at `start`.
+
+        Args:
+            allow_nonfinite: a column that blows up is returned as it is.
+            where: True for the columns and members to run (None: all), shaped like the state's leading axes; the others
+                keep their state. What a column or member does must not depend on the others.
         """
 
 
@@ -79,7 +82,8 @@ class Window:
     ) -> "Window":
         """The window that begins at `start`, cut from forcing whose first record is at `forcing_start` (or `start`).
 
-        Raises AssimilationWindowError where the forcing does not have a record at the start and at the end.
+        Raises:
+            AssimilationWindowError: if the forcing does not have a record at the start and at the end.
         """
         begin: np.datetime64 = np.array([start], dtype="datetime64[s]")[0]
         first: np.datetime64 = begin if forcing_start is None else np.array([forcing_start], dtype="datetime64[s]")[0]
@@ -110,7 +114,9 @@ class Window:
     ) -> tuple[State, dict[str, Array]]:
         """The model over the window; what blows up there is returned as it is.
 
-        forcing: in place of the window's own, such as a member's; where: see `LandModel.run`.
+        Args:
+            forcing: in place of the window's own, such as a member's.
+            where: see `LandModel.run`.
         """
         return model.run(
             state,
@@ -218,9 +224,11 @@ class Filter(Protocol):
     ) -> CycleResult:
         """Forecast over the window and analysis at its end.
 
-        state: of the window's start, from `initial_state` or the last result. observations: by name of their type, all
-        belonging to (start, end]. output: what the forecast puts out. set_aside (cell,): cells that are no longer
-        analysed, from the last result.
+        Args:
+            state: of the window's start, from `initial_state` or the last result.
+            observations: by name of their type, all belonging to (start, end].
+            output: what the forecast puts out.
+            set_aside (cell,): cells that are no longer analysed, from the last result.
         """
 
 

@@ -88,7 +88,11 @@ def compared(
     masks: Masks,
     dynamic_range: Array,
 ) -> Comparison:
-    """All types against their equivalents, whose predictions are (cell,). dynamic_range (cell,): COFSWI, m3 m-3."""
+    """All types against their equivalents, whose predictions are (cell,).
+
+    Args:
+        dynamic_range (cell,): COFSWI, m3 m-3.
+    """
     columns = []
     for kind, prediction in zip(types, equivalents, strict=True):
         given = observations[kind.name]

@@ -190,8 +190,9 @@ class SimplifiedEKF:
     ) -> Array:
         """H (cell, observation, 12, control) of a window, with perturbations `factor` times the configured ones.
 
-        central: mean of forward and backward differences. For choosing and checking perturbation sizes; `cycle`
-        returns the Jacobian that it used.
+        Args:
+            central: mean of forward and backward differences. For choosing and checking perturbation sizes; `cycle`
+                returns the Jacobian that it used.
         """
         controls = self.controls_of(model.parameters)
         forecast, _ = window.run(model, state)
@@ -217,7 +218,8 @@ class SimplifiedEKF:
     ) -> CycleResult:
         """The analysis at the end of a window, from the forecast there, the screened observations and the Jacobian.
 
-        finite (cell,): False in cells that are set aside.
+        Args:
+            finite (cell,): False in cells that are set aside.
         """
         types = self.observation_types
         y = screened_by_sensitivity(y, np.asarray(np.isfinite(jacobian).all(axis=(2, 3))))
@@ -277,9 +279,12 @@ def observation_jacobian(
     """H (cell, observation, 12, control) by the chain rule through grid means and operators
     (docs/science/sekf.md, section 4); 0 where nothing was perturbed.
 
-    H_k = sum_i dh_k/dX_i f_p (X_i,p[run l] - X_i,p[control]) / eps_p,l. forecast: state (column, ...) at the window's
-    end, that of the control run; ends: those of the perturbed runs (column, control, ...); perturbation: eps (column,
-    control).
+    H_k = sum_i dh_k/dX_i f_p (X_i,p[run l] - X_i,p[control]) / eps_p,l.
+
+    Args:
+        forecast: state (column, ...) at the window's end, that of the control run.
+        ends: those of the perturbed runs (column, control, ...).
+        perturbation: eps (column, control).
     """
     eps = controls.to_cells(perturbation)
     response: dict[str, Array] = {}

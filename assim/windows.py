@@ -20,7 +20,10 @@ def exponential_filter(
     doi:10.5194/hess-12-1323-2008. T = 1 day gives SWI-001.
 
     wetness (time, cell), NaN where missing (and there in the result too); time_days (time,) in days, rising. After a
-    gap of more than `restart_after_days` the filter restarts (this project's choice). Raises ObservationInputError.
+    gap of more than `restart_after_days` the filter restarts (this project's choice).
+
+    Raises:
+        ObservationInputError: shapes that differ, or days that do not increase.
     """
     days = np.asarray(time_days, dtype=np.float64)
     if wetness.ndim != 2 or days.shape != wetness.shape[:1]:

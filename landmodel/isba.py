@@ -120,10 +120,12 @@ class Isba:
             where: (column,) or (column, member) like the state, True where it is run (default: everywhere). The others
                 keep their state, and what is put out of them is NaN.
 
-        Returns the final state and name -> (time, column[, member][, layer]). Undefined values (water below the
-        moisture column, LAI of bare soil, albedo of no snow) are NaN in outputs.
+        Returns:
+            The final state and name -> (time, column[, member][, layer]). Undefined values (water below the moisture
+            column, LAI of bare soil, albedo of no snow) are NaN in outputs.
 
-        Raises `LandModelError` for forcing, state and times that do not fit, and for a state that is no longer finite.
+        Raises:
+            LandModelError: forcing, state and times that do not fit, and a state that is no longer finite.
         """
         leading = check_state(state, self.parameters.columns)
         if not allow_nonfinite:

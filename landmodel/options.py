@@ -7,7 +7,11 @@ from ldas.landmodel.errors import LandModelError
 
 
 def _option(default: Any, description: str, *, above: float | None = None) -> Any:
-    """An option with what configuration files say of it; above: what a number must exceed."""
+    """An option with what configuration files say of it.
+
+    Args:
+        above: what a number must exceed.
+    """
     return field(default=default, metadata={"description": description, "above": above})
 
 
@@ -16,7 +20,9 @@ class Options:
     """Choices of physics and numerics (SURFEX namelist names in brackets).
 
     The options of an experiment and of a site file are made from these fields: type, default, description.
-    Raises `LandModelError` for a value that is not offered.
+
+    Raises:
+        LandModelError: a value that is not offered.
     """
 
     pedotransfer: Literal["CH78", "CO84"] = _option("CH78", "Soil hydraulic properties from clay and sand")

@@ -151,14 +151,13 @@ def columns(
     Args:
         vegetation: SURFEX code per column (`vegetation_table`).
         cell, patch, fraction: (column,) see `Parameters`.
-        clay, sand: fractions, scalar, (column,) or (column, 14).
-        latitude, longitude: degrees, scalar or (column,).
+        clay, sand, latitude, longitude: fractions and degrees, scalar or (column,); the first two (column, 14) too.
         overrides: SURFEX name -> scalar, (column,) or, for soil properties, (column, 14); None is skipped.
-        air_height, wind_height: heights (m) of the forcing's temperature and humidity, and wind.
-        cell_size_km: size of the cell (km), for rain over a part of it.
+        air_height, wind_height, cell_size_km: of the forcing's air and wind (m); of a cell, for rain over part of it.
         reference_co2: CO2 mixing ratio (kg kg-1) of the leaf's optimal assimilation; SURFEX takes the first record.
 
-    Raises `LandModelError` for unknown types or names and values outside their ranges.
+    Raises:
+        LandModelError: unknown types or names and values outside their ranges.
     """
     options = options or Options()
     count = len(vegetation)
@@ -241,7 +240,8 @@ def columns_from_fractions(
         overrides: SURFEX name -> scalar, or (patch,) one value for each of the 12 patches.
         heights: further arguments of `columns`.
 
-    Raises `LandModelError` where fractions do not add to 1 or are negative.
+    Raises:
+        LandModelError: if fractions do not add to 1 or are negative.
     """
     fractions = numbers(patch_fraction, "patch_fraction")
     if len(vegetation_of_patch) != 12:
@@ -317,12 +317,13 @@ def aggregate(values: Array, parameters: Parameters, cells: int) -> Array:
     """Cell means of column values.
 
     Args:
-        values: (..., column) or, with trailing axes moved by the caller, any array whose last axis is `column`.
-        cells: number of cells.
+        values: (..., column), any array whose last axis is `column`.
 
-    Returns (..., cell): the sum of fraction times value; undefined (NaN) values count 0, as in SURFEX.
+    Returns:
+        (..., cell): the sum of fraction times value; undefined (NaN) values count 0, as in SURFEX.
 
-    Raises `LandModelError` where the last axis is not that of the columns, or a column lies in no cell.
+    Raises:
+        LandModelError: if the last axis is not that of the columns, or a column lies in no cell.
     """
     array = np.asarray(values, dtype=np.float64)
     needed = int(parameters.cell.max(initial=-1)) + 1

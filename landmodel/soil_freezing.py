@@ -54,7 +54,8 @@ def freeze_or_thaw(temperature, water, ice, capacity, soil, inverses, insulation
 def soil_freezing(column, parameters, work, substep, sublimation):
     """Phase change of a sub-step in all moist layers, then sublimation (m s-1) from the ice of layer 1.
 
-    Returns the water (m s-1) that ice above the pore space pushes out at the bottom.
+    Returns:
+        The water (m s-1) that ice above the pore space pushes out at the bottom.
     """
     moist = parameters.moist_layers
     leaving = moist * 0.0

@@ -124,7 +124,11 @@ def runoff_depth(bottoms: Array, moist_layers: int, roots: Array, depth: float) 
 
 
 def check_texture(clay: Array, sand: Array) -> None:
-    """Refuse textures that no soil has. Raises `LandModelError` naming column, layer and value."""
+    """Refuse textures that no soil has.
+
+    Raises:
+        LandModelError: for them; names column, layer and value.
+    """
     for name, values in (("clay", clay), ("sand", sand)):
         bad = ~((values >= 0.01) & (values <= 0.99))
         if bad.any():

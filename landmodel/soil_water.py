@@ -234,7 +234,8 @@ def limit_water(column, parameters, work, substep):
 def soil_water_substep(column, parameters, air, work, substep, infiltration, evaporation, transpiration, correction):
     """One sub-step of the soil water; all rates m s-1, positive `evaporation` and `transpiration` leaving.
 
-    Returns drainage and the infiltration excess of a full column (m s-1).
+    Returns:
+        Drainage and the infiltration excess of a full column (m s-1).
     """
     layers = work.most_layers
     for layer in range(layers):

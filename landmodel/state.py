@@ -80,7 +80,8 @@ class State(NamedTuple):
 def check_state(state: State, columns: int) -> tuple[int, ...]:
     """Leading axes of a state for a number of columns.
 
-    Raises `LandModelError` where shapes disagree with each other or with the columns.
+    Raises:
+        LandModelError: if shapes disagree with each other or with the columns.
     """
     leading = np.shape(state.intercepted_water)
     if not leading or leading[0] != columns or len(leading) > 2:
@@ -165,7 +166,8 @@ def _fill_allometric_total(leaf: Array, total: Array) -> None:
 def validate_state(state: State, parameters: Parameters) -> None:
     """Refuse a state that no column can be in.
 
-    Raises `LandModelError` naming variable, column, cell and value.
+    Raises:
+        LandModelError: values that cannot be run; names variable, column, cell and value.
     """
     leading = check_state(state, parameters.columns)
     for name, values in zip(state._fields, state, strict=True):

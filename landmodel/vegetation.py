@@ -53,8 +53,9 @@ def daily_biomass(column, parameters, leaf_area):
     """Growth or senescence of the three pools over a day. The numbers are the steps of
     docs/science/vegetation.md, section 3.
 
-    Returns the leaf, active and passive structural biomass, the litter and the biomass that clipping negative pools
-    created, all kg m-2.
+    Returns:
+        The leaf, active and passive structural biomass, the litter and the biomass that clipping negative pools
+        created, all kg m-2.
     """
     leaves_before = maximum(column.biomass[0], 0.0)  # 1
     active_before = column.biomass[1]

@@ -45,9 +45,12 @@ def search_architectures(
 ) -> list[ArchitectureResult]:
     """Trains every cell with every architecture, one after the other, and reports the errors of each.
 
-    predictors (cell, sample, predictor), target (cell, sample) of the training window; test: the same of another
-    window. operator: names, units and options to train with (default: NeuralOperator()); only `hidden` is changed.
-    progress(architectures done, architectures).
+    predictors (cell, sample, predictor), target (cell, sample) of the training window.
+
+    Args:
+        test: the same of another window.
+        operator: names, units and options to train with (default: NeuralOperator()); only `hidden` is changed.
+        progress: called with (architectures done, architectures).
     """
     template = operator or NeuralOperator()
     results = []

@@ -69,7 +69,11 @@ def initial_weights(sizes: tuple[int, ...], cell_ids: IntArray, seed: int) -> tu
 
 
 def train_block(samples: BlockSamples, cell_ids: IntArray, options: NeuralOptions) -> TrainedWeights:
-    """Trains the networks of one block, of which all arrays have the same number of cells; cell_ids: (cell,)."""
+    """Trains the networks of one block, of which all arrays have the same number of cells.
+
+    Args:
+        cell_ids: (cell,).
+    """
     tensorflow = import_tensorflow()
     dtype = options.precision
     sizes = (samples.inputs.shape[2], *options.hidden, 1)

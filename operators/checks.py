@@ -42,7 +42,10 @@ def physical_range(unit: str) -> PhysicalRange:
 def checked_predictors(operator: ObservationOperator, predictors: ArrayLike) -> Array:
     """Predictors (cell, ..., predictor) as float64, checked against the operator; unusable cells are not looked at.
 
-    Raises PredictorShapeError, NonFinitePredictorError or PredictorUnitError, each naming the first offending cell.
+    Raises:
+        PredictorShapeError: another shape.
+        NonFinitePredictorError: undefined values; names the first cell.
+        PredictorUnitError: values of another unit, by their size; names the first cell.
     """
     values = np.asarray(predictors, dtype=np.float64)
     names, units, usable = operator.predictor_names, operator.predictor_units, operator.usable

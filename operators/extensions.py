@@ -23,8 +23,15 @@ def extension_names(group: str) -> list[str]:
 
 @cache
 def extension(group: str, name: str, needs: tuple[str, ...], known: tuple[str, ...] = ()) -> Any:
-    """What the entry point `name` of a group stands for. needs: attributes that it must have, or declare; known: names
-    beside those that are installed, for the message. Raises ExtensionError."""
+    """What the entry point `name` of a group stands for.
+
+    Args:
+        needs: attributes that it must have, or declare.
+        known: names beside those that are installed, for the message.
+
+    Raises:
+        ExtensionError: nothing of that name is installed, or what is lacks an attribute.
+    """
     found = [entry for entry in entry_points(group=group) if entry.name == name]
     if not found:
         raise ExtensionError(

@@ -33,7 +33,8 @@ _LAYERS = "Normalization, one Dense with relu per hidden layer, one linear Dense
 def export_keras(operator: NeuralOperator, cell_id: int, path: Path | str) -> None:
     """Writes the network of one cell; `path` must end in `.keras`. An existing file is replaced when all went well.
 
-    Raises OperatorMismatchError for a cell that the operator does not have or that was not trained.
+    Raises:
+        OperatorMismatchError: a cell that the operator does not have or that was not trained.
     """
     file = Path(path)
     if file.suffix != ".keras":
@@ -81,7 +82,8 @@ def import_keras(
 ) -> NeuralOperator:
     """The operator of one cell from a `.keras` file; what is given wins over what the file says of itself.
 
-    Raises OperatorFormatError if the file is no such network, or does not say names and units and none are given.
+    Raises:
+        OperatorFormatError: if the file is no such network, or does not say names and units and none are given.
     """
     description = _description(Path(path))
     names: dict[str, Any] = {

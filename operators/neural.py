@@ -88,13 +88,21 @@ class NeuralOperator(NamedOperator):
     ) -> Self:
         """Trains one network per cell on the samples of the training window and returns this operator.
 
-        predictors: (cell, sample, predictor) in `predictor_units`. target: (cell, sample) in `output_unit`, NaN where
-        missing. Samples in order of time, for the validation pieces. cell_ids: (cell,) identities, which with
-        the seed decide the random numbers. times: (sample,), checked to be distinct. workers: blocks trained at the
-        same time (default: as many as processors), without influence on the result. progress(cells done, cells).
+        A cell that cannot be trained stops nothing: it gets an `outcome` and a reason.
 
-        Raises PredictorShapeError, DuplicateTimesError, EmptyTrainingWindowError. A cell that cannot be trained stops
-        nothing: it gets an `outcome` and a reason.
+        Args:
+            predictors: (cell, sample, predictor) in `predictor_units`.
+            target: (cell, sample) in `output_unit`, NaN where missing. Samples in order of time, for the validation
+                pieces.
+            cell_ids: (cell,) identities, which with the seed decide the random numbers.
+            times: (sample,), checked to be distinct.
+            workers: blocks trained at the same time (default: as many as processors), without influence on the result.
+            progress: called with (cells done, cells).
+
+        Raises:
+            PredictorShapeError: shapes that do not fit the names or each other.
+            DuplicateTimesError: times that repeat.
+            EmptyTrainingWindowError: not one valid target in any cell.
         """
         from ldas.operators.batched_training import library_versions
 

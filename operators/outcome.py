@@ -33,6 +33,10 @@ FLAG_MEANINGS: str = " ".join(outcome.name.lower() for outcome in Outcome)
 
 
 def outcome_counts(outcome: NDArray[np.integer]) -> dict[str, int]:
-    """How many cells had which outcome; only outcomes that occurred. outcome: (cell,)."""
+    """How many cells had which outcome; only outcomes that occurred.
+
+    Args:
+        outcome: (cell,).
+    """
     codes, counts = np.unique(outcome, return_counts=True)
     return {Outcome(int(code)).words: int(count) for code, count in zip(codes, counts, strict=True)}

@@ -69,7 +69,10 @@ class ObservationOperator(Protocol):
     def predict(self, predictors: ArrayLike) -> Array:
         """(cell, ..., predictor) -> (cell, ...) the observation in `output_unit`.
 
-        Raises PredictorShapeError, PredictorUnitError or NonFinitePredictorError; only usable cells are checked.
+        Raises:
+            PredictorShapeError: another shape.
+            PredictorUnitError: values of another unit, by their size, in usable cells.
+            NonFinitePredictorError: undefined values in usable cells.
         """
 
     def jacobian(self, predictors: ArrayLike) -> Array:

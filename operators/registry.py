@@ -22,7 +22,11 @@ NEEDS = (
 
 
 def operator_class(kind: str) -> type[TrainableOperator]:
-    """The class of a kind of operator. Raises ExtensionError for an unknown kind and for what is no operator."""
+    """The class of a kind of operator.
+
+    Raises:
+        ExtensionError: an unknown kind, and what is no operator.
+    """
     if kind in OWN:
         return OWN[kind]
     found = extension(GROUP, kind, NEEDS, tuple(sorted(OWN)))

@@ -35,8 +35,12 @@ def checked_samples(
 ) -> tuple[Array, Array]:
     """Predictors (cell, sample, predictor) and target (cell, sample), of fitting shapes; not copied if they are arrays.
 
-    Raises PredictorShapeError, DuplicateTimesError (times (sample,) that repeat) or EmptyTrainingWindowError (not one
-    valid target in any cell). Bad values in single cells are no error here: they become that cell's outcome.
+    Bad values in single cells are no error here: they become that cell's outcome.
+
+    Raises:
+        PredictorShapeError: shapes that do not fit the names or each other.
+        DuplicateTimesError: times (sample,) that repeat.
+        EmptyTrainingWindowError: not one valid target in any cell.
     """
     x, y = np.asarray(predictors), np.asarray(target)
     if x.ndim != 3 or x.shape[2] != len(names.predictor_names) or y.shape != x.shape[:2]:

@@ -172,9 +172,10 @@ class WaterCloudOperator(NamedOperator):
     ) -> Self:
         """Calibrates each cell by bounded nonlinear least squares (SciPy's trust region reflective) and returns self.
 
-        predictors: (cell, sample, 2) soil moisture and leaf area index. target: (cell, sample) dB, NaN where missing.
-        Each cell has its own trust region, so no cell has an influence on another. Errors and outcomes are those of
-        `NeuralOperator.fit`.
+        Args:
+            predictors: (cell, sample, 2) soil moisture and leaf area index.
+            target: (cell, sample) dB, NaN where missing. Each cell has its own trust region, so no cell has an
+                influence on another. Errors and outcomes are those of `NeuralOperator.fit`.
         """
         x, y = checked_samples(predictors, target, self._names, times)
         identities = checked_cell_ids(cell_ids, x.shape[0])

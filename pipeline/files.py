@@ -55,7 +55,8 @@ def eccodes() -> Any:
 def expand(patterns: Sequence[str], folder: Path) -> list[Path]:
     """The files that paths and patterns (`*`, `**`) name, relative to `folder`, sorted, each once.
 
-    :raises IngestError: for a pattern that names no file
+    Raises:
+        IngestError: a pattern that names no file.
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
@@ -195,7 +196,8 @@ def open_netcdf(path: Path, chunks: Any = None, **options: Any) -> xr.Dataset:
     Classic files are read by SciPy, because the NetCDF library silently gives zeros for what a truncated classic file
     has lost; the others by the NetCDF library, whose HDF5 finds a truncated file at opening.
 
-    :raises IngestError: no NetCDF, truncated, or with times that cannot be decoded
+    Raises:
+        IngestError: no NetCDF, truncated, or with times that cannot be decoded.
     """
     head = magic(path)
     if head not in NETCDF:
@@ -222,7 +224,8 @@ def _opens(path: Path, engine: str) -> bool:
 def values(array: xr.DataArray, path: Path) -> npt.NDArray[Any]:
     """The values of an array; a file that breaks while it is read is named.
 
-    :raises IngestError: naming file and variable
+    Raises:
+        IngestError: what cannot be read; names file and variable.
     """
     try:
         return np.asarray(array.values)
@@ -243,8 +246,11 @@ def variable(dataset: xr.Dataset, name: Hashable, path: Path) -> xr.DataArray:
 def in_units(array: xr.DataArray, accepted: Mapping[str, tuple[float, float]], path: Path) -> xr.DataArray:
     """The array times factor plus offset, by its `units` attribute.
 
-    :param accepted: unit as files write it -> (factor, offset)
-    :raises IngestError: no units attribute, or one that is not among the accepted
+    Args:
+        accepted: unit as files write it -> (factor, offset).
+
+    Raises:
+        IngestError: no units attribute, or one that is not among the accepted.
     """
     unit = str(array.attrs.get("units", "(none)"))
     if unit not in accepted:
@@ -264,7 +270,8 @@ def without_nodata(array: xr.DataArray) -> xr.DataArray:
 def utc_times(dataset: xr.Dataset, name: str, path: Path) -> Times:
     """The time coordinate as datetime64[ns], strictly increasing.
 
-    :raises IngestError: another calendar than the standard one, undefined, repeated or unordered times
+    Raises:
+        IngestError: another calendar than the standard one, undefined, repeated or unordered times.
     """
     coordinate = variable(dataset, name, path)
     times = np.atleast_1d(values(coordinate, path))
@@ -296,8 +303,11 @@ def preferred(
 ) -> npt.NDArray[np.intp]:
     """Which records to take, in time order: of an hour with final and preliminary data the final ones.
 
-    :param origins: of each record, for the message
-    :raises IngestError: an hour that is there twice, but not once final (1) and once preliminary (5)
+    Args:
+        origins: of each record, for the message.
+
+    Raises:
+        IngestError: an hour that is there twice, but not once final (1) and once preliminary (5).
     """
     order = np.lexsort((versions, times))
     same = np.append(False, times[order][1:] == times[order][:-1])

@@ -67,7 +67,8 @@ def names(group: str | None = None) -> tuple[str, ...]:
 def variable(name: str) -> Variable:
     """The entry of a name; `WG2` is layer 2 of `WG`; `innovation_sigma40`, `LAI_forecast`, `LAI_patch` have a base.
 
-    Raises RegistryError, with the nearest known names, for an unknown name.
+    Raises:
+        RegistryError: an unknown name; the nearest known ones are given.
     """
     variables, families = _tables()
     if name in variables:
@@ -155,10 +156,14 @@ def check_range(
 ) -> None:
     """Stops at the first value outside the valid range, or that is not finite.
 
-    where: what the values come from, for the message. labels: one (name, coordinate) per axis of `values`, so that the
-    message can say at which time and cell. allow_missing: NaN means missing and is not an error.
+    Args:
+        where: what the values come from, for the message.
+        labels: one (name, coordinate) per axis of `values`, so that the message can say at which time and cell.
+        allow_missing: NaN means missing and is not an error.
 
-    Raises RegistryError naming variable, place, time, value, expected range and, where it can be guessed, the mistake.
+    Raises:
+        RegistryError: values out of range; it names variable, place, time, value, expected range and, where it can
+            be guessed, the mistake.
     """
     entry = variable(name)
     array = np.asarray(values)

@@ -1,5 +1,6 @@
 """The documentation builds without a warning, and its generated parts are up to date."""
 
+import ast
 import os
 import re
 import runpy
@@ -14,6 +15,8 @@ from ldas.landmodel import quantities
 from ldas.pipeline.settings.experiment import ExperimentConfig, json_schema, load_experiment
 from ldas.pipeline.settings.yaml_file import validate
 from tests.support import REPOSITORY
+
+FOLDERS = ("landmodel", "operators", "assim", "pipeline")
 
 
 def test_the_site_builds_strictly(tmp_path: Path) -> None:
@@ -189,6 +192,28 @@ def test_modules_named_in_the_documentation_without_their_folder_are_there() -> 
     found = [(page.name, name) for page in pages for name in re.findall(r"`(\w+\.py)`", page.read_text("utf-8"))]
     assert len(found) > 20
     assert [(page, name) for page, name in found if name not in there | of_users] == []
+
+
+def test_docstrings_speak_one_dialect() -> None:
+    """That of Google: no fields of Sphinx, no errors in prose behind other text, and arguments that there are."""
+    found = []
+    for path in (path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            text = ast.get_docstring(node) or ""
+            if re.search(r"^\s*:\w+.*:|(?<=[.\n] )Raises `?[A-Z]\w+Error|\nRaises `?[A-Z]", text, flags=re.MULTILINE):
+                found.append(f"{path}:{node.lineno}: fields or errors in prose")
+            if isinstance(node, ast.ClassDef):
+                continue
+            given = {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+            section = re.search(r"^Args:\n((?:    .*\n?)+)", text, flags=re.MULTILINE)
+            for names in re.findall(
+                r"^    ([\w, ]+?)(?: \(.*?\))?:", section[1] if section else "", flags=re.MULTILINE
+            ):
+                missing = set(names.split(", ")) - given
+                found += [f"{path}:{node.lineno}: no argument {', '.join(missing)}"] if missing else []
+    assert found == []
 
 
 def test_the_picture_of_the_rooms_is_up_to_date(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ class CheckRow:
 def check_experiment(config: ExperimentConfig, *, values: bool = True) -> list[CheckRow]:
     """Everything that can be known before computing: inputs, their span and values, an earlier run of other settings.
 
-    :param values: read the whole forcing and all observations of the experiment for gaps, ranges and units
+    Args:
+        values: read the whole forcing and all observations of the experiment for gaps, ranges and units.
     """
     with unfinished(config.location):
         return _check_experiment(config, values)

@@ -24,10 +24,15 @@ def make_twin(
 ) -> RunResult:
     """Makes land, forcing, truth and observations, or (from_run) only the observations of an existing run.
 
-    config: period, model time step, analysis hour, execution. settings: its section `twin`. url: another store than the
-    configuration's. from_run, from_url: instead of those of `settings`. Started again, it resumes.
+    Args:
+        config: period, model time step, analysis hour, execution.
+        settings: its section `twin`.
+        url: another store than the configuration's.
+        from_run, from_url: instead of those of `settings`. Started again, it resumes.
 
-    Raises ConfigurationError for settings that contradict each other, StoreError where real data would be replaced.
+    Raises:
+        ConfigurationError: settings that contradict each other.
+        StoreError: if real data would be replaced.
     """
     if url is not None:
         location = Location(str(url), dict(config.store.options))

@@ -55,7 +55,9 @@ def run_experiment(
     there; then the report.
 
     After a stage with failed blocks no other begins. Started again, the run resumes.
-    Raises StoreError naming the holder while another command writes the store.
+
+    Raises:
+        StoreInUseError: while another command writes the store; names the holder.
     """
     try:
         with held(config.location, f"the run of '{config.name}'", message), unfinished(config.location):

@@ -46,10 +46,15 @@ def evaluate(
 ) -> Scores:
     """Scores all runs of a store (or `experiments`) on their common period and writes the group `scores`.
 
-    scores: another store to write to, for a run that may not be written. client: Dask client; without one the blocks
-    are done here one after the other. progress(blocks done, blocks).
-    Raises EvaluationError when there is no run to evaluate, StoreError when a store cannot be read or written,
-    StoreInUseError while another command writes the store of the scores.
+    Args:
+        scores: another store to write to, for a run that may not be written.
+        client: Dask client; without one the blocks are done here one after the other.
+        progress: called with (blocks done, blocks).
+
+    Raises:
+        EvaluationError: if there is no run to evaluate.
+        StoreError: if a store cannot be read or written.
+        StoreInUseError: while another command writes the store of the scores.
     """
     location = as_location(where)
     target = location if scores is None else as_location(scores)
@@ -99,7 +104,9 @@ def _on_dask(
     """Results of the blocks in their order, so that sums come out the same whoever computes them.
 
     The first blocks are all begun before there is a place for their scores, whose shape is that of the first result.
-    root: of the target, open here; workers open both stores themselves.
+
+    Args:
+        root: of the target, open here; workers open both stores themselves.
     """
     shared = client.submit(_same, plan, pure=False)  # not scattered data, which are lost with their workers
     waiting = iter(blocks)

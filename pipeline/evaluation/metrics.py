@@ -381,8 +381,9 @@ def scores_by(
 ) -> xr.Dataset:
     """Scores of each group of times separately, along a new dimension named as `groups` (such as `time.dt.month`).
 
-    groups: (dim,) integers. labels: groups that the result has, in order (default: those that occur); one without a
-    pair is NaN with n = 0.
+    Args:
+        groups: (dim,) integers.
+        labels: groups that the result has, in order (default: those that occur); one without a pair is NaN with n = 0.
     """
     model, reference, groups = xr.align(model, reference, groups, join="inner")
     values = groups.values
@@ -430,7 +431,8 @@ PERFECT = {"r": 1.0, "rmsd": 0.0}
 def information_contributions(found: xr.Dataset, open_loop: int) -> xr.Dataset:
     """`nic_r` and `nic_rmsd` of every series of scores, as far as `r` and `rmsd` are there.
 
-    open_loop: place of the open loop along `series`.
+    Args:
+        open_loop: place of the open loop along `series`.
     """
     return xr.Dataset(
         {
@@ -446,7 +448,9 @@ def information_contributions(found: xr.Dataset, open_loop: int) -> xr.Dataset:
 def by_dominant_patch(score: xr.DataArray, patch_fraction: xr.DataArray) -> xr.Dataset:
     """Number of cells, median and quartiles of a per-cell score over the cells of each dominant patch.
 
-    score: (..., cell); patch_fraction: (cell, patch). Result: (..., patch) with `cells`, `median`, `q25`, `q75`.
+    Args:
+        score: (..., cell).
+        patch_fraction: (cell, patch). Result: (..., patch) with `cells`, `median`, `q25`, `q75`.
     """
     dominant = patch_fraction.fillna(0.0).argmax("patch").values
     parts = []

@@ -34,7 +34,8 @@ CHAMPAIGN_UTC_OFFSET_H = -6
 def read_climatology(path: Path, site: str) -> pd.DataFrame:
     """Monthly means of a site, W m-2: index (variable, month), columns `obs`, `ecland`, `jules`.
 
-    Raises EvaluationError when the file is not that table or the site is not in it.
+    Raises:
+        EvaluationError: if the file is not that table or the site is not in it.
     """
     try:
         table = pd.read_csv(path)
@@ -54,8 +55,10 @@ def yardstick_table(
 ) -> pd.DataFrame:
     """Bias, RMSD and R of the twelve monthly means of every model, each against the observations of its own sample.
 
-    climatology: see `read_climatology`. ours: name of a run -> flux (`LE`, `H`) -> monthly means (12,) W m-2, and
-    observed: flux -> monthly means on the same days. Rows in the order of the fluxes, other models first.
+    Args:
+        climatology: see `read_climatology`.
+        ours: name of a run -> flux (`LE`, `H`) -> monthly means (12,) W m-2, and observed: flux -> monthly means on the
+            same days. Rows in the order of the fluxes, other models first.
     """
     rows = []
     for theirs, name in FLUXES.items():
@@ -75,7 +78,10 @@ def yardstick_table(
 def monthly_means(scores: Scores, code: str) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
     """What `yardstick_table` takes as `ours` and `observed`, of a station of an evaluated run, W m-2.
 
-    Months of the compared period, on the days that the station measured. Raises EvaluationError for an unknown station.
+    Months of the compared period, on the days that the station measured.
+
+    Raises:
+        EvaluationError: an unknown station.
     """
     stations = [station for station in scores.stations if station.code == code]
     if not stations:

@@ -127,8 +127,11 @@ class Plan:
 def make_plan(root: zarr.Group, experiments: Sequence[str] | None = None) -> Plan:
     """Looks at the groups of a store.
 
-    experiments: runs to compare (default: all).
-    Raises EvaluationError when there is no run, or one that was asked for is not there.
+    Args:
+        experiments: runs to compare (default: all).
+
+    Raises:
+        EvaluationError: if there is no run, or one that was asked for is not there.
     """
     there = [name for name in group_names(root, "runs") if "time" in existing_group(root, f"runs/{name}")]
     unknown = sorted(set(experiments or ()) - set(there))

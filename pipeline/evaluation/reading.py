@@ -103,7 +103,10 @@ class Reader:
     def usable_observations(self, name: str, days: Days, places: slice, hour: int) -> Array:
         """Observations (day, cell) as the assimilation takes them: means over the 24 h up to the analysis hour.
 
-        Values whose quality code is not 0 are left out. hour: analysis hour (UTC) of the runs.
+        Values whose quality code is not 0 are left out.
+
+        Args:
+            hour: analysis hour (UTC) of the runs.
         """
         times, arrays = read_observations(self.root, name, Block(0, places.start, places.stop))
         return values_of_windows(times, good_values(arrays), instants(days, hour), hour)

@@ -45,7 +45,11 @@ class Scores:
         return name in self.groups
 
     def dataset(self, name: str) -> xr.Dataset:
-        """A group of scores, with text for `series`, `predictor` and `code`. Raises StoreError where there is none."""
+        """A group of scores, with text for `series`, `predictor` and `code`.
+
+        Raises:
+            StoreError: if there is none.
+        """
         if name not in self._opened:
             self._opened[name] = _with_text(self._read(name))
         return self._opened[name]
@@ -73,7 +77,11 @@ class Scores:
 
     @cached_property
     def centres(self) -> tuple[Array, Array]:
-        """Latitude and longitude of the cells, degrees. Raises StoreError for a store without land."""
+        """Latitude and longitude of the cells, degrees.
+
+        Raises:
+            StoreError: a store without land.
+        """
         return cell_centres(self.root)
 
     @cached_property

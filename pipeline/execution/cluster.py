@@ -42,9 +42,14 @@ def usable_cores() -> int:
 def connected(config: ClusterConfig, message: Callable[[str], None] = lambda text: None) -> Iterator["Client"]:
     """A client of the cluster that the configuration asks for; a cluster made here is closed at the end.
 
-    Lost workers are replaced (`ldas.pipeline.execution.keeper`). message: takes lines about them.
-    Raises ExecutionError when the scheduler does not answer, a package for the kind of cluster is missing, or no worker
-    comes for long.
+    Lost workers are replaced (`ldas.pipeline.execution.keeper`).
+
+    Args:
+        message: takes lines about them.
+
+    Raises:
+        ExecutionError: if the scheduler does not answer, a package for the kind of cluster is missing, or no worker
+            comes for long.
     """
     import dask
     from distributed import Client

@@ -65,7 +65,11 @@ class Keeper:
         self._thread.join(timeout=1.0)  # it may wait for an answer that does not come
 
     def wait_for_first(self) -> None:
-        """Returns when there is a worker. Raises ExecutionError when none comes."""
+        """Returns when there is a worker.
+
+        Raises:
+            ExecutionError: if none comes.
+        """
         while not self._names():
             if self.failure is not None:
                 raise self.failure
@@ -150,7 +154,8 @@ class _Jobs:
     def replace(self, names: Collection[str]) -> tuple[str, bool]:
         """What to say of the jobs, and whether some of them wait in a queue.
 
-        Raises ExecutionError when jobs end, time and again, before a worker comes, and there is no other worker.
+        Raises:
+            ExecutionError: if jobs end, time and again, before a worker comes, and there is no other worker.
         """
         jobs = {str(name): self._number(name) for name in list(self._cluster.worker_spec)}
         working = {job for job in jobs if any(name == job or name.startswith(f"{job}-") for name in names)}

@@ -98,7 +98,10 @@ class _Run:
     def next_chain(self, state_of: Callable[[str, int], _State]) -> _Chain | None:
         """The next chain whose block is done in all stages that this one follows; None as long as there is none.
 
-        A block that was given up there is given up here too. state_of: of a block, by name of the stage.
+        A block that was given up there is given up here too.
+
+        Args:
+            state_of: of a block, by name of the stage.
         """
         while (chain := self.following) is not None:
             states = {name: state_of(name, chain.block.index) for name in sorted(self.stage.follows)}
@@ -182,10 +185,15 @@ def run_stages(
     blocks as soon as those that it `follows` have done this block; outcomes by name.
 
     A stage is built (taken from `stages`) when no earlier one is left that needs all before it. After a stage with
-    failed blocks no other begins. tasks_in_flight: the most of all stages together, asked for whenever a stage
-    begins. begin: called before a stage starts.
-    Raises ExecutionError when there is no point in continuing: the store is full or may not be written, the scheduler
-    is gone.
+    failed blocks no other begins.
+
+    Args:
+        tasks_in_flight: the most of all stages together, asked for whenever a stage begins.
+        begin: called before a stage starts.
+
+    Raises:
+        ExecutionError: if there is no point in continuing: the store is full or may not be written, the scheduler is
+            gone.
     """
     return _Stages(iter(stages), client, tasks_in_flight, retries, listener, begin).run()
 

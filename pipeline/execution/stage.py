@@ -135,7 +135,8 @@ def run_task(
 ) -> TaskResult:
     """One task, on a worker. A task that the ledger marks as done is skipped.
 
-    owner: of the run's lease on the store (`lease.owner_of`); a task whose run lost it, or is over, writes nothing.
+    Args:
+        owner: of the run's lease on the store (`lease.owner_of`); a task whose run lost it, or is over, writes nothing.
     """
     time.sleep(wait_s)  # a task that failed is tried again a little later
     with borrowed(stage.location, owner), committed(stage.location, f"{stage.name}: block {block.index}, {period}"):

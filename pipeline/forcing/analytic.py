@@ -76,8 +76,9 @@ def _rain_and_cloud(day: npt.NDArray[np.int64], half_hour: npt.NDArray[np.int64]
 def analytic_forcing(steps: int = TWO_YEARS, snow: bool = False) -> TimedForcing:
     """The `steps` + 1 records (record, 1 cell) that give step n the weather of `analytic_weather`.
 
-    :param snow: the version in which all precipitation of a step below 273.16 K is snow; otherwise it is rain at any
-        temperature
+    Args:
+        snow: the version in which all precipitation of a step below 273.16 K is snow; otherwise it is rain at any
+            temperature.
     """
     weather = analytic_weather(steps + 1)
     falls_as_snow = (weather["Tair"] < FREEZING_POINT) & snow

@@ -79,13 +79,16 @@ def check_forcing(
 ) -> None:
     """Stops unless the forcing is complete, regular in time, physically possible and plausible.
 
-    :param dataset: the nine ALMA names over (time) or (time, cell), as read by `ldas.pipeline.forcing.read` or from the
-        store; the values are loaded, so give the block that will be computed
-    :param latitude: degrees north, one per cell; left out where the dataset has the coordinate
-    :param longitude: degrees east, likewise
-    :param source: file or group, for the message
-    :param accept: names of `FORCING_CHECKS` that need not be passed
-    :raises ForcingError: with every problem found
+    Args:
+        dataset: the nine ALMA names over (time) or (time, cell), as read by `ldas.pipeline.forcing.read` or from the
+            store; the values are loaded, so give the block that will be computed.
+        latitude: degrees north, one per cell; left out where the dataset has the coordinate.
+        longitude: degrees east, likewise.
+        source: file or group, for the message.
+        accept: names of `FORCING_CHECKS` that need not be passed.
+
+    Raises:
+        ForcingError: what is wrong; names every problem.
     """
     found = forcing_problems(dataset, latitude, longitude)
     problems = [problem for problem in found if problem.kind not in accept]
@@ -104,7 +107,8 @@ def forcing_problems(
 ) -> list[Problem]:
     """The problems that `check_forcing` reports, the first of each kind and variable; empty for good forcing.
 
-    :param block: records and cells that are loaded at a time, for a lazy dataset; None: all at once
+    Args:
+        block: records and cells that are loaded at a time, for a lazy dataset; None: all at once.
     """
     problems = _missing_variables(dataset)
     if "time" not in dataset.coords:

@@ -26,7 +26,8 @@ def saturation_vapour_pressure(temperature: npt.ArrayLike) -> Array:
 
     ECMWF IFS documentation Cy41r2, part IV, equation 7.5 (Buck 1981): ERA5's dew point is defined with it.
 
-    :param temperature: air temperature or dew point, K
+    Args:
+        temperature: air temperature or dew point, K.
     """
     kelvin = np.asarray(temperature, dtype=np.float64)
     return 611.21 * np.exp(17.502 * (kelvin - FREEZING_POINT) / (kelvin - 32.19))
@@ -70,8 +71,9 @@ def solar_angles(time: npt.NDArray[np.datetime64], longitude: float) -> tuple[Ar
 
     The land model's `solar_angles` differs in the last bits: it adds the longitude to the hour angle later.
 
-    :param time: UTC instants, any shape
-    :param longitude: degrees east
+    Args:
+        time: UTC instants, any shape.
+        longitude: degrees east.
     """
     instants = time.astype("datetime64[s]")
     year = instants.astype("datetime64[Y]")

@@ -87,13 +87,16 @@ def read_forcing(
     text tables with the columns of the HAPEX (SW LW Rain T U V Ps Q) or the Col de Porte (day aammjjhh SW LW PrecipTot
     Snow% T U HU) record. Text is rounded to single precision, as SURFEX reads it.
 
-    :param start: time of the first record (UTC), where the file has no times (HAPEX text)
-    :param step_s: seconds between records, likewise
-    :param co2: carbon dioxide (kg m-3) where the file has none
-    :param surface_pressure: Pa, where the file has none
-    :param snowfall: where the file has total precipitation only: `none` (all rain) or `below_freezing` (all snow below
-        273.16 K)
-    :raises ForcingError: for a form that is not known, or something that is neither in the file nor given
+    Args:
+        start: time of the first record (UTC), where the file has no times (HAPEX text).
+        step_s: seconds between records, likewise.
+        co2: carbon dioxide (kg m-3) where the file has none.
+        surface_pressure: Pa, where the file has none.
+        snowfall: where the file has total precipitation only: `none` (all rain) or `below_freezing` (all snow below
+            273.16 K).
+
+    Raises:
+        ForcingError: a form that is not known, or something that is neither in the file nor given.
     """
     if not path.is_file():
         raise ForcingError(f"{path}: no such forcing file")

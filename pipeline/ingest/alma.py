@@ -93,9 +93,12 @@ def read(paths: list[Path], config: AlmaConfig, before: xr.DataArray | None = No
 
     The files may hold one variable or several each, of one period or of several.
 
-    :param before: Tair (cell) of the last stored record, with its time, where the forcing is appended to it: the result
-        may then begin with that time (`replaced_hours`)
-    :raises IngestError: naming file, variable and hour of what cannot be used
+    Args:
+        before: Tair (cell) of the last stored record, with its time, where the forcing is appended to it: the result
+            may then begin with that time (`replaced_hours`).
+
+    Raises:
+        IngestError: what cannot be used; names file, variable and hour.
     """
     joined = _joined([(path, read_file(path, config)) for path in paths])
     last = None if before is None else np.datetime64(before["time"].item(), "ns")
@@ -111,7 +114,8 @@ def read(paths: list[Path], config: AlmaConfig, before: xr.DataArray | None = No
 def _joined(pieces: list[tuple[Path, xr.Dataset]]) -> xr.Dataset:
     """Files of several periods and variables as one dataset: of the same cells, and the same times for every variable.
 
-    :raises IngestError: naming the files that do not belong together
+    Raises:
+        IngestError: files that do not belong together, by name.
     """
     first_path, first = pieces[0]
     for path, piece in pieces[1:]:
@@ -311,10 +315,13 @@ def to_hourly(
     `start`, `end`: values are means over intervals; a state at a full hour is the mean of the intervals that end and
     begin there, rain and snow the mean of the intervals inside the hour before it.
 
-    :param last: time of the last stored record that the result follows. What depends on what is before it (rain of
-        parts of an hour, means around `last`) is made from the files: the result begins up to two hours earlier
-    :raises IngestError: a step that does not divide an hour, records beside the hours, gaps that are too long, files
-        without the records before `last` that are needed
+    Args:
+        last: time of the last stored record that the result follows. What depends on what is before it (rain of parts
+            of an hour, means around `last`) is made from the files: the result begins up to two hours earlier.
+
+    Raises:
+        IngestError: a step that does not divide an hour, records beside the hours, gaps that are too long, files
+            without the records before `last` that are needed.
     """
     times = source["time"].to_numpy()
     if len(times) < 2:
@@ -363,7 +370,8 @@ def to_hourly(
 def _with_seam(hours: Times, axis: Times, interval: np.timedelta64, stamp: str, where: object) -> Times:
     """The hours after a stored end, with those before that have to be made again, or are needed for it.
 
-    :raises IngestError: files that do not hold what was before
+    Raises:
+        IngestError: files that do not hold what was before.
     """
     last = hours[0] - gaps.HOUR
     first = hours[0] if stamp == "instant" else last - gaps.HOUR

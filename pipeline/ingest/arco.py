@@ -52,7 +52,8 @@ class ArcoConfig(era5.GriddedForcingConfig):
 def read(cells: Cells, config: ArcoConfig, before: xr.DataArray | None = None) -> xr.Dataset:
     """The ALMA variables at the cells, lazy, over (time, cell).
 
-    :raises IngestError: an archive that does not answer, lacks a variable, or does not hold the period
+    Raises:
+        IngestError: an archive that does not answer, lacks a variable, or does not hold the period.
     """
     if config.period.start is None or config.period.end is None:
         raise IngestError("arco: `period` needs start and end, because the archive holds the whole globe since 1940")

@@ -94,8 +94,11 @@ class Places:
 def read(paths: list[Path], cells: Cells, config: AscatConfig, folder: Path) -> xr.Dataset:
     """Daily observations over (time, cell); see `observations.observation_dataset`.
 
-    :param folder: what `config.grid` is relative to
-    :raises IngestError: a file that is no ASCAT product, a quantity it does not have, no point near any cell
+    Args:
+        folder: what `config.grid` is relative to.
+
+    Raises:
+        IngestError: a file that is no ASCAT product, a quantity it does not have, no point near any cell.
     """
     return read_after(paths, cells, config, folder)[0]
 
@@ -112,9 +115,10 @@ def read_after(
 
     Without `period.start` the days begin where the stored ones end, so that days without overpass leave no hole.
 
-    :param stored: the group that is there
-    :param past: where its filter stands; None where an earlier version wrote it: then the files must hold the stored
-        days too, and give the stored index
+    Args:
+        stored: the group that is there.
+        past: where its filter stands; None where an earlier version wrote it: then the files must hold the stored days
+            too, and give the stored index.
     """
     swath = [ascat_swath.is_swath(path) for path in paths]
     if any(swath) and not all(swath):
@@ -186,8 +190,11 @@ def read_cell_file(path: Path, limits: FlagLimits | None = None) -> CellFile:
 
     Those of the WARP5 grid (H113, H119 and their like) and of the Fibonacci grid (H121, H139 ...).
 
-    :param limits: of the percentages that files of the Fibonacci grid have
-    :raises IngestError: no ragged array, or row sizes that do not add up (a truncated file)
+    Args:
+        limits: of the percentages that files of the Fibonacci grid have.
+
+    Raises:
+        IngestError: no ragged array, or row sizes that do not add up (a truncated file).
     """
     with files.open_netcdf(path, mask_and_scale=False) as dataset:
         fibonacci = ascat_swath.is_fibonacci(dataset)
@@ -277,7 +284,8 @@ def needed_cell_files(paths: list[Path], grid_path: Path, cells: Cells, radius_k
 
     A cell file's number is the last number of its name: `0165.nc`, `H119_0165.nc`.
 
-    :raises IngestError: a needed file is not among the paths
+    Raises:
+        IngestError: a needed file is not among the paths.
     """
     with files.open_netcdf(grid_path) as dataset:
         latitude = files.values(files.variable(dataset, "lat", grid_path), grid_path).astype(np.float64)

@@ -121,7 +121,8 @@ class Layer:
 def read(paths: list[Path], cells: Cells, config: CglsConfig) -> xr.Dataset:
     """Observations over (time, cell), one time a file; `count` is the number of valid pixels.
 
-    :raises IngestError: another product, variable or unit, two files of one date
+    Raises:
+        IngestError: another product, variable or unit, two files of one date.
     """
     product = product_of(config.variable)
     rows: list[Row] = []
@@ -279,8 +280,9 @@ def read_layer(
 ) -> Layer:
     """One variable (lat, lon), unpacked, in the unit of the store (`units`), with its flags.
 
-    :param limits: what it can be, in the unit of the store
-    :param notes: takes what was decided about its attributes
+    Args:
+        limits: what it can be, in the unit of the store.
+        notes: takes what was decided about its attributes.
     """
     array = files.variable(dataset, name, path)
     for dim in array.dims[:-2]:

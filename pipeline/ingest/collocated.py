@@ -40,7 +40,8 @@ def read(paths: list[Path], config: CollocatedConfig) -> tuple[xr.Dataset, xr.Da
     Attribute `notes` of both: a warning for each file in which variables that change once a day differ between two rows
     of a day (`ldas.pipeline.tables.once_a_day`).
 
-    :raises IngestError: a file without place, time or backscatter; two files of one place
+    Raises:
+        IngestError: a file without place, time or backscatter; two files of one place.
     """
     tables = [_read_table(path, config) for path in paths]
     places = [(table.attrs["latitude"], table.attrs["longitude"]) for table in tables]

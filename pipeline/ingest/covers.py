@@ -62,7 +62,8 @@ class CoverTable:
 def read_class_table(path: Path | None = None) -> CoverTable:
     """A CSV table with the columns class, zone, name, water, urban, p1 .. p12; without a path the one for IGBP classes.
 
-    :raises IngestError: columns missing, parts that do not sum to 1
+    Raises:
+        IngestError: columns missing, parts that do not sum to 1.
     """
     where = path or package_files("ldas.pipeline.ingest").joinpath("igbp_classes.csv")
     try:
@@ -96,7 +97,8 @@ def read_class_table(path: Path | None = None) -> CoverTable:
 def read_ecoclimap(path: Path) -> CoverTable:
     """The fractions of an ECOCLIMAP cover file in text form (ecoclimapI_covers_param).
 
-    :raises IngestError: no such file, or one whose fractions do not sum to 1
+    Raises:
+        IngestError: no such file, or one whose fractions do not sum to 1.
     """
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

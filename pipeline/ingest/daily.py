@@ -57,9 +57,12 @@ def read(
 ) -> xr.Dataset:
     """Hourly forcing over (time, cell = 1) in the configured period; see `fluxnet_daily_forcing`.
 
-    :param stored: first and last time of the stored forcing that it is appended to: the result may begin with its last
-        hours (`REPLACED_HOURS`), made again now that the day after is known
-    :raises IngestError: a table that does not hold the days before as well
+    Args:
+        stored: first and last time of the stored forcing that it is appended to: the result may begin with its last
+            hours (`REPLACED_HOURS`), made again now that the day after is known.
+
+    Raises:
+        IngestError: a table that does not hold the days before as well.
     """
     if len(paths) != 1:
         raise IngestError(f"daily reads one table of one site, {len(paths)} files were given")
@@ -90,7 +93,8 @@ def fluxnet_daily_forcing(
 ) -> xr.Dataset:
     """Hourly ALMA forcing (time UTC, cell = 1) from a FLUXNET daily table: `read_daily_forcing` and `disaggregate`.
 
-    :param co2_ppm: where the table has no CO2; None: NOAA's annual means
+    Args:
+        co2_ppm: where the table has no CO2; None: NOAA's annual means.
     """
     daily = read_daily_forcing(path, max_gap_days)
     if "co2" not in daily:
@@ -103,10 +107,15 @@ def fluxnet_daily_forcing(
 def disaggregate(daily: xr.Dataset, place: Place, options: DisaggregationOptions | None = None) -> xr.Dataset:
     """Hourly ALMA forcing from daily values, conserving every daily mean and total (see the module's text).
 
-    :param daily: the variables of `DAILY_FORCING` (temperature_min, _max, _daytime as available), N consecutive days
-    :returns: 24 N + 1 hourly records (time in UTC, cell = 1), float64; the last closes the last hour and repeats the
-        last day's cycle. Rainf and Snowf belong to the hour that ends at their time; the first record's are 0.
-    :raises IngestError: a day whose values contradict each other (mean outside minimum and maximum, ...)
+    Args:
+        daily: the variables of `DAILY_FORCING` (temperature_min, _max, _daytime as available), N consecutive days.
+
+    Returns:
+        24 N + 1 hourly records (time in UTC, cell = 1), float64; the last closes the last hour and repeats the last
+        day's cycle. Rainf and Snowf belong to the hour that ends at their time; the first record's are 0.
+
+    Raises:
+        IngestError: a day whose values contradict each other (mean outside minimum and maximum, ...).
     """
     options = options or DisaggregationOptions()
     padded = xr.concat([daily, daily.isel(time=[-1])], dim="time")  # one more day closes the last hour
@@ -253,8 +262,11 @@ def _daylight_weight(solar_hour: Array, day_length: Array) -> Array:
 def _mean_preserving_trend(mean: Array) -> Array:
     """Piecewise linear course through the days, continuous at midnight, with each day's mean over 24 records exact.
 
-    :param mean: daily means, (day, 1)
-    :returns: (day, 24)
+    Args:
+        mean: daily means, (day, 1).
+
+    Returns:
+        (day, 24).
     """
     previous = np.concatenate([mean[:1], mean[:-1]])
     following = np.concatenate([mean[1:], mean[-1:]])

@@ -82,7 +82,8 @@ def read(
 ) -> xr.Dataset:
     """The ALMA variables that the files allow, lazy, over (time, cell); see `forcing_fields.forcing_at_cells`.
 
-    :raises IngestError: naming file, variable and hour of what cannot be used
+    Raises:
+        IngestError: what cannot be used; names file, variable and hour.
     """
     block = forcing_fields.block_records(len(cells), config.memory_mb)
     fields = read_fields(paths, cells, accumulation, block, config.interpolation)
@@ -124,11 +125,14 @@ def read_fields(
 ) -> Fields:
     """The quantities found in the files, lazy, over (time, latitude, longitude), in time order.
 
-    :param cells: only what interpolation to them needs is read; None: all
-    :param accumulation: None: amounts are left as they are in the files
-    :param block: hours that are read at a time
-    :raises IngestError: two files with the same variable and hour, wrong units, no known variable in a file, amounts
-        that accumulate in another way than `accumulation` says
+    Args:
+        cells: only what interpolation to them needs is read; None: all.
+        accumulation: None: amounts are left as they are in the files.
+        block: hours that are read at a time.
+
+    Raises:
+        IngestError: two files with the same variable and hour, wrong units, no known variable in a file, amounts that
+            accumulate in another way than `accumulation` says.
     """
     parts: dict[str, list[tuple[Path, xr.DataArray]]] = {}
     for path in paths:

@@ -53,7 +53,8 @@ OBSERVED = {
 def read_table(path: Path) -> pd.DataFrame:
     """The whole FLUXNET table, indexed by date, missing values (-9999, NA) as NaN.
 
-    :raises IngestError: not a FLUXNET table; dates duplicated, out of order or unreadable
+    Raises:
+        IngestError: not a FLUXNET table; dates duplicated, out of order or unreadable.
     """
     try:
         table = pd.read_csv(path, na_values=["NA", "-9999", "-9999.0"], dtype={"TIMESTAMP": str})
@@ -88,9 +89,12 @@ def read_table(path: Path) -> pd.DataFrame:
 def read_daily_forcing(path: Path, max_gap_days: int = 0) -> xr.Dataset:
     """Daily forcing of a FLUXNET daily table in SI units, dimension `time` (local days).
 
-    :param max_gap_days: missing values are interpolated linearly over at most this many days in a row
-        (precipitation, which is no continuous quantity, is never interpolated)
-    :raises IngestError: a column, a day or a value missing: the message names column and first day
+    Args:
+        max_gap_days: missing values are interpolated linearly over at most this many days in a row (precipitation,
+            which is no continuous quantity, is never interpolated).
+
+    Raises:
+        IngestError: a column, a day or a value missing: the message names column and first day.
     """
     table = read_table(path)
     if table.attrs["monthly"]:

@@ -55,7 +55,8 @@ def _co2_table() -> tuple[Array, Array]:
 def co2_mole_fraction(times: Times) -> Array:
     """Global mean CO2 mole fraction, ppm: NOAA's annual means at mid-year, linear between (co2_annual_mean.csv).
 
-    :raises IngestError: for a year outside the table (its first and last value reach half a year further)
+    Raises:
+        IngestError: a year outside the table (its first and last value reach half a year further).
     """
     year = times.astype("datetime64[Y]")
     start, end = year.astype("datetime64[s]"), (year + 1).astype("datetime64[s]")
@@ -158,9 +159,10 @@ def forcing_at_cells(
     Centred radiation comes with its hourly means (`HOUR_MEAN`), which an append needs to make the last stored instant
     again. The coordinate `preliminary` is true for hours with preliminary data in any field.
 
-    :param fields: some or all of `QUANTITIES`, each on its own grid
-    :param radiation: `centred` gives instants (see `centred`); `hour_mean` keeps the mean over the hour before
-    :param before: Tair (cell) of the last stored record, with its time, where these hours follow it
+    Args:
+        fields: some or all of `QUANTITIES`, each on its own grid.
+        radiation: `centred` gives instants (see `centred`); `hour_mean` keeps the mean over the hour before.
+        before: Tair (cell) of the last stored record, with its time, where these hours follow it.
     """
     axis = hourly_axis(fields, period, where)
     # One more hour, where the files have it, so that the radiation of the last instant is centred too.

@@ -93,7 +93,8 @@ def kind_of(path: Path | str) -> str:
 def look_at(path: Path | str) -> Look:
     """A file or a Zarr archive (folder or URL) as the table needs it.
 
-    :raises IngestError: it cannot be read, or is damaged
+    Raises:
+        IngestError: it cannot be read, or is damaged.
     """
     name, kind = plain_name(path), kind_of(path)
     if kind == "Zarr":
@@ -113,7 +114,8 @@ def recognise(look: Look) -> Format | None:
 def of_another_source(source: str, paths: Sequence[Path], message: str) -> str:
     """What to add to the message of an ingest that failed: that a file is of a format that another source reads.
 
-    :param paths: the files of the ingest: that which the message names is looked at, else the first
+    Args:
+        paths: the files of the ingest: that which the message names is looked at, else the first.
     """
     named = next((path for path in paths if str(path) in message), paths[0] if paths else None)
     if named is None:

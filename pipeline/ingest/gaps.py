@@ -20,8 +20,11 @@ def on_axis(field: xr.DataArray, axis: Times, policy: GapPolicy, where: object) 
 
     Values before and after the axis serve to fill its ends, so that a period in pieces is filled as it is in one.
 
-    :param axis: equally spaced times that the result has
-    :raises IngestError: naming variable and first missing hour, and how long the gap is
+    Args:
+        axis: equally spaced times that the result has.
+
+    Raises:
+        IngestError: a gap; names variable and first missing hour, and how long it is.
     """
     have = field["time"].to_numpy()
     if len(have) == len(axis) and (have == axis).all():
@@ -113,7 +116,8 @@ class MissingValues:
 def cells_to_keep(found: list[MissingValues], policy: GapPolicy, cells: Cells, where: object) -> npt.NDArray[np.bool_]:
     """Which cells stay after the gap policy: all, unless it excludes cells.
 
-    :raises IngestError: naming variable, cell and first hour of what the policy does not allow
+    Raises:
+        IngestError: what the policy does not allow; names variable, cell and first hour.
     """
     keep = np.ones(len(cells), dtype=bool)
     for item in found:

@@ -58,7 +58,8 @@ def open_grib(path: Path) -> list[xr.Dataset]:
     is 1 where a value is final (ERA5), 5 where it is preliminary (ERA5T), 0 where the file does not say; of an hour
     with both, the final one is taken.
 
-    :raises IngestError: truncated or damaged, another grid than a regular one, an hour twice
+    Raises:
+        IngestError: truncated or damaged, another grid than a regular one, an hour twice.
     """
     return [_dataset(path, field, messages) for field, messages in _messages(path).items()]
 

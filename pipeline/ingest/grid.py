@@ -49,7 +49,8 @@ def wrap(longitude: npt.ArrayLike) -> Array:
 def target_cells(config: CellsConfig, group: xr.Dataset | None = None) -> Cells:
     """The cells that a configuration names; rows from south to north, each from west to east.
 
-    :param group: the store's group that `from_group` names
+    Args:
+        group: the store's group that `from_group` names.
     """
     if config.from_group is not None:
         if group is None or "cell" not in group.dims:
@@ -99,7 +100,8 @@ def _axis_positions(
 ) -> tuple[IntArray, IntArray, Array]:
     """Neighbours before and after, and the weight of the second; index -1 where the target lies outside.
 
-    :param reach: how far from the value of an axis of one value a target may lie, degrees
+    Args:
+        reach: how far from the value of an axis of one value a target may lie, degrees.
     """
     order = np.argsort(source)
     ordered = source[order]
@@ -141,8 +143,11 @@ def interpolation_weights(
     The grid's latitudes may descend, its longitudes may run 0..360 or -180..180, and all round the earth. With
     `nearest`, an axis of one value reaches half a step of the other axis, or of ERA5's where both have one value.
 
-    :param method: `bilinear` (four neighbours) or `nearest` (the neighbour with the largest bilinear weight)
-    :raises IngestError: naming the first cell outside the grid, and how many there are
+    Args:
+        method: `bilinear` (four neighbours) or `nearest` (the neighbour with the largest bilinear weight).
+
+    Raises:
+        IngestError: cells outside the grid; names the first, and how many there are.
     """
     rows, columns = np.asarray(latitude, dtype=np.float64), wrap(longitude)
     _check_axes(rows, columns, where)
@@ -230,7 +235,8 @@ class AreaAverage:
 def area_average(latitude: npt.ArrayLike, longitude: npt.ArrayLike, cells: Cells, size: float) -> AreaAverage:
     """Which pixel centres lie in the square of `size` degrees around each cell's centre.
 
-    :param latitude: of the pixels, any shape; `longitude` likewise (for axes, broadcast them first)
+    Args:
+        latitude: of the pixels, any shape; `longitude` likewise (for axes, broadcast them first).
     """
     pixel_latitude = np.asarray(latitude, dtype=np.float64).reshape(-1)
     pixel_longitude = np.asarray(longitude, dtype=np.float64).reshape(-1)
@@ -278,7 +284,8 @@ def neighbours(
 ) -> tuple[IntArray, Array]:
     """The nearest points of an irregular grid for each cell.
 
-    :returns: indices (cell, number), -1 where there is none within `radius_km`, and great-circle distances in km (inf)
+    Returns:
+        Indices (cell, number), -1 where there is none within `radius_km`, and great-circle distances in km (inf).
     """
     points = _unit_vectors(np.asarray(latitude, dtype=np.float64), np.asarray(longitude, dtype=np.float64))
     wanted = min(number, len(points))

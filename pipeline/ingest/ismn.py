@@ -86,8 +86,11 @@ def read_groups(
     Stations without an accepted value are left out, and said in the notes; where a group is appended to, its stations
     stay, with missing values.
 
-    :param stored: the group of that name that is appended to, None for a new one
-    :raises IngestError: no sensor at the depth, no value with an accepted flag in any file
+    Args:
+        stored: the group of that name that is appended to, None for a new one.
+
+    Raises:
+        IngestError: no sensor at the depth, no value with an accepted flag in any file.
     """
     sensors = _joined_files([sensor for path in paths if path.suffix == SUFFIX for sensor in read_file(path)])
     if not sensors:
@@ -201,7 +204,8 @@ def _group(
 def _made_again(series: dict[str, Series], last: pd.Timestamp, following: pd.Timestamp, network: str) -> list[str]:
     """The stations whose last stored value is made again, because the files hold that time from its beginning.
 
-    :raises IngestError: files that begin within it: the stored mean lacks their hours, and they lack the hours before
+    Raises:
+        IngestError: files that begin within it: the stored mean lacks their hours, and they lack the hours before.
     """
     again = [code for code, item in series.items() if ((item.hours >= last) & (item.hours < following)).any()]
     for code in again:
@@ -286,7 +290,8 @@ def _joined_files(sensors: list[Sensor]) -> list[Sensor]:
 def read_file(path: Path) -> list[Sensor]:
     """The soil moisture sensors of one `.stm` file: one, several depths in the `ceop` layout, none of another variable.
 
-    :raises IngestError: a file in none of the three layouts, or damaged
+    Raises:
+        IngestError: a file in none of the three layouts, or damaged.
     """
     try:
         with path.open(encoding="ascii", errors="replace") as file:

@@ -116,7 +116,8 @@ def input_files(config: LandConfig, folder: Path) -> list[Path]:
 def read(cells: Cells, config: LandConfig, folder: Path) -> xr.Dataset:
     """The land group over (cell) and (cell, patch), float64.
 
-    :raises IngestError: a map that does not cover a cell, classes that the table does not have, wrong units
+    Raises:
+        IngestError: a map that does not cover a cell, classes that the table does not have, wrong units.
     """
     notes: list[str] = []
     if config.land_mask is not None:
@@ -189,7 +190,8 @@ def _only(cells: Cells, kept: npt.NDArray[np.bool_]) -> Cells:
 def patch_fractions(cells: Cells, config: LandConfig, folder: Path) -> tuple[Array, Array, Array]:
     """Patch fractions (cell, 12) of the part with nature, NaN where there is none; fractions of water and urban area.
 
-    :raises IngestError: a cell without pixels, classes that are not in the table
+    Raises:
+        IngestError: a cell without pixels, classes that are not in the table.
     """
     table = _table(config.cover, folder)
     raster = config.cover.map
@@ -300,9 +302,10 @@ def read_raster(
 ) -> tuple[Array, Array, Array]:
     """Values, latitudes and longitudes of the pixels near the cells, flat.
 
-    :param units: accepted units; None for classes
-    :param limits: what the values can be, in the unit that they are stored in
-    :param notes: takes what was decided about the attributes
+    Args:
+        units: accepted units; None for classes.
+        limits: what the values can be, in the unit that they are stored in.
+        notes: takes what was decided about the attributes.
     """
     with files.open_netcdf(path, mask_and_scale=False) as dataset:
         array = files.variable(dataset, raster.variable, path).squeeze(drop=True)

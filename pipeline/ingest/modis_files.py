@@ -47,8 +47,11 @@ class Scene(NamedTuple):
 def scenes(path: Path, variable: str, scale: float | None, options: PackedOptions) -> Iterator[Scene]:
     """The dates of a file, in any of the layouts.
 
-    :param scale: of the stored numbers; None: the file's, or that of the product's packed numbers
-    :raises IngestError: none of the layouts, no such variable, numbers of unknown scale
+    Args:
+        scale: of the stored numbers; None: the file's, or that of the product's packed numbers.
+
+    Raises:
+        IngestError: none of the layouts, no such variable, numbers of unknown scale.
     """
     if files.magic(path) in files.NETCDF:
         yield from _netcdf(path, variable, scale, options)

@@ -88,7 +88,8 @@ def daily_means(passes: Overpasses, places: int, days: Times) -> Daily:
     A day without a usable one has the mean of the flagged ones with the lowest of their codes; a day without any is
     missing. The uncertainty is that of a mean of independent errors.
 
-    :param days: the days, as 00 UTC of each; the means are labelled with the end of their day
+    Args:
+        days: the days, as 00 UTC of each; the means are labelled with the end of their day.
     """
     day = ((passes.time - days[0]) // DAY).astype(np.int64)
     inside = (day >= 0) & (day < len(days)) & np.isfinite(passes.value)
@@ -126,9 +127,10 @@ def daily_means(passes: Overpasses, places: int, days: Times) -> Daily:
 def combined(daily: Daily, index: IntArray, weight: Array, least_weight: float = 0.5) -> Daily:
     """Values at cells from values at points: weighted means over the points that have a usable value.
 
-    :param index: points of each cell, (cell, n), -1 for none
-    :param weight: their weights, (cell, n), summing to at most 1
-    :param least_weight: a cell whose usable points weigh less than this takes its nearest (heaviest) point as it is
+    Args:
+        index: points of each cell, (cell, n), -1 for none.
+        weight: their weights, (cell, n), summing to at most 1.
+        least_weight: a cell whose usable points weigh less than this takes its nearest (heaviest) point as it is.
     """
     points = np.maximum(index, 0)
     share = np.where(index >= 0, weight, 0.0)
@@ -166,7 +168,8 @@ def observation_dataset(
 ) -> xr.Dataset:
     """A group `observations/<name>`: value, uncertainty, quality, count (and overpass_hour) over (time, cell).
 
-    :raises IngestError: a usable value outside the registry's range, naming day and cell
+    Raises:
+        IngestError: a usable value outside the registry's range, naming day and cell.
     """
     entry = registry.variable(name)
     low, high = entry.valid_range or (-np.inf, np.inf)

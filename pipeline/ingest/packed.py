@@ -59,8 +59,11 @@ def unpack(
 ) -> Unpacked:
     """A variable that was opened without decoding (`mask_and_scale=False`).
 
-    :param limits: what the quantity can be, in the unit of the file; None: anything (flags, uncertainties)
-    :raises IngestError: a value outside the limits that is not known to mean no data
+    Args:
+        limits: what the quantity can be, in the unit of the file; None: anything (flags, uncertainties).
+
+    Raises:
+        IngestError: a value outside the limits that is not known to mean no data.
     """
     options = options or PackedOptions()
     attributes = array.attrs
@@ -106,8 +109,9 @@ def within_valid_range(
 ) -> xr.DataArray:
     """A variable that xarray decoded, lazy or not, with NaN outside the valid range that its attributes declare.
 
-    :param limits: what the quantity can be: tells packed from physical ranges, as in `unpack`
-    :param unit: factor and offset from the unit of the file to that of the limits
+    Args:
+        limits: what the quantity can be: tells packed from physical ranges, as in `unpack`.
+        unit: factor and offset from the unit of the file to that of the limits.
     """
     encoding = array.encoding
     dtype = np.dtype(encoding.get("dtype", array.dtype))

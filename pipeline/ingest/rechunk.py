@@ -49,11 +49,16 @@ def rechunk(
 ) -> dict[str, zarr.Array]:
     """Rechunks Zarr arrays on disk within `memory_mb` of data in memory.
 
-    :param sources: name -> folder of a Zarr array
-    :param chunks: chunk shape of the results
-    :param folder: scratch folder, which holds the results too
-    :returns: name -> the rechunked array, open for reading and writing
-    :raises IngestError: chunks that cannot be made within the memory
+    Args:
+        sources: name -> folder of a Zarr array.
+        chunks: chunk shape of the results.
+        folder: scratch folder, which holds the results too.
+
+    Returns:
+        name -> the rechunked array, open for reading and writing.
+
+    Raises:
+        IngestError: chunks that cannot be made within the memory.
     """
     cubed = files.library("cubed")
     made = {}

@@ -100,7 +100,8 @@ class Job:
     ) -> list[Ingested]:
         """Writes several small datasets, all or none.
 
-        :param replaced: how many of the last stored times of a group are made again
+        Args:
+            replaced: how many of the last stored times of a group are made again.
         """
         stored = {group: self.stored(group, config) for group in datasets}
         datasets = {group: observations.labelled_like(part, stored[group]) for group, part in datasets.items()}
@@ -123,7 +124,8 @@ class Job:
     ) -> list[Ingested]:
         """Writes the forcing.
 
-        :param replaced: how many of the last stored hours may be made again, because what follows was not known then
+        Args:
+            replaced: how many of the last stored hours may be made again, because what follows was not known then.
         """
         new = self._unwritten(dataset, "forcing", replaced)
         return [] if new is None else [write_forcing(new, "forcing", self.location, config, origin, end, replaced)]
@@ -131,7 +133,8 @@ class Job:
     def _unwritten(self, dataset: xr.Dataset, group: str, replaced: int = 0) -> xr.Dataset | None:
         """The times that the store does not have yet, None where there is none: all of it unless `continued`.
 
-        :param replaced: stored times that are kept before them
+        Args:
+            replaced: stored times that are kept before them.
         """
         if not self.continued or "time" not in dataset.dims or not has_group(open_store(self.location), group):
             return dataset
@@ -284,7 +287,11 @@ def _configured(source: str, config_path: Path) -> tuple[Source, IngestConfig]:
 
 
 def source_of_another_package(name: str) -> Source:
-    """The source that an installed package offers as entry point `name`. Raises IngestError for what is no source."""
+    """The source that an installed package offers as entry point `name`.
+
+    Raises:
+        IngestError: what is no source.
+    """
     try:
         found = extension(GROUP, name, ("text", "config", "run"))
     except ExtensionError as error:
@@ -309,7 +316,9 @@ def source_names() -> dict[str, str]:
 def check_ingest(source: str, config_path: Path) -> int:
     """How many files an ingest would read, once its configuration is valid and they are there; nothing is read.
 
-    :raises IngestError, ConfigurationError: as `run_ingest`
+    Raises:
+        IngestError: as `run_ingest`.
+        ConfigurationError: as `run_ingest`.
     """
     _, config = _configured(source, config_path)
     folder = config_path.resolve().parent
@@ -333,13 +342,16 @@ def run_ingest(
 ) -> tuple[Ingested, ...]:
     """Runs one ingest and says what it wrote.
 
-    :param source: a name of `SOURCES`
-    :param store: instead of the configuration's `store`, as an experiment gives its own
-    :param continued: append the times after those that the store has; there may be none
-    :raises IngestError: unknown source, no store, or anything in the files that cannot be used
-    :raises ConfigurationError: a configuration that is not valid
-    :param message: told when a lease is waited for or taken over
-    :raises StoreError: a group that is there already, times that overlap, or another command that writes the store
+    Args:
+        source: a name of `SOURCES`.
+        store: instead of the configuration's `store`, as an experiment gives its own.
+        continued: append the times after those that the store has; there may be none.
+        message: told when a lease is waited for or taken over.
+
+    Raises:
+        IngestError: unknown source, no store, or anything in the files that cannot be used.
+        ConfigurationError: a configuration that is not valid.
+        StoreError: a group that is there already, times that overlap, or another command that writes the store.
     """
     entry, config = _configured(source, config_path)
     if store is None:

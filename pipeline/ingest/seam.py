@@ -49,8 +49,11 @@ class StoredEnd:
     def made_again(self, name: str, hour_mean: np.ndarray | None, where: str) -> np.ndarray:
         """The last stored value of a variable (cell): centred, where the mean of the hour that follows is known now.
 
-        :param hour_mean: mean of the hour after the last stored record, for centred radiation
-        :raises IngestError: a missing hour
+        Args:
+            hour_mean: mean of the hour after the last stored record, for centred radiation.
+
+        Raises:
+            IngestError: a missing hour.
         """
         stored: np.ndarray = self.record[name].to_numpy()
         if hour_mean is None or self.state is None:

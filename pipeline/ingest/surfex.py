@@ -83,7 +83,8 @@ class SurfexRunConfig(FilesConfig, PackedOptions):
 def read_land(path: Path, config: SurfexLandConfig, folder: Path) -> xr.Dataset:
     """The group `land` of a PGD file; points without nature are left out.
 
-    :raises IngestError: no texture, no patch fractions and no covers in the file
+    Raises:
+        IngestError: no texture, no patch fractions and no covers in the file.
     """
     notes: list[str] = []
     with files.open_netcdf(path, mask_and_scale=False) as dataset:
@@ -187,7 +188,8 @@ def _from_covers(cover: dict[int, Array], table: covers.CoverTable, path: Path) 
 def read_run(paths: list[Path], config: SurfexRunConfig, folder: Path) -> xr.Dataset:
     """Daily states (at the configured hour) and fluxes (daily means) over (time, cell), cell means over the patches.
 
-    :raises IngestError: a variable that the files lack, times twice, patches without their fractions
+    Raises:
+        IngestError: a variable that the files lack, times twice, patches without their fractions.
     """
     pieces = [_read_output(path, config, folder) for path in paths]
     pieces.sort(key=lambda piece: piece["time"].to_numpy()[0])

@@ -29,7 +29,8 @@ class Past:
 class FilterState:
     """Where the filter stands at the places (n,) of a group: `Past` as arrays. `time` is NaT where nothing was seen.
 
-    :param kind: what `place` counts: `location` (identifiers of the product's points) or `cell` (of the group)
+    Args:
+        kind: what `place` counts: `location` (identifiers of the product's points) or `cell` (of the group).
     """
 
     kind: str
@@ -46,7 +47,8 @@ class FilterState:
     def rows(self, kind: str, place: IntArray) -> IntArray:
         """Where places stand in this state.
 
-        :raises IngestError: places that it does not have: the observations are of another product
+        Raises:
+            IngestError: places that it does not have: the observations are of another product.
         """
         known = {int(number): row for row, number in enumerate(self.place)} if kind == self.kind else {}
         rows = np.array([known.get(int(number), -1) for number in place], dtype=np.int64)
@@ -92,10 +94,11 @@ def soil_water_index(
     The recursion is that of Albergel et al. (2008, HESS 12, 1323, eq. 5-6). It equals the mean of all observations up
     to then, weighted by exp(-(age)/T) (Wagner et al. 1999); their errors are taken to be independent.
 
-    :param time: increasing, after that of `past`, (n,)
-    :param soil_moisture: in any unit, (n,), without missing values
-    :param error: its standard deviation, (n,)
-    :param characteristic_days: T, days
+    Args:
+        time: increasing, after that of `past`, (n,).
+        soil_moisture: in any unit, (n,), without missing values.
+        error: its standard deviation, (n,).
+        characteristic_days: T, days.
     """
     if characteristic_days <= 0:
         raise IngestError(
@@ -132,10 +135,13 @@ def soil_water_index_series(
 ) -> tuple[Overpasses, FilterState]:
     """The soil water index at every usable observation of each place, the others are left out; the filter's state.
 
-    :param place: identifiers of the places that `passes.place` counts
-    :param until: observations from this instant on are left to the next append
-    :param past: where the filter stood: observations that it has seen, or that are older, are left out
-    :raises IngestError: places that `past` does not have
+    Args:
+        place: identifiers of the places that `passes.place` counts.
+        until: observations from this instant on are left to the next append.
+        past: where the filter stood: observations that it has seen, or that are older, are left out.
+
+    Raises:
+        IngestError: places that `past` does not have.
     """
     rows = None if past is None else past.rows(kind, place)
     good = passes.only(passes.quality == Quality.USED)

@@ -42,7 +42,8 @@ class TowerConfig(FilesConfig):
 def site_land(config: SiteConfig) -> xr.Dataset:
     """The land group of one cell.
 
-    :raises IngestError: patches that do not exist, or fractions that do not add to 1
+    Raises:
+        IngestError: patches that do not exist, or fractions that do not add to 1.
     """
     unknown = sorted(set(config.patch_fraction) - set(range(1, len(PATCH_NAMES) + 1)))
     total = sum(config.patch_fraction.values())
@@ -80,7 +81,8 @@ def tower_groups(table: xr.Dataset, config: TowerConfig) -> dict[str, xr.Dataset
 
     FLUXNET2015 tables have no LAI.
 
-    :raises IngestError: neither fluxes nor LAI
+    Raises:
+        IngestError: neither fluxes nor LAI.
     """
     groups = {"observations/lai": _lai(table, config), f"insitu/{config.network}": _fluxes(table, config)}
     found = {name: dataset for name, dataset in groups.items() if dataset is not None}

@@ -133,10 +133,13 @@ def write(
 
     Everything that can be refused is refused before the first byte is written.
 
-    :param state: what the next append needs to know of the last time (see `filter_states`)
-    :param replaced: how many of the first times are the last stored ones, whose values take the place of those
-    :raises IngestError: a group that is there already, times that overlap, other cells than the store has
-    :raises StoreError: other variables or coordinates than the group to append to
+    Args:
+        state: what the next append needs to know of the last time (see `filter_states`).
+        replaced: how many of the first times are the last stored ones, whose values take the place of those.
+
+    Raises:
+        IngestError: a group that is there already, times that overlap, other cells than the store has.
+        StoreError: other variables or coordinates than the group to append to.
     """
     new = dataset.isel(time=slice(replaced, None)) if replaced else dataset
     check_writable(new, group, location, config, origin)
@@ -180,8 +183,9 @@ def write_all(
 ) -> list[Ingested]:
     """Writes several groups: all are checked before the first is written, and after an error no new one is left.
 
-    :param states: what the next append needs to know of them, where it needs something
-    :param replaced: of each group, as in `write`
+    Args:
+        states: what the next append needs to know of them, where it needs something.
+        replaced: of each group, as in `write`.
     """
     replaced = replaced or {}
     for group, dataset in datasets.items():
@@ -333,9 +337,12 @@ def write_forcing(
 ) -> Ingested:
     """Checks a lazy hourly forcing dataset block by block, rechunks it out of core where it is large, and writes it.
 
-    :param end: of the stored forcing that it is appended to: the last stored record is made again (see `seam`)
-    :param replaced: how many of the last stored hours the dataset may begin with; their values are replaced
-    :raises IngestError: values out of range or missing against the gap policy; nothing is written then
+    Args:
+        end: of the stored forcing that it is appended to: the last stored record is made again (see `seam`).
+        replaced: how many of the last stored hours the dataset may begin with; their values are replaced.
+
+    Raises:
+        IngestError: values out of range or missing against the gap policy; nothing is written then.
     """
     times = dataset["time"].to_numpy()
     known = 0 if end is None else int(np.searchsorted(times, end.last, side="right"))

@@ -46,9 +46,12 @@ def cell_map(
 ) -> Figure:
     """Values (cell,) at cell centres (degrees), missing ones hatched.
 
-    label: quantity and unit, for the colour bar. diverging: colours centred at zero, blue where it is `better` to be.
-    limits: of the colours (default: the 2nd and 98th percentile, with arrows where values lie beyond). worse: cells to
-    mark with a cross, so that the sign of a change survives a grey print. stations: (code, latitude, longitude).
+    Args:
+        label: quantity and unit, for the colour bar.
+        diverging: colours centred at zero, blue where it is `better` to be.
+        limits: of the colours (default: the 2nd and 98th percentile, with arrows where values lie beyond).
+        worse: cells to mark with a cross, so that the sign of a change survives a grey print.
+        stations: (code, latitude, longitude).
     """
     with styled(axes__grid=False):
         spacing = grid_spacing(latitude, longitude)

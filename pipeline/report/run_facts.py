@@ -85,7 +85,8 @@ def volume_table(root: zarr.Group) -> pd.DataFrame:
 def run_numbers(status: pd.DataFrame, volumes: pd.DataFrame) -> dict[str, Any]:
     """For `--json`: seconds of each stage whose time was recorded, cell-periods by status, MB of each group.
 
-    status, volumes: see `status_table` and `volume_table`.
+    Args:
+        status, volumes: see `status_table` and `volume_table`.
     """
     records = status.to_dict("records")
     return {

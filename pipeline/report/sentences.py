@@ -72,7 +72,10 @@ def against_open_loop(
 ) -> str:
     """One experiment against the open loop, from the keys `<key>_...` of `evaluation.summary`.
 
-    what: the quantity in words. reference: what it is compared with, in words. score: RMSD or R.
+    Args:
+        what: the quantity in words.
+        reference: what it is compared with, in words.
+        score: RMSD or R.
     """
     improved, worsened = facts.get(f"{key}_improved_fraction"), facts.get(f"{key}_worsened_fraction")
     cells, median = int(facts.get(f"{key}_cells") or 0), facts.get(f"{key}_median")
@@ -180,7 +183,8 @@ def quality(experiment: str, observation: str, counts: Mapping[str, int]) -> str
 def in_situ(network: str, medians: Mapping[str, float], improved: Mapping[str, int], stations: int) -> str:
     """Soil moisture at the stations of a network: median R of every experiment, and where it is above the open loop's.
 
-    improved: experiment -> number of stations at which its R is higher than the open loop's.
+    Args:
+        improved: experiment -> number of stations at which its R is higher than the open loop's.
     """
     listed = ", ".join(f"{named(name)} {number(value)}" for name, value in medians.items())
     at = "R" if stations == 1 else f"median R over {count(stations, 'station')}"

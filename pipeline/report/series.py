@@ -36,7 +36,11 @@ def time_series(
     label: str,
     observed_label: str = "observed",
 ) -> Figure:
-    """Lines (day,) and observations as points; label: quantity and unit."""
+    """Lines (day,) and observations as points.
+
+    Args:
+        label: quantity and unit.
+    """
     with styled():
         figure = new_figure(_WIDE, 3.2, left=_NUMBERS_MARGIN)
         axes = figure.subplots()
@@ -143,7 +147,12 @@ def boxes(
     bold: str | None = None,
     level: tuple[float, str] | None = None,
 ) -> Figure:
-    """One box (minimum, quartiles, maximum) per sample. bold: the label that is set in bold. level: (value, name)."""
+    """One box (minimum, quartiles, maximum) per sample.
+
+    Args:
+        bold: the label that is set in bold.
+        level: (value, name).
+    """
     with styled():
         height = 3.7 if len(samples) <= 6 else 4.1
         figure = new_figure(max(4.6, 0.42 * len(samples) + 1.6), height)

@@ -88,7 +88,8 @@ DIVERGING: Colormap = _diverging()
 def new_figure(width: float = 4.6, height: float = 3.7, left: float = 0.72) -> Figure:
     """An empty figure of that size in inches, without any window behind it, to be made and drawn on inside `styled`.
 
-    left: margin in inches.
+    Args:
+        left: margin in inches.
     """
     figure = Figure(figsize=(width, height))
     # Margins of fixed size: working them out from the text takes as long as all the rest of the drawing.

@@ -47,12 +47,17 @@ def write_report(
 ) -> Report:
     """Evaluates a run and writes `index.html`, `tables/*.csv` and, if asked, `report.md` and the numbers as JSON.
 
-    experiments: runs to compare (default: all of the store). out: folder (default: `<store>_report` beside a local
-    store, in the working folder for a remote one). The scores go to the group `scores` of the store, or are thrown away
-    after the report where the store may not be written, or another command is writing it. client: Dask client to
-    evaluate with; without one the blocks are done here one after the other.
-    Raises EvaluationError when there is no run, StoreError when there is no store, PipelineError when the folder cannot
-    be written.
+    Args:
+        experiments: runs to compare (default: all of the store).
+        out: folder (default: `<store>_report` beside a local store, in the working folder for a remote one). The scores
+            go to the group `scores` of the store, or are thrown away after the report where the store may not be
+            written, or another command is writing it.
+        client: Dask client to evaluate with; without one the blocks are done here one after the other.
+
+    Raises:
+        EvaluationError: if there is no run.
+        StoreError: if there is no store.
+        PipelineError: if the folder cannot be written.
     """
     location = as_location(url)
     folder = out if out is not None else default_folder(location)

@@ -156,7 +156,11 @@ class SpinUpConfig(StrictModel):
     )
 
     def span(self, start: date) -> tuple[date, date]:
-        """First day of the repeated year, and the day after its last; start: first day of the experiment."""
+        """First day of the repeated year, and the day after its last.
+
+        Args:
+            start: first day of the experiment.
+        """
         return _same_day(start, self.year), _same_day(start, self.year + 1)
 
 

@@ -25,7 +25,8 @@ class StrictModel(BaseModel):
 def read_yaml(path: Path) -> tuple[Any, dict[KeyPath, int]]:
     """Content of a YAML file and the line of each key.
 
-    Raises ConfigurationError for a missing file, bad syntax, a key given twice, or a file too large to be honest.
+    Raises:
+        ConfigurationError: a missing file, bad syntax, a key given twice, or a file too large to be honest.
     """
     try:
         text = path.read_text(encoding="utf-8")

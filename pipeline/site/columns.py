@@ -99,7 +99,10 @@ def prepare(cases: Sequence[SiteCase]) -> ColumnRun:
 
     The cases must agree in options, start, days, time step and the times of their forcing.
 
-    :raises ForcingError, ConfigurationError, LandModelError: for anything that cannot be run, before the run
+    Raises:
+        ForcingError: anything that cannot be run, before the run.
+        ConfigurationError: anything that cannot be run, before the run.
+        LandModelError: anything that cannot be run, before the run.
     """
     forcings: dict[tuple[object, ...], TimedForcing] = {}
     timed = []

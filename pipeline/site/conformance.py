@@ -114,10 +114,13 @@ def run_conformance(
 ) -> list[Row]:
     """Runs every case of a folder and prints how far the land model is from the reference.
 
-    :param folder: with `cases.json`, or formula-driven cases, or both (subfolder `analytic`)
-    :param json_path: file for the rows
-    :param docs_path: Markdown file for the table
-    :raises ConformanceError: for a folder that cannot be used
+    Args:
+        folder: with `cases.json`, or formula-driven cases, or both (subfolder `analytic`).
+        json_path: file for the rows.
+        docs_path: Markdown file for the table.
+
+    Raises:
+        ConformanceError: a folder that cannot be used.
     """
     rows = compare(read_cases(folder), threads)
     if json_path is not None:

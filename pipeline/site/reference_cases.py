@@ -71,7 +71,8 @@ class _Entry(StrictModel):
 def read_cases(folder: Path) -> list[ReferenceCase]:
     """The cases of a folder with `cases.json`, and of its subfolder `analytic`, if it has one.
 
-    :raises ConformanceError: where the folder or one of its entries cannot be used
+    Raises:
+        ConformanceError: if the folder or one of its entries cannot be used.
     """
     listed = folder / "cases.json"
     if not listed.is_file() and not (folder / "initial_state.json").is_file():

@@ -31,7 +31,9 @@ EPOCH = np.datetime64("1970-01-01T00:00:00", "s")
 def run_site(case_path: Path, out: Path, threads: int = 1) -> None:
     """Runs the case of a YAML file and writes its output.
 
-    :raises ConfigurationError, ForcingError: for a case or a forcing that cannot be run; nothing is written then
+    Raises:
+        ConfigurationError: a case or a forcing that cannot be run; nothing is written then.
+        ForcingError: a case or a forcing that cannot be run; nothing is written then.
     """
     write_output(run_case(load_case(case_path), threads), out)
 

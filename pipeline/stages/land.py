@@ -208,7 +208,8 @@ def read_forcing(root: zarr.Group, name: str, records: slice, cells: slice, *, a
 def check_cells(root: zarr.Group, group: zarr.Group, name: str, cells: slice = slice(None)) -> None:
     """Refuses a group that another program wrote for other cells than those of `land`; ingestion checks its own.
 
-    Raises StoreError where their number differs, or the latitude or longitude of one of the chosen cells, if given.
+    Raises:
+        StoreError: if their number differs, or the latitude or longitude of one of the chosen cells, if given.
     """
     if "complete" in group.attrs:
         return

@@ -35,8 +35,10 @@ def read_observations(root: zarr.Group, name: str, block: Block) -> tuple[np.nda
     """Times of an observation group and its arrays (time, cell) of a block: value, uncertainty and quality if there.
 
     What another program wrote is decoded by its CF attributes and brought into the unit of the registry: what
-    `ldas check` counts is what the filter, the training and the evaluation get. Raises StoreError where the group is
-    missing or cannot be read in this way, naming variable and attribute.
+    `ldas check` counts is what the filter, the training and the evaluation get.
+
+    Raises:
+        StoreError: if the group is missing or cannot be read in this way, naming variable and attribute.
     """
     path = f"observations/{name}"
     if not has_group(root, path):

@@ -51,7 +51,8 @@ class ArraySpec:
 def open_store(where: str | Path | Location, mode: AccessMode = "r") -> zarr.Group:
     """Root group of a store. `r`: must exist, read only; `a`: made if there is none.
 
-    Raises StoreError when there is no store, or one of another format version.
+    Raises:
+        StoreError: if there is no store, or one of another format version.
     """
     location = as_location(where)
     root = open_root(location, mode)
@@ -93,7 +94,8 @@ def _dataset_paths(group: zarr.Group, skipped: Sequence[str] = (), prefix: str =
 def open_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
     """One group as a lazy dataset on Dask; of a group whose last append was interrupted, the part that is complete.
 
-    Raises StoreError for a group that is missing or was never finished.
+    Raises:
+        StoreError: a group that is missing or was never finished.
     """
     return _open_group(open_store(where), path)
 
@@ -195,9 +197,10 @@ def create_template(
 ) -> zarr.Group:
     """Makes a group with all its arrays (empty) and coordinates (written); data follow by `write_region`.
 
-    coordinates: name -> (dimensions, values); every dimension of `arrays` gets its size from them.
-    chunks, shards: size per dimension (whole axis where absent). One shard, or one chunk without shards, is what one
-    writer writes. An array's attributes come from the variable registry, then from its `ArraySpec`.
+    Args:
+        coordinates: name -> (dimensions, values); every dimension of `arrays` gets its size from them.
+        chunks, shards: size per dimension (whole axis where absent). One shard, or one chunk without shards, is what
+            one writer writes. An array's attributes come from the variable registry, then from its `ArraySpec`.
     """
     group = root.create_group(check_path(path), overwrite=True, attributes=dict(attributes or {}))
     sizes: dict[str, int] = {}
@@ -313,7 +316,8 @@ def dimensions(array: zarr.Array) -> tuple[str, ...]:
 def check_alignment(array: zarr.Array, region: Region) -> tuple[slice, ...]:
     """The region as slices per axis, once it is certain that it consists of whole shards.
 
-    Raises StoreError naming the race that a partial shard would cause.
+    Raises:
+        StoreError: a region that cuts a shard; names the race that this would cause.
     """
     unit = array.shards or array.chunks
     slices = []
@@ -372,8 +376,12 @@ def read_region(
 ) -> np.ndarray:
     """One array of a group, or a region of it, as NumPy: decoded as its CF attributes say (times as datetime64[s]).
 
-    dims: the order of dimensions to have; needed wherever another program may have written the group. unit: the unit of
-    the registry to have. Raises StoreError naming group, variable and attribute where that cannot be done.
+    Args:
+        dims: the order of dimensions to have; needed wherever another program may have written the group.
+        unit: the unit of the registry to have.
+
+    Raises:
+        StoreError: if that cannot be done; names group, variable and attribute.
     """
     values, attributes = read_array(root, path, name, region, dims=dims)
     if unit is None:
@@ -405,7 +413,8 @@ def read_array(
 def read_times(root: zarr.Group, path: str) -> np.ndarray:
     """Times of a group as datetime64[s], up to what is complete.
 
-    Raises StoreError for undefined ones, and for later ones of which it cannot be known whether they are complete.
+    Raises:
+        StoreError: undefined times, and later ones of which it cannot be known whether they are complete.
     """
     size = committed_sizes(existing_group(root, path)).get("time")
     times = read_region(root, path, "time", dims=("time",))
@@ -431,9 +440,10 @@ def extend_template(
 ) -> None:
     """Lengthens a group along `dim`: every array that has it is resized, the coordinate gets its new values.
 
-    coordinate: the whole new coordinate; it must begin with the old one. others: further coordinates, whole, which are
-    made where an earlier version did not have them. What is stored stays as it is. Interrupted and done again, it comes
-    to the same.
+    Args:
+        coordinate: the whole new coordinate; it must begin with the old one.
+        others: further coordinates, whole, which are made where an earlier version did not have them. What is stored
+            stays as it is. Interrupted and done again, it comes to the same.
     """
     group = existing_group(root, path)
     axis = existing_array(root, path, dim)

@@ -51,7 +51,8 @@ def decode(values: np.ndarray, attributes: Mapping[str, Any], where: str) -> np.
     """Stored values as what they mean: instants as datetime64[s], unpacked numbers in double precision, NaN where one
     is missing. Numbers without such attributes come back as they are, in the byte order of the machine.
 
-    Raises StoreError, which names `where` and the attribute.
+    Raises:
+        StoreError: what cannot be decoded; it names `where` and the attribute.
     """
     units = attributes.get("units")
     if isinstance(units, str) and " since " in units:

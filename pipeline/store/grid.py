@@ -16,8 +16,11 @@ Data = TypeVar("Data", xr.DataArray, xr.Dataset)
 def to_grid(data: Data, latitude: xr.DataArray, longitude: xr.DataArray) -> Data:
     """Data over `cell` as data over `latitude` (north first) and `longitude`; places without a cell are missing.
 
-    latitude, longitude: degrees of each cell, as in the group `land`.
-    Raises PipelineError when two cells are at the same place or the sizes differ.
+    Args:
+        latitude, longitude: degrees of each cell, as in the group `land`.
+
+    Raises:
+        PipelineError: if two cells are at the same place or the sizes differ.
     """
     if "cell" not in data.dims or data.sizes["cell"] != latitude.sizes["cell"]:
         raise PipelineError(

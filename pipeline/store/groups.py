@@ -87,11 +87,13 @@ def append_group(
 ) -> None:
     """Appends later times (another growing `dim`) to a complete group; all its variables must be there.
 
-    attributes: of the group, changed in the moment in which the new times become part of it. replaced: how many of the
-    first times of the dataset are the last stored ones, whose values take the place of those.
-
     Refuses (StoreError) times that are not after the last one stored, other variables or other coordinates. Until the
     last byte is written, readers see the group as it was.
+
+    Args:
+        attributes: of the group, changed in the moment in which the new times become part of it.
+        replaced: how many of the first times of the dataset are the last stored ones, whose values take the place of
+            those.
     """
     group = existing_group(root, path)
     committed = committed_sizes(group)
@@ -154,8 +156,9 @@ def append_group(
 def _write_variable(array: zarr.Array, item: xr.DataArray, offset: Mapping[str, int], earlier: str = "") -> str:
     """Writes all of a variable, shard by shard, `offset` places after the beginning of the stored array's axes.
 
-    Returns the checksum of the values in the order in which they were written; what is appended is added to the
-    `earlier` one.
+    Returns:
+        The checksum of the values in the order in which they were written; what is appended is added to the `earlier`
+        one.
     """
     item = item.transpose(*dimensions(array))
     digest = hashlib.sha256(earlier.encode())

@@ -32,7 +32,9 @@ def committed(location: Location, message: str) -> Iterator[None]:
     """What is written to the store inside the `with` is committed at its end; nothing of it after an error.
 
     Tasks may do so at the same time, as long as no two of them write the same chunk or the same attributes.
-    Raises StoreError when the store cannot be written.
+
+    Raises:
+        StoreError: if the store cannot be written.
     """
     if not location.has_versions:
         yield
@@ -93,7 +95,9 @@ def refuse_versions(location: Location) -> None:
 def zarr_store(location: Location, *, read_only: bool) -> "Store":
     """The Zarr store of the version that this thread sees.
 
-    Raises FileNotFoundError where there is no repository, StoreError for a write outside `committed`.
+    Raises:
+        FileNotFoundError: if there is no repository.
+        StoreError: a write outside `committed`.
     """
     views = _views.get()
     session = views.get(location.url)

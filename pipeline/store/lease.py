@@ -203,8 +203,12 @@ _looked: dict[str, tuple[float, float]] = {}  # by owner: when a worker last saw
 def held(location: Location, writer: str, message: Message = lambda text: None) -> Iterator[None]:
     """Inside the `with`, this command alone writes the store. Taken again by the holder itself, nothing changes.
 
-    writer: what writes, for messages to others. Raises StoreInUseError naming the holder where somebody else writes,
-    ExecutionError for a store that may not be written.
+    Args:
+        writer: what writes, for messages to others.
+
+    Raises:
+        StoreInUseError: if somebody else writes; names the holder.
+        ExecutionError: a store that may not be written.
     """
     if location.url in guards.get():
         yield

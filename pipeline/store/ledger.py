@@ -220,7 +220,11 @@ def mark(root: zarr.Group, experiment: str, block: Block, period: Period, status
 
 
 def set_failures(root: zarr.Group, experiment: str, failures: Mapping[int, str], url: str) -> None:
-    """What went wrong, by block index; written by the driver only. url: of the store, which is not stored."""
+    """What went wrong, by block index; written by the driver only.
+
+    Args:
+        url: of the store, which is not stored.
+    """
     existing_group(root, path_of(experiment)).attrs["failures"] = {
         str(index): without_places(text, url) for index, text in failures.items()
     }

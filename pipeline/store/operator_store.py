@@ -46,11 +46,14 @@ def write_operator(
 ) -> str:
     """Stores an operator with all that is known of it and returns its content hash.
 
-    windows: first and last day by window name ("training", "test"). scores: the scores by window name.
-    latitude, longitude: (cell,) degrees. configuration, inputs: for the provenance. notes: what is to be said about the
-    training data, kept as attribute `notes`.
-    The same operator again changes nothing. Another one under a name that is taken raises StoreError unless `replace`.
-    Nothing stored is touched before the new operator has been taken apart, put together and compared.
+    Args:
+        windows: first and last day by window name ("training", "test").
+        scores: the scores by window name.
+        latitude, longitude: (cell,) degrees.
+        configuration, inputs: for the provenance.
+        notes: what is to be said about the training data, kept as attribute `notes`. The same operator again changes
+            nothing. Another one under a name that is taken raises StoreError unless `replace`. Nothing stored is
+            touched before the new operator has been taken apart, put together and compared.
     """
     stored = operator.to_arrays()
     if not operator.usable.any():
@@ -104,8 +107,10 @@ def read_operator(
 ) -> ObservationOperator:
     """The stored operator, of the cells asked for and in their order (all by default).
 
-    Raises StoreError if it is missing or unfinished, OperatorFormatError if its bytes are not those that were stored,
-    OperatorMismatchError if it was made for other cells, predictors, units or another observation than asked for.
+    Raises:
+        StoreError: if it is missing or unfinished.
+        OperatorFormatError: if its bytes are not those that were stored.
+        OperatorMismatchError: if it was made for other cells, predictors, units or another observation than asked for.
     """
     path = operator_path(name)
     group = existing_group(root, path)

@@ -50,7 +50,12 @@ def create_restart(
     model: Mapping[str, Any],
     attributes: Mapping[str, Any],
 ) -> None:
-    """Template of a restart. example: any state, for names and sizes of its fields; model: options it belongs to."""
+    """Template of a restart.
+
+    Args:
+        example: any state, for names and sizes of its fields.
+        model: options it belongs to.
+    """
     sizes: dict[str, int] = {"cell": cells, "patch": patches}
     specs = {}
     for name, values in example._asdict().items():
@@ -101,8 +106,9 @@ def read_restart(
 ) -> StateType:
     """The state of a block's columns.
 
-    Raises StoreError for a restart that is not there, was not written for these cells, or belongs to a model with other
-    options (each differing one named).
+    Raises:
+        StoreError: a restart that is not there, was not written for these cells, or belongs to a model with other
+            options (each differing one named).
     """
     if not has_group(root, path):
         raise StoreError(f"no restart '{path}' in the store: run the stage that makes it up to that instant first")

@@ -83,7 +83,9 @@ def check_options(protocol: str, options: Mapping[str, Any], is_public: IsPublic
     """Refuses credentials and options that the protocol does not have; their values are never repeated.
 
     is_public(text): whether a URL holds neither user, password nor query.
-    Raises StoreError.
+
+    Raises:
+        StoreError: options that the protocol does not have.
     """
     known = {**_COMMON, **KNOWN.get(protocol, {})} if not protocol.startswith("icechunk") else KNOWN.get(protocol, {})
     problems = list(_problems(options, known, is_public))

@@ -113,12 +113,17 @@ def run_analysis_command(
 ) -> AnalysisReport:
     """`ldas analyse --table FILE ...`: trains a network per table as `ldas train` does and analyses the test window.
 
-    tables, train, test, options: as in `run_training_command` (daily means). clay: fraction (0-1) of the soil, which
-    scales the background error of WG2. observation_error: sigma_o in dB. json_file: the figures. figure_file: a PNG of
-    innovations and derivatives.
+    Args:
+        tables, train, test, options: as in `run_training_command` (daily means).
+        clay: fraction (0-1) of the soil, which scales the background error of WG2.
+        observation_error: sigma_o in dB.
+        json_file: the figures.
+        figure_file: a PNG of innovations and derivatives.
 
-    Raises TrainingTableError and OperatorError for tables that cannot be used, FilterConfigurationError for errors that
-    are not positive.
+    Raises:
+        TrainingTableError: tables that cannot be used.
+        OperatorError: tables that cannot be used.
+        FilterConfigurationError: errors that are not positive.
     """
     error = ObservationError("absolute", observation_error)
     if not 0.0 < clay <= 1.0:

@@ -105,7 +105,9 @@ def read_training_table(path: Path | str, names: Names) -> TrainingTable:
     and noted. Rows without target or predictor (NaN) are left out and counted in the notes. The notes warn of variables
     that change once a day but differ between two rows of a day (`ldas.pipeline.tables.once_a_day`).
 
-    Raises TrainingTableError (missing or misshapen columns, other units) and DuplicateTimesError.
+    Raises:
+        TrainingTableError: missing or misshapen columns, other units.
+        DuplicateTimesError: times that repeat.
     """
     file = Path(path)
     try:

@@ -107,12 +107,20 @@ def run_training_command(
 ) -> TrainingReport:
     """`ldas train --table FILE ...`: trains one network per table, scores it, stores it, writes the figures.
 
-    tables: NetCDF files, one cell each (see `read_training_table`). train, test: windows (see `parse_window`).
-    aggregation: "daily" means or single "overpass"es. seeds: how many trainings with consecutive seeds are scored; the
-    first one is stored. store, name: where and under what name (nothing is stored without). keras_folder: a `.keras`
-    file per cell. json_file: the figures. progress(trainings done, trainings).
+    Args:
+        tables: NetCDF files, one cell each (see `read_training_table`).
+        train, test: windows (see `parse_window`).
+        aggregation: "daily" means or single "overpass"es.
+        seeds: how many trainings with consecutive seeds are scored; the first one is stored.
+        store, name: where and under what name (nothing is stored without).
+        keras_folder: a `.keras` file per cell.
+        json_file: the figures.
+        progress: called with (trainings done, trainings).
 
-    Raises TrainingTableError and OperatorError before anything is written, StoreError if the store refuses.
+    Raises:
+        TrainingTableError: before anything is written.
+        OperatorError: before anything is written.
+        StoreError: if the store refuses.
     """
     started = time.perf_counter()
     where = None if store is None else as_location(store)
@@ -219,7 +227,8 @@ def read_region_samples(
 ) -> RegionSamples:
     """Reads tables, one cell each, and splits them by windows.
 
-    Raises EmptyTrainingWindowError naming the tables' periods if no cell has a sample in the training window.
+    Raises:
+        EmptyTrainingWindowError: if no cell has a sample in the training window; names the tables' periods.
     """
     if not tables:
         raise TrainingTableError("no table was given: name at least one NetCDF file")

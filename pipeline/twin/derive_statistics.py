@@ -66,7 +66,11 @@ def caumont_days(folder: Path) -> pd.DataFrame:
 
 
 def puechabon_days(folder: Path, range_ratio: pd.Series) -> pd.DataFrame:
-    """Daily values at Puechabon. range_ratio: temperature range over (daytime - daily mean) by month."""
+    """Daily values at Puechabon.
+
+    Args:
+        range_ratio: temperature range over (daytime - daily mean) by month.
+    """
     record = read_daily_forcing(folder / PUECHABON).to_dataframe()
     days = pd.DataFrame(
         {

@@ -38,7 +38,8 @@ TEXTURE_LENGTH_KM, COVER_LENGTH_KM, HEIGHT_LENGTH_KM = 45.0, 35.0, 30.0
 def make_land(config: TwinConfig) -> xr.Dataset:
     """The group `land`: the cells of the grid that pass the masks (rows from south to north), or a subset of them.
 
-    Raises ConfigurationError for a subset that is not known, or has no cell that passes the masks.
+    Raises:
+        ConfigurationError: a subset that is not known, or has no cell that passes the masks.
     """
     whole = whole_grid(config)
     kept = (whole["mask"] == Quality.USED).to_numpy()

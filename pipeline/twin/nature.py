@@ -70,7 +70,8 @@ class Nature:
     ) -> tuple[State, dict[str, Array]]:
         """Runs from `start` to `stop` (00 UTC); weather (record, cell) begins at `start`.
 
-        Returns the state and name -> (day, column[, layer]) of the requested daily output.
+        Returns:
+            The state and name -> (day, column[, layer]) of the requested daily output.
         """
         forcing = self._with_irrigated_cells(weather)
         columns = self.parameters._replace(cell=self._forcing_cell(weather))
@@ -126,7 +127,11 @@ def _hours(season: IrrigationConfig) -> range:
 
 
 def make_nature(nature: NatureConfig, seed: int, land: xr.Dataset, step_s: int) -> Nature:
-    """Nature in the cells of the group `land`. seed: the experiment's."""
+    """Nature in the cells of the group `land`.
+
+    Args:
+        seed: the experiment's.
+    """
     places = Places(land["latitude"].to_numpy().astype(np.float64), land["longitude"].to_numpy().astype(np.float64))
     fraction = _cover(nature, seed, land, places)
     second = nature.management.second_field_share

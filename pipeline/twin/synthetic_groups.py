@@ -13,7 +13,11 @@ from ldas.pipeline.twin import SYNTHETIC_ATTRIBUTES
 
 
 def make_room(root: zarr.Group, paths: Iterable[str]) -> None:
-    """Removes groups that an earlier, unfinished twin made. Raises StoreError for one that is not synthetic."""
+    """Removes groups that an earlier, unfinished twin made.
+
+    Raises:
+        StoreError: one that is not synthetic.
+    """
     paths = [path for path in paths if has_group(root, path)]
     for path in paths:
         if existing_group(root, path).attrs.get("synthetic") != SYNTHETIC_ATTRIBUTES["synthetic"]:

@@ -40,8 +40,9 @@ SURFEX = {
 def write_surfex(path: Path, layout: str = "points", **change: Any) -> Path:
     """A FORCING.nc as SURFEX and LDAS-Monde have it.
 
-    :param layout: `points` (two), `one point`, `scalars` (series without a place), `grid` (xx, yy: longitude first)
-    :param change: `units` of the time, `step` (FRC_TIME_STP), `without` (names), `bare` (no units)
+    Args:
+        layout: `points` (two), `one point`, `scalars` (series without a place), `grid` (xx, yy: longitude first).
+        change: `units` of the time, `step` (FRC_TIME_STP), `without` (names), `bare` (no units).
     """
     with netCDF4.Dataset(path, "w", format="NETCDF3_64BIT_OFFSET") as file:
         file.createDimension("time", 49)
