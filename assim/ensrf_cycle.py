@@ -13,14 +13,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ldas.assim import ensrf_analysis
-from ldas.assim.controls import DEFAULT_CONTROLS, ControlsOfModel, ControlVector, checked_controls
+from ldas.assim.controls import DEFAULT_CONTROLS, ControlVector, checked_controls
 from ldas.assim.ensrf_analysis import member_mean
 from ldas.assim.errors import FilterConfigurationError
-from ldas.assim.filter import CycleResult, LandModel, Window, finite_cells, keep_columns, masked_outputs, undefined_in
+from ldas.assim.filter import (
+    CycleResult,
+    FilterOfCells,
+    LandModel,
+    Window,
+    finite_cells,
+    keep_columns,
+    masked_outputs,
+    undefined_in,
+)
 from ldas.assim.innovations import Masks, compared, equivalent, predicted_by, predictors, screened_by_sensitivity
 from ldas.assim.masks import FrozenRule, frozen_soil, snow_cover
 from ldas.assim.noise import autoregressive, centred
-from ldas.assim.observations import ObservationType, WindowObservations, checked_observations, checked_types
+from ldas.assim.observations import ObservationType, WindowObservations, checked_observations
 from ldas.assim.quality import Quality
 from ldas.landmodel import Forcing, OutputRequest, Parameters, State
 from ldas.landmodel.array_types import BoolArray
@@ -90,22 +99,15 @@ class EnSRFConfiguration:
         return EnsembleSquareRootFilter(self, observation_types, cell_ids)
 
 
-class EnsembleSquareRootFilter:
+class EnsembleSquareRootFilter(FilterOfCells):
     """The EnSRF for a set of cells: a perturbed ensemble over 24 h windows, its covariances instead of B."""
 
     def __init__(
         self, configuration: EnSRFConfiguration, observation_types: Sequence[ObservationType], cell_ids: ArrayLike
     ) -> None:
-        """cell_ids (cell,): identity of each cell, which seeds its random numbers; operators must be for the same."""
+        """cell_ids (cell,): identity of each cell, which seeds its random numbers; see `FilterOfCells`."""
+        super().__init__(configuration.controls, configuration.leaf_biomass, observation_types, cell_ids)
         self.configuration = configuration
-        self.cell_ids = np.asarray(cell_ids, dtype=np.int64)
-        self.observation_types = checked_types(observation_types, self.cell_ids)
-        self.control_names = configuration.controls
-        self._controls = ControlsOfModel(self.cell_ids.size, self.control_names, configuration.leaf_biomass)
-
-    def controls_of(self, parameters: Parameters) -> ControlVector:
-        """The control vector of the model's columns."""
-        return self._controls.of(parameters)
 
     def initial_state(self, parameters: Parameters, state: State) -> State:
         """An ensemble (column, member, ...) around the state of a single run."""

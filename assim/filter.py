@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ldas.assim.controls import ControlVector
+from ldas.assim.controls import ControlsOfModel, ControlVector
 from ldas.assim.errors import AssimilationWindowError
-from ldas.assim.observations import ObservationType, WindowObservations
+from ldas.assim.observations import ObservationType, WindowObservations, checked_types
 from ldas.assim.quality import CodeArray
 from ldas.landmodel import Forcing, OutputRequest, Parameters, State
 from ldas.landmodel.array_types import Array, BoolArray
@@ -190,6 +190,27 @@ class FilterConfiguration(Protocol):
 
     def make(self, observation_types: Sequence[ObservationType], cell_ids: ArrayLike) -> "Filter":
         """The filter of some cells; operators for other cells raise OperatorMismatchError."""
+
+
+class FilterOfCells:
+    """What the filters of this package share: observation types and control variables of a set of cells."""
+
+    def __init__(
+        self,
+        controls: tuple[str, ...],
+        leaf_biomass: Literal["BSLAI", "legacy"],
+        observation_types: Sequence[ObservationType],
+        cell_ids: ArrayLike,
+    ) -> None:
+        """cell_ids (cell,): identity of each cell; operators for other cells raise OperatorMismatchError."""
+        self.cell_ids = np.asarray(cell_ids, dtype=np.int64)
+        self.observation_types = checked_types(observation_types, self.cell_ids)
+        self.control_names = controls
+        self._controls = ControlsOfModel(self.cell_ids.size, controls, leaf_biomass)
+
+    def controls_of(self, parameters: Parameters) -> ControlVector:
+        """The control vector of the model's columns."""
+        return self._controls.of(parameters)
 
 
 class Filter(Protocol):

@@ -12,9 +12,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ldas.assim import sekf_analysis
-from ldas.assim.controls import DEFAULT_CONTROLS, ControlsOfModel, ControlVector, checked_controls
+from ldas.assim.controls import DEFAULT_CONTROLS, ControlVector, checked_controls
 from ldas.assim.errors import FilterConfigurationError
-from ldas.assim.filter import CycleResult, LandModel, Window, finite_cells, keep_columns, masked_outputs, undefined_in
+from ldas.assim.filter import (
+    CycleResult,
+    FilterOfCells,
+    LandModel,
+    Window,
+    finite_cells,
+    keep_columns,
+    masked_outputs,
+    undefined_in,
+)
 from ldas.assim.innovations import (
     Comparison,
     Equivalent,
@@ -26,7 +35,7 @@ from ldas.assim.innovations import (
     screened_by_sensitivity,
 )
 from ldas.assim.masks import FrozenRule, frozen_soil, snow_cover
-from ldas.assim.observations import ObservationType, WindowObservations, checked_observations, checked_types
+from ldas.assim.observations import ObservationType, WindowObservations, checked_observations
 from ldas.assim.quality import Quality
 from ldas.landmodel import OutputRequest, Parameters, State
 from ldas.landmodel.array_types import Array, BoolArray
@@ -108,18 +117,15 @@ class SEKFConfiguration:
         return np.asarray(np.array([errors[name] for name in self.controls]) * scale[self.background][..., None])
 
 
-class SimplifiedEKF:
+class SimplifiedEKF(FilterOfCells):
     """The SEKF of LDAS-Monde for a set of cells: fixed B, finite-difference Jacobians over 24 h windows."""
 
     def __init__(
         self, configuration: SEKFConfiguration, observation_types: Sequence[ObservationType], cell_ids: ArrayLike
     ) -> None:
-        """cell_ids (cell,): identity of each cell; operators for other cells raise OperatorMismatchError."""
+        """cell_ids (cell,): identity of each cell; see `FilterOfCells`."""
+        super().__init__(configuration.controls, configuration.leaf_biomass, observation_types, cell_ids)
         self.configuration = configuration
-        self.cell_ids = np.asarray(cell_ids, dtype=np.int64)
-        self.observation_types = checked_types(observation_types, self.cell_ids)
-        self.control_names = configuration.controls
-        self._controls = ControlsOfModel(self.cell_ids.size, self.control_names, configuration.leaf_biomass)
 
     def initial_state(self, parameters: Parameters, state: State) -> State:
         """The state itself: this filter keeps a single run."""
@@ -132,10 +138,6 @@ class SimplifiedEKF:
     def resumed_state(self, states: Sequence[State]) -> State:
         """See `Filter`."""
         return states[0]
-
-    def controls_of(self, parameters: Parameters) -> ControlVector:
-        """The control vector of the model's columns."""
-        return self._controls.of(parameters)
 
     def cycle(
         self,

@@ -14,6 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import ldas
+from ldas.pipeline import registry
+from ldas.pipeline.site.conformance import TOLERANCES
 from ldas.pipeline.store.grid import to_grid
 
 IMAGES = Path(__file__).parent / "images"
@@ -204,6 +206,41 @@ def rooms(path: Path) -> None:
     d.save(path)
 
 
+def conformance(path: Path) -> None:
+    """Largest differences from SURFEX of the cases of docs/conformance.md, as parts of what is allowed."""
+    lines = (IMAGES.parent / "conformance.md").read_text("utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    names, rows = cells[0][2:], cells[2:]
+    left, right, lowest, highest = 205, 620, -8, 3  # pixels, and powers of ten
+    scale = (right - left) / (highest - lowest)
+    bottom = 62 + 26 * len(names)
+    d = Drawing(640, bottom + 92, "Largest differences from SURFEX beside what is allowed")
+    d.words(320, 28, "Largest difference from SURFEX / tolerance", bold=True)
+    for power in range(lowest, highest + 1, 2):
+        x = left + scale * (power - lowest)
+        d.parts.append(f'<line x1="{x:.0f}" y1="46" x2="{x:.0f}" y2="{bottom}" stroke="#ddd"/>')
+        d.words(round(x), bottom + 20, "1" if power == 0 else f"1e{power}")
+    x = left - scale * lowest
+    d.parts.append(f'<line x1="{x:.0f}" y1="46" x2="{x:.0f}" y2="{bottom}" stroke="#b2182b" stroke-width="2"/>')
+    for number, name in enumerate(names):
+        y = 66 + 26 * number
+        d.words(left - 16, y + 5, f"{name} ({TOLERANCES[name]:g} {registry.variable(name).unit})", anchor="end")
+        for row in rows:
+            if (entry := row[2 + number]) == "-":
+                continue
+            part = float(entry.split("/")[1]) / TOLERANCES[name]
+            place = left + scale * (max(np.log10(part), lowest) - lowest) if part > 0.0 else left
+            colour = OPEN_LOOP if row[0] == "hapex_c3_dt92" else ANALYSIS
+            d.parts.append(
+                f'<circle cx="{place:.1f}" cy="{y}" r="4.5" fill="{colour}" fill-opacity="0.45" stroke="{colour}"/>'
+            )
+    d.words(
+        320, bottom + 48, f"Blue: {len({row[0] for row in rows}) - 1} cases. Left edge: equal to the last digit stored."
+    )
+    d.words(320, bottom + 70, "Brown: hapex_c3_dt92, where a last bit decides on drip (its own tolerances).")
+    d.save(path)
+
+
 def main() -> None:
     """Draws everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -214,6 +251,7 @@ def main() -> None:
     window(IMAGES / "window.svg")
     store_layout(IMAGES / "store_layout.svg")
     rooms(IMAGES / "rooms.svg")
+    conformance(IMAGES / "conformance.svg")
     if store:
         map_and_series(store, IMAGES / "twin_lai.png")
 

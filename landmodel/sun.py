@@ -26,6 +26,11 @@ def declination_and_equation_of_time(day: Array, days_in_year: Array) -> tuple[A
     return declination, (7.67825 * np.sin(b1) + 10.09176 * np.sin(b2)) / 60.0
 
 
+def hour_angle(hours_utc: Array, equation_of_time: Array, longitude: float = 0.0) -> Array:
+    """Hour angle of the sun (rad) at hours since 00 UTC and a longitude (degrees east); equation of time in hours."""
+    return np.asarray(np.radians(15.0 * (hours_utc - equation_of_time + longitude / 15.0 - 12.0)))
+
+
 def solar_angles(day_of_year: Array, seconds_of_day: Array, days_in_year: Array) -> tuple[Array, Array]:
     """Declination and hour angle at longitude 0 (rad).
 
@@ -33,7 +38,7 @@ def solar_angles(day_of_year: Array, seconds_of_day: Array, days_in_year: Array)
     """
     day = day_of_year + seconds_of_day / 86400.0
     declination, equation_of_time = declination_and_equation_of_time(day, days_in_year)
-    return declination, np.radians(15.0 * (seconds_of_day / 3600.0 - equation_of_time - 12.0))
+    return declination, hour_angle(seconds_of_day / 3600.0, equation_of_time)
 
 
 def sun_of_times(times: NDArray[np.datetime64]) -> Array:
@@ -41,17 +46,9 @@ def sun_of_times(times: NDArray[np.datetime64]) -> Array:
     years = times.astype("datetime64[Y]").astype("datetime64[D]")
     next_years = (times.astype("datetime64[Y]") + 1).astype("datetime64[D]")
     dates = times.astype("datetime64[D]")
-    declination, hour_angle = solar_angles(
+    declination, angle = solar_angles(
         (dates - years).astype(np.float64),
         (times - dates).astype("timedelta64[s]").astype(np.float64),
         (next_years - years).astype(np.float64),
     )
-    return np.stack([np.sin(declination), np.cos(declination), np.cos(hour_angle), np.sin(hour_angle)], axis=-1)
-
-
-def cosine_zenith(times: NDArray[np.datetime64], latitude: float, longitude: float) -> Array:
-    """Cosine of the solar zenith angle (1) at times (UTC) and a place (degrees)."""
-    sin_declination, cos_declination, cos_hour, sin_hour = sun_of_times(times).T
-    east = np.radians(longitude)
-    local = cos_hour * np.cos(east) - sin_hour * np.sin(east)
-    return np.sin(np.radians(latitude)) * sin_declination + np.cos(np.radians(latitude)) * cos_declination * local
+    return np.stack([np.sin(declination), np.cos(declination), np.cos(angle), np.sin(angle)], axis=-1)

@@ -39,7 +39,11 @@ def predict_where_observed(operator: ObservationOperator, predictors: ArrayLike,
 
 
 def score(predicted: ArrayLike, observed: ArrayLike) -> Scores:
-    """Scores per cell from predicted and observed (cell, sample); pairs with a NaN are left out."""
+    """Scores per cell from predicted and observed (cell, sample); pairs with a NaN are left out.
+
+    `ldas.pipeline.evaluation.metrics` has these scores too, along any dimension of chunked data and with a least number
+    of pairs. It adds up in another order: both kinds are stored, so neither can take the last bits of the other.
+    """
     model, data = np.asarray(predicted, dtype=np.float64), np.asarray(observed, dtype=np.float64)
     paired = ~np.isnan(model) & ~np.isnan(data)
     count = paired.sum(axis=1)

@@ -216,7 +216,9 @@ def test_docstrings_speak_one_dialect() -> None:
     assert found == []
 
 
-def test_the_picture_of_the_rooms_is_up_to_date(tmp_path: Path) -> None:
-    runpy.run_path(str(REPOSITORY / "docs" / "make_pictures.py"))["rooms"](tmp_path / "rooms.svg")
-    stored = (REPOSITORY / "docs" / "images" / "rooms.svg").read_text("utf-8")
-    assert (tmp_path / "rooms.svg").read_text("utf-8") == stored, "run python docs/make_pictures.py"
+@pytest.mark.parametrize("picture", ["rooms", "conformance"])
+def test_pictures_of_what_changes_are_up_to_date(tmp_path: Path, picture: str) -> None:
+    made = tmp_path / f"{picture}.svg"
+    runpy.run_path(str(REPOSITORY / "docs" / "make_pictures.py"))[picture](made)
+    stored = (REPOSITORY / "docs" / "images" / made.name).read_text("utf-8")
+    assert made.read_text("utf-8") == stored, "run python docs/make_pictures.py"

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ldas.landmodel.array_types import Array
 from ldas.landmodel.constants import FREEZING_POINT
-from ldas.landmodel.sun import declination_and_equation_of_time
+from ldas.landmodel.sun import declination_and_equation_of_time, hour_angle
 
 GAS_CONSTANT_DRY_AIR = 287.0597  # J kg-1 K-1, Na k / Md of SURFEX
 GAS_CONSTANT_VAPOUR = 461.5250  # J kg-1 K-1
@@ -69,7 +69,7 @@ def snow_fraction(temperature: npt.ArrayLike, all_snow_below: float, all_rain_ab
 def solar_angles(time: npt.NDArray[np.datetime64], longitude: float) -> tuple[Array, Array]:
     """Declination and hour angle of the sun, both rad (SURFEX `sunpos`, docs/science/air.md, section 4).
 
-    The land model's `solar_angles` differs in the last bits: it adds the longitude to the hour angle later.
+    The land model's `solar_angles` differs in the last bits: it takes day and hour apart, and the longitude later.
 
     Args:
         time: UTC instants, any shape.
@@ -81,12 +81,11 @@ def solar_angles(time: npt.NDArray[np.datetime64], longitude: float) -> tuple[Ar
     days_in_year = ((year + 1).astype("datetime64[D]") - year.astype("datetime64[D]")).astype(np.float64)
     declination, equation = declination_and_equation_of_time(day, days_in_year)
     hours_utc = (day % 1.0) * 24.0
-    hour_angle = np.deg2rad(15.0 * (hours_utc - equation + longitude / 15.0 - 12.0))
-    return declination, hour_angle
+    return declination, hour_angle(hours_utc, equation, longitude)
 
 
 def cosine_zenith(time: npt.NDArray[np.datetime64], latitude: float, longitude: float) -> Array:
     """Cosine of the solar zenith angle at UTC instants; negative below the horizon (docs/science/air.md, section 4)."""
-    declination, hour_angle = solar_angles(time, longitude)
+    declination, angle = solar_angles(time, longitude)
     phi = np.deg2rad(latitude)
-    return np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(hour_angle)
+    return np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(angle)

@@ -17,7 +17,7 @@ from ldas.landmodel.soil_properties import (
     soil_grid,
 )
 from ldas.landmodel.soil_thermal import frozen_fraction, heat_capacity, saturated_conductivity, thermal_conductivity
-from ldas.landmodel.sun import cosine_zenith, sun_of_times
+from ldas.landmodel.sun import sun_of_times
 from ldas.landmodel.thermodynamics import (
     air_density,
     exner,
@@ -227,6 +227,14 @@ def test_runoff_depth_of_the_reference_runs(code: str, depths: dict[str, float],
 def test_runoff_depth_of_shallow_bare_soil() -> None:
     assert runoff_depth(LAYER_BOTTOMS, 6, np.zeros(14), 0.5) == 0.5
     assert runoff_depth(LAYER_BOTTOMS, 4, np.array([0.5] * 13 + [1.0]), 0.2) == LAYER_BOTTOMS[3]
+
+
+def cosine_zenith(times: np.ndarray, latitude: float, longitude: float) -> np.ndarray:
+    """As the kernel makes it of what it gets (`driver.py`)."""
+    sin_declination, cos_declination, cos_hour, sin_hour = sun_of_times(times).T
+    local = cos_hour * math.cos(math.radians(longitude)) - sin_hour * math.sin(math.radians(longitude))
+    phi = math.radians(latitude)
+    return math.sin(phi) * sin_declination + math.cos(phi) * cos_declination * local
 
 
 def test_sun() -> None:
