@@ -1,5 +1,6 @@
 """The guide `docs/extending.md` is a package that works: its contracts hold, and a run uses its parts."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ from importlib import invalidate_caches
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 import yaml
@@ -17,7 +19,7 @@ from ldas.pipeline.commands.run import run_experiment
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest import source_names
 from ldas.pipeline.ingest.run import source_of_another_package
-from ldas.pipeline.settings.experiment import ExperimentConfig
+from ldas.pipeline.settings.experiment import ExperimentConfig, json_schema
 from ldas.pipeline.store.arrays import existing_group, open_store, read_region
 from ldas.pipeline.store.operator_store import read_operator
 from tests.helpers.synthetic_store import experiment, make_store
@@ -115,6 +117,21 @@ def test_a_source_of_the_package_is_listed_and_ingests(installed: Path) -> None:
     done = program(installed / "packages", "ingest", "table", "--config", str(installed / "table.yaml"))
     assert done.returncode == 0, done.stderr
     assert read_region(open_store(str(installed / "store")), "observations/lai", "value").tolist() == [[2.5]]
+
+
+def test_the_schema_has_the_options_of_the_package(installed: Path) -> None:
+    schema = json.loads(json_schema())
+    usual = {"name": "x", "store": {"url": "s"}, "period": {"start": "2007-04-01", "end": "2007-04-24"}}
+    run = {"name": "a", "observations": [{"name": "lai"}], "filter": "inflated"}
+    jsonschema.validate(
+        {**usual, "operators": [LINE], "assimilation": [{**run, "options": {"inflation": 2.0}}]}, schema
+    )
+    for wrong in (
+        {"operators": [{**LINE, "options": {"minimum_sample": 8}}]},
+        {"assimilation": [{**run, "options": {"inflation": "much"}}]},
+    ):
+        with pytest.raises(jsonschema.ValidationError, match=r"minimum_sample|much"):
+            jsonschema.validate({**usual, **wrong}, schema)
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,17 @@ Example:
     ...         return {"files": [str(write_a_file(tmp_path))]}
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 import yaml
 
 from ldas.landmodel.errors import LdasError
+from ldas.pipeline import registry
 from ldas.pipeline.ingest import check_ingest, run_ingest, source_names
 from ldas.pipeline.store.arrays import array_hashes, existing_group, open_dataset, open_store
 from ldas.pipeline.store.location import Location
@@ -42,49 +44,35 @@ class SourceContract:
         file.write_text(yaml.safe_dump({"store": {"url": store.url}, **keys}), encoding="utf-8")
         return store, [written.group for written in run_ingest(self.source, file)]
 
-    def groups(self, folder: Path, keys: Mapping[str, Any]) -> Iterator[Any]:
-        """The datasets that it writes."""
-        store, groups = self.run(folder, keys)
-        for group in groups:
-            yield open_dataset(store, group).load()
-
     def test_it_has_a_line_of_what_it_reads(self) -> None:
         assert source_names()[self.source].strip()
 
-    def test_its_groups_are_complete_and_where_others_look_for_them(
-        self, config: Mapping[str, Any], tmp_path: Path
-    ) -> None:
+    def test_what_it_writes(self, config: Mapping[str, Any], tmp_path: Path) -> None:
+        """Complete groups where others look for them; the same again in another store, never over what is stored."""
         store, groups = self.run(tmp_path, config)
         assert groups
         for group in groups:
             assert group.startswith(_FAMILIES)
             assert existing_group(open_store(store), group).attrs["complete"] is True
-
-    def test_values_have_cells_units_and_a_time_that_grows(self, config: Mapping[str, Any], tmp_path: Path) -> None:
-        for dataset in self.groups(tmp_path, config):
-            assert "cell" in dataset.dims
-            for name, array in dataset.data_vars.items():
-                assert array.attrs.get("units"), name
-                assert array.attrs.get("long_name"), name
-            if "time" in dataset.dims:
-                assert (np.diff(dataset["time"].to_numpy()) > np.timedelta64(0)).all()
-            values = dataset[next(iter(dataset.data_vars))].to_numpy()
-            assert np.isfinite(values.astype(np.float64)).any()
-
-    def test_twice_the_same(self, config: Mapping[str, Any], tmp_path: Path) -> None:
-        found = []
-        for name in ("one", "two"):
-            (tmp_path / name).mkdir()
-            store, _ = self.run(tmp_path / name, config)
-            found.append(array_hashes(store))
-        assert found[0] == found[1]
-
-    def test_what_is_stored_is_never_replaced(self, config: Mapping[str, Any], tmp_path: Path) -> None:
-        store, _ = self.run(tmp_path, config)
+            self.check_values(open_dataset(store, group).load())
         before = array_hashes(store)
         with pytest.raises(LdasError):
             self.run(tmp_path, config)
-        assert array_hashes(store) == before
+        assert array_hashes(store) == before  # what is stored is never replaced
+        (tmp_path / "again").mkdir()
+        assert array_hashes(self.run(tmp_path / "again", config)[0]) == before
+
+    def check_values(self, dataset: xr.Dataset) -> None:
+        """Cells or stations, names and units, a time that grows, and values."""
+        assert {"cell", "station"} & set(dataset.dims)
+        for name in map(str, set(dataset.data_vars) & set(registry.names())):
+            assert dataset[name].attrs.get("long_name"), name
+            assert dataset[name].dtype.kind != "f" or dataset[name].attrs.get("units"), name
+        if "time" in dataset.dims:
+            assert (np.diff(dataset["time"].to_numpy()) > np.timedelta64(0)).all()
+        assert any(
+            np.isfinite(array.to_numpy()).any() for array in dataset.data_vars.values() if array.dtype.kind == "f"
+        )
 
     def test_an_unknown_key_is_refused_before_anything_is_written(
         self, config: Mapping[str, Any], tmp_path: Path

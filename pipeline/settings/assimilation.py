@@ -19,7 +19,7 @@ from pydantic import (
 from ldas.assim import EnSRFConfiguration, FilterConfiguration, SEKFConfiguration
 from ldas.assim.controls import variable_unit
 from ldas.landmodel.errors import LdasError
-from ldas.operators.extensions import extension
+from ldas.operators.extensions import extension, extension_names
 from ldas.operators.options import NeuralOptions
 from ldas.operators.protocol import Names, TrainableOperator
 from ldas.operators.registry import operator_class
@@ -38,6 +38,7 @@ def _name(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+_FILTERS = "ldas.filters"  # entry points of other packages
 MODEL_VARIABLE = {"lai": "LAI", "swi": "WG2", "ssm": "WG2"}
 """Model variable that an observation type observes directly."""
 
@@ -83,6 +84,21 @@ def options_of(dataclass_of: type, given: Mapping[str, Any]) -> Any:
     except ValidationError as error:
         said = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ConfigurationError(f"options: {said}") from error
+
+
+def operator_options() -> dict[str, type]:
+    """Options (a dataclass) of each kind of operator of an installed package."""
+    return {name: operator_class(name).OPTIONS for name in extension_names("ldas.operators")}
+
+
+def filter_options() -> dict[str, type]:
+    """Options (a dataclass) of each filter of an installed package."""
+    return {name: _filter_of_another_package(name) for name in extension_names(_FILTERS)}
+
+
+def _filter_of_another_package(name: str) -> type:
+    found: type = extension(_FILTERS, name, ("controls", "model_runs", "carried", "make"), ("sekf", "ensrf"))
+    return found
 
 
 class WindowConfig(StrictModel):
@@ -267,8 +283,7 @@ class AssimilationConfig(StrictModel):
         methods: dict[str, FilterConfiguration] = {"sekf": self.sekf, "ensrf": self.ensrf}
         if self.filter in methods:
             return methods[self.filter]
-        found = extension("ldas.filters", self.filter, ("controls", "model_runs", "carried", "make"), tuple(methods))
-        method: FilterConfiguration = options_of(found, self.options)
+        method: FilterConfiguration = options_of(_filter_of_another_package(self.filter), self.options)
         return method
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from ldas.landmodel.errors import LdasError
 from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
@@ -22,6 +22,8 @@ from ldas.pipeline.settings.assimilation import (
     Name,
     OperatorConfig,
     WindowConfig,
+    filter_options,
+    operator_options,
 )
 from ldas.pipeline.settings.land_options import LandOptions
 from ldas.pipeline.settings.twin import TwinConfig
@@ -402,5 +404,17 @@ def load_experiment(path: Path) -> ExperimentConfig:
 
 
 def json_schema() -> str:
-    """JSON schema of the experiment file, for editors and documentation."""
-    return json.dumps(ExperimentConfig.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+    """JSON schema of the experiment file, for editors and documentation; with the options of installed packages."""
+    schema = ExperimentConfig.model_json_schema()
+    for model, key, options in (
+        ("OperatorConfig", "kind", operator_options()),
+        ("AssimilationConfig", "filter", filter_options()),
+    ):
+        rules = []
+        for name, dataclass_of in options.items():
+            entry = TypeAdapter(dataclass_of).json_schema(ref_template=f"#/$defs/{name}.{{model}}")
+            schema["$defs"] |= {f"{name}.{inner}": rule for inner, rule in entry.pop("$defs", {}).items()}
+            chosen = {"properties": {key: {"const": name}}, "required": [key]}
+            rules.append({"if": chosen, "then": {"properties": {"options": {**entry, "additionalProperties": False}}}})
+        schema["$defs"][model] |= {"allOf": rules} if rules else {}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
