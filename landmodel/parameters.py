@@ -25,6 +25,7 @@ from ldas.landmodel.errors import LandModelError
 from ldas.landmodel.layout import COLUMN_PARAMETERS, LAYER_PARAMETERS, PARAMETER_ROWS, PARAMETER_SIZE
 from ldas.landmodel.leaf import leaf
 from ldas.landmodel.options import Options
+from ldas.landmodel.overrides import OVERRIDES, SCALAR_OVERRIDES, SOIL_OVERRIDES
 from ldas.landmodel.photosynthesis import PPM_CO2, temperature_response
 from ldas.landmodel.soil_properties import (
     check_texture,
@@ -37,43 +38,6 @@ from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_tabl
 
 DEFAULT_CO2 = 380.0e-6 * CO2_MOLAR_MASS / DRY_AIR_MOLAR_MASS
 """CO2 mixing ratio (kg kg-1) of 380 ppm."""
-
-_SCALAR_OVERRIDES = {
-    "GMES": "mesophyll_conductance",
-    "GC": "cuticular_conductance",
-    "DMAX": "maximum_deficit",
-    "F2I": "critical_stress",
-    "LSTRESS": "defensive",
-    "AMAX": "assimilation_capacity",
-    "FZERO": "ci_ratio",
-    "EPSO": "quantum_efficiency",
-    "GAMM": "compensation_point",
-    "LAIMIN": "minimum_lai",
-    "BSLAI_NITRO": "leaf_biomass_ratio",
-    "ANMAX": "optimal_assimilation",
-    "VEG": "vegetation_cover",
-    "CV": "vegetation_inertia_coefficient",
-    "WRMAX_CF": "interception_coefficient",
-    "ALBNIR_VEG": "albedo_vegetation_near_infrared",
-    "ALBVIS_VEG": "albedo_vegetation_visible",
-    "ALBNIR_SOIL": "albedo_soil_near_infrared",
-    "ALBVIS_SOIL": "albedo_soil_visible",
-    "RE25": "soil_respiration_25",
-    "RUNOFFD": "runoff_depth",
-}
-_SOIL_OVERRIDES = {
-    "WSAT": "porosity",
-    "WWILT": "wilting_point",
-    "WFC": "field_capacity",
-    "BCOEF": "retention_exponent",
-    "MPOTSAT": "entry_potential",
-    "CONDSAT": "hydraulic_conductivity",
-    "CONDDRY": "dry_conductivity",
-    "CONDSLD": "solid_conductivity",
-}
-_TABLE_OVERRIDES = ("DG2", "DROOT", "H_TREE", "CE_NITRO", "CF_NITRO", "CNA_NITRO", "SEFOLD")
-OVERRIDES = (*_SCALAR_OVERRIDES, *_SOIL_OVERRIDES, *_TABLE_OVERRIDES)
-"""SURFEX names that can be given instead of the tables' values. SEFOLD is in seconds, as in SURFEX."""
 
 
 class Parameters(NamedTuple):
@@ -183,7 +147,7 @@ def columns(
     check_fractions(cells, shares)
     vegetated = (~np.isin(np.asarray(vegetation), ("NO", "ROCK", "SNOW"))).astype(np.float64)
     layers = hydraulic_properties(clay_layers, sand_layers, options.pedotransfer)
-    for name, target in _SOIL_OVERRIDES.items():
+    for name, target in SOIL_OVERRIDES.items():
         if name in given:
             layers[target] = given[name].reshape(count, -1)
     for name, allowed in DEPTH_RANGES.items():
@@ -197,7 +161,7 @@ def columns(
     values["runoff_depth"] = layers.pop("runoff_depth")[:, 0]
     for name, height in (("air_height", air_height), ("wind_height", wind_height), ("cell_size", cell_size_km)):
         values[name] = per_column(height, count, name)
-    for name, target in _SCALAR_OVERRIDES.items():
+    for name, target in SCALAR_OVERRIDES.items():
         if name in given:
             values[target] = given[name].copy()
     layers["runoff_weight"] = _runoff_weight(layers["layer_bottom"], values["runoff_depth"])
@@ -281,6 +245,19 @@ def columns_from_fractions(
     )
 
 
+def override_value(name: str, parameters: Parameters, column: int, vegetation: str) -> float:
+    """The value that a parameter of `OVERRIDES` has in a column of a vegetation type; of soil layers, in the first.
+
+    DG2 is the depth of the column's moist layers; CE_NITRO, CF_NITRO and CNA_NITRO are those of the table.
+    """
+    if name in SOIL_OVERRIDES:
+        return float(parameters.soil(SOIL_OVERRIDES[name])[column, 0])
+    if name == "DG2":
+        return float(parameters.soil("layer_bottom")[column, int(parameters.moist_layers[column]) - 1])
+    target = {**SCALAR_OVERRIDES, "SEFOLD": "senescence_time", "H_TREE": "plant_height"}.get(name)
+    return float(parameters.values[target][column]) if target else vegetation_table()[vegetation][name]
+
+
 def optimal_assimilation(values: Mapping[str, Array], optimum: Array, co2: ArrayLike) -> Array:
     """ANMAX (kg kg-1 m s-1): net assimilation of an unstressed leaf at its optimal temperature
     (docs/science/photosynthesis.md, section 8)."""
@@ -362,7 +339,7 @@ def _given_overrides(overrides: Mapping[str, Any], count: int) -> dict[str, Arra
         array = numbers(value, f"parameter override {name}")
         if array.ndim == 0:
             array = np.full(count, float(array))
-        shapes = [(count,), (count, SOIL_LAYERS)] if name in _SOIL_OVERRIDES else [(count,)]
+        shapes = [(count,), (count, SOIL_LAYERS)] if name in SOIL_OVERRIDES else [(count,)]
         if array.shape not in shapes:
             allowed = " or ".join(map(str, shapes))
             raise LandModelError(f"parameter override {name}: expected a number or shape {allowed}, got {array.shape}")
@@ -473,7 +450,7 @@ def _check_range(name: str, allowed: Range, values: Array) -> None:
 
 
 def _check_ranges(parameters: Parameters) -> None:
-    known_as = {target: name for name, target in (_SCALAR_OVERRIDES | _SOIL_OVERRIDES).items()} | {
+    known_as = {target: name for name, target in (SCALAR_OVERRIDES | SOIL_OVERRIDES).items()} | {
         "senescence_time": "SEFOLD",
         "plant_height": "H_TREE",
     }

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import ConfigDict, ValidationError
 
-from ldas.landmodel.parameters import OVERRIDES
+from ldas.landmodel.overrides import OVERRIDES
 from ldas.pipeline.settings.acceptance import FORCING_CHECKS
 from ldas.pipeline.forcing.analytic import LATITUDE, LONGITUDE, START
 from ldas.pipeline.errors import PipelineError

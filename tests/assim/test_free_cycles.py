@@ -11,7 +11,7 @@ import pytest
 
 from ldas import landmodel
 from ldas.assim import ObservationError, ObservationType, SEKFConfiguration, SimplifiedEKF, Window, WindowObservations
-from ldas.landmodel.parameters import OVERRIDES
+from ldas.landmodel.overrides import OVERRIDES
 from ldas.landmodel.thermodynamics import air_density
 from ldas.operators.direct import DirectOperator
 from tests.support import shared

@@ -19,7 +19,7 @@ from ldas.landmodel import (
     cold_start,
     columns_from_fractions,
 )
-from ldas.landmodel.parameters import OVERRIDES
+from ldas.landmodel.overrides import OVERRIDES
 from tests.landmodel.support import constant_forcing, simple_columns, with_snow
 
 PARAMETERS = simple_columns(["C3", "TENE"])
