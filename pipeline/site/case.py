@@ -30,9 +30,14 @@ DEFAULT_OUTPUT = (
 
 
 class ForcingSource(StrictModel):
-    """Where the forcing comes from: a file, or the formulas of `ldas.pipeline.forcing.analytic`."""
+    """Where the forcing comes from: a file, a store, or the formulas of `ldas.pipeline.forcing.analytic`."""
 
     file: Path | None = Field(None, description="NetCDF (ALMA or forc_* names) or text, relative to the case file")
+    store: str | None = Field(
+        None,
+        description="Instead of a file: a store with the group `forcing` (folder relative to the case file, or URL), "
+        "such as `ldas ingest` makes of any source; the cell nearest to the site is used",
+    )
     formula: Literal["rain", "snow"] | None = Field(
         None, description="Instead of a file: the weather given by formulas, with all rain or with snow below 273.16 K"
     )
@@ -49,12 +54,13 @@ class ForcingSource(StrictModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.file is None) == (self.formula is None):
-            raise ValueError("give either a file or a formula")
+        if sum(source is not None for source in (self.file, self.store, self.formula)) != 1:
+            raise ValueError("give exactly one of file, store and formula")
         of_files = ("first_record", "step_s", "co2_kg_m3", "surface_pressure_pa", "snowfall")
         idle = [name for name in of_files if getattr(self, name) is not None]
-        if self.formula is not None and idle:
-            raise ValueError(f"no effect of {', '.join(idle)} with a formula, only with a file: leave them out")
+        if self.file is None and idle:
+            source = "a formula" if self.store is None else "a store"
+            raise ValueError(f"no effect of {', '.join(idle)} with {source}, only with a file: leave them out")
         return self
 
 
@@ -175,9 +181,12 @@ def utc(time: datetime) -> np.datetime64:
 
 
 def load_case(path: Path) -> SiteCase:
-    """Reads and checks a case file; the path of the forcing in it is made relative to its folder."""
+    """Reads and checks a case file; the place of the forcing in it is made relative to its folder."""
     case = load_model(path, SiteCase)
-    if case.forcing.file is None:
-        return case
-    file = path.resolve().parent / case.forcing.file.expanduser()
-    return case.model_copy(update={"forcing": case.forcing.model_copy(update={"file": file})})
+    folder = path.resolve().parent
+    places: dict[str, object] = {}
+    if case.forcing.file is not None:
+        places["file"] = folder / case.forcing.file.expanduser()
+    if case.forcing.store is not None and "://" not in case.forcing.store:
+        places["store"] = str(folder / Path(case.forcing.store).expanduser())
+    return case.model_copy(update={"forcing": case.forcing.model_copy(update=places)})

@@ -16,9 +16,11 @@ from ldas.landmodel.state import validate_state
 from ldas.landmodel.thermodynamics import air_density
 from ldas.pipeline.forcing.analytic import analytic_forcing
 from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.forcing.check import FORCING_NAMES
 from ldas.pipeline.forcing.read import TimedForcing, check_forcing, land_forcing, read_forcing
 from ldas.pipeline.settings.land_options import model_options
 from ldas.pipeline.site.case import SECONDS_PER_DAY, STATE_FIELDS, SiteCase, Values, utc
+from ldas.pipeline.store.arrays import open_lazily, open_store
 
 Outputs = dict[str, Array]
 
@@ -50,8 +52,12 @@ class ColumnRun(NamedTuple):
         """Indices of the columns of a site, in the order of its vegetation types."""
         return np.flatnonzero(self.parameters.cell == site)
 
-    def segments(self, request: landmodel.OutputRequest, days: Sequence[int], threads: int = 1) -> Iterator[Segment]:
+    def segments(
+        self, request: landmodel.OutputRequest, days: Sequence[int], threads: int = 1, *, allow_nonfinite: bool = False
+    ) -> Iterator[Segment]:
         """Runs through segments of the given numbers of days, one after the other, from the initial state.
+
+        allow_nonfinite: columns whose state is no longer finite stay so, instead of an error.
 
         A forcing that repeats starts again at its first record; its record after the loop serves as the end of the last
         interval only.
@@ -73,6 +79,7 @@ class ColumnRun(NamedTuple):
                 forcing_step_s=self.forcing.step_s,
                 output=request,
                 threads=threads,
+                allow_nonfinite=allow_nonfinite,
             )
             yield Segment(round(done * self.forcing.step_s / request.interval_s), outputs, state)
             interval += intervals
@@ -127,9 +134,50 @@ def prepare(cases: Sequence[SiteCase]) -> ColumnRun:
     )
 
 
+def with_parameters(case: SiteCase, given: Mapping[str, float]) -> SiteCase:
+    """The case with other parameters (by SURFEX name), for all of its vegetation types."""
+    by_type = {
+        name: own.model_copy(
+            update={"parameters": {key: value for key, value in own.parameters.items() if key not in given}}
+        )
+        for name, own in case.by_type.items()
+    }
+    return case.model_copy(update={"parameters": {**case.parameters, **given}, "by_type": by_type})
+
+
+def prepare_members(case: SiteCase, forcing: TimedForcing, members: Sequence[Mapping[str, float]]) -> ColumnRun:
+    """The same site with other parameters in every member: its columns, member after member, in one cell.
+
+    Args:
+        case: The site.
+        forcing: That of the case (`site_forcing`).
+        members: Parameters by SURFEX name.
+
+    Raises:
+        ConfigurationError, LandModelError: as `prepare`
+    """
+    _check_times(case, forcing)
+    options = model_options(case.options)
+    parts = [_site_columns(with_parameters(case, given), 0, forcing, options) for given in members]
+    return ColumnRun(
+        (case,),
+        _joined_parameters([parameters for parameters, _ in parts]),
+        landmodel.State(*(np.concatenate(fields) for fields in zip(*(state for _, state in parts), strict=True))),
+        options,
+        forcing,
+    )
+
+
 def site_forcing(case: SiteCase) -> TimedForcing:
     """The checked forcing of a case, one cell."""
     source = case.forcing
+    if source.store is not None:
+        stored = open_lazily(open_store(source.store), "forcing")
+        north, east = (stored[name].to_numpy() for name in ("latitude", "longitude"))
+        nearest = int(np.argmin(np.hypot(north - case.latitude, east - case.longitude)))
+        dataset = stored[list(FORCING_NAMES)].isel(cell=[nearest]).load()
+        check_forcing(dataset, case.latitude, case.longitude, source=f"forcing of {source.store}", accept=case.accept)
+        return land_forcing(dataset)
     if source.file is None:
         steps = case.days * SECONDS_PER_DAY // 1800 if source.records_per_loop is None else source.records_per_loop
         return analytic_forcing(steps, snow=source.formula == "snow")

@@ -19,9 +19,9 @@ from ldas.pipeline import registry
 from ldas.pipeline.settings.acceptance import ACCEPTED
 from ldas.pipeline.site.columns import ColumnRun, prepare
 from ldas.pipeline.errors import ConfigurationError
-from ldas.pipeline.store.provenance import file_checksum, provenance
+from ldas.pipeline.store.provenance import file_checksum, group_checksum, provenance
 from ldas.pipeline.site.case import SiteCase, load_case
-from ldas.pipeline.store.arrays import TIME_ATTRIBUTES
+from ldas.pipeline.store.arrays import TIME_ATTRIBUTES, existing_group, open_store
 
 
 DAYS_PER_SEGMENT = 31
@@ -113,9 +113,15 @@ def _coordinates(run: ColumnRun, intervals: int) -> dict[str, Any]:
     return coordinates
 
 
+def forcing_checksum(case: SiteCase) -> dict[str, str]:
+    """Name and checksum of the forcing of a case; nothing for formulas."""
+    if case.forcing.store is not None:
+        return {"forcing": group_checksum(existing_group(open_store(case.forcing.store), "forcing"))}
+    return {} if case.forcing.file is None else {case.forcing.file.name: file_checksum(case.forcing.file)}
+
+
 def _attributes(case: SiteCase) -> dict[str, str]:
-    inputs = {} if case.forcing.file is None else {case.forcing.file.name: file_checksum(case.forcing.file)}
-    made = provenance(case.model_dump(mode="json"), inputs)["provenance"]
+    made = provenance(case.model_dump(mode="json"), forcing_checksum(case))["provenance"]
     return {
         "Conventions": "CF-1.11",
         "title": f"ISBA-A-gs at {case.name}",

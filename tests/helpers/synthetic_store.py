@@ -8,6 +8,9 @@ import numpy as np
 import xarray as xr
 
 from ldas.assim.quality import Quality
+from ldas.landmodel import Forcing
+from ldas.pipeline.forcing import analytic
+from ldas.pipeline.forcing.analytic import START, STEP_S
 from ldas.pipeline.forcing.physics import cosine_zenith
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.store.arrays import open_store
@@ -27,6 +30,20 @@ def make_store(path: Path, *, cells: int, days: int, observed_days: int | None =
     write_group(root, "forcing", weather(cells, days), chunks={"time": 24 * days + 1})
     for name, (times, arrays) in made_up_observations(cells, observed_days or days).items():
         write_observations(path, name, times, arrays)
+
+
+def forcing_store(path: Path, cells: xr.Dataset) -> None:
+    """A store with a forcing only, such as `ldas ingest` makes: the ALMA names (time, cell) and the places of cells."""
+    write_group(open_store(str(path), "a"), "forcing", cells)
+
+
+def formula_cell(weather: Forcing) -> xr.Dataset:
+    """Half-hourly weather of the formulas, or weather made of it, as a cell at their place."""
+    times = START + np.arange(len(np.asarray(weather.Tair))) * np.timedelta64(STEP_S, "s")
+    return xr.Dataset(
+        {name: (("time", "cell"), np.asarray(values)) for name, values in weather._asdict().items()},
+        coords={"time": times, "latitude": ("cell", [analytic.LATITUDE]), "longitude": ("cell", [analytic.LONGITUDE])},
+    )
 
 
 def write_observations(path: Path, name: str, times: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:

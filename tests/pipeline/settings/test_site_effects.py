@@ -12,6 +12,7 @@ from ldas.pipeline.forcing.analytic import analytic_forcing
 from ldas.pipeline.site.case import SiteCase
 from ldas.pipeline.site.columns import prepare
 from ldas.pipeline.site.run import run_case
+from tests.helpers.synthetic_store import forcing_store, formula_cell
 from tests.pipeline.settings.test_effects import with_value
 from tests.pipeline.settings.test_every_key import keys
 
@@ -54,6 +55,7 @@ TABLE: dict[str, tuple[Any, dict[str, Any]]] = {
     "days": (2, {}),
     "time_step_s": (900, {}),
     "forcing.file": ("other", TEXT),
+    "forcing.store": ("other.zarr", {"forcing": {"store": "text.zarr"}}),
     "forcing.formula": ("snow", {"days": 30}),
     "forcing.temperature_height_m": (10.0, {}),
     "forcing.wind_height_m": (20.0, {}),
@@ -82,6 +84,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, warmer in (("text", 0.0), ("other", 1.0)):
         columns[3] = columns[3] + warmer
         np.savetxt(folder / name, np.stack(columns, axis=1), header="SW LW Rain T U V Ps Q")
+        of_store = weather._replace(Tair=np.asarray(weather.Tair) + warmer)
+        forcing_store(folder / f"{name}.zarr", formula_cell(of_store))
     hourly = [np.asarray(values)[::2, 0] for values in (weather.SWdown, weather.LWdown, weather.Rainf, weather.Tair,
               weather.Wind)]  # fmt: skip
     stamps = [f"198601{1 + hour // 24:02d}{hour % 24:02d}" for hour in range(len(hourly[0]))]
@@ -95,8 +99,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shown(folder: Path, sections: dict[str, Any]) -> bytes:
     """What the land model gets, and what is written."""
     case = SiteCase.model_validate({**CASE, **sections})
-    if case.forcing.file is not None:
-        case = case.model_copy(update={"forcing": case.forcing.model_copy(update={"file": folder / case.forcing.file})})
+    places = {"file": folder / case.forcing.file} if case.forcing.file else {}
+    places |= {"store": str(folder / case.forcing.store)} if case.forcing.store else {}
+    case = case.model_copy(update={"forcing": case.forcing.model_copy(update=places)})
     run, output = prepare([case]), run_case(case)
     given = (run.options, run.parameters.to_rows(), run.state, run.forcing)
     attributes = {name: text for name, text in output.attrs.items() if name != "provenance"}  # names all keys

@@ -15,6 +15,7 @@ from ldas.pipeline.forcing.check import FORCING_NAMES
 from ldas.pipeline.forcing.read import ForcingError
 from ldas.pipeline.site.case import load_case
 from ldas.pipeline.site.run import run_case, run_site
+from tests.helpers.synthetic_store import forcing_store, formula_cell
 from tests.support import shared
 
 SOIL = {"DG2": 2.0, "DROOT": 1.5, "ALBNIR_SOIL": 0.3, "ALBVIS_SOIL": 0.1}
@@ -121,6 +122,18 @@ def test_bare_soil_is_not_read_as_false(tmp_path: Path) -> None:
     assert load_case(path).fractions == {"NO": 0.5, "C3": 0.5}
 
 
+def test_forcing_from_a_store_gives_the_same_as_the_formulas(tmp_path: Path) -> None:
+    near = formula_cell(analytic_forcing(3 * 48).forcing)
+    far = near.assign(Tair=near["Tair"] + 1.0, latitude=("cell", [48.0]))
+    forcing_store(tmp_path / "store.zarr", xr.concat([far, near], dim="cell"))
+    expected = output(tmp_path)
+    path = case_file(tmp_path, forcing={"store": "store.zarr"})
+    found = run_case(load_case(path))
+    for name in expected.data_vars:
+        np.testing.assert_array_equal(found[name].values, expected[name].values, err_msg=str(name))
+    assert '"forcing": "' in found.attrs["provenance"]  # the checksum of the group
+
+
 def test_forcing_from_files_gives_the_same_as_the_formulas(tmp_path: Path) -> None:
     timed = analytic_forcing(3 * 48)
     times = START + np.arange(timed.intervals + 1) * np.timedelta64(timed.step_s, "s")
@@ -170,7 +183,7 @@ def test_coarse_forcing_and_finer_steps(tmp_path: Path) -> None:
         ({"clay": 0.7, "sand": 0.6}, ["clay + sand"]),
         ({"time_step_s": 700}, ["time_step_s 700 does not divide a day"]),
         ({"time_step_s": 7200}, ["time_step_s 7200 does not divide the output interval of 1800 s"]),
-        ({"forcing": {}}, ["give either a file or a formula"]),
+        ({"forcing": {}}, ["give exactly one of file, store and formula"]),
         ({"by_type": {"GRAS": {}}}, ["by_type names GRAS, which the vegetation does not have"]),
         ({"output": {"variables": ["WG2"]}}, ["'WG2' is not a state, flux or diagnostic"]),
         ({"output": {"variables": ["LEE"]}}, ["unknown variable 'LEE'; did you mean"]),
