@@ -12,8 +12,10 @@ from typing import Any
 
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
+from pydantic import BaseModel
 
 from ldas.landmodel import quantities
+from ldas.pipeline.calibration.case import CalibrationCase
 from ldas.pipeline.registry import names, variable
 from ldas.pipeline.settings.experiment import ExperimentConfig, json_schema
 
@@ -35,7 +37,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fills `<!-- table: ... -->` in a page."""
     tables = {
         "variables": variables_table,
-        "configuration": configuration_table,
+        "configuration": lambda: configuration_table(ExperimentConfig),
+        "calibration": lambda: configuration_table(CalibrationCase),
         "quantities": quantities_table,
         "vegetation": lambda: parameter_table("vegetation.csv"),
         "photosynthesis": lambda: parameter_table("photosynthesis.csv"),
@@ -128,9 +131,9 @@ def parameter_table(name: str) -> str:
     return "\n".join(lines)
 
 
-def configuration_table() -> str:
-    """Every key of the experiment file."""
-    schema = ExperimentConfig.model_json_schema()
+def configuration_table(model: type[BaseModel]) -> str:
+    """Every key of a file."""
+    schema = model.model_json_schema()
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     _add_keys(schema, schema["$defs"], "", lines)
     return "\n".join(lines)

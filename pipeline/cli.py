@@ -280,6 +280,27 @@ def site(
 
 
 @app.command()
+def calibrate(
+    case: Annotated[Path, typer.Argument(metavar="CASE.yaml", help="Calibration file")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the report (default: beside a local store)")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Calibrate parameters of a site with observed fluxes or soil moisture, or resume it."""
+    from ldas.pipeline.commands.calibrate import run_calibration
+    from ldas.pipeline.execution.progress import ProgressDisplay
+
+    with ProgressDisplay() as display:
+        result = run_calibration(case, display, message=display.message, out=out)
+    outcomes = {name: vars(outcome) for name, outcome in result.outcomes.items()}
+    _write_json(json_file, {"kept_back_reduction": result.kept_back_reduction, "rounds": outcomes})
+    for name, outcome in result.outcomes.items():
+        for block, text in outcome.failures.items():
+            _stderr().print(f"{name}, batch {block}: {text}", markup=False, highlight=False, soft_wrap=True)
+    if not result.complete:
+        raise typer.Exit(INCOMPLETE)
+
+
+@app.command()
 def conformance(
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Folder with cases.json")] = None,
     json_file: JsonFile = None,

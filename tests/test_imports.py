@@ -38,6 +38,7 @@ FLOORS = (
     "pipeline.stages",
     "pipeline.evaluation",
     "pipeline.report",
+    "pipeline.calibration",
     "pipeline.twin",
     "pipeline.plan",
     "pipeline.commands",
