@@ -137,18 +137,6 @@ FOREIGN = (
         "HDF4, which is not read; order the file as NetCDF or CSV from AppEEARS, or convert it",
     ),
     Foreign(
-        "half-hourly FLUXNET table",
-        lambda head, line: line.startswith("TIMESTAMP_START"),
-        "a half-hourly (or hourly) FLUXNET table, which ldas does not read yet; give the daily table (DD) of the same "
-        "product to ldas ingest daily, or the site's NetCDF with ALMA names to ldas ingest alma",
-    ),
-    Foreign(
-        "point time series",
-        lambda head, line: line.lower().startswith(("valid_time,", "time,")),
-        "a point time series as CSV, as the Climate Data Store delivers it, which ldas does not read yet; download the "
-        "area of the point as NetCDF or GRIB from the hourly dataset on single levels",
-    ),
-    Foreign(
         "web page",
         lambda head, line: line[:1] == "<",
         "a web page, perhaps the error message of a download; download it again",

@@ -14,6 +14,7 @@ import zarr
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError, PipelineError, RegistryError, StoreError
 from ldas.pipeline.forcing.check import forcing_problems
+from ldas.pipeline.forcing.estimated import estimates_of
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.acceptance import FORCING_CHECKS, way_on
 from ldas.pipeline.settings.assimilation import OperatorConfig
@@ -91,6 +92,7 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
         unusable = _unusable_cells(root, config)
         rows.append(_check_land(root, config, unusable))
         rows += _check_forcing_span(root, config)
+        rows += _check_estimated(root)
         if values:
             rows += _check_forcing_values(root, config, unusable)
             rows += _check_observations(root, config, made)
@@ -161,6 +163,12 @@ def _check_forcing_span(root: zarr.Group, config: ExperimentConfig) -> Iterator[
         detail = f"{begin} 00 UTC to {end} 00 UTC needed, {times[0]} to {times[-1]} there"
         more = "; ingestion will append" if to_come else ""
         yield CheckRow("forcing span", "ok" if inside or to_come else "wrong", f"{detail}{more}")
+
+
+def _check_estimated(root: zarr.Group) -> Iterator[CheckRow]:
+    """What of the forcing was not measured: by variable, method, source and share of the hours."""
+    for item in estimates_of(existing_group(root, "forcing").attrs):
+        yield CheckRow(f"forcing {item.variable}: not measured", "ok", str(item))
 
 
 def _check_forcing_values(

@@ -1,4 +1,5 @@
-"""ERA5 from the Climate Data Store: NetCDF in its old (packed) and new layout, GRIB; any variables in a file."""
+"""ERA5 from the Climate Data Store: NetCDF in its old (packed) and new layout, GRIB, the table (CSV) of its time-series
+product at one point; any variables in a file."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 from pydantic import Field
 
@@ -47,6 +49,7 @@ RANGES = {
     **{"precipitation": "Rainf", "snowfall": "Snowf"},
 }
 ACCUMULATED = ("shortwave", "longwave", "precipitation", "snowfall")
+POINT_TIME = "valid_time"  # column of the time-series product
 _AXES = {"lat": "latitude", "lon": "longitude"}
 _LEAST_HOURS_OF_A_DAY = 18  # that show how amounts accumulate
 
@@ -186,14 +189,57 @@ def fields_of(
 def open_file(
     path: Path, cells: Cells | None = None, block: int = 744, interpolation: str = "bilinear"
 ) -> list[xr.Dataset]:
-    """The datasets of one NetCDF or GRIB file, lazy, with the dimensions time, latitude, longitude."""
+    """The datasets of one NetCDF, GRIB or CSV file, lazy, with the dimensions time, latitude, longitude."""
     if grib.is_grib(path):
         return [standard_layout(part, cells, block, path, interpolation) for part in grib.open_grib(path)]
-    dataset = standard_layout(files.open_netcdf(path), cells, block, path, interpolation)
+    source = open_point_table(path) if is_point_table(path) else files.open_netcdf(path)
+    dataset = standard_layout(source, cells, block, path, interpolation)
     times, versions = dataset["time"].to_numpy(), dataset["expver"].to_numpy()
     if versions.any() and times.dtype.kind == "M" and len(np.unique(times)) < len(times):
         dataset = dataset.isel(time=files.preferred(times, versions, path, [f"expver {n}" for n in versions]))
     return [dataset.assign_coords(time=files.utc_times(dataset, "time", path))]
+
+
+def point_columns(path: Path) -> list[str]:
+    """The columns of a text, by its first line."""
+    return [name.strip() for name in "".join(files.first_lines(path, 1)).split(",")]
+
+
+def is_point_table(path: Path) -> bool:
+    """Whether a file is a table of the time-series product."""
+    return files.magic(path) not in files.NETCDF and POINT_TIME in point_columns(path)
+
+
+def open_point_table(path: Path) -> xr.Dataset:
+    """The table of the time-series product: hours of one point, in ERA5's names and units, which it does not state.
+
+    Raises:
+        IngestError: no place, several places, times or numbers that are none.
+    """
+    columns = point_columns(path)
+    if not {"latitude", "longitude"} <= set(columns):
+        raise IngestError(f"{path}: no columns latitude and longitude; it has {', '.join(columns)}")
+    try:
+        table = pd.read_csv(path, skipinitialspace=True)
+        times = pd.DatetimeIndex(pd.to_datetime(table.pop(POINT_TIME), format="ISO8601", utc=True)).tz_localize(None)
+        table = table.astype(float)
+    except (OSError, ValueError) as error:
+        raise IngestError(f"{path}: no table of hours: {error}") from error
+    places = table[["latitude", "longitude"]].drop_duplicates()
+    if len(places) != 1:
+        raise IngestError(f"{path}: {len(places)} places in one table, expected one point")
+    units = {name: next(iter(units)) for names, units in NAMES.values() for name in names}
+    return xr.Dataset(
+        {
+            name: (("time", "latitude", "longitude"), table[name].to_numpy()[:, None, None], {"units": units[name]})
+            for name in columns
+            if name in units
+        },
+        coords={
+            "time": times.as_unit("ns").to_numpy(),
+            **{axis: [float(places[axis].iloc[0])] for axis in ("latitude", "longitude")},
+        },
+    )
 
 
 def standard_layout(

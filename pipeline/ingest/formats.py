@@ -2,56 +2,34 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from ldas.pipeline import files
 from ldas.pipeline.errors import IngestError
-from ldas.pipeline.ingest import alma, arco, ascat_swath, cgls, era5, fluxnet, grib, ismn, modis_files, surfex
+from ldas.pipeline.ingest import (
+    alma,
+    arco,
+    ascat_swath,
+    cgls,
+    era5,
+    fluxnet,
+    half_hourly,
+    ismn,
+    modis_files,
+    station,
+    surfex,
+)
+from ldas.pipeline.ingest.look import Look, look_at
 
 Settings = dict[str, Any]
-_SCHEME = re.compile(r"^([a-z0-9]{2,}):/+")
 _LAI = re.compile(r"(?<![A-Za-z])Lai_(?:500m|1km)\b")
 _FOUR_DAYS = re.compile(r"MCD15A3H?")
 _SWI = re.compile(r"^SWI_\d{3}$")
-_HEAD = 1 << 20  # characters of a text in which its bands are looked for
 _FEW_POINTS = 4000  # of a field are enough to see how its amounts accumulate
-
-
-@dataclass(frozen=True)
-class Look:
-    """What tells the format of a file: its kind, and the header of a NetCDF file or archive, or the first lines."""
-
-    name: str  #: path or URL
-    kind: str  #: NetCDF, GRIB, BUFR, Zarr or text
-    header: xr.Dataset = field(default_factory=xr.Dataset)  #: without decoding
-    lines: tuple[str, ...] = ()
-
-    @property
-    def path(self) -> Path:
-        """The path of a file."""
-        return Path(self.name)
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """The variables."""
-        return frozenset(map(str, self.header.variables))
-
-    @cached_property
-    def fields(self) -> list[xr.Dataset]:
-        """The fields of a GRIB file."""
-        return era5.open_file(self.path)
-
-    @cached_property
-    def text(self) -> str:
-        """The beginning of a text."""
-        with self.path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(_HEAD)
 
 
 @dataclass(frozen=True)
@@ -72,38 +50,6 @@ class Format:
     asks: Callable[[Look], tuple[str, ...]] = lambda look: ()
     part: str = ""
     reason: str = ""
-
-
-def plain_name(path: Path | str) -> str:
-    """A path, or a URL of which a Path has made one slash of two."""
-    return _SCHEME.sub(r"\1://", str(path))
-
-
-def kind_of(path: Path | str) -> str:
-    """NetCDF, GRIB, BUFR, Zarr or text, by the first bytes; IngestError for a file that cannot be read."""
-    name = plain_name(path)
-    if "://" in name or Path(name).is_dir():
-        return "Zarr"
-    if files.magic(Path(name)) in files.NETCDF:
-        return "NetCDF"
-    kinds = (("GRIB", grib.GRIB), ("BUFR", ascat_swath.BUFR))
-    return next((kind for kind, marker in kinds if files.holds_messages(Path(name), marker)), "text")
-
-
-def look_at(path: Path | str) -> Look:
-    """A file or a Zarr archive (folder or URL) as the table needs it.
-
-    Raises:
-        IngestError: it cannot be read, or is damaged.
-    """
-    name, kind = plain_name(path), kind_of(path)
-    if kind == "Zarr":
-        options = {"token": "anon"} if name.startswith("gs://") else {}
-        return Look(name, kind, arco.open_archive(name, options, timeout_s=60.0))
-    if kind == "NetCDF":
-        with files.open_netcdf(Path(name), decode_times=False, mask_and_scale=False) as header:
-            return Look(name, kind, header)
-    return Look(name, kind, lines=tuple(files.first_lines(Path(name))) if kind == "text" else ())
 
 
 def recognise(look: Look) -> Format | None:
@@ -439,10 +385,38 @@ FORMATS: tuple[Format, ...] = (
         settings=_ismn,
     ),
     Format(
+        "ISMN air temperature or precipitation",
+        "text",
+        lambda look: look.path.suffix == ismn.SUFFIX and bool(ismn.read_file(look.path, tuple(station.ISMN_VARIABLES))),
+        "station",
+        part="`files`: those of air temperature and of precipitation together",
+    ),
+    Format(
         "ISMN, another variable",
         "text",
         lambda look: look.path.suffix == ismn.SUFFIX,
-        reason="it holds no soil moisture, and ldas reads no other variable of the ISMN",
+        reason="it holds neither soil moisture nor air temperature nor precipitation, the variables of the ISMN that "
+        "ldas reads",
+    ),
+    Format(
+        "half-hourly FLUXNET or ICOS table",
+        "text",
+        lambda look: bool(look.lines) and look.lines[0].startswith(half_hourly.START),
+        "half_hourly",
+    ),
+    Format(
+        "EnergyPlus weather file (EPW)",
+        "text",
+        lambda look: bool(look.lines) and look.lines[0].startswith("LOCATION,"),
+        "epw",
+        asks=lambda look: ("period",),
+    ),
+    Format(
+        "ERA5 at a point (CSV)",
+        "text",
+        lambda look: era5.is_point_table(look.path),
+        "era5",
+        settings=lambda look: {"interpolation": "nearest"},
     ),
     Format("FLUXNET monthly table", "text", _fluxnet(daily=False), reason=fluxnet.MONTHLY),
     Format(

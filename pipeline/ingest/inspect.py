@@ -11,8 +11,21 @@ import xarray as xr
 
 from ldas.pipeline import files
 from ldas.pipeline.errors import IngestError, PipelineError
-from ldas.pipeline.ingest import alma, ascat_swath, covers, era5, fluxnet, formats, ismn, modis_files
-from ldas.pipeline.ingest.formats import Format, Look
+from ldas.pipeline.ingest import (
+    alma,
+    ascat_swath,
+    covers,
+    epw,
+    era5,
+    fluxnet,
+    formats,
+    half_hourly,
+    ismn,
+    modis_files,
+    station,
+)
+from ldas.pipeline.ingest.formats import Format
+from ldas.pipeline.ingest.look import Look, kind_of, look_at, plain_name
 from ldas.pipeline.ingest.run import SOURCES
 
 
@@ -78,15 +91,15 @@ def inspect_file(path: Path) -> Report:
         return Report(str(path), "none", problem="there is no such file")
     look = None
     try:
-        look = formats.look_at(path)
+        look = look_at(path)
         found = formats.recognise(look)
         if found is None:
             return _unknown(look)
         report = _KINDS[look.kind](look, found)
         return report if not found.source else _with_configuration(report, look, found)
     except (PipelineError, *files.READING_ERRORS) as error:
-        name = formats.plain_name(path)
-        return Report(name, formats.kind_of(path) if look is None else look.kind, problem=_without(name, str(error)))
+        name = plain_name(path)
+        return Report(name, kind_of(path) if look is None else look.kind, problem=_without(name, str(error)))
 
 
 def _without(name: str, message: str) -> str:
@@ -297,8 +310,10 @@ def _text(look: Look, found: Format) -> Report:
         return replace(report, product="", problem=f"no format that ldas reads: {kind.text}")
     if found.name.startswith("FLUXNET"):
         report = _fluxnet(report)
-    elif found.source == "ismn":
+    elif found.source in ("ismn", "station"):
         report = _ismn(report)
+    elif found.source in ("half_hourly", "epw", "era5"):
+        report = _place(report, found.source)
     elif found.source == "land":
         table = covers.read_ecoclimap(look.path)
         report = replace(report, notes=(f"{len(table.classes)} covers in use",))
@@ -309,7 +324,7 @@ def _text(look: Look, found: Format) -> Report:
 
 
 def _ismn(report: Report) -> Report:
-    sensors = ismn.read_file(Path(report.path))
+    sensors = ismn.read_file(Path(report.path), (ismn.SOIL_MOISTURE, *station.ISMN_VARIABLES))
     frames = [sensor.data for sensor in sensors]
     counts: dict[str, int] = {}
     for frame in frames:
@@ -321,7 +336,10 @@ def _ismn(report: Report) -> Report:
         product=f"{report.product}, network {sensor.network}, station {sensor.station}",
         variables=tuple(
             VariableReport(
-                "soil_moisture", "m3 m-3", {"time": len(item.data)}, f"{item.depth[0]:g}-{item.depth[1]:g} m"
+                item.variable,
+                _ISMN_UNITS[item.variable],
+                {"time": len(item.data)},
+                f"{item.depth[0]:g}-{item.depth[1]:g} m",
             )
             for item in sensors
         ),
@@ -330,6 +348,34 @@ def _ismn(report: Report) -> Report:
         times=sum(len(frame) for frame in frames),
         places={"latitude": sensor.latitude, "longitude": sensor.longitude, "elevation": sensor.elevation},
         quality_flags=tuple(f"{flag}: {number} values" for flag, number in sorted(counts.items())),
+    )
+
+
+def _place(report: Report, source: str) -> Report:
+    """Tables of the weather at one place."""
+    path = Path(report.path)
+    if source == "epw":
+        place, table = epw.read_file(path)
+        names = [name for name in epw.COLUMNS if table[name].notna().any()]
+        variables = tuple(VariableReport(name, "", {"time": len(table)}) for name in names)
+        return replace(report, variables=variables, times=len(table), places=dict(place))
+    if source == "era5":
+        points = era5.open_point_table(path)
+        times = points["time"].to_numpy()
+        variables = tuple(_variable(points, str(name)) for name in points.data_vars)
+        places = {axis: float(points[axis].item()) for axis in ("latitude", "longitude")}
+    else:
+        table = half_hourly.read_table(path)
+        times, places = table.index.to_numpy(), {}
+        wanted = {name for columns, *_ in half_hourly.COLUMNS.values() for name in columns}
+        variables = tuple(VariableReport(name, "", {"time": len(table)}) for name in table if name in wanted)
+    return replace(
+        report,
+        variables=variables,
+        first=files.instant(times[0]),
+        last=files.instant(times[-1]),
+        times=len(times),
+        places=places,
     )
 
 
@@ -347,4 +393,5 @@ def _fluxnet(report: Report) -> Report:
     )
 
 
+_ISMN_UNITS = {ismn.SOIL_MOISTURE: "m3 m-3", **{name: unit for name, (_, unit) in station.ISMN_VARIABLES.items()}}
 _KINDS = {"NetCDF": _netcdf, "GRIB": _grib, "BUFR": _bufr, "Zarr": _zarr, "text": _text}

@@ -26,6 +26,7 @@ SUFFIX = ".stm"
 CEOP_FIELDS = 16
 CEOP_SEP_FIELDS = 15
 CEOP_MISSING = -900.0  # -999.99 and the like
+SOIL_MOISTURE = "soil_moisture"
 PLACE = ("latitude", "longitude", "elevation", "depth")
 
 
@@ -57,7 +58,7 @@ class IsmnConfig(FilesConfig):
 
 @dataclass(frozen=True)
 class Sensor:
-    """One sensor: its place, depth range (m) and series of soil moisture (m3 m-3) with quality flags."""
+    """One sensor: its place, depth range (m) and series of one variable, with quality flags."""
 
     network: str
     station: str
@@ -66,8 +67,9 @@ class Sensor:
     elevation: float
     depth: tuple[float, float]
     instrument: str
-    data: pd.DataFrame  #: index UTC time; columns soil_moisture, flag
+    data: pd.DataFrame  #: index UTC time; columns the variable's name (soil moisture: m3 m-3), flag
     path: Path
+    variable: str = SOIL_MOISTURE
 
 
 def read(paths: list[Path], config: IsmnConfig) -> xr.Dataset:
@@ -287,8 +289,11 @@ def _joined_files(sensors: list[Sensor]) -> list[Sensor]:
     return joined
 
 
-def read_file(path: Path) -> list[Sensor]:
-    """The soil moisture sensors of one `.stm` file: one, several depths in the `ceop` layout, none of another variable.
+def read_file(path: Path, variables: tuple[str, ...] = (SOIL_MOISTURE,)) -> list[Sensor]:
+    """The sensors of one `.stm` file: one, several depths in the `ceop` layout, none of other variables.
+
+    Args:
+        variables: names of the ISMN, such as `air_temperature`.
 
     Raises:
         IngestError: a file in none of the three layouts, or damaged.
@@ -304,14 +309,14 @@ def read_file(path: Path) -> list[Sensor]:
     if kind is not None:
         raise IngestError(f"{path}: no ISMN file: {kind.text}")
     if len(first) == CEOP_FIELDS and first[10] == "-":
-        return _read_ceop(path)
+        return _read_ceop(path) if SOIL_MOISTURE in variables else []
     # A line of data, or the header: two dates and times before the names, or nothing.
     return _read_with_package(
-        path, network=first[5] if len(first) == CEOP_SEP_FIELDS else first[min(1, len(first) - 1)]
+        path, variables, network=first[5] if len(first) == CEOP_SEP_FIELDS else first[min(1, len(first) - 1)]
     )
 
 
-def _read_with_package(path: Path, network: str) -> list[Sensor]:
+def _read_with_package(path: Path, variables: tuple[str, ...], network: str) -> list[Sensor]:
     """The package takes the network from the folder: `network` is that of the file's own text."""
     handlers = files.library("ismn.filehandlers")
     # The package wants an archive with folders NETWORK/STATION; the file's own two folders are these.
@@ -321,7 +326,8 @@ def _read_with_package(path: Path, network: str) -> list[Sensor]:
             # The package (1.5) uses pandas options that pandas 3 announces to remove.
             warnings.simplefilter("ignore")
             file = handlers.DataFile(str(root), str(path.resolve().relative_to(root)), temp_root=folder)
-            data = file.read_data()
+            variable = str(file.metadata["variable"].val)
+            data = file.read_data() if variable in variables else None
     except Exception as error:  # the package lets errors of every parsing step through
         raise IngestError(
             f"{path}: not readable as ISMN data (layouts ceop_sep and header_values, in folders NETWORK/STATION): "
@@ -332,10 +338,10 @@ def _read_with_package(path: Path, network: str) -> list[Sensor]:
     def entry(name: str) -> Any:
         return known[name].val if known[name] is not None else None
 
-    if entry("variable") != "soil_moisture":
+    if data is None:
         return []
     depth = known["variable"].depth
-    table = pd.DataFrame({"soil_moisture": data["soil_moisture"], "flag": data["soil_moisture_flag"]})
+    table = pd.DataFrame({variable: data[variable], "flag": data[f"{variable}_flag"]})
     return [
         Sensor(
             network=network,
@@ -347,6 +353,7 @@ def _read_with_package(path: Path, network: str) -> list[Sensor]:
             instrument=str(entry("instrument")),
             data=_checked(table, path),
             path=path,
+            variable=variable,
         )
     ]
 

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -18,20 +19,24 @@ from ldas.pipeline.ingest import (
     cgls,
     collocated,
     daily,
+    epw,
     era5,
     filter_states,
     forcing_fields,
     formats,
     grid,
+    half_hourly,
     ismn,
     land,
     modis,
     observations,
+    station,
     surfex,
     tower,
 )
 from ldas.pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, IngestConfig, ObservationConfig
 from ldas.pipeline.ingest.grid import Cells
+from ldas.pipeline.ingest.place_record import PlaceConfig
 from ldas.pipeline.ingest.seam import StoredEnd
 from ldas.pipeline.ingest.swi import FilterState
 from ldas.pipeline.ingest.write import Ingested, Origin, default_settings, is_complete, write_all, write_forcing
@@ -179,6 +184,16 @@ def _daily(job: Job, config: daily.DailyConfig) -> list[Ingested]:
     return job.put_forcing(dataset, config, job.origin(config, paths), end, daily.REPLACED_HOURS)
 
 
+def _at_one_place(read: Callable[[list[Path], Any], xr.Dataset]) -> Callable[..., list[Ingested]]:
+    """The ingest of a reader of the weather at one place (`place_record`)."""
+
+    def run(job: Job, config: PlaceConfig) -> list[Ingested]:
+        paths = job.paths(config)
+        return job.put_forcing(read(paths, config), config, job.origin(config, paths), None)
+
+    return run
+
+
 def _ascat(job: Job, config: ascat.AscatConfig) -> list[Ingested]:
     paths = job.paths(config)
     group = f"observations/{config.group or config.quantity}"
@@ -258,10 +273,19 @@ class Source:
 
 GROUP = "ldas.sources"  # entry points of other packages
 SOURCES: dict[str, Source] = {
-    "era5": Source("ERA5 NetCDF or GRIB from the Climate Data Store", era5.Era5Config, _era5),
+    "era5": Source("ERA5 NetCDF, GRIB or point CSV from the Climate Data Store", era5.Era5Config, _era5),
     "arco": Source("the analysis-ready ERA5 Zarr archive in the cloud", arco.ArcoConfig, _arco),
     "alma": Source("forcing with ALMA names: PLUMBER2, FLUXNET, SURFEX text tables", alma.AlmaConfig, _alma),
     "daily": Source("FLUXNET daily records, disaggregated to hours", daily.DailyConfig, _daily),
+    "station": Source(
+        "hourly rain and temperature of a weather station: ISMN, CSV, NetCDF",
+        station.StationConfig,
+        _at_one_place(station.read),
+    ),
+    "half_hourly": Source(
+        "half-hourly tables of FLUXNET2015 and ICOS", half_hourly.HalfHourlyConfig, _at_one_place(half_hourly.read)
+    ),
+    "epw": Source("EnergyPlus weather files: a typical year at one place", epw.EpwConfig, _at_one_place(epw.read)),
     "ascat": Source("ASCAT backscatter and soil moisture: H SAF, EUMETSAT", ascat.AscatConfig, _ascat),
     "cgls": Source("Copernicus Global Land SWI, SSM, LAI", cgls.CglsConfig, _cgls),
     "modis": Source("MODIS leaf area index", modis.ModisConfig, _modis),

@@ -9,6 +9,7 @@ import yaml
 import zarr
 
 from ldas.pipeline.evaluation.reading import attributes
+from ldas.pipeline.forcing.estimated import estimates_of
 from ldas.pipeline.settings.acceptance import ACCEPTED, MEANING
 from ldas.pipeline.store import ledger
 
@@ -58,6 +59,21 @@ def accepted_lines(root: zarr.Group, experiments: list[str]) -> list[str]:
         for name in experiments
         for check in attributes(root, f"runs/{name}").get(ACCEPTED, [])
     ]
+
+
+def estimated_table(root: zarr.Group) -> pd.DataFrame:
+    """One row for each way in which values of the forcing were made that were not measured; empty without any."""
+    return pd.DataFrame(
+        [
+            {
+                "variable": item.variable,
+                "method": item.method,
+                "source": item.source,
+                "share of the hours (%)": round(100.0 * item.share, 2),
+            }
+            for item in estimates_of(attributes(root, "forcing"))
+        ]
+    )
 
 
 def volume_table(root: zarr.Group) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from ldas.pipeline.evaluation.tables import median, patch_name
 from ldas.pipeline.report import sentences
 from ldas.pipeline.report.document import Picture, Section, Table, picture
 from ldas.pipeline.report.maps import cell_map
-from ldas.pipeline.report.run_facts import accepted_lines, failure_lines, provenance_texts
+from ldas.pipeline.report.run_facts import accepted_lines, estimated_table, failure_lines, provenance_texts
 from ldas.pipeline.report.series import bars, boxes, mean_and_spread
 from ldas.pipeline.report.sources import Sources, axis_label, words
 
@@ -255,6 +255,11 @@ def run(sources: Sources) -> Section:
         )
     section.sentences += failure_lines(sources.root)
     section.sentences += accepted_lines(sources.root, sources.experiments)
+    estimated = estimated_table(sources.root)
+    if not estimated.empty:
+        names = ", ".join(dict.fromkeys(estimated["variable"]))
+        section.sentences.append(f"Not all of the weather was measured: {names}, in part or throughout.")
+        section.tables.append(Table("Weather that was not measured", estimated, "estimated_forcing"))
     volumes = sources.volumes
     if not volumes.empty:
         stored, memory = float(volumes["stored (MB)"].sum()), float(volumes["in memory (MB)"].sum())

@@ -330,9 +330,6 @@ def test_columns_without_a_value_give_way_to_the_next_and_co2_to_the_table(tmp_p
 
 # --- what is of another kind -------------------------------------------------------------------------------------
 
-HALF_HOURLY = "TIMESTAMP_START,TIMESTAMP_END,TA_F,SW_IN_F\n201001010000,201001010030,8.0,0.0\n"
-POINT_SERIES = "valid_time,u10,v10,d2m,t2m,sp,tp,latitude,longitude\n2010-01-01 00:00:00,1,1,280,282,98000,0,44,1\n"
-
 
 def write_other(path: Path, kind: str) -> Path:
     if kind == "zip":
@@ -344,7 +341,7 @@ def write_other(path: Path, kind: str) -> Path:
     elif kind == "broken zip":
         path.write_bytes(b"PK\x03\x04" + bytes(20))
     else:
-        path.write_text({"half-hourly": HALF_HOURLY, "point series": POINT_SERIES, "web page": "<!DOCTYPE html>"}[kind])
+        path.write_text("<!DOCTYPE html>")
     return path
 
 
@@ -357,8 +354,6 @@ def write_other(path: Path, kind: str) -> Path:
         ),
         ("broken zip", "a zip archive that is truncated or damaged"),
         ("gzip", "compressed with gzip; unpack it"),
-        ("half-hourly", r"half-hourly \(or hourly\) FLUXNET table.* give the daily table"),
-        ("point series", "a point time series as CSV, as the Climate Data Store delivers it, .* as NetCDF or GRIB"),
         ("web page", "a web page, perhaps the error message of a download"),
     ],
 )

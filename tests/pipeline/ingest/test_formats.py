@@ -19,16 +19,25 @@ from ldas.pipeline.ingest import formats, inspect_file, run_ingest, source_names
 from ldas.pipeline.ingest.config import FilesConfig
 from ldas.pipeline.ingest.run import SOURCES
 from ldas.pipeline.store.arrays import open_dataset
-from tests.pipeline.ingest import samples, test_alma, test_ascat, test_ismn, test_land_surfex, test_modis_files
+from tests.pipeline.ingest import (
+    place_samples,
+    samples,
+    test_alma,
+    test_ascat,
+    test_ismn,
+    test_land_surfex,
+    test_modis_files,
+)
 from tests.pipeline.ingest.test_daily import ROWS
 from tests.pipeline.ingest.test_daily import write_table as write_daily
-from tests.pipeline.ingest.test_forcing_formats import HALF_HOURLY, POINT_SERIES, gridded, write_surfex
+from tests.pipeline.ingest.test_forcing_formats import gridded, write_surfex
 from tests.pipeline.ingest.test_tower import TABLE
 from tests.pipeline.tables.test_once_a_day import table as write_collocated
 from tests.support import shared
 
 POINT = {"points": [[44.25, 0.25]]}
 PLACE = {"latitude": 44.0, "longitude": 1.0}
+STATION = {**PLACE, "elevation": 100.0}
 LAND = {"region": {"south": 44.0, "north": 44.25, "west": 0.0, "east": 0.5}}
 MODIS = {"region": {"south": 44.5, "north": 44.75, "west": -1.25, "east": -1.0}}
 
@@ -208,6 +217,31 @@ def fluxnet_fluxes(folder: Path) -> Sample:
     return Sample(folder / "table.csv", own, "insitu/tower", lambda found: found["LE"][0, 0], 40.0)
 
 
+def half_hours(folder: Path) -> Sample:
+    path = place_samples.write_half_hours(folder / "HH.csv")
+    own = {"place": STATION, "utc_offset_h": 1}
+    # Coldest at an hour: the means over the half hours around it are those a quarter of an hour (3.75 degrees) off.
+    coldest = 273.15 + 12.5 - 2.5 * np.cos(np.deg2rad(3.75))
+    return Sample(path, own, "forcing", first("Tair"), pytest.approx(coldest, rel=1e-6))
+
+
+def epw_file(folder: Path) -> Sample:
+    path = place_samples.write_epw(folder / "place.epw")
+    own = {"period": {"start": "2011-01-02", "end": "2011-01-03"}}
+    return Sample(path, own, "forcing", first("PSurf"), 98000.0)
+
+
+def era5_point(folder: Path) -> Sample:
+    path = place_samples.write_era5_point(folder / "point.csv")
+    return Sample(path, {"cells": {"points": [[44.0, 1.0]]}}, "forcing", first("PSurf"), 98000.0)
+
+
+def station_sensors(folder: Path) -> Sample:
+    paths = place_samples.write_ismn(folder)
+    own = {"files": [str(path) for path in paths]}
+    return Sample(paths[0], own, "forcing", first("Tair"), pytest.approx(283.15, rel=1e-6))
+
+
 def surfex_table(header: str, row: str, expected: float, **own: Any) -> Callable[[Path], Sample]:
     def make(folder: Path) -> Sample:
         lines = [row.format(f"20100101{hour:02d}") for hour in range(6)]
@@ -244,6 +278,10 @@ SAMPLES: dict[str, Callable[[Path], Sample]] = {
     "land-sea mask": land_mask,
     "ECOCLIMAP cover parameters": ecoclimap,
     "ISMN soil moisture": ismn_deep,
+    "ISMN air temperature or precipitation": station_sensors,
+    "half-hourly FLUXNET or ICOS table": half_hours,
+    "EnergyPlus weather file (EPW)": epw_file,
+    "ERA5 at a point (CSV)": era5_point,
     "FLUXNET daily table": fluxnet_forcing,
     "FLUXNET daily table of fluxes": fluxnet_fluxes,
     "forcing table of a SURFEX example case": surfex_table(
@@ -307,8 +345,6 @@ REFUSED: dict[str, Callable[[Path], Path]] = {
     "damaged zip archive": content(b"PK\x03\x04" + bytes(20)),
     "gzip": content(gzip.compress(b"CDF\x01")),
     "HDF4": content(b"\x0e\x03\x13\x01 and so on"),
-    "half-hourly FLUXNET table": content(HALF_HOURLY.encode()),
-    "point time series": content(POINT_SERIES.encode()),
     "web page": content(b"<!DOCTYPE html>"),
     "FLUXNET monthly table": content(b"TIMESTAMP,LE_F_MDS,LAI\n201001,40,1.5\n201002,50,1.6\n"),
     "ISMN, another variable": other_sensor,
@@ -319,6 +355,8 @@ OWN_KEYS = {  # of the sources, so that their configuration is valid
     "ascat": {"cells": POINT},
     "cgls": {"cells": POINT, "variable": "SWI_001"},
     "daily": {"place": PLACE},
+    "epw": {"period": {"start": "2011-01-02", "end": "2011-01-03"}},
+    "half_hourly": {"place": STATION, "utc_offset_h": 1},
     "era5": {"cells": POINT},
     "modis": {"cells": POINT},
     "tower": {"place": PLACE, "code": "XX-Own"},

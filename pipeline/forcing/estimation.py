@@ -1,0 +1,136 @@
+"""Near-surface weather that was not measured, estimated from hourly air temperature and rain at one place.
+
+All functions are pure and work on hourly records of one place, arrays (record,), or on its local solar days, arrays
+(day,), in float64. What they follow:
+
+* shortwave: Thornton and Running (1999, Agric. For. Meteorol. 93, 211-228), after Bristow and Campbell (1984): a clear
+  sky by air mass, pressure and vapour; clouds by the daily range of temperature and by rain
+* vapour pressure: saturation at the daily minimum of air temperature (Running et al. 1987, Can. J. For. Res. 17,
+  472-483), less a depression of the dew point where one is known
+* longwave: clear sky by Brutsaert (1975, Water Resour. Res. 11, 742-744); clouds by Crawford and Duchon (1999, J. Appl.
+  Meteorol. 38, 474-480), who take their cover from the shortwave
+* pressure: hydrostatic, with the lapse rate of the ICAO standard atmosphere below the place
+* wind: 2 m s-1, the mean of many weather stations in Allen et al. (1998, FAO Irrigation and Drainage Paper 56)
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from ldas.landmodel.array_types import Array, Times
+from ldas.pipeline.forcing import physics
+
+Days = npt.NDArray[np.int64]
+
+SOLAR_CONSTANT = 1361.0  # W m-2
+STANDARD_PRESSURE = 101325.0  # Pa
+GRAVITY = 9.80665  # m s-2
+LAPSE_RATE = 0.0065  # K m-1
+STEFAN_BOLTZMANN = 5.670374e-8  # W m-2 K-4
+USUAL_WIND = 2.0  # m s-1
+
+# Thornton and Running (1999)
+CLEAR_TRANSMITTANCE = 0.870  # of dry air at sea level with the sun in the zenith
+VAPOUR_EFFECT = -6.1e-5  # Pa-1, of vapour on the transmittance of the clear sky
+RANGE_0, RANGE_1, RANGE_2, RANGE_POWER = 0.031, 0.201, 0.185, 1.5
+RAINY_DAY = 0.75  # part of the transmittance that is left on a day with rain
+WINDOW_DAYS = 30  # of the mean daily range
+LOWEST_SUN = 0.05  # cosine of the zenith angle below which the air mass grows no further (own choice)
+LEAST_HOURS = 20  # of a local day whose own minimum and maximum count (own choice)
+
+
+def solar_days(time: Times, longitude: float) -> Days:
+    """Number of the local solar day of each record (UTC), from 0."""
+    shift = np.timedelta64(round(longitude / 15.0 * physics.SECONDS_PER_HOUR), "s")
+    days = (time.astype("datetime64[s]") + shift).astype("datetime64[D]").astype(np.int64)
+    return np.asarray(days - days[0])
+
+
+def by_day(values: Array, days: Days, function: np.ufunc) -> Array:
+    """`np.minimum`, `np.maximum` or `np.add` over the records of each local day, (day,).
+
+    The first and the last day, where they have few hours, take the value of the day beside them.
+    """
+    starts = np.searchsorted(days, np.arange(days[-1] + 1))
+    result = np.asarray(function.reduceat(values, starts), dtype=np.float64)
+    full = np.flatnonzero(np.bincount(days) >= LEAST_HOURS)
+    if not full.size:
+        return result
+    nearest = np.clip(np.arange(len(result)), full[0], full[-1])
+    return np.asarray(result[nearest])
+
+
+def running_mean(values: Array, width: int) -> Array:
+    """Mean over the `width` // 2 values to each side and the value itself; over those that are there at the ends."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    places = np.arange(len(values))
+    begin, end = np.maximum(places - width // 2, 0), np.minimum(places + width // 2 + 1, len(values))
+    return np.asarray((total[end] - total[begin]) / (end - begin))
+
+
+def pressure_at(height: float, temperature: float) -> float:
+    """Mean air pressure, Pa, at a height (m above sea level) where the mean air temperature is `temperature` (K)."""
+    at_sea_level = temperature + LAPSE_RATE * height
+    exponent = GRAVITY / (physics.GAS_CONSTANT_DRY_AIR * LAPSE_RATE)
+    return float(STANDARD_PRESSURE * (temperature / at_sea_level) ** exponent)
+
+
+def vapour_pressure(temperature: Array, days: Days, depression: npt.ArrayLike = 0.0) -> Array:
+    """Vapour pressure, Pa: saturation at each day's minimum of temperature, linear between them, at most saturated.
+
+    Args:
+        temperature: K, (record,).
+        depression: K, of the dew point below the minimum; one number, or (record,).
+    """
+    starts = np.searchsorted(days, np.arange(days[-1] + 1))
+    parts = np.split(temperature, starts[1:])
+    coldest = np.array([start + int(np.argmin(part)) for start, part in zip(starts, parts, strict=True)])
+    full = np.flatnonzero(np.bincount(days) >= LEAST_HOURS)
+    coldest = coldest[full] if full.size else coldest
+    dew_point = np.interp(np.arange(len(temperature)), coldest, temperature[coldest]) - np.asarray(depression)
+    return np.minimum(physics.saturation_vapour_pressure(dew_point), physics.saturation_vapour_pressure(temperature))
+
+
+def clear_sky(time: Times, latitude: float, longitude: float, pressure: Array, vapour: Array) -> Array:
+    """Shortwave radiation below a clear sky, W m-2, at the instants (UTC); pressure and vapour pressure in Pa."""
+    cosine = np.maximum(physics.cosine_zenith(time, latitude, longitude), 0.0)
+    air_mass = pressure / STANDARD_PRESSURE / np.maximum(cosine, LOWEST_SUN)
+    transmittance = np.maximum(CLEAR_TRANSMITTANCE**air_mass + VAPOUR_EFFECT * vapour, 0.0)
+    date = time.astype("datetime64[D]")
+    day_of_year = (date - date.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.float64)
+    distance = 1.0 + 0.033 * np.cos(2.0 * np.pi * day_of_year / 365.0)
+    return np.asarray(SOLAR_CONSTANT * distance * cosine * transmittance)
+
+
+def cloud_transmittance(low: Array, high: Array, rainy: npt.NDArray[np.bool_]) -> Array:
+    """Part of the clear sky's shortwave that passes a day's clouds, 0..1, (day,).
+
+    Args:
+        low: minimum of air temperature, K.
+        high: maximum of air temperature, K.
+        rainy: whether it rained on the day.
+    """
+    span = np.maximum(high - 0.5 * (low + np.append(low[1:], low[-1])), 0.0)
+    slope = RANGE_0 + RANGE_1 * np.exp(-RANGE_2 * running_mean(span, WINDOW_DAYS))
+    passed = 1.0 - 0.9 * np.exp(-slope * span**RANGE_POWER)
+    return np.asarray(np.where(rainy, RAINY_DAY, 1.0) * passed)
+
+
+def cloud_cover(shortwave: Array, clear: Array, days: Days) -> Array:
+    """Cloud cover, 0..1, (record,): what the day's shortwave lacks of the clear sky's; linear between noons.
+
+    A day without sun (polar night) has the cover of the days around it.
+    """
+    total, possible = (np.bincount(days, weights=values) for values in (shortwave, clear))
+    sunny = np.flatnonzero(possible > 0.0)
+    if not sunny.size:
+        return np.full(len(days), 0.5)
+    noon = np.searchsorted(days, np.arange(days[-1] + 1)) + np.bincount(days) // 2
+    cover = np.clip(1.0 - total[sunny] / possible[sunny], 0.0, 1.0)
+    return np.asarray(np.interp(np.arange(len(days)), noon[sunny], cover))
+
+
+def longwave(temperature: Array, vapour: Array, cover: Array) -> Array:
+    """Downward longwave radiation, W m-2, from air temperature (K), vapour pressure (Pa) and cloud cover (0..1)."""
+    clear = 1.24 * (vapour / 100.0 / temperature) ** (1.0 / 7.0)
+    emissivity = np.minimum(cover + (1.0 - cover) * clear, 1.0)
+    return np.asarray(emissivity * STEFAN_BOLTZMANN * temperature**4)
