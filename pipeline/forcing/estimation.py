@@ -19,7 +19,6 @@ import numpy.typing as npt
 from ldas.landmodel.array_types import Array, Times
 from ldas.pipeline.forcing import physics
 
-Days = npt.NDArray[np.int64]
 
 SOLAR_CONSTANT = 1361.0  # W m-2
 STANDARD_PRESSURE = 101325.0  # Pa
@@ -38,14 +37,14 @@ LOWEST_SUN = 0.05  # cosine of the zenith angle below which the air mass grows n
 LEAST_HOURS = 20  # of a local day whose own minimum and maximum count (own choice)
 
 
-def solar_days(time: Times, longitude: float) -> Days:
+def solar_days(time: Times, longitude: float) -> npt.NDArray[np.int64]:
     """Number of the local solar day of each record (UTC), from 0."""
     shift = np.timedelta64(round(longitude / 15.0 * physics.SECONDS_PER_HOUR), "s")
     days = (time.astype("datetime64[s]") + shift).astype("datetime64[D]").astype(np.int64)
     return np.asarray(days - days[0])
 
 
-def by_day(values: Array, days: Days, function: np.ufunc) -> Array:
+def by_day(values: Array, days: npt.NDArray[np.int64], function: np.ufunc) -> Array:
     """`np.minimum`, `np.maximum` or `np.add` over the records of each local day, (day,).
 
     The first and the last day, where they have few hours, take the value of the day beside them.
@@ -74,7 +73,7 @@ def pressure_at(height: float, temperature: float) -> float:
     return float(STANDARD_PRESSURE * (temperature / at_sea_level) ** exponent)
 
 
-def vapour_pressure(temperature: Array, days: Days, depression: npt.ArrayLike = 0.0) -> Array:
+def vapour_pressure(temperature: Array, days: npt.NDArray[np.int64], depression: npt.ArrayLike = 0.0) -> Array:
     """Vapour pressure, Pa: saturation at each day's minimum of temperature, linear between them, at most saturated.
 
     Args:
@@ -115,7 +114,7 @@ def cloud_transmittance(low: Array, high: Array, rainy: npt.NDArray[np.bool_]) -
     return np.asarray(np.where(rainy, RAINY_DAY, 1.0) * passed)
 
 
-def cloud_cover(shortwave: Array, clear: Array, days: Days) -> Array:
+def cloud_cover(shortwave: Array, clear: Array, days: npt.NDArray[np.int64]) -> Array:
     """Cloud cover, 0..1, (record,): what the day's shortwave lacks of the clear sky's; linear between noons.
 
     A day without sun (polar night) has the cover of the days around it.
