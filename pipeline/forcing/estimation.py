@@ -19,7 +19,6 @@ import numpy.typing as npt
 from ldas.landmodel.array_types import Array, Times
 from ldas.pipeline.forcing import physics
 
-
 SOLAR_CONSTANT = 1361.0  # W m-2
 STANDARD_PRESSURE = 101325.0  # Pa
 GRAVITY = 9.80665  # m s-2

@@ -9,6 +9,7 @@ import pytest
 from ldas.pipeline.ingest.run import SOURCES
 from ldas.pipeline.ingest.testing import SourceContract
 from tests.pipeline.ingest import (
+    place_samples,
     samples,
     test_alma,
     test_daily,
@@ -39,6 +40,20 @@ def alma(folder: Path) -> Keys:
 
 def daily(folder: Path) -> Keys:
     return {"files": [str(test_daily.write_table(folder, test_daily.ROWS))], "place": PLACE}
+
+
+def station(folder: Path) -> Keys:
+    return {"files": [str(path) for path in place_samples.write_ismn(folder)]}
+
+
+def half_hourly(folder: Path) -> Keys:
+    file = place_samples.write_half_hours(folder / "HH.csv")
+    return {"files": [str(file)], "place": {"latitude": 44.0, "longitude": 1.0, "elevation": 100.0}, "utc_offset_h": 1}
+
+
+def epw(folder: Path) -> Keys:
+    period = {"start": "2011-01-02T00:00", "end": "2011-01-03T00:00"}
+    return {"files": [str(place_samples.write_epw(folder / "a.epw"))], "period": period}
 
 
 def ascat(folder: Path) -> Keys:
@@ -89,8 +104,9 @@ def collocated(folder: Path) -> Keys:
 
 
 MAKERS: dict[str, Callable[[Path], Keys]] = {
-    "era5": era5, "arco": arco, "alma": alma, "daily": daily, "ascat": ascat, "cgls": cgls, "modis": modis,
-    "ismn": ismn, "land": land, "surfex-land": surfex_land, "surfex-run": surfex_run, "site": site, "tower": tower,
+    "era5": era5, "arco": arco, "alma": alma, "daily": daily, "station": station,
+    "half_hourly": half_hourly, "epw": epw, "ascat": ascat, "cgls": cgls, "modis": modis, "ismn": ismn,
+    "land": land, "surfex-land": surfex_land, "surfex-run": surfex_run, "site": site, "tower": tower,
     "collocated": collocated,
 }  # fmt: skip
 
