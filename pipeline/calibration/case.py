@@ -75,11 +75,28 @@ class ObservedSettings(StrictModel):
     """A series of observations."""
 
     variable: str = Field(description="Name of the registry: a flux, a diagnostic, LAI or a soil layer such as WG3")
-    file: Path = Field(description="CSV or NetCDF, relative to the case file")
-    column: str = Field(description="Column, or variable of the NetCDF file")
+    file: Path | None = Field(None, description="CSV or NetCDF, relative to the case file")
+    group: str | None = Field(
+        None, description="Instead of a file: group of the case's store, such as insitu/SCAN, which `ingest` makes"
+    )
+    station: str | None = Field(None, description="Code of the station, where the group has several")
+    column: str = Field(description="Column of the CSV file, variable of the NetCDF file or the group")
     unit: str = Field(description="Its unit, such as W m-2, gC m-2 d-1, m3 m-3")
     error: ErrorSettings
     time_column: str = Field("TIMESTAMP", description="Column of a CSV file with the day, or day and hour")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.file is None) == (self.group is None):
+            raise ValueError("give either a file or a group of the store")
+        if self.station is not None and self.group is None:
+            raise ValueError("no effect of station with a file, only with a group: leave it out")
+        return self
+
+    @property
+    def place(self) -> str:
+        """File or group, for messages."""
+        return str(self.file or f"group {self.group}")
 
     @field_validator("variable")
     @classmethod
@@ -193,7 +210,8 @@ def load_calibration(path: Path) -> tuple[CalibrationCase, SiteCase]:
     changes: dict[str, object] = {
         "site": folder / case.site.expanduser(),
         "observations": tuple(
-            entry.model_copy(update={"file": folder / entry.file.expanduser()}) for entry in case.observations
+            entry.model_copy(update={"file": folder / entry.file.expanduser()}) if entry.file else entry
+            for entry in case.observations
         ),
         "ingest": tuple(step.model_copy(update={"config": folder / step.config.expanduser()}) for step in case.ingest),
     }

@@ -26,7 +26,7 @@ from ldas.pipeline.store.groups import write_group
 from ldas.pipeline.store.icechunk_store import committed, unfinished
 from ldas.pipeline.store.lease import held
 from ldas.pipeline.store.opening import exists
-from ldas.pipeline.store.provenance import file_checksum
+from ldas.pipeline.store.provenance import file_checksum, group_checksum
 
 _TASKS_PER_THREAD = 2
 
@@ -84,7 +84,12 @@ def _calibrate(
     forcing = site_forcing(site)
     own = site_values(case, site, forcing)
     check_corners(case, site, forcing)
-    checksums = forcing_checksum(site) | {entry.file.name: file_checksum(entry.file) for entry in case.observations}
+    checksums = forcing_checksum(site)
+    for entry in case.observations:
+        if entry.file is not None:
+            checksums[entry.file.name] = file_checksum(entry.file)
+        else:
+            checksums[str(entry.group)] = group_checksum(existing_group(open_store(location), str(entry.group)))
     priors = {name: settings.distribution(own[name]) for name, settings in case.parameters.items()}
     calibration = Calibration(case, site, np.asarray(days), observed, priors, checksums)
     settings = case.execution

@@ -8,15 +8,19 @@ import pandas as pd
 import pytest
 import xarray as xr
 import yaml
+import zarr
 
+from ldas.assim.es_mda import es_mda_step
 from ldas.landmodel.errors import LdasError
 from ldas.pipeline.calibration.case import load_calibration
 from ldas.pipeline.calibration.members import run_members
-from ldas.pipeline.calibration.observations import CARBON_UNITS
+from ldas.pipeline.calibration.observations import CARBON_UNITS, days_of, read_observed, within
 from ldas.pipeline.commands.calibrate import CalibrationResult, run_calibration
 from ldas.pipeline.execution.stage import TaskResult
 from ldas.pipeline.store.arrays import open_dataset, open_store
+from ldas.pipeline.store.groups import write_group
 from tests.helpers.toy import Silence
+from tests.support import REPOSITORY, shared
 
 TRUTH = {"GMES": 0.0026, "RE25": 2.2e-7, "F2I": 0.45}
 DAYS = 80
@@ -205,3 +209,100 @@ def test_a_respiration_that_the_site_does_not_use_is_named_with_its_option(twin:
     path = write(twin, {"options": {"soil_respiration": "DEF"}}, store={"url": "unused.zarr"})
     with pytest.raises(LdasError, match=r"RE25 \(options.soil_respiration: PRM is needed\): without effect"):
         run_calibration(path, Silence())
+
+
+def test_a_member_whose_model_fails_is_set_aside_and_the_others_go_on_as_if_it_were_not_there(twin: Path) -> None:
+    small = {"assimilations": 1, "ensemble_size": 16, "seed": 5}
+    path = write(twin, store={"url": "failed.zarr"}, method=small, callmip=None)
+
+    class AfterThePrior(Silence):
+        def stage_finished(self, name: str) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_calibration(path, AfterThePrior())
+    store = zarr.open_group(twin / "failed.zarr")["calibration/twin/round_0"]
+    store["LE"][40:, 3] = np.nan  # as of a state that is no longer finite
+    result = run_calibration(path, Silence())
+    assert not result.complete
+    assert result.outcomes["twin_round_1"].cells_set_aside == 1
+    prior, posterior = (open_dataset(twin / "failed.zarr", f"calibration/twin/round_{n}").load() for n in (0, 1))
+    others = np.arange(16) != 3
+    assert np.isnan(posterior["value"].values[3]).all()
+    assert np.isnan(posterior["LE"].values[:, 3]).all()
+    table = pd.read_csv(twin / "tower.csv", dtype={"TIMESTAMP": str}).set_index("TIMESTAMP").loc["19860521":"19860708"]
+    used = np.isfinite(table["NEE"].to_numpy())
+    window = slice(10, 59)
+    predicted = np.concatenate(
+        [prior["NEE"].values[window][used], prior["LE"].values[window]], axis=0, dtype=np.float64
+    ).T
+    unit = CARBON_UNITS["gC m-2 d-1"]
+    observed = np.concatenate([table["NEE"][used] * unit, table["LE"]])
+    error = np.concatenate([np.full(used.sum(), 0.3 * unit), np.full(len(table), 3.0)])
+    noise = np.random.default_rng([5, 1]).standard_normal((16, len(observed)))
+    expected = es_mda_step(
+        prior["standard_normal"].values[others], predicted[others], observed, error, 1.0, noise[others]
+    )
+    np.testing.assert_allclose(posterior["standard_normal"].values[others], expected, rtol=1e-9)
+
+
+def test_observations_of_netcdf_csv_and_a_group_of_the_store(tmp_path: Path) -> None:
+    """The same three days in three forms, in other units; a day with less than half of its hours does not count."""
+    hours = pd.date_range("1986-05-21", periods=72, freq="h")
+    random = np.random.default_rng(2)
+    nee = random.normal(0.0, 2.0, 72)
+    nee[30:48] = np.nan
+    series = xr.Dataset({"NEE": ("time", nee, {"units": "gC/m2/d"})}, coords={"time": hours})
+    series.to_netcdf(tmp_path / "tower.nc")
+    series["NEE"].to_pandas().to_csv(tmp_path / "tower.csv", index_label="TIMESTAMP", header=["NEE"])
+    stations = xr.Dataset(
+        {"NEE": (("station", "time"), np.stack([nee + 1.0, nee]), {"units": "gC/m2/d"})},
+        coords={"time": hours, "code": ("station", ["a", "b"])},
+    )
+    write_group(open_store(tmp_path / "store.zarr", "a"), "insitu/towers", stations)
+    common = {"variable": "NEE", "column": "NEE", "unit": "gC m-2 d-1", "error": {"absolute": 0.5, "relative": 0.1}}
+    sources: list[dict[str, Any]] = [
+        {"file": "tower.nc"}, {"file": "tower.csv"}, {"group": "insitu/towers", "station": "b"},
+    ]  # fmt: skip
+    days = {"calibration": "1986-05-21", "kept_back": "1986-05-23"}
+    windows: dict[str, Any] = {name: {"start": day, "end": day} for name, day in days.items()}
+    for source in sources:
+        case, site = load_calibration(write(tmp_path, observations=[{**common, **source}], **windows))
+        (found,) = read_observed(case, days_of(site, 0))
+        mean, unit = nee[48:].mean(), 1e-3 / 86400 * 44.0 / 12.0
+        np.testing.assert_allclose(found.value[12], mean * unit, rtol=1e-3)
+        np.testing.assert_allclose(found.error[12], np.hypot(0.5, 0.1 * mean) * unit, rtol=1e-3)
+        assert np.isfinite(found.value).nonzero()[0].tolist() == [10, 12]
+    for source, text in (
+        ({"file": "tower.nc", "unit": "kgC m-2 s-1"}, "NEE is in 'gC/m2/d', the case file says 'kgC m-2 s-1'"),
+        ({"group": "insitu/towers", "station": "c"}, "expected one of a, b, got c"),
+        ({"group": "insitu/towers"}, "expected one of a, b, got None"),
+        ({"file": "tower.nc", "column": "LE"}, "tower.nc: no variable LE; it has NEE"),
+    ):
+        case, site = load_calibration(write(tmp_path, observations=[{**common, **source}], **windows))
+        with pytest.raises(LdasError, match=text):
+            read_observed(case, days_of(site, 0))
+    for source, text in (
+        ({}, "give either a file or a group"),
+        ({"file": "tower.nc", "station": "b"}, "no effect of station with a file"),
+    ):
+        with pytest.raises(LdasError, match=text):
+            load_calibration(write(tmp_path, observations=[{**common, **source}], **windows))
+
+
+def test_the_example_of_puechabon_has_the_observations_of_callmip() -> None:
+    path = shared("data/site_flux/CalLMIP_FR-Pue_daily_aggregated_2000-2014_FLUXNET2015_Flux.nc")
+    case, site = load_calibration(REPOSITORY / "examples" / "puechabon" / "calibration.yaml")
+    case = case.model_copy(
+        update={"observations": tuple(entry.model_copy(update={"file": path}) for entry in case.observations)}
+    )
+    days = days_of(site, case.utc_offset_h)
+    nee, le, h = read_observed(case, days)
+    assert (str(days[0]), str(days[-1])) == ("2000-01-01", "2014-12-31")
+    window = within(days, case.calibration)
+    assert [int(one.used(window).sum()) for one in (nee, le, h)] == [558, 1207, 754]
+    with xr.open_dataset(path) as opened:
+        np.testing.assert_allclose(le.value, opened["Qle_daily"].values, rtol=1e-6)
+        np.testing.assert_allclose(le.error, np.hypot(opened["Qle_uc_daily"].values, 15.0), rtol=1e-6)
+        carbon = opened["NEE_daily"].values * 1e-3 / 86400 * 44.0 / 12.0
+    np.testing.assert_allclose(nee.value, carbon, rtol=2e-3)
