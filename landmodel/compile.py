@@ -95,11 +95,22 @@ def _temporary_root() -> Path:
     return folder if ours else Path(tempfile.mkdtemp(prefix="ldas-cache-"))
 
 
-def cached_entry(function: Callable[..., Any]) -> Any:
-    """Decorator of the kernel's entry: as `science`, its machine code kept on disk."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(cache_folder())
-    try:
-        return njit(error_model="numpy", nogil=True, cache=True)(function)
-    finally:
-        numba.config.CACHE_DIR = before
+def cached(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator: compiled without the global interpreter lock, the machine code kept in `cache_folder`.
+
+    Beside the source, where Numba would keep it, many installations cannot be written. options: of `numba.njit`.
+    """
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(cache_folder())
+        try:
+            return njit(nogil=True, cache=True, **options)(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return compiled
+
+
+cached_entry = cached(error_model="numpy")
+"""Decorator of the kernel's entry: as `science`, its machine code kept on disk."""

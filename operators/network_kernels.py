@@ -8,10 +8,10 @@ All weights of a cell are one row: W_1 (in, out row by row), b_1, W_2, b_2, ...
 import math
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 
 from ldas.landmodel.array_types import Array, IntArray
+from ldas.landmodel.compile import cached
 
 # Reassociation lets the sums over neurons use vector registers; NaN and infinity keep their meaning.
 _FAST_SUMS = {"reassoc", "contract", "nsz"}
@@ -28,7 +28,7 @@ def pack_weights(kernels: Sequence[np.ndarray], biases: Sequence[np.ndarray]) ->
     return np.ascontiguousarray(np.concatenate(rows, axis=1), dtype=np.float64), sizes
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST_SUMS)
+@cached(error_model="numpy", fastmath=_FAST_SUMS)
 def _hidden_layers(row: Array, sizes: IntArray, values: Array) -> int:
     """Fills values[1:] (layer, sample, neuron) from values[0], the inputs; returns the output layer's start."""
     start = 0
@@ -53,7 +53,7 @@ def _hidden_layers(row: Array, sizes: IntArray, values: Array) -> int:
     return start
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST_SUMS)
+@cached(error_model="numpy", fastmath=_FAST_SUMS)
 def evaluate(
     weights: Array,
     sizes: IntArray,
@@ -87,7 +87,7 @@ def evaluate(
                 output[cell, first + sample] = target_mean[cell] + target_std[cell] * total
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FAST_SUMS)
+@cached(error_model="numpy", fastmath=_FAST_SUMS)
 def differentiate(
     weights: Array,
     sizes: IntArray,

@@ -5,18 +5,18 @@ trained alone sees the batches it sees among thousands. The generator is SplitMi
 Fast splittable pseudorandom number generators, OOPSLA) and the shuffle is that of Fisher and Yates.
 """
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from ldas.landmodel.array_types import IntArray
+from ldas.landmodel.compile import cached
 
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _CELL_KEY = np.uint64(0xD1B54A32D192ED03)
 _EPOCH_KEY = np.uint64(0x8CB92BA72F3D8DD7)
 
 
-@numba.njit(nogil=True, cache=True)
+@cached()
 def _mix(bits: np.uint64) -> np.uint64:
     """The output function of SplitMix64: every input bit changes half of the output bits."""
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -24,7 +24,7 @@ def _mix(bits: np.uint64) -> np.uint64:
     return bits ^ (bits >> np.uint64(31))
 
 
-@numba.njit(nogil=True, cache=True)
+@cached()
 def fill_batches(seed: int, epoch: int, cell_ids: IntArray, counts: IntArray, batches: NDArray[np.int32]) -> None:
     """Fills batches (step, cell, slot) with sample numbers: a random permutation of 0 .. counts[cell] - 1 per cell.
 

@@ -16,7 +16,7 @@ FILES = [path for folder in FOLDERS for path in sorted((REPOSITORY / folder).rgl
 SHIPPED_TESTS = "testing.py"  # contracts for operators and filters of others, which need pytest
 LIBRARIES = {
     "landmodel": {"numpy", "numba", "llvmlite"},
-    "operators": {"numpy", "numba", "scipy", "ldas.landmodel.errors", "ldas.landmodel.array_types"},
+    "operators": {"numpy", "scipy", *(f"ldas.landmodel.{name}" for name in ("errors", "array_types", "compile"))},
     "assim": {"numpy", "numba", "scipy", "ldas.landmodel", "ldas.operators"},
 }
 LAZY = {"operators": {"tensorflow", "keras"}}
