@@ -127,7 +127,8 @@ def read_groups(
 class Series:
     """One station: the sensor whose place and depth it has, the names of all in it, its values by time.
 
-    `hours` are the hours with a value, `begins` is the first time of the files, whatever its flag.
+    `hours` are the hours with a value, `begins` is the first time of the files, whatever its flag, and `before` the
+    time at which the record before it would be.
     """
 
     sensor: Sensor
@@ -135,6 +136,7 @@ class Series:
     values: pd.Series
     hours: pd.DatetimeIndex
     begins: pd.Timestamp
+    before: pd.Timestamp
 
 
 def _group(
@@ -212,11 +214,12 @@ def _made_again(series: dict[str, Series], last: pd.Timestamp, following: pd.Tim
     again = [code for code, item in series.items() if ((item.hours >= last) & (item.hours < following)).any()]
     for code in again:
         item = series[code]
-        if item.begins.floor("h") > last:
+        if item.before >= last:
+            what, form = ("day", "%Y-%m-%d") if following - last > pd.Timedelta(hours=1) else ("hour", "%Y-%m-%dT%H:%M")
             raise IngestError(
-                f"{item.sensor.path}: it begins at {item.begins:%Y-%m-%dT%H:%M}, within the day with which "
-                f"insitu/{network} ends: the stored mean of {last:%Y-%m-%d} lacks the hours of this file. Give the "
-                f"file before as well, and the mean is made again; or keep it, with period.start: {following:%Y-%m-%d}"
+                f"{item.sensor.path}: it begins at {item.begins:%Y-%m-%dT%H:%M}, within the {what} with which "
+                f"insitu/{network} ends: the stored mean of {last:{form}} lacks what this file has of it. Give the "
+                f"file before as well, and the mean is made again; or keep it, with period.start: {following:{form}}"
             )
     return again
 
@@ -266,12 +269,15 @@ def _station(
             f"{taken[0][0].path}: no day in the period has {config.least_hours} hours with an accepted value"
         )
         return None
+    first = min((sensor.data.index for sensor, _ in taken), key=lambda times: times[0])
+    step = first.to_series().diff().median()
     return Series(
         taken[0][0],
         " + ".join(sensor.instrument for sensor, _ in taken),
         result,
         pd.DatetimeIndex(hourly.dropna().index),
-        min(sensor.data.index[0] for sensor, _ in taken),
+        first[0],
+        first[0] if pd.isna(step) else first[0] - step,
     )
 
 

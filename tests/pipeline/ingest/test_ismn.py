@@ -263,12 +263,12 @@ def test_an_append_keeps_the_stations_and_leaves_no_hole(tmp_path):
     np.testing.assert_equal(stored(tmp_path, "NETA"), {"A": [0.1, 0.1, nan, nan, nan], "B": [0.2, 0.2, nan, 0.3, 0.3]})
 
 
-def write_hours(folder: Path, station: str, start: str, values: list[float]) -> None:
-    """Hours of one sensor, a file of its own for each start."""
+def write_hours(folder: Path, station: str, start: str, values: list[float], freq: str = "h") -> None:
+    """Hours (or shorter steps) of one sensor, a file of its own for each start."""
     place = folder / "ISMN" / "NETA" / station
     place.mkdir(parents=True, exist_ok=True)
     lines = [f"NETA NETA {station} 44.00000 1.00000 120.00 0.0500 0.0500 Probe"]
-    for time, value in zip(pd.date_range(start, periods=len(values), freq="h"), values, strict=True):
+    for time, value in zip(pd.date_range(start, periods=len(values), freq=freq), values, strict=True):
         lines.append(f"{time:%Y/%m/%d %H:%M} {value:.4f} G M")
     path = place / f"NETA_NETA_{station}_sm_0.050000_0.050000_Probe_{start.replace(':', '')}.stm"
     path.write_text("\n".join(lines) + "\n")
@@ -300,6 +300,33 @@ def test_the_mean_of_a_split_day_may_be_kept(tmp_path):
     write_hours(tmp_path, "A", "2015-01-02T14", [0.3] * 10 + [0.4] * 24)
     ingest(tmp_path, append=True, files=["ISMN/**/*T14.stm"], period={"start": "2015-01-03"})
     np.testing.assert_allclose(stored(tmp_path, "NETA")["A"], [0.1, 0.2, 0.4], atol=1e-6)
+
+
+@pytest.mark.parametrize(("resolution", "hour"), [("hourly", 6), ("daily", 0)])
+def test_an_hour_split_over_two_files_has_the_mean_of_its_records(tmp_path, resolution, hour):
+    """Every ten minutes from 12 UTC; the files meet in an hour of the second day, and both hold its record at :20."""
+    write_hours(tmp_path, "A", "2015-01-01T12", [0.1] * 6 * (12 + hour) + [0.2] * 3, "10min")
+    ingest(tmp_path, resolution=resolution)
+    before = stored(tmp_path, "NETA")
+    write_hours(tmp_path, "A", f"2015-01-02T{hour:02d}:20", [0.2] + [0.3] * (3 + 6 * (47 - hour)), "10min")
+    second = {"append": True, "resolution": resolution, "files": ["ISMN/**/*20.stm"]}
+    within = "hour" if resolution == "hourly" else "day"
+    with pytest.raises(IngestError, match=rf"begins at 2015-01-02T0{hour}:20, within the {within} with which insitu"):
+        ingest(tmp_path, **second)
+    np.testing.assert_equal(stored(tmp_path, "NETA"), before)
+    ingest(tmp_path, append=True, resolution=resolution)
+    hours = [0.1] * (12 + hour) + [0.25] + [0.3] * (47 - hour)
+    expected = hours if resolution == "hourly" else [0.1, np.mean(hours[12:36]), 0.3]
+    np.testing.assert_allclose(stored(tmp_path, "NETA")["A"], expected, atol=1e-4)
+
+
+def test_an_hourly_record_that_is_not_on_the_hour_continues(tmp_path):
+    """The second download begins half an hour into the last stored day, with the first record of it."""
+    write_hours(tmp_path, "A", "2015-01-01T00:30", [0.1] * 24 + [0.2] * 14)
+    ingest(tmp_path)
+    write_hours(tmp_path, "A", "2015-01-02T00:30", [0.2] * 14 + [0.3] * 34)
+    ingest(tmp_path, append=True, files=["ISMN/**/*2015-01-02T0030.stm"])
+    np.testing.assert_allclose(stored(tmp_path, "NETA")["A"], [0.1, (14 * 0.2 + 10 * 0.3) / 24, 0.3], atol=1e-4)
 
 
 def test_values_out_of_range_may_be_missing(tmp_path):
