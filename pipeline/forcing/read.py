@@ -18,6 +18,7 @@ from ldas.landmodel.array_types import Array
 from ldas.landmodel.constants import FREEZING_POINT
 from ldas.pipeline import files, registry
 from ldas.pipeline.forcing.check import FORCING_NAMES, LARGEST_NEGATIVE, ForcingError, check_forcing
+from ldas.pipeline.forcing.valid_range import ReadingOfRange, within_valid_range
 
 __all__ = ["ForcingError", "TimedForcing", "check_forcing", "land_forcing", "read_forcing"]
 
@@ -38,6 +39,7 @@ _REFERENCE_NAMES = {
     "forc_snow": "Snowf",
     "forc_co2": "CO2air",
 }
+_REFERENCE_SHORTWAVE = ("forc_swdown", "forc_swdif")
 # With this ratio the humidity of the Col de Porte text becomes that of the reference forcing, to its last digit.
 RATIO_OF_GAS_CONSTANTS = 0.62198
 
@@ -80,6 +82,7 @@ def read_forcing(
     co2: float | None = None,
     surface_pressure: float | None = None,
     snowfall: SnowfallRule | None = None,
+    valid_range: ReadingOfRange = "auto",
 ) -> xr.Dataset:
     """The forcing of one site from a file, as a dataset over (time, cell) with one cell.
 
@@ -94,6 +97,7 @@ def read_forcing(
         surface_pressure: Pa, where the file has none.
         snowfall: where the file has total precipitation only: `none` (all rain) or `below_freezing` (all snow below
             273.16 K).
+        valid_range: numbers in which a NetCDF file gives its valid ranges.
 
     Raises:
         ForcingError: a form that is not known, or something that is neither in the file nor given.
@@ -101,7 +105,7 @@ def read_forcing(
     if not path.is_file():
         raise ForcingError(f"{path}: no such forcing file")
     if _is_netcdf(path):
-        dataset = _read_netcdf(path)
+        dataset = _read_netcdf(path, valid_range)
     else:
         dataset = _read_text(path, start, step_s, surface_pressure)
     return _complete(dataset, path, co2, surface_pressure, snowfall)
@@ -113,12 +117,14 @@ def _is_netcdf(path: Path) -> bool:
     return head[:3] == b"CDF" or head == b"\x89HDF\r\n\x1a\n"
 
 
-def _read_netcdf(path: Path) -> xr.Dataset:
+def _read_netcdf(path: Path, reading: ReadingOfRange) -> xr.Dataset:
     try:
         with files.open_netcdf(path) as opened:
             dataset = opened.load()
     except files.READING_ERRORS as error:
         raise ForcingError(f"{path}: the file is truncated or damaged: {error}") from error
+    for name in map(str, dataset.data_vars):
+        _refuse_outside(dataset[name], _known_name(name), path, reading)
     if any(str(name).startswith("forc_") for name in dataset.data_vars):
         dataset = _from_reference_names(dataset, path)
     else:
@@ -130,16 +136,38 @@ def _read_netcdf(path: Path) -> xr.Dataset:
     return kept.squeeze(list(lengths), drop=True)
 
 
+def _known_name(name: str) -> str:
+    return {**_REFERENCE_NAMES, **_ALMA_SPELLINGS, **dict.fromkeys(_REFERENCE_SHORTWAVE, "SWdown")}.get(name, name)
+
+
+def _refuse_outside(array: xr.DataArray, name: str, path: Path, reading: ReadingOfRange) -> None:
+    """ForcingError where a variable of the forcing has values that its own file declares not to be valid."""
+    if name not in FORCING_NAMES:
+        return
+    valid = within_valid_range(array, registry.variable(name).valid_range, reading=reading)
+    lost = np.asarray(array.notnull() & valid.isnull())
+    if lost.any():
+        declared = {key: value for key, value in array.attrs.items() if key.startswith("valid_")}
+        listed = ", ".join(f"{key} = {np.asarray(value).tolist()}" for key, value in declared.items())
+        raise ForcingError(
+            f"{path}: {int(lost.sum())} of {lost.size} values of {array.name} are outside the valid range that the "
+            f"file declares ({listed}), the first is {np.asarray(array)[lost][0]:g}: they are missing, and a run needs "
+            "all. Fill them (`ldas ingest alma` fills short gaps), or correct the attribute; `forcing: {valid_range: "
+            "packed}` or `physical` says in which numbers the range is given, `ignore` takes the values as they are"
+        )
+
+
 def _from_reference_names(dataset: xr.Dataset, path: Path) -> xr.Dataset:
-    missing = [name for name in (*_REFERENCE_NAMES, "forc_swdown") if name not in dataset]
+    direct, diffuse = _REFERENCE_SHORTWAVE
+    missing = [name for name in (*_REFERENCE_NAMES, direct) if name not in dataset]
     if missing:
         raise ForcingError(f"{path}: missing {', '.join(missing)} beside the other forc_* variables")
     renamed = dataset.rename(_REFERENCE_NAMES)
     # Both parts are stored in single precision; the sum is made in double, as SURFEX does.
-    shortwave = dataset["forc_swdown"].astype(np.float64)
-    if "forc_swdif" in dataset:
-        shortwave = shortwave + dataset["forc_swdif"].astype(np.float64)
-    return renamed.assign(SWdown=shortwave.assign_attrs(units=dataset["forc_swdown"].attrs.get("units", "W m-2")))
+    shortwave = dataset[direct].astype(np.float64)
+    if diffuse in dataset:
+        shortwave = shortwave + dataset[diffuse].astype(np.float64)
+    return renamed.assign(SWdown=shortwave.assign_attrs(units=dataset[direct].attrs.get("units", "W m-2")))
 
 
 def _read_text(path: Path, start: np.datetime64 | None, step_s: int | None, pressure: float | None) -> xr.Dataset:

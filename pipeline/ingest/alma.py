@@ -17,9 +17,9 @@ from ldas.landmodel.array_types import Array, Times
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.forcing import physics
+from ldas.pipeline.forcing.valid_range import within_valid_range
 from ldas.pipeline.ingest import forcing_fields, gaps
 from ldas.pipeline.ingest.config import FilesConfig, ForcingConfig, GapPolicy, Period, SnowRule
-from ldas.pipeline.ingest.packed import within_valid_range
 
 # ALMA name -> spellings in files
 SPELLINGS = {

@@ -14,11 +14,11 @@ from pydantic import Field
 
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
+from ldas.pipeline.forcing.valid_range import within_valid_range
 from ldas.pipeline.ingest import forcing_fields, gaps, grib, grid
 from ldas.pipeline.ingest.config import CellsConfig, FilesConfig, ForcingConfig, SnowRule
 from ldas.pipeline.ingest.forcing_fields import Fields
 from ldas.pipeline.ingest.grid import Cells
-from ldas.pipeline.ingest.packed import within_valid_range
 
 HOUR_S = 3600.0
 WATER_DENSITY = 1000.0  # kg m-3

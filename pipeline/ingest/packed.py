@@ -18,6 +18,7 @@ from pydantic import Field
 from ldas.landmodel.array_types import Array, BoolArray
 from ldas.pipeline import files
 from ldas.pipeline.errors import IngestError
+from ldas.pipeline.forcing.valid_range import ReadingOfRange, declared_bounds, given_in_physical, numbers_of
 from ldas.pipeline.settings.yaml_file import StrictModel
 
 HUGE = 1e19  # fill values of NetCDF libraries and models: 9.97e36, 1e20
@@ -27,7 +28,7 @@ USUAL_NODATA = (-9999.0, -999.0, -99.0, -32768.0, -32767.0, 32767.0, 65535.0, 25
 class PackedOptions(StrictModel):
     """How the attributes of packed variables are read."""
 
-    valid_range: Literal["auto", "packed", "physical", "ignore"] = Field(
+    valid_range: ReadingOfRange = Field(
         default="auto",
         description="numbers in which the files give `valid_range`, `valid_min`, `valid_max`; auto: what the quantity "
         "can be decides",
@@ -75,9 +76,9 @@ def unpack(
     declared = _declared(packed, physical, attributes)
     missing = np.zeros(packed.shape, dtype=bool) if declared is None else declared
     missing |= ~np.isfinite(physical) | _is_flag(packed, attributes)
-    bounds = _bounds(attributes, packed.dtype)
+    bounds = declared_bounds(attributes, packed.dtype)
     if bounds is not None and options.valid_range != "ignore":
-        in_physical = _given_in_physical(attributes, bounds, packed.dtype, limits, options)
+        in_physical = given_in_physical(attributes, bounds, packed.dtype, limits, options.valid_range)
         if in_physical:
             notes.append(
                 f"{array.name}: its valid range ({bounds[0]:g} to {bounds[1]:g}) is read in physical units "
@@ -104,35 +105,6 @@ def unpack(
     return Unpacked(np.where(missing | wrong, np.nan, physical), packed, notes)
 
 
-def within_valid_range(
-    array: xr.DataArray, limits: tuple[float, float] | None, unit: tuple[float, float] = (1.0, 0.0)
-) -> xr.DataArray:
-    """A variable that xarray decoded, lazy or not, with NaN outside the valid range that its attributes declare.
-
-    Args:
-        limits: what the quantity can be: tells packed from physical ranges, as in `unpack`.
-        unit: factor and offset from the unit of the file to that of the limits.
-    """
-    encoding = array.encoding
-    dtype = np.dtype(encoding.get("dtype", array.dtype))
-    if dtype.kind == "i" and str(encoding.get("_Unsigned", "")).lower() == "true":
-        dtype = np.dtype(f"u{dtype.itemsize}")
-    bounds = _bounds(array.attrs, dtype)
-    if bounds is None:
-        return array
-    scale, offset = float(encoding.get("scale_factor", 1.0)), float(encoding.get("add_offset", 0.0))
-    packing = {**array.attrs, "scale_factor": scale, "add_offset": offset}
-    in_file = None if limits is None else ((limits[0] - unit[1]) / unit[0], (limits[1] - unit[1]) / unit[0])
-    in_physical = _given_in_physical(packing, bounds, dtype, in_file, PackedOptions())
-    packed = (array.astype(np.float64) - offset) / scale
-    if dtype.kind in "iu":
-        packed = packed.round()  # so that rounding does not decide at the bounds
-    compared = packed * scale + offset if in_physical else packed
-    within = array.where((compared >= bounds[0]) & (compared <= bounds[1]))
-    within.encoding = encoding
-    return within
-
-
 def _with_sign(packed: npt.NDArray[Any], attributes: Mapping[Any, Any]) -> npt.NDArray[Any]:
     """Integers of the signedness that `_Unsigned` declares: classic NetCDF has no unsigned ones."""
     declared = str(attributes.get("_Unsigned", "")).lower()
@@ -142,19 +114,11 @@ def _with_sign(packed: npt.NDArray[Any], attributes: Mapping[Any, Any]) -> npt.N
     return packed.view(np.dtype(f"{packed.dtype.byteorder}{kind}{packed.dtype.itemsize}".replace("=", "")))
 
 
-def _numbers(value: Any, dtype: np.dtype[Any]) -> list[float]:
-    """Attribute values as numbers of the packed type's signedness."""
-    try:
-        numbers = [float(item) for item in np.atleast_1d(value).tolist()]
-    except (TypeError, ValueError):
-        return []
-    span = 2.0 ** (8 * dtype.itemsize)
-    return [number + span if dtype.kind == "u" and -span / 2 <= number < 0 else number for number in numbers]
-
-
 def _declared(packed: npt.NDArray[Any], physical: Array, attributes: Mapping[Any, Any]) -> BoolArray | None:
     """Where the declared fill values are; None where none is declared."""
-    given = [number for name in ("_FillValue", "missing_value") for number in _of(attributes, name, packed.dtype)]
+    given = [
+        number for name in ("_FillValue", "missing_value") for number in numbers_of(attributes, name, packed.dtype)
+    ]
     if not given:
         return None
     found = np.zeros(packed.shape, dtype=bool)
@@ -168,44 +132,9 @@ def _declared(packed: npt.NDArray[Any], physical: Array, attributes: Mapping[Any
     return found
 
 
-def _of(attributes: Mapping[Any, Any], name: str, dtype: np.dtype[Any]) -> list[float]:
-    return [number for number in _numbers(attributes[name], dtype) if number == number] if name in attributes else []
-
-
 def _fits(number: float, dtype: np.dtype[Any]) -> bool:
     kinds = np.iinfo(dtype)
     return int(kinds.min) <= number <= int(kinds.max)
-
-
-def _bounds(attributes: Mapping[Any, Any], dtype: np.dtype[Any]) -> tuple[float, float] | None:
-    both = _of(attributes, "valid_range", dtype)
-    if len(both) == 2:
-        return both[0], both[1]
-    low, high = _of(attributes, "valid_min", dtype), _of(attributes, "valid_max", dtype)
-    if not low and not high:
-        return None
-    return (low or [-math.inf])[0], (high or [math.inf])[0]
-
-
-def _given_in_physical(
-    attributes: Mapping[Any, Any],
-    bounds: tuple[float, float],
-    dtype: np.dtype[Any],
-    limits: tuple[float, float] | None,
-    options: PackedOptions,
-) -> bool:
-    """Whether a valid range is one of physical numbers. CF says packed; the NetCDF guide goes by the attribute's type.
-
-    Where it is known what the quantity can be, the reading whose upper end is nearer to that (as a ratio) is taken.
-    """
-    scale, offset = float(attributes.get("scale_factor", 1.0)), float(attributes.get("add_offset", 0.0))
-    if options.valid_range != "auto" or (scale, offset) == (1.0, 0.0):
-        return options.valid_range == "physical"
-    unpacked = bounds[1] * scale + offset
-    if limits is not None and min(unpacked, bounds[1], limits[1]) > 0 and math.isfinite(bounds[1]):
-        return abs(math.log(bounds[1] / limits[1])) < abs(math.log(unpacked / limits[1]))
-    given = np.asarray(attributes.get("valid_range", attributes.get("valid_max", attributes.get("valid_min"))))
-    return dtype.kind in "iu" and given.dtype.kind == "f"
 
 
 def _undeclared(

@@ -13,6 +13,7 @@ from ldas.landmodel.errors import LdasError
 from ldas.pipeline import registry
 from ldas.pipeline.settings.acceptance import ForcingCheck
 from ldas.pipeline.forcing.read import SnowfallRule
+from ldas.pipeline.forcing.valid_range import ReadingOfRange
 from ldas.pipeline.settings.land_options import LandOptions
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
 
@@ -48,6 +49,11 @@ class ForcingSource(StrictModel):
     co2_kg_m3: float | None = Field(None, gt=0, description="Carbon dioxide, where the file has none")
     surface_pressure_pa: float | None = Field(None, gt=0, description="Surface pressure, where the file has none")
     snowfall: SnowfallRule | None = Field(None, description="Split of total precipitation, where the file has no snow")
+    valid_range: ReadingOfRange = Field(
+        "auto",
+        description="Numbers in which the file gives `valid_range`, `valid_min`, `valid_max`; auto: what the quantity "
+        "can be decides; ignore: where they are wrong",
+    )
     records_per_loop: int | None = Field(
         None, gt=1, description="The run starts at the first record again after this many intervals (a repeated year)"
     )
@@ -56,8 +62,8 @@ class ForcingSource(StrictModel):
     def _one_source(self) -> Self:
         if sum(source is not None for source in (self.file, self.store, self.formula)) != 1:
             raise ValueError("give exactly one of file, store and formula")
-        of_files = ("first_record", "step_s", "co2_kg_m3", "surface_pressure_pa", "snowfall")
-        idle = [name for name in of_files if getattr(self, name) is not None]
+        of_files = ("first_record", "step_s", "co2_kg_m3", "surface_pressure_pa", "snowfall", "valid_range")
+        idle = [name for name in of_files if name in self.model_fields_set and getattr(self, name) is not None]
         if self.file is None and idle:
             source = "a formula" if self.store is None else "a store"
             raise ValueError(f"no effect of {', '.join(idle)} with {source}, only with a file: leave them out")

@@ -188,6 +188,7 @@ def site_forcing(case: SiteCase) -> TimedForcing:
         co2=source.co2_kg_m3,
         surface_pressure=source.surface_pressure_pa,
         snowfall=source.snowfall,
+        valid_range=source.valid_range,
     )
     check_forcing(dataset, case.latitude, case.longitude, source=str(source.file), accept=case.accept)
     return land_forcing(dataset)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -261,6 +262,52 @@ def test_total_precipitation_needs_a_rule_for_snow(tmp_path: Path) -> None:
     np.testing.assert_array_equal(split["Rainf"].values[cold], 0.0)
     np.testing.assert_array_equal((split["Rainf"] + split["Snowf"]).values[:, 0], alma["Precip"].values)
     assert float(read_forcing(path, snowfall="none")["Snowf"].sum()) == 0.0
+
+
+def write_packed(path: Path, **attributes: Any) -> xr.Dataset:
+    """Forcing of one place with its temperature packed (0.01 K from 250 K, -32768: missing); what it holds, decoded."""
+    made = good_forcing(1).isel(cell=0, drop=True)
+    made["Tair"].attrs.update(attributes)
+    packing = {"dtype": "int16", "scale_factor": 0.01, "add_offset": 250.0, "_FillValue": np.int16(-32768)}
+    made.to_netcdf(path, encoding={"Tair": packing})
+    return made.assign(Tair=((made["Tair"] - 250.0) / 0.01).round() * 0.01 + 250.0)
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"valid_range": np.array([-4000, 6000], dtype="int16")},  # of packed numbers, as CF says
+        {"valid_min": 210.0, "valid_max": 310.0},  # of kelvins
+        {},
+    ],
+)
+def test_packed_netcdf_is_decoded(tmp_path: Path, declared: dict[str, Any]) -> None:
+    expected = write_packed(tmp_path / "packed.nc", **declared)
+    found = read_forcing(tmp_path / "packed.nc")
+    np.testing.assert_allclose(found["Tair"].values[:, 0], expected["Tair"].values, rtol=0.0, atol=1e-9)
+    np.testing.assert_array_equal(found["Rainf"].values[:, 0], expected["Rainf"].values)
+    check_forcing(found, LATITUDE, LONGITUDE)
+
+
+def test_netcdf_outside_its_declared_range_is_refused_with_the_way_on(tmp_path: Path) -> None:
+    coldest = write_packed(tmp_path / "packed.nc", valid_min=275.0, valid_max=310.0)["Tair"]
+    count = int((coldest < 275.0).sum())
+    assert 0 < count < coldest.size
+    with pytest.raises(ForcingError) as stopped:
+        read_forcing(tmp_path / "packed.nc")
+    assert f"{count} of {coldest.size} values of Tair are outside the valid range" in str(stopped.value)
+    assert "(valid_min = 275.0, valid_max = 310.0)" in str(stopped.value)
+    assert "`ignore` takes the values as they are" in str(stopped.value)
+    as_they_are = read_forcing(tmp_path / "packed.nc", valid_range="ignore")
+    np.testing.assert_allclose(as_they_are["Tair"].values[:, 0], coldest.values, rtol=0.0, atol=1e-9)
+
+
+def test_missing_values_of_netcdf_are_gaps(tmp_path: Path) -> None:
+    made = good_forcing(1).isel(cell=0, drop=True)
+    made["Wind"][7] = np.nan
+    made.to_netcdf(tmp_path / "gap.nc", encoding={"Wind": {"dtype": "int16", "scale_factor": 0.1, "_FillValue": -99}})
+    with pytest.raises(ForcingError, match=r"Wind is nan at 1986-01-01T03:30 UTC.*a gap in the record"):
+        check_forcing(read_forcing(tmp_path / "gap.nc"), LATITUDE, LONGITUDE)
 
 
 def test_netcdf_of_many_places_is_refused(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from ldas.pipeline.forcing.analytic import analytic_forcing
+from ldas.pipeline.forcing.check import ForcingError
 from ldas.pipeline.site.case import SiteCase
 from ldas.pipeline.site.columns import prepare
 from ldas.pipeline.site.run import run_case
@@ -110,7 +112,22 @@ def shown(folder: Path, sections: dict[str, Any]) -> bytes:
 
 def test_every_key_has_an_entry() -> None:
     schema = SiteCase.model_json_schema()
-    assert set(TABLE) == set(keys(schema, schema["$defs"]))
+    assert set(TABLE) | {"forcing.valid_range"} == set(keys(schema, schema["$defs"]))
+
+
+def test_the_valid_range_of_a_file_is_heeded_or_ignored(folder: Path) -> None:
+    weather = analytic_forcing(3 * 48)
+    times = weather.start + np.arange(weather.intervals + 1) * np.timedelta64(weather.step_s, "s")
+    fields = {name: ("time", np.asarray(values)[:, 0]) for name, values in weather.forcing._asdict().items()}
+    made = xr.Dataset(fields, coords={"time": times.astype("datetime64[ns]")})
+    made["Tair"].attrs["valid_max"] = float(made["Tair"].max()) - 1.0
+    made.to_netcdf(folder / "narrow.nc")
+    with pytest.raises(ForcingError, match="values of Tair are outside the valid range that the file declares"):
+        shown(folder, {"forcing": {"file": "narrow.nc"}})
+    del made["Tair"].attrs["valid_max"]
+    made.to_netcdf(folder / "plain.nc")
+    plain = shown(folder, {"forcing": {"file": "plain.nc"}})
+    assert shown(folder, {"forcing": {"file": "narrow.nc", "valid_range": "ignore"}}) == plain
 
 
 @pytest.mark.parametrize("key", TABLE)
@@ -122,5 +139,8 @@ def test_another_value_shows(folder: Path, key: str) -> None:
 
 
 def test_keys_of_files_are_refused_beside_a_formula() -> None:
-    with pytest.raises(ValueError, match="no effect of step_s, co2_kg_m3 with a formula, only with a file"):
-        SiteCase.model_validate({**CASE, "forcing": {"formula": "rain", "step_s": 1800, "co2_kg_m3": 6e-4}})
+    of_files = {"step_s": 1800, "co2_kg_m3": 6e-4, "valid_range": "auto"}
+    with pytest.raises(
+        ValueError, match="no effect of step_s, co2_kg_m3, valid_range with a formula, only with a file"
+    ):
+        SiteCase.model_validate({**CASE, "forcing": {"formula": "rain", **of_files}})
