@@ -24,14 +24,17 @@ if [ "$(id -u)" != 0 ]; then
     exit 2
 fi
 
+run=$(mktemp -d) # podman takes no longer path than 50 characters for what holds only while it runs
+temporary=("$run")
 if [ $# -gt 0 ]; then
     mkdir -p "$1"
     folder=$(cd "$1" && pwd)
 else
     folder=$(mktemp -d)
-    trap 'rm -rf "$folder"' EXIT
+    temporary+=("$folder")
 fi
-storage=(--root "$folder/storage" --runroot "$folder/run") # STORAGE_DRIVER=vfs where the kernel has no overlays
+trap 'rm -rf "${temporary[@]}"' EXIT
+storage=(--root "$folder/storage" --runroot "$run") # STORAGE_DRIVER=vfs where the kernel has no overlays
 build() { buildah "${storage[@]}" "$@"; }
 engine() { podman "${storage[@]}" --runtime runc --cgroup-manager cgroupfs "$@"; }
 said() { printf '\n== %s\n' "$*"; }

@@ -19,7 +19,7 @@ from tests.helpers.synthetic_store import experiment, make_store
 from tests.helpers.toy import Silence
 from tests.servers.object_stores import MAKERS, ObjectStore
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", params=list(MAKERS))
