@@ -60,6 +60,8 @@ def connected(config: ClusterConfig, message: Callable[[str], None] = lambda tex
                 {
                     "distributed.comm.timeouts.connect": "10s",
                     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+                    # Dask's sampling of other threads' frames has ended a run on Python 3.11 (segmentation fault).
+                    "distributed.worker.profile.enabled": False,
                 }
             )
         )
