@@ -1,6 +1,6 @@
 """`ldas check`: everything that can be known before computing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from ldas.pipeline.errors import ConfigurationError, PipelineError, RegistryErro
 from ldas.pipeline.forcing.check import forcing_problems
 from ldas.pipeline.forcing.estimated import estimates_of
 from ldas.pipeline.plan import build_stages
-from ldas.pipeline.settings.acceptance import FORCING_CHECKS, way_on
+from ldas.pipeline.settings.acceptance import MEANING, way_on
 from ldas.pipeline.settings.assimilation import OperatorConfig
 from ldas.pipeline.settings.experiment import ExperimentConfig, IngestStep
 from ldas.pipeline.stages.land import (
@@ -152,6 +152,11 @@ def _check_land(root: zarr.Group, config: ExperimentConfig, unusable: Mapping[in
     return CheckRow("cells without land", "wrong", f"{detail}. {way_on([kind])}")
 
 
+def _listed(cells: Sequence[int]) -> str:
+    more = f" and {len(cells) - CELLS_LISTED} more" if len(cells) > CELLS_LISTED else ""
+    return ", ".join(map(str, cells[:CELLS_LISTED])) + more
+
+
 def _check_forcing_span(root: zarr.Group, config: ExperimentConfig) -> Iterator[CheckRow]:
     from ldas.pipeline.ingest import appends
 
@@ -198,7 +203,9 @@ def _check_forcing_values(
     for problem in problems:
         state = "accepted" if problem.kind in accepted else "wrong"
         more = f"; {problem.count} values in all" if problem.count > 1 else ""
-        if state == "wrong" and problem.kind in FORCING_CHECKS:
+        if len(problem.cells) > 1:
+            more += f", in {len(problem.cells)} cells: {_listed(problem.cells)}"
+        if state == "wrong" and problem.kind in MEANING:
             more += f". {way_on([problem.kind])}"
         yield CheckRow(f"forcing {problem.name}: {problem.kind}", state, problem.text + more)
     if not problems:

@@ -10,6 +10,7 @@ from ldas.pipeline.errors import StoreError
 from ldas.pipeline.settings.experiment import ExperimentConfig, ModelConfig
 from ldas.pipeline.stages.land import (
     CELLS_LISTED,
+    first_gap,
     land_of,
     named_cells,
 )
@@ -67,9 +68,11 @@ def _why_set_aside(root: zarr.Group, name: str, statuses: np.ndarray, model: Mod
     periods = ledger.stored_periods(root, name)
     reasons = {}
     for cell in np.flatnonzero(statuses[-1] == SET_ASIDE)[:CELLS_LISTED].tolist():
-        first = periods[int((statuses[:, cell] == SET_ASIDE).argmax())][0]
-        lost = f"its model state is no longer finite, here or in a stage before, from the period of {first} on"
-        reasons[cell] = land_of(root, Block(0, cell, cell + 1), model).unusable.get(cell, lost)
+        block = Block(0, cell, cell + 1)
+        first, stop = periods[int((statuses[:, cell] == SET_ASIDE).argmax())]
+        gap = first_gap(root, block, np.datetime64(first), np.datetime64(stop))
+        lost = gap or "its model state is no longer finite, here or in a stage before"
+        reasons[cell] = land_of(root, block, model).unusable.get(cell, f"{lost}, from the period of {first} on")
     return tuple(named_cells(root, reasons)) if reasons else ()
 
 

@@ -3,6 +3,7 @@
 A problem is a sentence that names variable, place, time, value, the expected range and, where it can be guessed, the
 likely mistake. All problems of a dataset are collected, so that one run of the check shows everything to put right.
 Checks of plausibility (`ldas.pipeline.settings.acceptance`) can be accepted; what the model cannot be run with cannot.
+In a run a gap concerns its cell alone, which is set aside.
 """
 
 from collections.abc import Collection, Iterator
@@ -40,13 +41,15 @@ class Problem:
     """One problem of a forcing.
 
     `name` is the variable (or `time`), `kind` one of missing, time, gap, impossible, or a name of `FORCING_CHECKS`,
-    which can be accepted; `count` values have the problem, and `text` is the sentence for the first of them.
+    which can be accepted; `count` values have the problem, and `text` is the sentence for the first of them. `cells`:
+    labels of all cells that have it, where the problem is one of single cells (gap).
     """
 
     name: str
     kind: str
     text: str
     count: int = 1
+    cells: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,8 +135,12 @@ def forcing_problems(
         for problem in _value_problems(part, times, records, places.part(cells)):
             key = (problem.name, problem.kind)
             known = found.get(key)
-            found[key] = problem if known is None else replace(known, count=known.count + problem.count)
+            found[key] = problem if known is None else _together(known, problem)
     return problems + list(found.values())
+
+
+def _together(first: Problem, other: Problem) -> Problem:
+    return replace(first, count=first.count + other.count, cells=tuple(dict.fromkeys((*first.cells, *other.cells))))
 
 
 def _blocks(records: int, cells: int, block: tuple[int, int] | None) -> Iterator[tuple[slice, slice]]:
@@ -246,7 +253,8 @@ def _gap_problems(name: str, values: Array, times: Times, places: Places) -> lis
         f"{name} is {values[first]:g} {_where(times, places, first)}, expected {_expected(name)} "
         f"({count} of {values.size} values); a gap in the record: fill it before the run"
     )
-    return [Problem(name, "gap", text, count)]
+    cells = tuple(places.cells[undefined.any(axis=0)].tolist())
+    return [Problem(name, "gap", text, count, cells)]
 
 
 def outside_range(name: str, values: npt.NDArray[np.floating]) -> dict[str, npt.NDArray[np.bool_]]:

@@ -9,8 +9,10 @@ from collections.abc import Collection
 from typing import Literal, get_args
 
 ForcingCheck = Literal["night_shortwave", "supersaturation", "range", "negative_values"]
-InputCheck = Literal[ForcingCheck, "cells_without_land"]
+CellCheck = Literal["cells_without_land", "gap"]
+InputCheck = Literal[ForcingCheck, CellCheck]
 FORCING_CHECKS: tuple[ForcingCheck, ...] = get_args(ForcingCheck)
+CELL_CHECKS: tuple[CellCheck, ...] = get_args(CellCheck)  # a run sets these cells aside, accepted or not
 
 ACCEPTED = "accepted_checks"  # attribute of what was computed: the names of the checks
 
@@ -20,10 +22,13 @@ MEANING: dict[str, str] = {
     "range": "values outside the usual range of their variable",
     "negative_values": "shortwave radiation down to -20 W m-2, rain and snow down to -1e-5 kg m-2 s-1, taken as 0",
     "cells_without_land": "cells without land, or with undefined or impossible land: they are set aside",
+    "gap": "cells with undefined forcing: they are set aside from the period of the gap on",
 }
 
 
 def way_on(names: Collection[str]) -> str:
     """How to use data that did not pass these checks."""
     listed = ", ".join(name for name in MEANING if name in names)
+    if set(names) <= set(CELL_CHECKS):
+        return f"`accept: [{listed}]` in the configuration runs the other cells."
     return f"Where the data are right all the same, `accept: [{listed}]` in the configuration uses them as they are."

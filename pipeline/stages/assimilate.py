@@ -24,8 +24,10 @@ from ldas.pipeline.stages.assimilation_output import AssimilationOutput, forecas
 from ldas.pipeline.stages.land import (
     FORCING_BYTES,
     LandStage,
+    cells_with_gaps,
     identity_sections,
     land_checksum,
+    merged,
     number_of_patches,
     read_land,
 )
@@ -275,7 +277,6 @@ class Assimilate(LandStage):
         """See `Stage.compute`."""
         parameters = self.parameters(root, block)
         columns = columns_of(parameters)
-        model = landmodel.Isba(parameters, model_options(self.config.model))
         method = self.filter_of(root, block)
         ends = self.ends()[period.days]
         series = {
@@ -283,12 +284,16 @@ class Assimilate(LandStage):
             for entry in self.settings.observations
         }
         forcing = self.forcing(root, block, period.start, period.stop, parameters)
-        state = self._initial_state(root, block, period, parameters, columns, method)
-        lost = self._lost_before(root, block, period)
+        before = self._initial_state(root, block, period, parameters, columns, method)
+        gaps = cells_with_gaps(forcing)
+        lost = self._lost_before(root, block, period) | gaps
+        whole = ~gaps[columns.cell]  # as if the others had no land
+        state, used = before.take(whole), parameters.take(whole)
+        model = landmodel.Isba(used, model_options(self.config.model))
         writer = AssimilationOutput(
             self.settings,
             self.config.output,
-            parameters,
+            used,
             cells=block.cells,
             windows=len(ends),
             patches=number_of_patches(root),
@@ -308,8 +313,9 @@ class Assimilate(LandStage):
             codes = [values.explained(number, result.quality[:, row]) for row, values in enumerate(series.values())]
             writer.add(number, result._replace(quality=np.stack(codes, axis=1)), method)
         write_region(root, self.group, writer.values(), {"time": period.days, "cell": block.region})
-        for run, carried in zip(self._restart_names(), method.carried_states(state), strict=True):
-            write_restart(root, restart_path(run, period.stop), carried, columns, block)
+        carried = zip(method.carried_states(before), method.carried_states(state), strict=True)
+        for run, (old, new) in zip(self._restart_names(), carried, strict=True):
+            write_restart(root, restart_path(run, period.stop), merged(old, new, whole), columns, block)
         return np.where(lost, ledger.SET_ASIDE, ledger.DONE).astype("int8")
 
     def _request(self) -> OutputRequest:
@@ -373,7 +379,8 @@ class Assimilate(LandStage):
             state = read_restart(root, path, State, State._fields, columns, block, model=self.model_identity())
         if from_when < instant:
             forcing = self.forcing(root, block, from_when, instant, parameters)
-            state, _ = self.run_model(parameters, state, forcing, from_when, instant)
+            whole = ~cells_with_gaps(forcing)[columns.cell]
+            state = self.advanced(parameters, state, forcing, from_when, instant, whole)
         return state
 
     def _lost_before(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:

@@ -66,7 +66,7 @@ class LandStage(Stage):
         self, root: zarr.Group, block: Block, start: np.datetime64, stop: np.datetime64, parameters: Parameters
     ) -> TimedForcing:
         """Checked forcing of a block from `start` to `stop` (record at `stop` included); that of cells without columns,
-        which the model does not read, is not checked."""
+        which the model does not read, is not checked. Gaps stop nobody: see `cells_with_gaps`."""
         times = forcing_times(root)
         first, last = np.searchsorted(times, [start, stop])
         if first >= len(times) or times[first] != start or last >= len(times) or times[last] != stop:
@@ -85,7 +85,7 @@ class LandStage(Stage):
             part = dataset.isel(cell=np.flatnonzero(usable))
             latitude, longitude = (read_land(root, name, block.region)[usable] for name in ("latitude", "longitude"))
             source = f"{public_url(self.location.url)} forcing"
-            check_forcing(part, latitude, longitude, source, accepted_checks(root, self.config))
+            check_forcing(part, latitude, longitude, source, accepted_checks(root, self.config) | {"gap"})
         return land_forcing(dataset)
 
     def run_model(
@@ -109,6 +109,21 @@ class LandStage(Stage):
             output=output,
             allow_nonfinite=True,
         )
+
+    def advanced(
+        self,
+        parameters: Parameters,
+        state: State,
+        forcing: TimedForcing,
+        start: np.datetime64,
+        stop: np.datetime64,
+        chosen: np.ndarray,
+    ) -> State:
+        """The state with the chosen columns run from `start`, where the forcing begins, to `stop`."""
+        if not chosen.any():
+            return state
+        part, _ = self.run_model(parameters.take(chosen), state.take(chosen), forcing, start, stop)
+        return merged(state, part, chosen)
 
     def group_attributes(self, root: zarr.Group) -> dict[str, Any]:
         """Attributes for the groups that this stage makes."""
@@ -183,6 +198,25 @@ def _why_unusable(land: Mapping[str, np.ndarray], error: landmodel.LandModelErro
 def without_columns(parameters: Parameters, cells: int) -> np.ndarray:
     """Cells (boolean) of a block that have no column: those that cannot be run."""
     return ~cells_with(np.ones(parameters.columns, dtype=bool), parameters.cell, cells)
+
+
+def cells_with_gaps(forcing: TimedForcing) -> np.ndarray:
+    """Cells (boolean) whose forcing is undefined somewhere: the model cannot be run there."""
+    return ~np.logical_and.reduce([np.isfinite(values).all(axis=0) for values in map(np.asarray, forcing.forcing)])
+
+
+def first_gap(root: zarr.Group, block: Block, start: np.datetime64, stop: np.datetime64) -> str | None:
+    """Where the forcing of a block is undefined from `start` to `stop`; None where it is whole, or no longer there."""
+    if not has_group(root, "forcing"):
+        return None
+    times = forcing_times(root)
+    records = slice(int(np.searchsorted(times, start)), int(np.searchsorted(times, stop, side="right")))
+    for name in FORCING_NAMES:
+        undefined = ~np.isfinite(read_forcing(root, name, records, block.region)).all(axis=1)
+        if undefined.any():
+            when = np.datetime_as_string(times[records][undefined.argmax()], unit="m")
+            return f"its forcing has a gap ({name} at {when} UTC)"
+    return None
 
 
 def accepted_checks(root: zarr.Group, config: ExperimentConfig) -> frozenset[str]:

@@ -17,6 +17,7 @@ from ldas.pipeline.stages.land import (
     FORCING_BYTES,
     LandStage,
     cells_with,
+    cells_with_gaps,
     failed_columns,
     identity_sections,
     land_checksum,
@@ -165,6 +166,7 @@ class OpenLoop(LandStage):
         forcing = self.forcing(root, block, period.start, period.stop, parameters)
         before = self._initial_state(root, block, period, parameters, columns)
         lost = self._lost_before(root, block, period) | without_columns(parameters, block.cells)
+        lost |= cells_with_gaps(forcing)
         chosen = ~lost[columns.cell]
         after, outputs = before, dict[str, np.ndarray]()
         if chosen.any():
@@ -255,8 +257,7 @@ class OpenLoop(LandStage):
         for day in self.config.open_loop.restart_on:
             instant = self._restart_instant(day)
             if period.start < instant < period.stop:
-                state, _ = self.run_model(parameters, before, forcing, period.start, instant)
-                state = merged(state, before.take(lost), lost)
+                state = self.advanced(parameters, before, forcing, period.start, instant, ~lost)
                 write_restart(root, restart_path(self.name, instant), state, columns, block)
 
     def memory_bytes(self, cells: int) -> int:

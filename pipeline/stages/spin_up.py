@@ -14,6 +14,7 @@ from ldas.pipeline.stages.land import (
     FORCING_BYTES,
     LandStage,
     cells_with,
+    cells_with_gaps,
     failed_columns,
     identity_sections,
     land_checksum,
@@ -120,11 +121,13 @@ class SpinUp(LandStage):
         # each cell by itself: a sum over (time, cell) depends in its last bit on the number of cells
         series = np.ascontiguousarray(np.asarray(forcing.forcing.Tair).T)
         mean_temperature = np.array([values.mean() for values in series])
+        gaps = cells_with_gaps(forcing)
+        mean_temperature[gaps] = self.config.model.initial_temperature_k  # never run: only a state to keep
         state = landmodel.cold_start(parameters, air_temperature=mean_temperature[columns.cell])
         water = np.full((self.settings.repetitions, block.cells), np.nan)
         biomass = np.full_like(water, np.nan)
         used = np.zeros(block.cells, dtype=np.int32)
-        absent = without_columns(parameters, block.cells)
+        absent = without_columns(parameters, block.cells) | gaps
         lost, running = absent.copy(), ~absent
         before = _totals(state, parameters, block.cells)
         for repetition in range(self.settings.repetitions):

@@ -57,7 +57,7 @@ def test_check_lists_gaps_ranges_and_units_of_forcing_and_observations(tmp_path:
         "observations/lai",
     }
     assert "Tair is nan at 2007-01-01T10:00 UTC, cell 1 (43.25N 1W)" in after["forcing Tair: gap"][1]
-    assert after["forcing Tair: gap"][1].endswith("; 2 values in all")
+    assert "; 2 values in all. `accept: [gap]` in the configuration" in after["forcing Tair: gap"][1]
     assert "looks like hPa" in after["forcing PSurf: impossible"][1]
     assert "has the unit 'mm d-1', expected 'kg m-2 s-1'" in after["forcing Rainf: unit"][1]
     assert "1 of them outside" in after["observations/lai"][1]
