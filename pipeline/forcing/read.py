@@ -152,8 +152,9 @@ def _refuse_outside(array: xr.DataArray, name: str, path: Path, reading: Reading
         raise ForcingError(
             f"{path}: {int(lost.sum())} of {lost.size} values of {array.name} are outside the valid range that the "
             f"file declares ({listed}), the first is {np.asarray(array)[lost][0]:g}: they are missing, and a run needs "
-            "all. Fill them (`ldas ingest alma` fills short gaps), or correct the attribute; `forcing: {valid_range: "
-            "packed}` or `physical` says in which numbers the range is given, `ignore` takes the values as they are"
+            "all. Fill them (`ldas ingest alma` fills short gaps, and `forcing: {store: ...}` takes what it made), or "
+            "correct the attribute; `forcing: {valid_range: packed}` or `physical` says in which numbers the range is "
+            "given, `ignore` takes the values as they are"
         )
 
 
