@@ -10,6 +10,7 @@ set of rooms, or of files, that reach each other.
 import argparse
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 FOLDERS = ("landmodel", "operators", "assim", "pipeline")
@@ -48,6 +49,7 @@ def room(module: str) -> str:
     return ".".join(parts[:2]) if parts[0] in OPENED else parts[0]
 
 
+@cache
 def file_graph(checkout: Path) -> Graph:
     """What each module imports."""
     modules = files(checkout)

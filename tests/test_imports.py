@@ -5,7 +5,7 @@ import importlib.util
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -48,6 +48,7 @@ FLOORS = (
 MOST_ROOMS, MOST_ARROWS = 26, 150
 
 
+@cache
 def rooms() -> ModuleType:
     """`benchmarks/rooms.py`, which counts rooms and arrows."""
     specification = importlib.util.spec_from_file_location("rooms", REPOSITORY / "benchmarks" / "rooms.py")
@@ -58,25 +59,30 @@ def rooms() -> ModuleType:
     return module
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path) -> list[tuple[str, bool]]:
     """Every imported module of a file, and whether the import is inside a function."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    inside = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
+    found: list[tuple[str, bool]] = []
+    waiting: list[tuple[ast.AST, bool]] = [(parsed(path), False)]
+    while waiting:
+        node, inside = waiting.pop()
         if isinstance(node, ast.Import):
-            for name in node.names:
-                yield name.name, id(node) in inside
+            found += [(name.name, inside) for name in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             if node.module == "ldas":  # from ldas import landmodel
-                yield from ((f"ldas.{name.name}", id(node) in inside) for name in node.names)
+                found += [(f"ldas.{name.name}", inside) for name in node.names]
             else:
-                yield str(node.module), id(node) in inside
+                found.append((str(node.module), inside))
+        inside |= isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        waiting += [(child, inside) for child in ast.iter_child_nodes(node) if not isinstance(child, ast.expr)]
+    return found
 
 
 def within(name: str, allowed: set[str]) -> bool:
@@ -147,7 +153,7 @@ def test_nothing_is_unpickled_or_evaluated() -> None:
         offenders += [f"{path}: {name}" for name, _ in imports(path) if name in forbidden]
         offenders += [
             f"{path}:{node.lineno}"
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            for node in ast.walk(parsed(path))
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec")
         ]
     assert offenders == []
@@ -169,7 +175,6 @@ def test_types_are_checked_in_every_file_but_those_of_compiled_kernels_only() ->
     exempt = [name for entry in settings if entry.get("check_untyped_defs") is False for name in entry["module"]]
     kernels = []
     for path in (path for path in FILES if path.is_relative_to(REPOSITORY / "landmodel")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        if compiled_only(tree) or any(name == "numba.extending" for name, _ in imports(path)):
+        if compiled_only(parsed(path)) or any(name == "numba.extending" for name, _ in imports(path)):
             kernels.append(".".join(("ldas", *path.relative_to(REPOSITORY).with_suffix("").parts)))
     assert sorted(exempt) == sorted(kernels)

@@ -1,5 +1,6 @@
 """SIGINT and SIGTERM end every command: one line, 128 + the number, no process left; started again, the same bytes."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,16 +26,48 @@ INT, TERM = signal.SIGINT, signal.SIGTERM
 LDAS = [sys.executable, "-m", "ldas.pipeline.program"]
 
 
-class Started:
+def fresh(*command: str | Path, folder: Path) -> subprocess.Popen[bytes]:
     """A program in a group of processes of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    with (folder / "stderr").open("w") as err, (folder / "stdout").open("w") as out:
+        return subprocess.Popen(
+            [str(word) for word in command], cwd=folder, env=environment, stdout=out, stderr=err, process_group=0
+        )
 
-    def __init__(self, *command: str | Path, folder: Path) -> None:
-        self.errors = folder / "stderr"
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        with self.errors.open("w") as err, (folder / "stdout").open("w") as out:
-            self.process = subprocess.Popen(
-                [str(word) for word in command], cwd=folder, env=environment, stdout=out, stderr=err, process_group=0
-            )
+
+class Forked:
+    """The same, of a process that has imported everything."""
+
+    def __init__(self, server: subprocess.Popen[str], *words: str | Path, folder: Path) -> None:
+        self.server, self.folder = server, folder
+        self.pid = int(self.answer(json.dumps([str(folder), [str(word) for word in words]])))
+
+    def answer(self, line: str) -> str:
+        """What the server says to a line."""
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        print(line, file=self.server.stdin, flush=True)
+        return self.server.stdout.readline()
+
+    def poll(self) -> int | None:
+        """See `subprocess.Popen`; until it is waited for, 0 for any end."""
+        return 0 if Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].startswith("Z") else None
+
+    def wait(self, timeout: float = 30.0) -> int:
+        """See `subprocess.Popen`."""
+        eventually(lambda: self.poll() is not None, timeout)
+        return int(self.answer(""))
+
+    def send_signal(self, number: int) -> None:
+        """See `subprocess.Popen`."""
+        os.kill(self.pid, number)
+
+
+class Started:
+    """A program that has been started in a folder."""
+
+    def __init__(self, process: subprocess.Popen[bytes] | Forked, folder: Path) -> None:
+        self.process, self.errors = process, folder / "stderr"
 
     def said(self) -> str:
         """All of its error output so far."""
@@ -61,6 +95,7 @@ class Started:
 
 
 Start = Callable[..., Started]
+Fork = Callable[..., Started]
 
 
 @pytest.fixture
@@ -69,7 +104,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[Started] = []
 
     def new(*command: str | Path) -> Started:
-        started.append(Started(*command, folder=tmp_path))
+        started.append(Started(fresh(*command, folder=tmp_path), tmp_path))
         return started[-1]
 
     yield new
@@ -79,13 +114,34 @@ def start(tmp_path: Path) -> Iterator[Start]:
             one.process.wait()
 
 
-def paused(start: Start, folder: Path, where: str, number: int, *arguments: str | Path) -> Started:
-    """A program that is at the n-th call of a function."""
-    marker = folder / "here"
-    started = start(sys.executable, "-m", "tests.helpers.paused_program", where, str(number), marker, *arguments)
-    eventually(lambda: marker.exists() or started.process.poll() is not None)
-    assert marker.exists(), started.said()
-    return started
+@pytest.fixture(scope="module")
+def server() -> Iterator[subprocess.Popen[str]]:
+    """A process that has imported everything."""
+    command = [sys.executable, "-m", "tests.helpers.paused_program", "--serve"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=REPOSITORY, stdin=pipe, stdout=pipe, text=True) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def fork(server: subprocess.Popen[str], tmp_path: Path) -> Iterator[Fork]:
+    """Has it wait at the n-th call of a function."""
+    forked: list[int] = []
+
+    def new(where: str, number: int, *arguments: str | Path) -> Started:
+        marker = tmp_path / "here"
+        words = (where, str(number), marker, *arguments)
+        started = Started(Forked(server, *words, folder=tmp_path), tmp_path)
+        forked.append(started.process.pid)
+        eventually(lambda: marker.exists() or started.process.poll() is not None)
+        assert marker.exists(), started.said()
+        return started
+
+    yield new
+    for process in forked:
+        with suppress(ProcessLookupError):
+            os.killpg(process, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -109,8 +165,8 @@ def experiment(tmp_path: Path) -> Path:
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_every_command(start: Start, experiment: Path, where: str, arguments: tuple[str, ...]) -> None:
-    running = paused(start, experiment.parent, where, 1, *arguments)
+def test_every_command(fork: Fork, experiment: Path, where: str, arguments: tuple[str, ...]) -> None:
+    running = fork(where, 1, *arguments)
     running.process.send_signal(TERM)
     running.ended_by(TERM)
 
@@ -138,9 +194,9 @@ def test_while_it_is_imported(start: Start, experiment: Path, number: int) -> No
         ("ldas.pipeline.execution.run_stages:open_store", 2),  # in the main thread, at the end of the stage
     ],
 )
-def test_a_run_in_threads(start: Start, experiment: Path, tmp_path: Path, where: str, call: int) -> None:
+def test_a_run_in_threads(fork: Fork, experiment: Path, tmp_path: Path, where: str, call: int) -> None:
     assert program("run", str(other_store(experiment))) == 0
-    running = paused(start, tmp_path, where, call, "run", experiment)
+    running = fork(where, call, "run", experiment)
     running.process.send_signal(TERM)
     running.ended_by(TERM)
     assert program("run", str(experiment)) == 0
@@ -169,9 +225,9 @@ def test_a_run_in_processes(start: Start, tmp_path: Path, number: int) -> None:
     running.ended_by(number)
 
 
-def test_a_second_signal_is_not_discussed(start: Start, experiment: Path) -> None:
+def test_a_second_signal_is_not_discussed(fork: Fork, experiment: Path) -> None:
     """Nor is what swallows the first one."""
-    running = paused(start, experiment.parent, "ldas.pipeline.commands.check:check_experiment", -1, "check", experiment)
+    running = fork("ldas.pipeline.commands.check:check_experiment", -1, "check", experiment)
     running.process.send_signal(TERM)
     time.sleep(0.5)
     assert running.process.poll() is None
@@ -179,8 +235,8 @@ def test_a_second_signal_is_not_discussed(start: Start, experiment: Path) -> Non
     running.ended_by(INT, within=2.0)
 
 
-def test_what_swallows_a_signal_is_ended(start: Start, experiment: Path) -> None:
-    running = paused(start, experiment.parent, "ldas.pipeline.commands.check:check_experiment", -1, "check", experiment)
+def test_what_swallows_a_signal_is_ended(fork: Fork, experiment: Path) -> None:
+    running = fork("ldas.pipeline.commands.check:check_experiment", -1, "check", experiment)
     running.process.send_signal(TERM)
     running.ended_by(TERM, within=10.0)  # before `docker stop` kills it
 
@@ -207,15 +263,13 @@ def test_process_1_of_a_container(start: Start, experiment: Path, tmp_path: Path
     running.ended_by(TERM)
 
 
-def test_an_ingestion(start: Start, tmp_path: Path) -> None:
+def test_an_ingestion(fork: Fork, tmp_path: Path) -> None:
     (tmp_path / "site.yaml").write_text(
         "place: {latitude: 43.74, longitude: 3.6, utc_offset_h: 1}\nclay: 0.3\nsand: 0.4\npatch_fraction: {10: 1.0}\n"
         f"store: {{url: {tmp_path / 'store'}}}\n",
         encoding="utf-8",
     )
-    running = paused(
-        start, tmp_path, "ldas.pipeline.store.groups:_write_variable", 2, "ingest", "site", "--config", "site.yaml"
-    )
+    running = fork("ldas.pipeline.store.groups:_write_variable", 2, "ingest", "site", "--config", "site.yaml")
     running.process.send_signal(INT)
     running.ended_by(INT)
     assert program("ingest", "site", "--config", str(tmp_path / "site.yaml")) == 0
@@ -225,7 +279,7 @@ def test_an_ingestion(start: Start, tmp_path: Path) -> None:
     assert array_hashes(str(tmp_path / "store")) == disturbed
 
 
-def test_a_twin(start: Start, tmp_path: Path) -> None:
+def test_a_twin(fork: Fork, tmp_path: Path) -> None:
     nature_file(tmp_path, spin_up_years=0)
     text = (
         "name: small\nsynthetic: true\nstore: {url: store}\nperiod: {start: 2007-04-01, end: 2007-04-10}\n"
@@ -233,7 +287,7 @@ def test_a_twin(start: Start, tmp_path: Path) -> None:
     )
     for name in ("store", "undisturbed"):
         (tmp_path / f"{name}.yaml").write_text(text.replace("url: store", f"url: {name}"), encoding="utf-8")
-    running = paused(start, tmp_path, "ldas.pipeline.twin.stages:write_region", 2, "twin", "store.yaml")
+    running = fork("ldas.pipeline.twin.stages:write_region", 2, "twin", "store.yaml")
     running.process.send_signal(TERM)
     running.ended_by(TERM)
     for name in ("store", "undisturbed"):
@@ -241,10 +295,10 @@ def test_a_twin(start: Start, tmp_path: Path) -> None:
     assert array_hashes(str(tmp_path / "store")) == array_hashes(str(tmp_path / "undisturbed"))
 
 
-def test_a_report(start: Start, experiment: Path, tmp_path: Path) -> None:
+def test_a_report(fork: Fork, experiment: Path, tmp_path: Path) -> None:
     assert program("run", str(experiment)) == 0
     assert program("report", str(tmp_path / "store"), "--out", str(tmp_path / "expected")) == 0
-    running = paused(start, tmp_path, "ldas.pipeline.report.write:write_tables", 1, "report", "store", "--out", "page")
+    running = fork("ldas.pipeline.report.write:write_tables", 1, "report", "store", "--out", "page")
     running.process.send_signal(TERM)
     running.ended_by(TERM)
     assert program("report", str(tmp_path / "store"), "--out", str(tmp_path / "page")) == 0
