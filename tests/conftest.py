@@ -1,5 +1,6 @@
 """What holds for all tests: one thread per library, no window system, no time limit inside hypothesis."""
 
+import gc
 import os
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -12,3 +13,9 @@ from hypothesis import settings  # noqa: E402  (the environment must be set befo
 # Numba compiles at the first example of a property: a time limit per example would be about the compiler.
 settings.register_profile("ldas", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("ldas")
+
+
+def pytest_collection_finish() -> None:
+    """What the libraries have made is there to the end: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()

@@ -52,7 +52,7 @@ def make(path: Path, cells: tuple[int, ...]) -> None:
 
 def config_of(path: Path, cells_per_block: int) -> ExperimentConfig:
     """From spin-up to two kinds of filter."""
-    return whole(path, cells_per_block, 11, ENSEMBLE)
+    return whole(path, cells_per_block, DAYS, ENSEMBLE)
 
 
 @pytest.fixture(scope="module")

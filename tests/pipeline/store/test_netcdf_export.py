@@ -54,6 +54,8 @@ def test_every_group_goes_to_netcdf_and_back(
     groups: tuple[str, list[tuple[str, xr.Dataset]]], tmp_path: Path, engine: Any
 ) -> None:
     name, datasets = groups
+    if engine == "h5netcdf":  # one of each kind of group: it is slow
+        datasets = list({path.split("/")[1]: (path, dataset) for path, dataset in datasets}.values())
     seen = set()
     for number, (path, dataset) in enumerate(datasets):
         file = tmp_path / f"{number}.nc"
