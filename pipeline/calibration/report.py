@@ -1,5 +1,6 @@
 """The page of a calibration: parameters, fit, kept-back years, sensitivity."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from ldas.pipeline.calibration.results import CALIBRATED, SITE, Results
 from ldas.pipeline.errors import PipelineError
 from ldas.pipeline.report.document import Document, Picture, Section, Table, picture
 from ldas.pipeline.report.page import as_html, as_markdown, write_tables
+from ldas.pipeline.report.run_facts import estimated_table
 from ldas.pipeline.report.sentences import number, percent
 from ldas.pipeline.report.series import Line, monthly_means, time_series
 from ldas.pipeline.report.style import colour, new_figure, styled
+from ldas.pipeline.store.arrays import open_store
 from ldas.pipeline.store.provenance import code_version
 
 _COLUMNS = 4  # of the picture of parameters
@@ -53,7 +56,7 @@ def _document(results: Results) -> Document:
     if case.description:
         facts = {"about": case.description, **facts}
     notes = [f"{results.set_aside} members failed and were set aside"] if results.set_aside else []
-    sections = [_parameters(results), _fit(results), _series(results), _sensitivity(results)]
+    sections = [_parameters(results), _fit(results), _series(results), _sensitivity(results), _made_from(results)]
     return Document(f"{case.name}: calibration", case.synthetic, facts, notes, sections)
 
 
@@ -192,3 +195,16 @@ def _sensitivity(results: Results) -> Section:
         ],
         tables=[Table("Effect of each parameter", frame, "sensitivity")],
     )
+
+
+def _made_from(results: Results) -> Section:
+    """Weather that was not measured, and the provenance."""
+    made = results.calibration.attributes()["provenance"]
+    section = Section("made-from", "Made from", texts=[("Provenance", json.dumps(made, indent=2, ensure_ascii=False))])
+    store = results.calibration.site.forcing.store
+    estimated = estimated_table(open_store(store)) if store is not None else pd.DataFrame()
+    if not estimated.empty:
+        names = ", ".join(dict.fromkeys(estimated["variable"]))
+        section.sentences.append(f"Not all of the weather was measured: {names} were estimated, wholly or in part.")
+        section.tables.append(Table("Weather that was not measured", estimated, "estimated_forcing"))
+    return section
