@@ -1,4 +1,4 @@
-"""What every filter is to the rest of the system: one cycle of a window, and what comes out of it."""
+"""What every filter is to the rest of the system: one cycle of a window, and its result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

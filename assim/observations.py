@@ -40,7 +40,9 @@ class ObservationError:
     def sigma(self, value: Array, uncertainty: Array | None, dynamic_range: Array) -> Array:
         """sigma_o (cell,) for observations (cell,); dynamic_range (cell,) in m3 m-3."""
         if self.kind == "given" and uncertainty is None:
-            raise ObservationInputError("observation error 'given' needs the observations' uncertainty, none came")
+            raise ObservationInputError(
+                "observation error 'given' needs the observations' uncertainty, but none was given"
+            )
         scale: Mapping[str, Array | float | None] = {
             "absolute": 1.0,
             "relative": value,

@@ -2,7 +2,7 @@
 
 Stores of made-up numbers (12 years, daily, an open loop and an analysis, three kinds of observations) of growing size
 are evaluated, each in a process of its own, on Dask with two threads. Reported are the highest resident memory of that
-process, what the evaluation added to it, the time, and the growth between the sizes, carried on to 244,000 cells.
+process, what the evaluation added to it, the time, and the growth between the sizes, extrapolated to 244,000 cells.
 """
 
 import argparse

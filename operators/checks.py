@@ -85,7 +85,7 @@ def checked_cell_ids(cell_ids: ArrayLike | None, cells: int) -> IntArray:
     identities = np.asarray(cell_ids)
     if identities.shape != (cells,) or not np.issubdtype(identities.dtype, np.integer):
         raise PredictorShapeError(
-            f"cell_ids must be {cells} integers, one a cell, got {identities.dtype} {identities.shape}"
+            f"cell_ids must be {cells} integers, one per cell, got {identities.dtype} {identities.shape}"
         )
     if identities.size and identities.min() < 0:
         raise PredictorShapeError(f"cell_ids must not be negative, the smallest is {identities.min()}")

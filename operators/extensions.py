@@ -1,7 +1,7 @@
 """Parts that other packages bring: operators, filters and sources, found by the name of an installed entry point.
 
 A configuration names an entry point of an installed package, never a file or a module: what may run is decided by
-whoever installs packages, not by whoever writes a file.
+the person who installs packages, not by the author of a file.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """One cell's network as a standard `.keras` file that carries its scalers, and such a file back as an operator.
 
 The file is a Keras `Sequential`: Normalization (z-score of the predictors), Dense layers, an inverted Normalization
-(back to the unit of the output), all in float64: whoever has Keras can use it without this software. Names, units and
+(back to the unit of the output), all in float64: anyone with Keras can use it without this software. Names, units and
 options travel in a small JSON member beside Keras' own; a file without it is read too, if the names are given.
 """
 

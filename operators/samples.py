@@ -62,7 +62,7 @@ def check_times(times: ArrayLike, samples: int) -> None:
     """Raises unless `times` are `samples` distinct times."""
     given = np.asarray(times)
     if given.shape != (samples,):
-        raise PredictorShapeError(f"times must have shape ({samples},), one a sample, got {given.shape}")
+        raise PredictorShapeError(f"times must have shape ({samples},), one per sample, got {given.shape}")
     unique, counts = np.unique(given, return_counts=True)
     if unique.size != samples:
         repeated = unique[counts > 1]
@@ -98,7 +98,7 @@ def cell_samples(
 def validation_samples(count: int, fraction: float) -> BoolArray:
     """(count,) True for the samples kept out of the training: the last `fraction` of each tenth of the series.
 
-    Neighbouring days are alike, so single samples drawn at random would tell little; the last years in one piece would
+    Neighbouring days are alike, so single samples drawn at random would show little; the last years in one piece would
     take the samples nearest to the time of use from the training. Ten pieces avoid both.
     """
     kept_out = np.zeros(count, np.bool_)

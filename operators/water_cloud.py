@@ -62,7 +62,9 @@ class WaterCloudOptions:
                     f"water cloud bounds of {name}: lowest must be below highest, got {lowest, highest}"
                 )
         if self.vegetation_scattering[0] < 0.0 or self.vegetation_attenuation[0] < 0.0:
-            raise OperatorOptionError("water cloud: vegetation can neither scatter nor attenuate less than nothing")
+            raise OperatorOptionError(
+                "water cloud: the bounds of vegetation_scattering and vegetation_attenuation must not be negative"
+            )
         if not 0.0 <= self.incidence_angle < 90.0:
             raise OperatorOptionError(
                 f"water cloud: incidence_angle must be 0 to 90 degrees, got {self.incidence_angle}"

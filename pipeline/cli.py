@@ -91,7 +91,7 @@ def _write_text(path: Path, text: str) -> None:
 
 def _load(path: Path, cluster: "dict[str, Any] | None" = None) -> "ExperimentConfig":
     """The experiment, with the cluster settings that were given as options."""
-    from ldas.pipeline.settings.experiment import ClusterConfig, load_experiment
+    from ldas.pipeline.settings.experiment import OF_SOME_KINDS, ClusterConfig, load_experiment
     from ldas.pipeline.settings.yaml_file import validate
 
     config = load_experiment(path)
@@ -99,8 +99,10 @@ def _load(path: Path, cluster: "dict[str, Any] | None" = None) -> "ExperimentCon
     if not given:
         return config
     stored = config.execution.cluster.model_dump()
-    if given.get("kind", stored["kind"]) != stored["kind"]:  # another kind has other options
+    kind = given.get("kind", stored["kind"])
+    if kind != stored["kind"]:  # another kind has other options
         stored |= {"address": None, "options": {}}
+        stored = {key: value for key, value in stored.items() if kind in OF_SOME_KINDS.get(key, (kind,))}
     chosen: ClusterConfig = validate({**stored, **given}, ClusterConfig, source="command line")
     execution = config.execution.model_copy(update={"cluster": chosen})
     return config.model_copy(update={"execution": execution})

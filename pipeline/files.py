@@ -268,7 +268,7 @@ def utc_times(dataset: xr.Dataset, name: str, path: Path) -> Times:
         if times.dtype == object and times.size:
             calendar = getattr(times.reshape(-1)[0], "calendar", calendar)
         raise IngestError(
-            f"{path}: {name} has the calendar {calendar!r}, or units that are no dates; expected the standard calendar"
+            f"{path}: {name} has the calendar {calendar!r}, or units that are not dates; expected the standard calendar"
         )
     check_increasing(times, path)
     return times.astype("datetime64[ns]")

@@ -82,7 +82,7 @@ def variable(name: str) -> Variable:
             long_name=f"{family['long_name']} {base.long_name}",
             group="diagnostic",
             cell_methods=base.cell_methods,
-            valid_range=base.valid_range if family["range"] == "base" else None,
+            valid_range=None,
             axis=base.axis,
         )
     if name.endswith("_forecast"):

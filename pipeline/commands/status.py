@@ -58,7 +58,7 @@ def experiment_status(config: ExperimentConfig) -> list[StageStatus]:
     """Tasks done, started and failed of every experiment in the store, in all and block by block."""
     with unfinished(config.location):
         if not exists(config.location):
-            raise StoreError(f"{config.location.url} is not there: nothing has been run yet")
+            raise StoreError(f"{config.location.url} does not exist: nothing has been run yet")
         root = open_store(config.location)
     return [_stage_status(root, name, config.model) for name in ledger.experiments(root)]
 

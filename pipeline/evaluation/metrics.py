@@ -416,7 +416,7 @@ def scores_by_season(
 def normalised_information_contribution(
     score: xr.DataArray, open_loop: xr.DataArray, *, perfect: float
 ) -> xr.DataArray:
-    """What part of the open loop's distance to a perfect score an experiment takes away: 1 all, 0 none, below 0 worse.
+    """What share of the open loop's distance from a perfect score an experiment removes: 1 all, 0 none, below 0 worse.
 
     (score - open_loop) / (perfect - open_loop), with `perfect` 1 for correlations and efficiencies, 0 for RMSD. Kumar
     et al. (2009), doi:10.1175/2009JHM1114.1. NaN where the open loop is perfect already.

@@ -105,7 +105,7 @@ class Plan:
     """Everything an evaluation does, before it reads a value.
 
     days: the common period. hour: analysis hour (UTC). operator: name of the one that predicts sigma40 where a run did
-    not store it. notes: what has to be said (left out, missing, only a part).
+    not store it. notes: for the reader (left out, missing, only a part).
     """
 
     experiments: tuple[Experiment, ...]
@@ -234,7 +234,7 @@ def _completeness(root: zarr.Group, experiment: Experiment) -> list[str]:
 
 
 def _notes_of_ingestion(root: zarr.Group, experiment: Experiment) -> list[str]:
-    """What had to be said of a run when it was ingested, each once."""
+    """Notes made when a run was ingested, each once."""
     records = attributes(root, f"runs/{experiment.name}").get("ingests", ())
     notes = dict.fromkeys(note for record in records for note in record.get("notes", ()))
     return [f"{experiment.name}: {note}" for note in notes]

@@ -22,7 +22,7 @@ MOST_KEPT = 4_000_000  # values of an array that is kept in memory: 16 MB; a lar
 class Scores:
     """What was evaluated, with its scores: each group is opened once, and its small arrays are read once.
 
-    plan: what was compared. notes: what has to be said about it (periods, what is missing or left out). location: the
+    plan: what was compared. notes: about it, for the reader (periods, what is missing or left out). location: the
     store of the runs; root: that store, open for reading; reader: its series.
     """
 

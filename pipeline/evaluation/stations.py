@@ -207,7 +207,7 @@ def monthly_cycle(days: Days, values: Array) -> Array:
 
 
 def is_synthetic(root: zarr.Group) -> bool:
-    """Whether any group says that its data are made up."""
+    """Whether any group says that its data are synthetic."""
     paths = ["", "land", "forcing", "truth"]
     paths += [f"{parent}/{name}" for parent in ("observations", "insitu", "runs") for name in group_names(root, parent)]
     for path in paths:

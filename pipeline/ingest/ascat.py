@@ -205,7 +205,7 @@ def read_cell_file(path: Path, limits: FlagLimits | None = None) -> CellFile:
         ids = files.values(dataset["location_id"], path).astype(np.int64)
         time = files.values(dataset["time"], path)
         if time.dtype.kind != "M":
-            raise IngestError(f"{path}: time has units that are no dates")
+            raise IngestError(f"{path}: time has units that are not dates")
         used = np.abs(latitude) <= 90.0  # padding rows carry the fill value of the NetCDF library
         location = _location_of_each(dataset, used, len(time), path)
         remap = np.cumsum(used) - 1

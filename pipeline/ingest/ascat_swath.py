@@ -180,7 +180,7 @@ def _read_fibonacci(path: Path) -> dict[str, Any]:
     with files.open_netcdf(path, mask_and_scale=False) as dataset:
         time = files.values(dataset["time"], path)
         if time.dtype.kind != "M":
-            raise IngestError(f"{path}: time has units that are no dates")
+            raise IngestError(f"{path}: time has units that are not dates")
         content: dict[str, Any] = fibonacci_content(dataset, path)
         for name in ("latitude", "longitude"):
             short = name if name in dataset.variables else name[:3]

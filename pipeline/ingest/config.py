@@ -129,7 +129,7 @@ class IngestConfig(StrictModel):
     store: StoreConfig | None = Field(
         default=None, description="the store; left out where an experiment that runs the ingest gives its own"
     )
-    append: bool = Field(default=False, description="append later times to a group that is there already")
+    append: bool = Field(default=False, description="append later times to a group that already exists")
     chunks: dict[str, int] = Field(
         default_factory=dict, description="chunk size per dimension, instead of the defaults"
     )

@@ -76,7 +76,7 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         dates = pd.to_datetime(stamps.str.replace("-", ""), format="%Y%m" if monthly else "%Y%m%d")
     except ValueError as error:
-        raise IngestError(f"{path}: TIMESTAMP holds what is no date: {error}") from error
+        raise IngestError(f"{path}: TIMESTAMP holds a value that is not a date: {error}") from error
     table.index = pd.DatetimeIndex(dates, name="time")
     if not table.index.is_monotonic_increasing or table.index.has_duplicates:
         steps = np.diff(table.index.to_numpy())

@@ -213,7 +213,7 @@ def _points(path: Path, variable: str) -> Iterator[Scene]:
         try:
             time = np.datetime64(str(date), "ns")
         except ValueError as error:
-            raise IngestError(f"{path}: {date!r} is no date as AppEEARS writes it (2004-01-09)") from error
+            raise IngestError(f"{path}: {date!r} is not a date as AppEEARS writes it (2004-01-09)") from error
         flags = part[columns[QUALITY][0]].to_numpy(dtype=np.float64) if columns[QUALITY] else None
         values = _physical(part[columns[variable][0]].to_numpy(dtype=np.float64), flags, 1.0)
         latitude, longitude = (part[name].to_numpy(dtype=np.float64) for name in ("Latitude", "Longitude"))
@@ -242,7 +242,7 @@ def _subset_lines(path: Path, variable: str, scale: float | None) -> Iterator[Sc
                 )
             date, band = words[centre - 1], words[centre - 3].rpartition(".")[2]
             if _ACQUIRED.match(date) is None:
-                raise IngestError(f"{path}, line {number}: {date!r} is no date such as A2004001")
+                raise IngestError(f"{path}, line {number}: {date!r} is not a date such as A2004001")
             if band in (variable, QUALITY):
                 found.setdefault(date, {})[band] = _subset(words, centre, band, f"{path}, line {number}")
     if not any(variable in bands for bands in found.values()):

@@ -375,7 +375,7 @@ def run_ingest(
     Raises:
         IngestError: unknown source, no store, or anything in the files that cannot be used.
         ConfigurationError: a configuration that is not valid.
-        StoreError: a group that is there already, times that overlap, or another command that writes the store.
+        StoreError: a group that already exists, times that overlap, or another command that writes the store.
     """
     entry, config = _configured(source, config_path)
     if store is None:

@@ -138,7 +138,7 @@ def write(
         replaced: how many of the first times are the last stored ones, whose values take the place of those.
 
     Raises:
-        IngestError: a group that is there already, times that overlap, other cells than the store has.
+        IngestError: a group that already exists, times that overlap, other cells than the store has.
         StoreError: other variables or coordinates than the group to append to.
     """
     new = dataset.isel(time=slice(replaced, None)) if replaced else dataset
@@ -205,7 +205,7 @@ def write_all(
 
 
 def check_writable(dataset: xr.Dataset, group: str, location: Location, config: IngestConfig, origin: Origin) -> None:
-    """Refuses a dataset whose group is there already, that overlaps or does not match what is stored, or has other
+    """Refuses a dataset whose group already exists, that overlaps or does not match what is stored, or has other
     cells.
 
     An ingest of several groups checks all of them before it writes the first.
@@ -219,7 +219,7 @@ def check_writable(dataset: xr.Dataset, group: str, location: Location, config: 
         return
     if not config.append or "time" not in dataset.dims:
         raise IngestError(
-            f"group '{group}' of {location.url} is there already; `append: true` adds later times, anything else needs "
+            f"group '{group}' of {location.url} already exists; `append: true` adds later times, anything else needs "
             "another store or name"
         )
     _check_same_making(root, group, location, origin)

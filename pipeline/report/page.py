@@ -7,7 +7,7 @@ import jinja2
 
 from ldas.pipeline.report.document import Document, Table
 
-SYNTHETIC = "The data behind this report are synthetic: made up by the software, not measured."
+SYNTHETIC = "The data behind this report are synthetic: made by the software, not measured."
 
 
 def as_html(document: Document) -> str:

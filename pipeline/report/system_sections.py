@@ -203,7 +203,7 @@ def _quality(sources: Sources, section: Section) -> None:
                 for code, value in by_code.items()
             ]
     if rows:
-        caption = "What became of the observations: cell-days by quality code"
+        caption = "Fate of the observations: cell-days by quality code"
         section.tables.append(Table(caption, pd.DataFrame(rows), "quality_codes"))
 
 

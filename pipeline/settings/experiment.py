@@ -216,6 +216,12 @@ CLUSTER_OPTIONS: dict[str, frozenset[str]] = {
     "kubernetes": frozenset({"name", "namespace", "resources"}),
     "gateway": frozenset({"worker_cores", "worker_memory"}),
 }
+# Keys that act on some kinds of clusters only: workers that others start have threads and memory of their own.
+OF_SOME_KINDS: dict[str, frozenset[str]] = {
+    "processes": frozenset({"local"}),
+    "threads_per_worker": frozenset({"local", "slurm", "kubernetes"}),
+    "memory_limit": frozenset({"local", "slurm", "kubernetes"}),
+}
 _PLAIN_OPTION = re.compile(r"[A-Za-z0-9_.:%@+\-]+")  # they become part of job scripts and command lines
 
 
@@ -248,6 +254,9 @@ class ClusterConfig(StrictModel):
     def _complete(self) -> Self:
         if self.kind != "address" and self.address is not None:
             raise ValueError(f"address belongs to kind: address, the kind is {self.kind}")
+        for key, kinds in OF_SOME_KINDS.items():
+            if self.kind not in kinds and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} has no effect with kind: {self.kind}, only with {', '.join(sorted(kinds))}")
         known = CLUSTER_OPTIONS[self.kind]
         other = sorted(set(self.options) - known)
         if other:
@@ -289,7 +298,7 @@ class ExperimentConfig(StrictModel):
 
     name: Name = Field(description="Name of the experiment")
     description: str = Field("", description="What it is, shown in the report")
-    synthetic: bool = Field(False, description="True when the data are made up; every output then says so")
+    synthetic: bool = Field(False, description="True when the data are synthetic; every output then says so")
     store: StoreConfig
     ingest: tuple[IngestStep, ...] = ()
     accept: tuple[InputCheck, ...] = Field(

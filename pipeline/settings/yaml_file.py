@@ -74,7 +74,7 @@ def _walk(node: yaml.Node, place: KeyPath, lines: dict[KeyPath, int], path: Path
         except ValueError as error:
             key = ".".join(map(str, place))
             raise ConfigurationError(
-                f"{path}:{node.start_mark.line + 1}: {key}: {node.value} is no date: {error}"
+                f"{path}:{node.start_mark.line + 1}: {key}: {node.value} is not a date: {error}"
             ) from error
 
 

@@ -83,7 +83,7 @@ def _read_netcdf(kind: str, path: Path, case: SiteCase) -> ReferenceTable:
     for variable, array in dataset.data_vars.items():
         name = str(variable)
         if kind == "daily" and name != "le" and f"{name}_end" in dataset:
-            continue  # a state (LE is a flux that is also carried on): its value at the end of the day is compared
+            continue  # a state (LE is a flux that is also carried over): its value at the end of the day is compared
         is_end = kind == "daily" and (name.endswith("_end") or name in _END_OF_DAY)
         base = NAMES.get(name.removesuffix("_end") if is_end else name)
         if base is not None and array.dims[:1] == ("time",):

@@ -36,7 +36,7 @@ WATER_DENSITY = 1000.0  # kg m-3
 class SpinUp(LandStage):
     """Runs the year that begins on the experiment's first day, moved to the spin-up year, again and again.
 
-    A cell stops for itself when it no longer drifts, so the result does not depend on the cells beside it. The state
+    Each cell stops when it no longer drifts, so its result does not depend on other cells. The state
     after the last repetition is the restart of `spin_up` at the experiment's start.
     """
 

@@ -331,7 +331,7 @@ def check_alignment(array: zarr.Array, region: Region) -> tuple[slice, ...]:
             raise StoreError(
                 f"writing {dim} {wanted.start}:{wanted.stop} of '{array.path}' (size {size}, shards of {step}) is not "
                 "a whole number of shards: two writers would each read, change and write back the same shard, and the "
-                f"last one would wipe out the other's data; write {dim} in multiples of {step}"
+                f"last one would overwrite the other's data; write {dim} in multiples of {step}"
             )
         slices.append(slice(start, stop))
     if unknown and not set(dims) & set(region):

@@ -40,7 +40,7 @@ def write_group(
     error the group is removed again; what a killed program leaves is never complete, and readers refuse it.
     """
     if has_group(root, path) and existing_group(root, path).attrs.get("complete", True):
-        raise StoreError(f"group '{path}' is there already: append to it, or choose another store or name")
+        raise StoreError(f"group '{path}' already exists: append to it, or choose another store or name")
     names = [str(name) for name in dataset.data_vars]
     coordinates = {str(name): (dims_of(c), c.values) for name, c in dataset.coords.items()}
     for dim, size in dataset.sizes.items():
@@ -110,7 +110,7 @@ def append_group(
     if not np.isin(left, dataset[dim].values.astype(left.dtype)).all():
         raise StoreError(
             f"'{path}' has {len(left)} times after {old_size} complete ones, from {left[0]}, which the new data do not "
-            "have and would wipe out: append those first"
+            "have and would overwrite: append those first"
         )
     stored = read_region(root, path, dim, {dim: slice(0, old_size)})
     repeated, new = np.split(dataset[dim].values, [replaced])

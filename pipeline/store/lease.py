@@ -225,7 +225,7 @@ def held(location: Location, writer: str, message: Message = lambda text: None) 
 
 
 def owner_of(location: Location) -> tuple[str, float] | None:
-    """What a task needs for `borrowed`; None where no lease is held, as in a program of one's own."""
+    """What a task needs for `borrowed`; None where no lease is held, as in a program of the user."""
     lease = guards.get().get(location.url)
     return (lease.record.owner, lease.record.expiry_s) if isinstance(lease, _Lease) else None
 
@@ -305,8 +305,8 @@ def _require_dead(file: ConditionalFile, found: Content, record: Record, locatio
             return
         record = Record.from_text(now.text)
     raise StoreInUseError(
-        f"{location.url} is being written by {record}: a store has one writer; wait until it has ended, or end it "
-        "there, then start the same command again (reading is always possible)"
+        f"{location.url} is being written by {record}: a store has one writer; wait until it ends, or stop it "
+        "there, then run the same command again (reading is always possible)"
     )
 
 

@@ -51,7 +51,7 @@ def write_operator(
         scores: the scores by window name.
         latitude, longitude: (cell,) degrees.
         configuration, inputs: for the provenance.
-        notes: what is to be said about the training data, kept as attribute `notes`. The same operator again changes
+        notes: about the training data, kept as attribute `notes`. The same operator again changes
             nothing. Another one under a name that is taken raises StoreError unless `replace`. Nothing stored is
             touched before the new operator has been taken apart, put together and compared.
     """
@@ -63,7 +63,7 @@ def write_operator(
         )
     digest = content_hash(stored)
     if content_hash(from_arrays(stored).to_arrays()) != digest:
-        raise StoreError(f"operator '{name}' does not come back as it was from its own arrays: nothing was written")
+        raise StoreError(f"operator '{name}' is not restored unchanged from its own arrays: nothing was written")
     path = operator_path(name)
     dataset = _dataset(stored, operator, scores or {})
     for coordinate, values in (("latitude", latitude), ("longitude", longitude)):

@@ -192,7 +192,7 @@ def _column(table: xr.Dataset, name: str, unit: str, file: Path, notes: list[str
 def _coordinate(table: xr.Dataset, name: str, file: Path) -> float:
     values = np.unique(np.asarray(table[name].values, dtype=np.float64)) if name in table.variables else np.zeros(0)
     if values.size != 1:
-        raise TrainingTableError(f"{file}: one {name!r} (degrees) is needed, one cell a file; got {values.size}")
+        raise TrainingTableError(f"{file}: one {name!r} (degrees) is needed, one cell per file; got {values.size}")
     return float(values[0])
 
 

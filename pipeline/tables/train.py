@@ -49,7 +49,7 @@ class Samples(NamedTuple):
 
 @dataclass(frozen=True)
 class RegionSamples:
-    """Training and test samples of cells, with their places and what is to be said about them."""
+    """Training and test samples of cells, with their places and notes about them."""
 
     cell_ids: IntArray
     latitude: Array

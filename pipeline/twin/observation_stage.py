@@ -1,4 +1,4 @@
-"""The stage that makes noisy observations of the truth, or of any run of a store (an OSSE for one's own region)."""
+"""The stage that makes noisy observations of the truth, or of any run of a store (an OSSE for any region)."""
 
 import hashlib
 import json

@@ -121,7 +121,7 @@ def test_an_address_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             assert after.submit(sum, [3, 4]).result() == 7
 
 
-def test_flags_go_before_the_file(tmp_path: Path) -> None:
+def test_flags_override_the_file(tmp_path: Path) -> None:
     path = tmp_path / "experiment.yaml"
     slurm = "execution: {cluster: {kind: slurm, workers: 4, options: {queue: cpu}}}\n"
     path.write_text(EXPERIMENT + slurm, encoding="utf-8")
@@ -132,6 +132,7 @@ def test_flags_go_before_the_file(tmp_path: Path) -> None:
     assert chosen() == ClusterConfig(kind="slurm", workers=4, options={"queue": "cpu"})
     assert chosen(workers=8, memory_limit="2GiB").options == {"queue": "cpu"}
     assert chosen(kind="local", processes=True) == ClusterConfig(workers=4, processes=True)
+    assert chosen(kind="gateway") == ClusterConfig(kind="gateway", workers=4)
     assert chosen(kind="address", address="tcp://far:8786").address == "tcp://far:8786"
     with pytest.raises(ConfigurationError, match="address belongs to kind: address"):
         chosen(kind="local", address="tcp://far:8786")

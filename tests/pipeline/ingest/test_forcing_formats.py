@@ -101,7 +101,7 @@ def test_surfex_forcing(tmp_path, layout, cells, bare):
         ({"step": 1800.0}, r"FORCING\.nc: FRC_TIME_STP is 1800 s, but the times are 3600 s apart"),
         ({"without": ("SCA_SWdown",)}, r"no variable SWdown in the files"),
         ({"without": ("CO2air", "Wind")}, r"no variable Wind in the files"),
-        ({"units": "hours"}, r"time has the calendar .* or units that are no dates"),
+        ({"units": "hours"}, r"time has the calendar .* or units that are not dates"),
     ],
 )
 def test_a_surfex_forcing_that_cannot_be_used_is_named(tmp_path, change, message):

@@ -58,7 +58,7 @@ def test_a_second_ingest_appends_or_is_refused(tmp_path):
     first = era5_config(tmp_path, period={"start": "2015-03-01T00:00", "end": "2015-03-01T23:00"})
     run_ingest("era5", first)
     before = array_hashes(tmp_path / "store.zarr", "forcing")
-    with pytest.raises(IngestError, match=r"group 'forcing' of .* is there already; `append: true` adds later times"):
+    with pytest.raises(IngestError, match=r"group 'forcing' of .* already exists; `append: true` adds later times"):
         run_ingest("era5", first)
     with pytest.raises(
         IngestError, match=r"ends at 2015-03-01T23:00 UTC.*they overlap; set period.start to 2015-03-02T00:00"
@@ -288,7 +288,7 @@ def test_several_groups_are_all_checked_before_the_first_is_written(tmp_path):
         "files": ["table.csv"],
     }
     run_ingest("tower", samples.write_config(tmp_path / "a.yaml", **content, network="first"))
-    with pytest.raises(IngestError, match=r"'observations/lai' of .* is there already"):
+    with pytest.raises(IngestError, match=r"'observations/lai' of .* already exists"):
         run_ingest("tower", samples.write_config(tmp_path / "b.yaml", **content, network="second"))
     assert not has_group(open_store(tmp_path / "store.zarr"), "insitu/second")
 

@@ -152,7 +152,7 @@ def test_the_sections_of_the_paper_are_there_with_their_anchors(report: Report, 
 
 def test_it_says_that_the_data_are_synthetic(report: Report) -> None:
     for text in (report.page.read_text(encoding="utf-8"), report.markdown):
-        assert "synthetic: made up by the software" in text
+        assert "synthetic: made by the software" in text
         assert "made for tests" in text  # the description of the experiment
 
 

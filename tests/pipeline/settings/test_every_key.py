@@ -107,6 +107,11 @@ def run(**keys: Any) -> dict[str, Any]:
             "initial_temperature_k has no effect with a spin-up",
         ),
         ({"model": {"time_step_s": 7200}}, "7200 does not divide an hour"),
+        ({"execution": {"cluster": {"kind": "slurm", "processes": True}}}, "processes has no effect with kind: slurm"),
+        (
+            {"execution": {"cluster": {"kind": "gateway", "threads_per_worker": 2}}},
+            "threads_per_worker has no effect with kind: gateway, only with kubernetes, local, slurm",
+        ),
     ],
 )
 def test_a_key_that_another_choice_leaves_without_effect_is_refused(sections: dict[str, Any], said: str) -> None:

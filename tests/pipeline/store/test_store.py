@@ -283,7 +283,7 @@ def test_an_unfinished_group_is_refused_and_replaced(url: str, monkeypatch: pyte
     assert "/insitu/x" not in {node.path for node in ldas.open_run(url).subtree}
     write_group(root, "insitu/x", insitu(0, 10))
     assert open_dataset(url, "insitu/x").sizes["time"] == 10
-    with pytest.raises(StoreError, match="there already"):
+    with pytest.raises(StoreError, match="already exists"):
         write_group(root, "insitu/x", insitu(0, 10))
 
 
