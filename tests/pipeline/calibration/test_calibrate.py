@@ -1,5 +1,6 @@
 """`ldas calibrate`: known parameters found again in a synthetic twin, resuming, and cases that are refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ldas.pipeline.commands.calibrate import CalibrationResult, run_calibration
 from ldas.pipeline.execution.stage import TaskResult
 from ldas.pipeline.store.arrays import open_dataset, open_store
 from ldas.pipeline.store.groups import write_group
+from tests.helpers.program import program
 from tests.helpers.toy import Silence
 from tests.support import REPOSITORY, shared
 
@@ -53,7 +55,7 @@ CASE = {
     ],
     "calibration": {"start": "1986-05-21", "end": "1986-07-08"},
     "kept_back": {"start": "1986-07-09", "end": "1986-07-29"},
-    "method": {"assimilations": 3, "ensemble_size": 48, "seed": 5},
+    "method": {"assimilations": 3, "ensemble_size": 32, "seed": 5},
     "callmip": {"site": "XX-Twn"},
     "execution": {"members_per_batch": 16, "cluster": {"workers": 1}},
 }
@@ -132,6 +134,20 @@ def test_neither_batches_nor_an_interruption_change_anything(twin: Path, calibra
     assert result.kept_back_reduction == calibrated.kept_back_reduction
     with pytest.raises(LdasError, match=r"method\.seed.*5 in the store, 6 now"):
         run_calibration(write(twin, **other, method={**CASE["method"], "seed": 6}), Silence())  # type: ignore[dict-item]
+
+
+def test_the_command_writes_the_page_again_and_the_figures(
+    twin: Path, calibrated: CalibrationResult, capfd: pytest.CaptureFixture[str]
+) -> None:
+    figures, page = twin / "figures.json", twin / "again" / "index.html"
+    assert program("calibrate", str(write(twin)), "--out", str(twin / "again"), "--json", str(figures)) == 0
+    assert json.loads(figures.read_text())["kept_back_reduction"] == calibrated.kept_back_reduction
+    assert calibrated.report is not None
+    assert page.read_bytes() == calibrated.report.read_bytes()
+    assert "made up by the software" in page.read_text()
+    assert f"wrote {page}" in capfd.readouterr().err
+    assert program("calibrate", str(write(twin, utc_offset_h=1)), "--out", str(twin / "again")) == 2
+    assert "so its days are not theirs" in capfd.readouterr().err
 
 
 def test_files_of_callmip_have_the_names_of_its_template(twin: Path, calibrated: CalibrationResult) -> None:
