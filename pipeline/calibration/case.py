@@ -139,7 +139,7 @@ class CalibrationCase(StrictModel):
 
     name: Name = Field(description="Name of the calibration in the store")
     description: str = Field("", description="What it is, shown in the report")
-    synthetic: bool = Field(False, description="True when the observations are made up; the report then says so")
+    synthetic: bool = Field(False, description="True when the observations are synthetic; the report then says so")
     store: StoreConfig
     ingest: tuple[IngestStep, ...] = Field((), description="Ingestions that are done first, such as the forcing")
     site: Path = Field(description="Site file, as of `ldas site`, relative to the case file")

@@ -60,7 +60,7 @@ class Calibration:
 
     def attributes(self) -> dict[str, Any]:
         """Attributes of every group."""
-        synthetic = {"synthetic": "observations made up by the software"} if self.case.synthetic else {}
+        synthetic = {"synthetic": "observations made by the software"} if self.case.synthetic else {}
         return {**provenance(self.configuration(), self.checksums), **synthetic}
 
 

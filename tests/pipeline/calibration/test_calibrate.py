@@ -144,7 +144,7 @@ def test_the_command_writes_the_page_again_and_the_figures(
     assert json.loads(figures.read_text())["kept_back_reduction"] == calibrated.kept_back_reduction
     assert calibrated.report is not None
     assert page.read_bytes() == calibrated.report.read_bytes()
-    assert "made up by the software" in page.read_text()
+    assert "The data behind this report are synthetic" in page.read_text()
     assert f"wrote {page}" in capfd.readouterr().err
     assert program("calibrate", str(write(twin, utc_offset_h=1)), "--out", str(twin / "again")) == 2
     assert "so its days are not theirs" in capfd.readouterr().err
