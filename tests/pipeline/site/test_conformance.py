@@ -165,6 +165,7 @@ def test_page_pools_layers(rows: list[Row]) -> None:
     page = markdown(rows)
     # One layer of fourteen is wrong by 0.25 K: 0.25 / sqrt(14) over all.
     assert "7e-02 / 2e-01" in page or "7e-02 / 3e-01" in page
+    assert "\nIn 0 of 1 cases the model stays within the tolerance" in page
 
 
 @pytest.mark.parametrize(
