@@ -83,27 +83,44 @@ def write_rows(target, time, total, scale, lanes, used, offset):
     total[:] = 0.0
 
 
+@science
+def write_wanted(target, wanted, step, reached, selected, state, lanes, parameter_lanes, used, offset):
+    """Copy rows of the state to the places (column x member, place, row) of an output that belong to a step.
+
+    `wanted` (column, place): rising numbers of steps; `reached` (lane,): the next place of each lane.
+    """
+    places = wanted.shape[1]
+    for lane in range(used):
+        steps = wanted[parameter_lanes[lane]]
+        while reached[lane] < places and steps[reached[lane]] == step:
+            row = target[offset + lanes[lane], reached[lane]]
+            for number in range(len(selected)):
+                row[number] = state[selected[number], lane]
+            reached[lane] += 1
+
+
 @cached_entry
 def run_blocks(
     order, offset, members, state_rows, parameter_rows, cells, forcing, steps_per_record, sun, day_starts, options,
-    block, flat, buffers, selections, steps_per_output, instant_step, outputs,
+    block, flat, buffers, selections, steps_per_output, instant_step, wanted, outputs,
 ):  # fmt: skip
     """Run rows (column x member) through all steps, `WIDTH` at a time in the given order.
 
     `state_rows` (row, value) is updated in place; `parameter_rows` (column, value); `cells` (column,) index the
     forcing (cell, record, variable); `sun` (step, 4) as in `sun_of_times`; `day_starts` (step,). `block`: the records
     state, parameters, air, work, flux, and the forcing before and after; `flat`: the same memory as (row, lane).
-    `selections`: rows for means, end values and instants; `outputs`: their (column x member, time, row), of which this
-    call's first is `offset`.
+    `selections`: rows for means, end values, instants and the states after chosen steps; `outputs`: their (column x
+    member, time, row), of which this call's first is `offset`. `wanted` (column, place): those steps, rising; 0 is the
+    state at the start.
     """
     column, parameters, air, work, flux = (
         record(block[0]), record(block[1]), record(block[2]), record(block[3]), record(block[4])
     )  # fmt: skip
     before, after = record(block[5]), record(block[6])
     state_flat, parameter_flat, surface_flat, flux_flat, before_flat, after_flat = flat
-    lanes, parameter_lanes, mean_sum, end_sum, instant_sum = buffers
-    means, ends, instants = selections
-    mean_out, end_out, instant_out = outputs
+    lanes, parameter_lanes, reached, mean_sum, end_sum, instant_sum = buffers
+    means, ends, instants, chosen = selections
+    mean_out, end_out, instant_out, chosen_out = outputs
     option = options[0]
     steps = len(day_starts)
     for first in range(0, len(order), WIDTH):
@@ -118,8 +135,13 @@ def run_blocks(
         mean_sum[:] = 0.0
         end_sum[:] = 0.0
         instant_sum[:] = 0.0
+        reached[:] = 0
         output = 0
         for step in range(steps):
+            if len(chosen) > 0:
+                write_wanted(
+                    chosen_out, wanted, step, reached, chosen, state_flat, lanes, parameter_lanes, used, offset
+                )
             interval = step // steps_per_record
             part = step - interval * steps_per_record
             if part == 0:
@@ -141,6 +163,8 @@ def run_blocks(
                     write_rows(end_out, output, end_sum, 1.0, lanes, used, offset)
                     write_rows(mean_out, output, mean_sum, 1.0 / steps_per_output, lanes, used, offset)
                     output += 1
+        if len(chosen) > 0:
+            write_wanted(chosen_out, wanted, steps, reached, chosen, state_flat, lanes, parameter_lanes, used, offset)
         for lane in range(used):
             row = state_rows[lanes[lane]]
             for value in range(len(state_flat)):

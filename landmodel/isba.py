@@ -1,7 +1,7 @@
 """ISBA for many columns on plain arrays."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ldas.landmodel import layout, quantities
-from ldas.landmodel.array_types import Array
+from ldas.landmodel.array_types import Array, IntArray
 from ldas.landmodel.checks import FORCING_RANGES
 from ldas.landmodel.constants import SOIL_LAYERS
 from ldas.landmodel.driver import run_blocks
@@ -63,6 +63,9 @@ class OutputRequest:
 
     `mean`: means over `interval_s`; `end`: values at the end of each interval; `instant`: values once per interval at
     `instant_hour` UTC (the end of the step that ends there). Names: `OUTPUT_NAMES`.
+
+    `at`: names of the state that are returned as `<name>_at` (place, column[, member][, layer]) after the steps
+    `at_steps` (column, place), in any order: 0 is the start of the run, -1 stands for none (NaN there).
     """
 
     mean: Sequence[str] = ()
@@ -70,6 +73,8 @@ class OutputRequest:
     instant: Sequence[str] = ()
     interval_s: float = 86400.0
     instant_hour: float = 0.0
+    at: Sequence[str] = ()
+    at_steps: IntArray | None = None
 
 
 class Isba:
@@ -146,8 +151,9 @@ class Isba:
         times = _seconds(start) + (np.arange(steps) * step_s).astype("timedelta64[s]")
         request = output or OutputRequest(interval_s=steps * step_s)
         schedule = _Schedule(request, times[0], step_s, steps)
+        wanted = _Wanted(request, self.parameters.columns, steps)
         members = leading[1] if len(leading) == 2 else 1
-        results = schedule.allocate(self.parameters.columns * members)
+        results = (*schedule.allocate(self.parameters.columns * members), wanted.allocate(members))
         final = None if overwrite_state else np.empty((self.parameters.columns * members, layout.STATE_SIZE))
         option = _option_record(self.options, step_s, schedule)
         sun, day_starts = sun_of_times(times), _starts_of_day(times, step_s)
@@ -163,7 +169,7 @@ class Isba:
             run_blocks(
                 order, columns.start * members, members, rows, self._parameter_rows(columns),
                 cells, records, per_record, sun, day_starts, option, *_workspace(schedule),
-                *schedule.times(), results,
+                (*schedule.rows, wanted.rows), *schedule.times(), wanted.steps[columns], results,
             )  # fmt: skip
             if not allow_nonfinite:
                 _check_finite(rows, parameters, members, columns.start, times[-1])
@@ -180,7 +186,8 @@ class Isba:
             for columns in parts:
                 part(columns)
         after = state if final is None else State.from_rows(final, leading)
-        return after, schedule.named(results, leading, self.parameters)
+        named = schedule.named(results[:3], leading, self.parameters)
+        return after, named | wanted.named(results[3], leading, self.parameters)
 
 
 def _parts(columns: int, threads: int) -> list[slice]:
@@ -209,14 +216,8 @@ class _Schedule:
 
     def __init__(self, request: OutputRequest, start: np.datetime64, step_s: float, steps: int) -> None:
         self.names = (list(request.mean), list(request.end), list(request.instant))
-        for name in (name for names in self.names for name in names):
-            if name not in OUTPUT_NAMES:
-                close = difflib.get_close_matches(name, OUTPUT_NAMES, n=1)
-                hint = f"; did you mean {close[0]}?" if close else ""
-                raise LandModelError(f"output {name!r} is not known{hint}; known are {', '.join(OUTPUT_NAMES)}")
         for names in self.names:
-            if len(set(names)) < len(names):
-                raise LandModelError(f"output: expected every name once, got {', '.join(names)}")
+            _check_names(names, OUTPUT_NAMES)
         self.requested = any(self.names)
         self.steps = _whole(request.interval_s / step_s, f"output interval {request.interval_s} s over step {step_s} s")
         self.count = steps // self.steps
@@ -241,8 +242,8 @@ class _Schedule:
         mean, end, instant = (np.full((rows, count, len(selected)), np.nan) for selected in self.rows)
         return mean, end, instant
 
-    def times(self) -> tuple[tuple[NDArray[np.int64], ...], int, int]:
-        return self.rows, self.steps if self.requested else 0, self.instant
+    def times(self) -> tuple[int, int]:
+        return self.steps if self.requested else 0, self.instant
 
     def exchange(self) -> bool:
         return any(name in ("RI", "CH", "CD") for names in self.names for name in names)
@@ -251,17 +252,67 @@ class _Schedule:
         """Output arrays (time, column[, member][, layer]) by name."""
         named: dict[str, Array] = {}
         for names, array in zip(self.names, results, strict=True):
-            start = 0
-            for name in names:
-                count = len(_rows(name))
-                values = np.swapaxes(array[:, :, start : start + count], 0, 1)
-                start += count
-                shaped = values.reshape(len(values), *leading, count)
-                if not _is_layered(name):
-                    shaped = shaped[..., 0]
+            for name, values in _split(names, array, leading, parameters):
                 key = name if name not in named else f"{name}_{'end' if names is self.names[1] else 'instant'}"
-                named[key] = _undefined_as_nan(name, shaped, leading, parameters)
+                named[key] = values
         return named
+
+
+class _Wanted:
+    """States that are put out after chosen steps of each column."""
+
+    def __init__(self, request: OutputRequest, columns: int, steps: int) -> None:
+        self.names = list(request.at)
+        _check_names(self.names, tuple(STATE_NAMES))
+        given = np.zeros((columns, 0), dtype=np.int64) if request.at_steps is None else np.asarray(request.at_steps)
+        if given.ndim != 2 or len(given) != columns or bool(self.names) != (request.at_steps is not None):
+            raise LandModelError(
+                f"at: expected names and at_steps of shape ({columns} columns, place), got {self.names} and shape "
+                f"{given.shape}"
+            )
+        if given.size and not (given.min() >= -1 and given.max() <= steps):
+            raise LandModelError(f"at_steps: expected -1 to {steps}, got {given.min()} to {given.max()}")
+        later = np.where(given < 0, steps + 1, given).astype(np.int64)  # a step that is never reached
+        self.order = np.argsort(later, axis=1, kind="stable")
+        self.steps = np.ascontiguousarray(np.take_along_axis(later, self.order, axis=1))
+        self.rows = np.array([row for name in self.names for row in _rows(name)], dtype=np.int64)
+
+    def allocate(self, members: int) -> Array:
+        columns, places = self.steps.shape
+        return np.full((columns * members, places, len(self.rows)), np.nan)
+
+    def named(self, result: Array, leading: tuple[int, ...], parameters: Parameters) -> dict[str, Array]:
+        """Arrays (place, column[, member][, layer]) by name, the places in the order in which they were asked for."""
+        if not self.names:
+            return {}
+        back = np.argsort(self.order, axis=1).repeat(len(result) // len(self.order), axis=0)
+        placed = np.take_along_axis(result, back[:, :, None], axis=1)
+        return {f"{name}_at": values for name, values in _split(self.names, placed, leading, parameters)}
+
+
+def _check_names(names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise LandModelError(f"output {name!r} is not known{hint}; known are {', '.join(known)}")
+    if len(set(names)) < len(names):
+        raise LandModelError(f"output: expected every name once, got {', '.join(names)}")
+
+
+def _split(
+    names: Sequence[str], rows: Array, leading: tuple[int, ...], parameters: Parameters
+) -> Iterator[tuple[str, Array]]:
+    """Each name with its values (time, column[, member][, layer]) from rows (column x member, time, row)."""
+    start = 0
+    for name in names:
+        count = len(_rows(name))
+        values = np.swapaxes(rows[:, :, start : start + count], 0, 1)
+        start += count
+        shaped = values.reshape(len(values), *leading, count)
+        if not _is_layered(name):
+            shaped = shaped[..., 0]
+        yield name, _undefined_as_nan(name, shaped, leading, parameters)
 
 
 def _undefined_as_nan(name: str, values: Array, leading: tuple[int, ...], parameters: Parameters) -> Array:
@@ -384,7 +435,7 @@ def _workspace(schedule: _Schedule) -> tuple[tuple[Any, ...], tuple[Any, ...], t
     surface = work.view(np.uint8)[: len(layout.SURFACE) * WIDTH * 8]
     flat = tuple(a.view(np.float64).reshape(-1, WIDTH) for a in (state, parameters, surface, flux, before, after))
     sums = tuple(np.zeros((len(rows), WIDTH)) for rows in schedule.rows)
-    lanes = (np.zeros(WIDTH, dtype=np.int64), np.zeros(WIDTH, dtype=np.int64))
+    lanes = tuple(np.zeros(WIDTH, dtype=np.int64) for _ in range(3))
     return block, flat, (*lanes, *sums)
 
 
