@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,16 @@ _STATE = {quantity.surfex: quantity for quantity in quantities.STATE}
 _VARIABLE = re.compile(r"(WGI|WG|TG)([1-9]\d?)|LAI")
 
 
+class ObservedState(NamedTuple):
+    """What operators and masks read of a state, (column[, member][, layer]) as in `State`: a state inside a window."""
+
+    soil_temperature: Array
+    soil_water: Array
+    soil_ice: Array
+    snow_water_equivalent: Array
+    leaf_area_index: Array
+
+
 def variable_unit(name: str) -> str:
     """Unit of a state variable by its SURFEX name: LAI, WG2, WGI2, TG2, ..., FilterConfigurationError if unknown."""
     match = _VARIABLE.fullmatch(name)
@@ -45,7 +55,7 @@ def variable_unit(name: str) -> str:
     return _STATE[match[1] or "LAI"].unit
 
 
-def read_variable(state: State, name: str) -> Array:
+def read_variable(state: State | ObservedState, name: str) -> Array:
     """The variable `name` of a state, (column,) or (column, member)."""
     variable_unit(name)
     if name == "LAI":
@@ -116,7 +126,7 @@ class ControlVector:
         """(column,) -> (cell,): whether the condition holds in at least one patch of the cell."""
         return np.bincount(self.cell[condition], minlength=self.cells) > 0
 
-    def patches_of(self, state: State, name: str) -> Array:
+    def patches_of(self, state: State | ObservedState, name: str) -> Array:
         """A variable as (cell, 12[, member]), zero where it is undefined (LAI of bare soil, water below the soil)."""
         values = read_variable(state, name)
         defined = self.defined(name).reshape((-1,) + (1,) * (values.ndim - 1))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ldas.assim import ensrf_analysis
-from ldas.assim.controls import DEFAULT_CONTROLS, ControlVector, checked_controls
+from ldas.assim.controls import DEFAULT_CONTROLS, ControlVector, ObservedState, checked_controls
 from ldas.assim.ensrf_analysis import member_mean
 from ldas.assim.errors import FilterConfigurationError
 from ldas.assim.filter import (
@@ -26,10 +26,18 @@ from ldas.assim.filter import (
     masked_outputs,
     undefined_in,
 )
-from ldas.assim.innovations import Masks, compared, equivalent, predicted_by, predictors, screened_by_sensitivity
-from ldas.assim.masks import FrozenRule, frozen_soil, snow_cover
+from ldas.assim.innovations import (
+    compared,
+    equivalent,
+    masks_of_rows,
+    predicted_at_end,
+    predictors,
+    screened_by_sensitivity,
+)
+from ldas.assim.masks import FrozenRule
 from ldas.assim.noise import autoregressive, centred
 from ldas.assim.observations import ObservationType, WindowObservations, checked_observations
+from ldas.assim.overpasses import Row, observation_rows, states_of_rows, with_states, without_states
 from ldas.assim.quality import Quality
 from ldas.landmodel import Forcing, OutputRequest, Parameters, State
 from ldas.landmodel.array_types import BoolArray
@@ -185,17 +193,21 @@ class EnsembleSquareRootFilter(FilterOfCells):
         day = int((window.start - EPOCH) // np.timedelta64(1, "D"))
         noise = options.surface_noise, options.deep_noise, options.lai_noise
         ensemble = self._with_noise(controls, state, day, 0, options.control_memory_days, *noise)
+        rows = observation_rows(self.observation_types, given, window)
+        request = with_states(rows, controls.cell, output)
         ends, outputs = [], []
         for member, member_forcing in enumerate(self._perturbed_forcing(window.forcing, day)):
-            end, output_of_member = window.run(model, ensemble.member(member), forcing=member_forcing, output=output)
+            end, output_of_member = window.run(model, ensemble.member(member), forcing=member_forcing, output=request)
             ends.append(end)
             outputs.append(output_of_member)
         excluded = np.zeros(self.cell_ids.shape, dtype=bool) if set_aside is None else set_aside
         forecast = State(*(np.stack(values, axis=1) for values in zip(*ends, strict=True)))
         # A cell that blew up gives NaN and infinities here; it is found, coded and set aside, so NumPy need not warn.
         with np.errstate(invalid="ignore", over="ignore"):
-            result = self._analysed(controls, state, forecast, given, excluded)
-            means = {name: member_mean(np.stack([member[name] for member in outputs], axis=1)) for name in outputs[0]}
+            stacked = {name: np.stack([member[name] for member in outputs], axis=2) for name in outputs[0]}
+            observed = states_of_rows(rows, forecast, stacked)
+            result = self._analysed(controls, state, forecast, rows, observed, excluded)
+            means = {name: member_mean(values.swapaxes(1, 2)) for name, values in without_states(stacked).items()}
         return result._replace(outputs=masked_outputs(means, result.set_aside[controls.cell]))
 
     def _analysed(
@@ -203,26 +215,35 @@ class EnsembleSquareRootFilter(FilterOfCells):
         controls: ControlVector,
         start: State,
         ensemble: State,
-        observations: Mapping[str, WindowObservations],
+        rows: Sequence[Row],
+        observed: Sequence[State | ObservedState],
         set_aside: BoolArray,
     ) -> CycleResult:
-        """The analysis at the end of a window, from the ensemble's end states (column, member, ...)."""
-        types = self.observation_types
+        """The analysis at the end of a window, from the ensemble's end states (column, member, ...) and the states
+        that the rows are compared with."""
+        options = self.configuration
         forecast = State(*(member_mean(values) for values in ensemble))
-        masks = Masks(
-            finite=finite_cells(controls, start, ensemble) & ~set_aside,
-            frozen=frozen_soil(controls, forecast, self.configuration.frozen_rule),
-            snow=snow_cover(controls, forecast, self.configuration.snow_threshold),
-        )
-        equivalents = [equivalent(kind.operator, predictors(controls, ensemble, kind.operator)) for kind in types]
+        finite = finite_cells(controls, start, ensemble) & ~set_aside
+        best_guess = [
+            forecast if row.step is None else ObservedState(*map(member_mean, state))
+            for row, state in zip(rows, observed, strict=True)
+        ]
+        masks = masks_of_rows(controls, best_guess, finite, options.frozen_rule, options.snow_threshold)
+        equivalents = [
+            equivalent(row.kind.operator, predictors(controls, state, row.kind.operator))
+            for row, state in zip(rows, observed, strict=True)
+        ]
         means = [prediction._replace(predicted=member_mean(prediction.predicted)) for prediction in equivalents]
-        predicted = predicted_by(controls, ensemble, types)
-        y = compared(types, observations, means, masks, controls.cell_dynamic_range)
+        members = ensemble.leaf_area_index.shape[1]
+        predicted = np.full((controls.cells, members, len(rows)), np.nan)
+        for number, prediction in enumerate(equivalents):
+            predicted[..., number] = prediction.predicted
+        y = compared(rows, means, masks, controls.cell_dynamic_range)
         y = screened_by_sensitivity(y, np.asarray(np.isfinite(predicted).all(axis=1)))
         used = y.quality == Quality.USED
 
         dense = controls.to_cells(controls.values(ensemble)).swapaxes(1, 2)
-        dense = np.where(masks.finite[:, None, None, None], dense, 0.0)
+        dense = np.where(finite[:, None, None, None], dense, 0.0)
         analysis = ensrf_analysis.analyse(
             dense.reshape(*dense.shape[:2], -1),
             np.where(used[:, None], predicted, 0.0),
@@ -236,8 +257,12 @@ class EnsembleSquareRootFilter(FilterOfCells):
         analysed = controls.add(ensemble, increment)
         best = State(*(member_mean(values) for values in analysed))
 
-        kept = ~masks.finite[controls.cell]
+        kept = ~finite[controls.cell]
         change = member_mean(analysis.predicted_increment)
+        # The window is not run again: inside it the change is that of the members' equivalents.
+        at_end = np.array([row.step is None for row in rows], dtype=bool)
+        linear = y.predicted + change
+        of_members = member_mean(predicted_at_end(controls, analysed, rows))
         return CycleResult(
             state=keep_columns(kept, start, analysed),
             forecast=undefined_in(kept, forecast),
@@ -245,9 +270,9 @@ class EnsembleSquareRootFilter(FilterOfCells):
             outputs={},
             observation=y.observation,
             predicted=y.predicted,
-            predicted_analysis=predicted_by(controls, best, types),
+            predicted_analysis=np.where(at_end, predicted_at_end(controls, best, rows), linear),
             innovation=y.innovation,
-            residual=y.observation - member_mean(predicted_by(controls, analysed, types)),
+            residual=y.observation - np.where(at_end, of_members, linear),
             linear_residual=np.where(used, y.innovation - change, np.nan),
             observation_variance=y.sigma**2,
             background_variance=analysis.background_variance,
@@ -257,5 +282,5 @@ class EnsembleSquareRootFilter(FilterOfCells):
             quality=y.quality,
             increment=member_mean(increment),
             jacobian=None,
-            set_aside=~masks.finite,
+            set_aside=~finite,
         )

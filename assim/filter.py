@@ -133,15 +133,16 @@ class Window:
 
 
 class CycleResult(NamedTuple):
-    """What one cycle leaves behind. Axes: column, cell, observation (types in the filter's order), control.
+    """What one cycle leaves behind. Axes: column, cell, observation (types in the filter's order, the overpasses of one
+    type one after the other), control.
 
     state: start of the next window and the complete restart (with a member axis where the filter keeps an ensemble).
     forecast, analysis: best estimate at the window's end before and after the increments, without member axis, NaN in
     cells set aside.
     outputs: of the forecast over the window (time, column, ...), NaN in cells set aside.
     observation, predicted (Y), predicted_analysis (Y of the analysis), innovation (y - Y), residual (y - Y of the
-    analysed state), linear_residual (d - H dx, the one that Desroziers' diagnostics need): (cell, observation), NaN
-    where there is none.
+    analysed state; of an overpass, inside the window, y - Y - H dx), linear_residual (d - H dx, which Desroziers'
+    diagnostics need): (cell, observation), NaN where there is none.
     observation_variance: R; background_variance: H B H^T; degrees_of_freedom: H K (cell, observation), 0 where unused.
     chi_square (cell,): d^T S^-1 d over the used observations; used_count (cell,): how many they are.
     quality (cell, observation): codes of `Quality`. increment (column, control): after limits.

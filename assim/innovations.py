@@ -1,12 +1,14 @@
 """Observations against the model: predictions by the operators, innovations, and a quality code for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ldas.assim.controls import ControlVector
+from ldas.assim.controls import ControlVector, ObservedState
+from ldas.assim.masks import FrozenRule, frozen_soil, snow_cover
 from ldas.assim.observations import ObservationType, WindowObservations
+from ldas.assim.overpasses import Row
 from ldas.assim.quality import CodeArray, Quality
 from ldas.assim.sekf_analysis import grid_mean
 from ldas.landmodel import State
@@ -39,14 +41,30 @@ class Comparison(NamedTuple):
 
 
 class Masks(NamedTuple):
-    """State of the cells at the window's end, each (cell,): finite and not set aside, frozen, under snow."""
+    """State of the cells when they are observed, each (cell,): finite and not set aside, frozen, under snow."""
 
     finite: BoolArray
     frozen: BoolArray
     snow: BoolArray
 
 
-def predictors(controls: ControlVector, state: State, operator: ObservationOperator) -> Array:
+def masks_of_rows(
+    controls: ControlVector,
+    states: Sequence[State | ObservedState],
+    finite: BoolArray,
+    frozen_rule: FrozenRule,
+    snow_threshold: float,
+) -> list[Masks]:
+    """The masks of each row, from the state that it is compared with; states that are the same are looked at once."""
+    made: dict[int, Masks] = {}
+    for state in states:
+        if id(state) not in made:
+            frozen, snow = frozen_soil(controls, state, frozen_rule), snow_cover(controls, state, snow_threshold)
+            made[id(state)] = Masks(finite, frozen, snow)
+    return [made[id(state)] for state in states]
+
+
+def predictors(controls: ControlVector, state: State | ObservedState, operator: ObservationOperator) -> Array:
     """The operator's predictors as grid means of the state, (cell[, member], predictor)."""
     return np.stack(
         [grid_mean(controls.fraction, controls.patches_of(state, name)) for name in operator.predictor_names], axis=-1
@@ -72,36 +90,36 @@ def equivalent(operator: ObservationOperator, predictors: Array) -> Equivalent:
     return Equivalent(predicted, jacobian, ~operator.usable, operator.usable & ~finite)
 
 
-def predicted_by(controls: ControlVector, state: State, types: Sequence[ObservationType]) -> Array:
-    """Observations predicted from a state, (cell[, member], observation); NaN where an operator cannot."""
+def predicted_at_end(controls: ControlVector, state: State, rows: Sequence[Row]) -> Array:
+    """Observations predicted from a state at the window's end, (cell[, member], observation).
+
+    NaN where an operator cannot, and in the rows of overpasses, which are compared with another state.
+    """
     members = state.leaf_area_index.shape[1:]
-    predicted = np.full((controls.cells, *members, len(types)), np.nan)
-    for column, kind in enumerate(types):
-        predicted[..., column] = equivalent(kind.operator, predictors(controls, state, kind.operator)).predicted
+    predicted = np.full((controls.cells, *members, len(rows)), np.nan)
+    for column, row in enumerate(rows):
+        if row.step is None:
+            operator = row.kind.operator
+            predicted[..., column] = equivalent(operator, predictors(controls, state, operator)).predicted
     return predicted
 
 
 def compared(
-    types: Sequence[ObservationType],
-    observations: Mapping[str, WindowObservations],
-    equivalents: Sequence[Equivalent],
-    masks: Masks,
-    dynamic_range: Array,
+    rows: Sequence[Row], equivalents: Sequence[Equivalent], masks: Sequence[Masks], dynamic_range: Array
 ) -> Comparison:
-    """All types against their equivalents, whose predictions are (cell,).
+    """All rows against their equivalents, whose predictions are (cell,).
 
     Args:
         dynamic_range (cell,): COFSWI, m3 m-3.
     """
     columns = []
-    for kind, prediction in zip(types, equivalents, strict=True):
-        given = observations[kind.name]
+    for (kind, given, _), prediction, mask in zip(rows, equivalents, masks, strict=True):
         sigma = kind.error.sigma(given.value, given.uncertainty, dynamic_range)
         innovation = given.value - prediction.predicted
-        quality = screened(kind, given, sigma, prediction, innovation, masks)
+        quality = screened(kind, given, sigma, prediction, innovation, mask)
         columns.append((given.value, prediction.predicted, innovation, sigma, quality))
     if not columns:
-        nothing = np.zeros((masks.finite.size, 0))
+        nothing = np.zeros((dynamic_range.size, 0))
         return Comparison(nothing, nothing, nothing, nothing, nothing.astype(np.int8))
     return Comparison(*(np.stack(parts, axis=-1) for parts in zip(*columns, strict=True)))
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from ldas.assim.controls import ControlVector
+from ldas.assim.controls import ControlVector, ObservedState
 from ldas.assim.errors import FilterConfigurationError
 from ldas.assim.quality import CodeArray, Quality
 from ldas.assim.sekf_analysis import grid_mean
@@ -50,7 +50,7 @@ def static_mask(topography: Array, water: Array, urban: Array, thresholds: MaskT
     return codes
 
 
-def frozen_soil(controls: ControlVector, state: State, rule: FrozenRule = "every_patch") -> BoolArray:
+def frozen_soil(controls: ControlVector, state: State | ObservedState, rule: FrozenRule = "every_patch") -> BoolArray:
     """(cell,) whether the soil of layer 2 (0.01-0.04 m) is frozen.
 
     every_patch: ice in all patches of the cell (SODA); any_patch: ice in at least one, or a mean temperature below
@@ -63,7 +63,7 @@ def frozen_soil(controls: ControlVector, state: State, rule: FrozenRule = "every
     return controls.any_column(ice) | (temperature < MELTING_POINT)
 
 
-def snow_cover(controls: ControlVector, state: State, threshold: float = 0.0) -> BoolArray:
+def snow_cover(controls: ControlVector, state: State | ObservedState, threshold: float = 0.0) -> BoolArray:
     """(cell,) whether any patch carries more snow than `threshold` (kg m-2)."""
     amount = state.snow_water_equivalent.sum(axis=-1)
     return controls.any_column(amount > threshold)

@@ -87,15 +87,23 @@ class ObservationType:
 
 
 class WindowObservations(NamedTuple):
-    """Observations of one type in one window, one per cell.
+    """Observations of one type in one window: one per cell, or several with a time of their own.
 
     value (cell,), NaN where missing; uncertainty (cell,), standard deviation in the same unit, or None; quality
     (cell,), a code of `Quality` from the preparation (static masks, product flags), 0 where nothing is wrong, or None.
+    They are compared with the model at the window's end. With `time` (cell, overpass), UTC, NaT where there is none,
+    all are (cell, overpass): each is an observation of its own, compared with the model at its time.
     """
 
     value: Array
     uncertainty: Array | None = None
     quality: CodeArray | None = None
+    time: NDArray[np.datetime64] | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many observations a cell has, at most: the rows of this type in the analysis."""
+        return 1 if self.time is None else self.time.shape[1]
 
 
 def checked_types(types: Sequence[ObservationType], cell_ids: NDArray[np.int64]) -> tuple[ObservationType, ...]:
@@ -125,15 +133,18 @@ def checked_observations(
     checked = {}
     for kind in types:
         given = observations.get(kind.name, nothing)
+        expected = (cells,) if given.time is None else (cells, *np.shape(given.time)[1:2])
         for part, array in zip(given._fields, given, strict=True):
-            if array is not None and np.shape(array) != (cells,):
+            if array is not None and np.shape(array) != expected:
                 raise ObservationInputError(
-                    f"{kind.name}: {part} must be one number for each of the {cells} cells, got shape {np.shape(array)}"
+                    f"{kind.name}: {part} must be one number for each of the {cells} cells"
+                    + ("" if given.time is None else " and overpasses")
+                    + f", got shape {np.shape(array)}"
                 )
         if given.uncertainty is not None and (given.uncertainty < 0.0).any():
-            cell = int(np.argmax(given.uncertainty < 0.0))
+            where = tuple(int(index) for index in np.argwhere(given.uncertainty < 0.0)[0])
             raise ObservationInputError(
-                f"{kind.name}: negative uncertainty {given.uncertainty[cell]:g} at cell position {cell}; "
+                f"{kind.name}: negative uncertainty {given.uncertainty[where]:g} at cell position {where[0]}; "
                 "a standard deviation is never negative: is it a fill value?"
             )
         checked[kind.name] = given

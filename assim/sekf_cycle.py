@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ldas.assim import sekf_analysis
-from ldas.assim.controls import DEFAULT_CONTROLS, ControlVector, checked_controls
+from ldas.assim.controls import DEFAULT_CONTROLS, ControlVector, ObservedState, checked_controls
 from ldas.assim.errors import FilterConfigurationError
 from ldas.assim.filter import (
     CycleResult,
@@ -27,15 +27,16 @@ from ldas.assim.filter import (
 from ldas.assim.innovations import (
     Comparison,
     Equivalent,
-    Masks,
     compared,
     equivalent,
-    predicted_by,
+    masks_of_rows,
+    predicted_at_end,
     predictors,
     screened_by_sensitivity,
 )
-from ldas.assim.masks import FrozenRule, frozen_soil, snow_cover
+from ldas.assim.masks import FrozenRule
 from ldas.assim.observations import ObservationType, WindowObservations, checked_observations
+from ldas.assim.overpasses import Row, observation_rows, states_of_rows, with_states, without_states
 from ldas.assim.quality import Quality
 from ldas.landmodel import OutputRequest, Parameters, State
 from ldas.landmodel.array_types import Array, BoolArray
@@ -157,29 +158,27 @@ class SimplifiedEKF(FilterOfCells):
         controls = self.controls_of(model.parameters)
         relative_size = self.configuration.relative_perturbation()
         excluded = np.zeros(self.cell_ids.shape, dtype=bool) if set_aside is None else set_aside
-        forecast, outputs = window.run(model, state, output=output)
+        rows = observation_rows(self.observation_types, given, window)
+        forecast, outputs = window.run(model, state, output=with_states(rows, controls.cell, output))
         # A cell that blew up gives NaN and infinities here; it is found, coded and set aside, so NumPy need not warn.
         with np.errstate(invalid="ignore", over="ignore"):
-            masks = Masks(
-                finite=finite_cells(controls, state, forecast) & ~excluded,
-                frozen=frozen_soil(controls, forecast, self.configuration.frozen_rule),
-                snow=snow_cover(controls, forecast, self.configuration.snow_threshold),
-            )
-            equivalents = self._equivalents(controls, forecast)
-            y = compared(self.observation_types, given, equivalents, masks, controls.cell_dynamic_range)
+            finite = finite_cells(controls, state, forecast) & ~excluded
+            observed = states_of_rows(rows, forecast, outputs)
+            options = self.configuration
+            masks = masks_of_rows(controls, observed, finite, options.frozen_rule, options.snow_threshold)
+            equivalents = _equivalents(controls, observed, rows)
+            y = compared(rows, equivalents, masks, controls.cell_dynamic_range)
             perturbed = (y.quality == Quality.USED).any(axis=1)[controls.cell]
             eps = np.where(perturbed[:, None], controls.perturbation(state, relative_size), 0.0)
-            members = controls.perturbed_members(state, relative_size)
-            ends = window.run(model, members, where=eps != 0.0)[0] if perturbed.any() else members
-            jacobian = observation_jacobian(controls, forecast, ends, eps, self.observation_types, equivalents)
-            result = self._analysed(controls, state, forecast, y, jacobian, masks.finite)
-        return result._replace(outputs=masked_outputs(outputs, result.set_aside[controls.cell]))
-
-    def _equivalents(self, controls: ControlVector, state: State) -> list[Equivalent]:
-        """What the operators make of a state."""
-        return [
-            equivalent(kind.operator, predictors(controls, state, kind.operator)) for kind in self.observation_types
-        ]
+            responses = observed
+            if perturbed.any():
+                members = controls.perturbed_members(state, relative_size)
+                request = with_states(rows, controls.cell, None)
+                ends, at = window.run(model, members, where=eps != 0.0, output=request)
+                responses = states_of_rows(rows, ends, at)
+            jacobian = observation_jacobian(controls, observed, responses, eps, rows, equivalents)
+            result = self._analysed(controls, state, forecast, rows, y, jacobian, finite)
+        return result._replace(outputs=masked_outputs(without_states(outputs), result.set_aside[controls.cell]))
 
     def window_jacobian(
         self,
@@ -190,7 +189,8 @@ class SimplifiedEKF(FilterOfCells):
         factor: float = 1.0,
         central: bool = False,
     ) -> Array:
-        """H (cell, observation, 12, control) of a window, with perturbations `factor` times the configured ones.
+        """H (cell, observation, 12, control) of the observation types at a window's end, with perturbations `factor`
+        times the configured ones.
 
         Args:
             central: mean of forward and backward differences. For choosing and checking perturbation sizes; `cycle`
@@ -198,15 +198,16 @@ class SimplifiedEKF(FilterOfCells):
         """
         controls = self.controls_of(model.parameters)
         forecast, _ = window.run(model, state)
-        equivalents = self._equivalents(controls, forecast)
+        rows = [Row(kind, WindowObservations(np.empty(0)), None) for kind in self.observation_types]
+        observed: list[State | ObservedState] = [forecast] * len(rows)
+        equivalents = _equivalents(controls, observed, rows)
         sides = []
         for sign in (1.0, -1.0) if central else (1.0,):
             sizes = {name: sign * factor * t for name, t in self.configuration.relative_perturbation().items()}
             ends, _ = window.run(model, controls.perturbed_members(state, sizes))
             perturbation = controls.perturbation(state, sizes)
-            sides.append(
-                observation_jacobian(controls, forecast, ends, perturbation, self.observation_types, equivalents)
-            )
+            responses = [ends] * len(rows)
+            sides.append(observation_jacobian(controls, observed, responses, perturbation, rows, equivalents))
         return np.asarray(sum(sides[1:], sides[0]) / len(sides))
 
     def _analysed(
@@ -214,6 +215,7 @@ class SimplifiedEKF(FilterOfCells):
         controls: ControlVector,
         start: State,
         forecast: State,
+        rows: Sequence[Row],
         y: Comparison,
         jacobian: Array,
         finite: BoolArray,
@@ -223,7 +225,6 @@ class SimplifiedEKF(FilterOfCells):
         Args:
             finite (cell,): False in cells that are set aside.
         """
-        types = self.observation_types
         y = screened_by_sensitivity(y, np.asarray(np.isfinite(jacobian).all(axis=(2, 3))))
         used = y.quality == Quality.USED
 
@@ -236,7 +237,11 @@ class SimplifiedEKF(FilterOfCells):
         analysed = controls.add(forecast, increment)
 
         kept = ~finite[controls.cell]
-        predicted_analysis = predicted_by(controls, analysed, types)
+        at_end = np.array([row.step is None for row in rows], dtype=bool)
+        predicted_analysis = predicted_at_end(controls, analysed, rows)
+        if not at_end.all():  # the window is not run again, so inside it the change is the linear one
+            linear = y.predicted + sekf_analysis.linear_change(jacobian, controls.to_cells(increment))
+            predicted_analysis = np.where(at_end, predicted_analysis, linear)
         return CycleResult(
             state=keep_columns(kept, start, analysed),
             forecast=undefined_in(kept, forecast),
@@ -270,12 +275,23 @@ class SimplifiedEKF(FilterOfCells):
         )
 
 
+def _equivalents(
+    controls: ControlVector, states: Sequence[State | ObservedState], rows: Sequence[Row]
+) -> list[Equivalent]:
+    """What the operators make of the state that each row is compared with."""
+    operators = [row.kind.operator for row in rows]
+    return [
+        equivalent(operator, predictors(controls, state, operator))
+        for operator, state in zip(operators, states, strict=True)
+    ]
+
+
 def observation_jacobian(
     controls: ControlVector,
-    forecast: State,
-    ends: State,
+    forecasts: Sequence[State | ObservedState],
+    perturbed: Sequence[State | ObservedState],
     perturbation: Array,
-    types: Sequence[ObservationType],
+    rows: Sequence[Row],
     equivalents: Sequence[Equivalent],
 ) -> Array:
     """H (cell, observation, 12, control) by the chain rule through grid means and operators
@@ -284,17 +300,20 @@ def observation_jacobian(
     H_k = sum_i dh_k/dX_i f_p (X_i,p[run l] - X_i,p[control]) / eps_p,l.
 
     Args:
-        forecast: state (column, ...) at the window's end, that of the control run.
-        ends: those of the perturbed runs (column, control, ...).
+        forecasts: the state (column, ...) that each row is compared with, of the control run.
+        perturbed: those of the perturbed runs (column, control, ...), or the same states where nothing was perturbed.
         perturbation: eps (column, control).
     """
     eps = controls.to_cells(perturbation)
-    response: dict[str, Array] = {}
-    rows = np.zeros((controls.cells, len(types), *eps.shape[1:]))
-    for row, (kind, prediction) in enumerate(zip(types, equivalents, strict=True)):
-        for index, name in enumerate(kind.operator.predictor_names):
-            if name not in response:
-                control, perturbed = (controls.patches_of(state, name) for state in (forecast, ends))
-                response[name] = sekf_analysis.window_jacobian(controls.fraction, control, perturbed, eps)
-            rows[:, row] += prediction.jacobian[:, index, None, None] * response[name]
-    return rows
+    response: dict[tuple[int, str], Array] = {}
+    jacobian = np.zeros((controls.cells, len(rows), *eps.shape[1:]))
+    if not eps.any():
+        return jacobian
+    for number, (row, prediction) in enumerate(zip(rows, equivalents, strict=True)):
+        for index, name in enumerate(row.kind.operator.predictor_names):
+            key = id(forecasts[number]), name
+            if key not in response:
+                control, member = (controls.patches_of(states[number], name) for states in (forecasts, perturbed))
+                response[key] = sekf_analysis.window_jacobian(controls.fraction, control, member, eps)
+            jacobian[:, number] += prediction.jacobian[:, index, None, None] * response[key]
+    return jacobian

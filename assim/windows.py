@@ -72,21 +72,60 @@ def window_end(times: NDArray[np.datetime64], analysis_hour_utc: int) -> NDArray
 def window_means(times: NDArray[np.datetime64], values: Array, analysis_hour_utc: int) -> WindowMeans:
     """Means of the valid overpasses in each daily window, from the first window with an overpass to the last.
 
-    times (overpass,) in any order; values (overpass, cell), NaN where missing. A window without any has NaN, number 0.
+    times (overpass,) in any order, or (overpass, cell) where each cell has its own, NaT where it has none; values
+    (overpass, cell), NaN where missing. A window without any has NaN, number 0.
     No overpass after the analysis hour enters, so an analysis never sees the future
     (docs/science/observations.md, section 1).
     """
-    if values.ndim != 2 or np.shape(times) != values.shape[:1]:
-        raise ObservationInputError(f"values must be (overpass, cell) = ({np.size(times)}, ...), got {values.shape}")
-    if np.size(times) == 0:
+    if values.ndim != 2 or np.shape(times) not in (values.shape, values.shape[:1]):
+        raise ObservationInputError(f"values must be (overpass, cell) = ({len(times)}, ...), got {values.shape}")
+    valid = np.isfinite(values)
+    known = ~np.isnat(times)
+    if np.ndim(times) == 2:
+        valid &= known
+    if not known.any():
         nothing = np.zeros((0, values.shape[1]))
         return WindowMeans(np.array([], dtype="datetime64[s]"), nothing, nothing.astype(np.int64))
-    ends = window_end(times, analysis_hour_utc)
-    window = ((ends - ends.min()) // DAY).astype(np.int64)
-    valid = np.isfinite(values)
+    first = window_end(times[known].min(), analysis_hour_utc)
+    ends = window_end(np.where(known, times, times[known].min()), analysis_hour_utc)
+    window = ((ends - first) // DAY).astype(np.int64)
     total = np.zeros((window.max() + 1, values.shape[1]))
     number = np.zeros(total.shape, dtype=np.int64)
-    np.add.at(total, window, np.where(valid, values, 0.0))
-    np.add.at(number, window, valid)
+    place = window if window.ndim == 1 else (window, np.broadcast_to(np.arange(values.shape[1]), values.shape))
+    np.add.at(total, place, np.where(valid, values, 0.0))
+    np.add.at(number, place, valid)
     mean = np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
-    return WindowMeans(ends.min() + np.arange(total.shape[0]) * DAY, mean, number)
+    return WindowMeans(first + np.arange(total.shape[0]) * DAY, mean, number)
+
+
+class WindowOverpasses(NamedTuple):
+    """Overpasses of windows, rising in time: which of the given (window, overpass, cell), -1 for none; and their times,
+    NaT for none."""
+
+    place: NDArray[np.int64]
+    time: NDArray[np.datetime64]
+
+
+def overpasses_of_windows(
+    times: NDArray[np.datetime64], ends: NDArray[np.datetime64], analysis_hour_utc: int
+) -> WindowOverpasses:
+    """The overpasses inside each daily window (end - 24 h, end].
+
+    times (overpass, cell) in any order, NaT where a cell has none; ends (window,), one after the other. The overpass
+    axis of the result is as long as the fullest window needs, at least 1.
+    """
+    seconds = np.asarray(times).astype("datetime64[s]")
+    known = ~np.isnat(seconds)
+    window = ((window_end(np.where(known, seconds, ends[0]), analysis_hour_utc) - ends[0]) // DAY).astype(np.int64)
+    row, cell = np.nonzero(known & (window >= 0) & (window < len(ends)))
+    order = np.lexsort((seconds[row, cell], window[row, cell], cell))
+    row, cell = row[order], cell[order]
+    window = window[row, cell]
+    group = cell * len(ends) + window
+    begins = np.concatenate([[True], group[1:] != group[:-1]]) if group.size else np.zeros(0, dtype=bool)
+    rank = np.arange(group.size) - np.flatnonzero(begins)[np.cumsum(begins) - 1]
+    shape = (len(ends), int(rank.max(initial=0)) + 1, times.shape[1])
+    index, time = np.full(shape, -1, dtype=np.int64), np.full(shape, np.datetime64("NaT", "s"))
+    index[window, rank, cell] = row
+    time[window, rank, cell] = seconds[row, cell]
+    return WindowOverpasses(index, time)
