@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ldas.assim.quality import Quality
 from ldas.landmodel.array_types import Array, IntArray, Times
@@ -15,7 +15,7 @@ from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest import ascat_swath, grid
 from ldas.pipeline.ingest.ascat_swath import FlagLimits, Measurements
-from ldas.pipeline.ingest.config import CellsConfig, ObservationConfig
+from ldas.pipeline.ingest.config import CellsConfig, ObservationConfig, OverpassesPerDay
 from ldas.pipeline.ingest.grid import Cells
 from ldas.pipeline.ingest.observations import (
     DAY,
@@ -26,8 +26,11 @@ from ldas.pipeline.ingest.observations import (
     day_axis,
     days_of,
     observation_dataset,
+    overpasses_of_days,
+    passes_at_cells,
 )
 from ldas.pipeline.ingest.packed import unpack
+from ldas.pipeline.ingest.point_weights import point_weights
 from ldas.pipeline.ingest.swi import FilterState, soil_water_index_series
 from ldas.pipeline.settings.assimilation import Name
 
@@ -59,6 +62,16 @@ class AscatConfig(ObservationConfig):
     )
     swi_days: float = Field(default=1.0, gt=0, description="characteristic time T of the soil water index, days")
     limits: FlagLimits = FlagLimits()
+    overpasses_per_day: OverpassesPerDay = None
+
+    @model_validator(mode="after")
+    def _not_filtered(self) -> Self:
+        if self.quantity == "swi" and self.overpasses_per_day is not None:
+            raise ValueError(
+                "overpasses_per_day belongs to sigma40 and ssm: the soil water index is a daily series, compared at "
+                "the end of the window"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,15 @@ class Places:
     identifier: IntArray
     weights: tuple[IntArray, Array] | None
 
+    def at_cells(self, passes: Overpasses, days: Times, most: int | None) -> Daily:
+        """Daily means at the cells; or up to `most` overpasses a day at their own hour."""
+        if most is None:
+            return self.daily(passes, days)
+        if self.weights is None:
+            return overpasses_of_days(passes, len(self.identifier), days, most)
+        index, weight = self.weights
+        return overpasses_of_days(passes_at_cells(passes, index, weight, BETWEEN_OVERPASSES), len(index), days, most)
+
     def daily(self, passes: Overpasses, days: Times) -> Daily:
         """Daily means at the cells."""
         means = daily_means(passes, len(self.identifier), days)
@@ -92,7 +114,7 @@ class Places:
 
 
 def read(paths: list[Path], cells: Cells, config: AscatConfig, folder: Path) -> xr.Dataset:
-    """Daily observations over (time, cell); see `observations.observation_dataset`.
+    """Observations by day over (time[, overpass], cell); see `observations.observation_dataset`.
 
     Args:
         folder: what `config.grid` is relative to.
@@ -155,7 +177,7 @@ def read_after(
             )
     dataset = observation_dataset(
         config.quantity,
-        places.daily(passes, days),
+        places.at_cells(passes, days, config.overpasses_per_day),
         cells,
         UNITS[config.quantity],
         LONG_NAMES[config.quantity],
@@ -448,50 +470,3 @@ def _at_cells(nodes: Overpasses, index: IntArray, weight: Array) -> Overpasses:
         np.where(good, Quality.USED, nodes.quality[nearest]).astype(np.int8),
     )
     return everywhere.only(seen)
-
-
-def point_weights(
-    latitude: Array, longitude: Array, cells: Cells, method: str, radius_km: float
-) -> tuple[IntArray, Array]:
-    """Points and weights of each cell, (cell, n); index -1 where no point lies within the radius.
-
-    `bilinear` needs points in rows of one latitude (as the WARP5 grid has): linear in longitude within the row to the
-    south and to the north of the cell, then linear in latitude between the rows.
-    """
-    if method == "bilinear":
-        return _row_weights(latitude, longitude, cells, radius_km)
-    number = 1 if method == "nearest" else 4
-    index, distance = grid.neighbours(latitude, longitude, cells, number, radius_km)
-    inverse = np.where(index >= 0, 1.0 / np.maximum(distance, 0.1), 0.0)  # 0.1 km: a point on the centre has all weight
-    total = inverse.sum(axis=1, keepdims=True)
-    return index, inverse / np.where(total > 0, total, 1.0)
-
-
-def _row_weights(latitude: Array, longitude: Array, cells: Cells, radius_km: float) -> tuple[IntArray, Array]:
-    rows, row_of_point = np.unique(np.round(latitude, 5), return_inverse=True)
-    if len(rows) > 1 and len(rows) > 0.6 * len(latitude):
-        raise IngestError(
-            "method bilinear needs points in rows of one latitude, as the WARP5 grid has them; those of the Fibonacci "
-            "grid (H121, H139) are in none: use nearest or inverse_distance"
-        )
-    index = np.full((len(cells), 4), -1, dtype=np.int64)
-    weight = np.zeros((len(cells), 4))
-    members = [np.flatnonzero(row_of_point == row) for row in range(len(rows))]
-    members = [points[np.argsort(longitude[points])] for points in members]
-    for cell in range(len(cells)):
-        upper = int(np.searchsorted(rows, cells.latitude[cell]))
-        if upper == 0 or upper == len(rows):
-            continue
-        to_north = (cells.latitude[cell] - rows[upper - 1]) / (rows[upper] - rows[upper - 1])
-        for slot, (row, row_weight) in enumerate(((upper - 1, 1 - to_north), (upper, to_north))):
-            points = members[row]
-            east = int(np.searchsorted(longitude[points], cells.longitude[cell]))
-            if east == 0 or east == len(points):
-                continue
-            pair = points[east - 1 : east + 1]
-            to_east = (cells.longitude[cell] - longitude[pair[0]]) / (longitude[pair[1]] - longitude[pair[0]])
-            index[cell, 2 * slot : 2 * slot + 2] = pair
-            weight[cell, 2 * slot : 2 * slot + 2] = row_weight * (1 - to_east), row_weight * to_east
-    near, _ = grid.neighbours(latitude, longitude, cells, 1, radius_km)
-    index[near[:, 0] < 0] = -1
-    return index, np.where(index >= 0, weight, 0.0)

@@ -10,14 +10,21 @@ import xarray as xr
 from pydantic import Field
 
 from ldas.assim.quality import Quality
-from ldas.landmodel.array_types import Array
+from ldas.landmodel.array_types import Array, Times
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
-from ldas.pipeline.ingest.config import ObservationConfig
+from ldas.pipeline.ingest.config import ObservationConfig, OverpassesPerDay
 from ldas.pipeline.ingest.grid import Cells, wrap
-from ldas.pipeline.ingest.observations import DAY, Daily, observation_dataset
+from ldas.pipeline.ingest.observations import (
+    DAY,
+    Daily,
+    Overpasses,
+    observation_dataset,
+    overpasses_of_days,
+    ranks,
+)
 from ldas.pipeline.ingest.surfex import output_names
-from ldas.pipeline.settings.assimilation import Name
+from ldas.pipeline.settings.assimilation import Name, state_name
 from ldas.pipeline.tables.once_a_day import changes_once_a_day, warnings_of_table
 
 DEFAULT_VARIABLES = ("TG1", "TG2", "TG3", "WG1", "WG2", "WG3", "LAI", "BIOMASS1")
@@ -32,10 +39,14 @@ class CollocatedConfig(ObservationConfig):
     lai_per_leaf_biomass: float | None = Field(
         default=None, gt=0, description="m2 kg-1: LAI from leaf biomass where a file has no LAI"
     )
+    overpasses_per_day: OverpassesPerDay = None
 
 
 def read(paths: list[Path], config: CollocatedConfig) -> tuple[xr.Dataset, xr.Dataset]:
     """The run and the observations over (time daily, cell); a day's overpasses are averaged, in both alike.
+
+    With `overpasses_per_day` the observations keep their hour, and the run has its states at the overpasses too, as the
+    open loop stores them (`<variable>_<observation>`).
 
     Attribute `notes` of both: a warning for each file in which variables that change once a day differ between two rows
     of a day (`ldas.pipeline.tables.once_a_day`).
@@ -72,16 +83,53 @@ def read(paths: list[Path], config: CollocatedConfig) -> tuple[xr.Dataset, xr.Da
     for name in names:
         values = run[name].to_numpy()
         registry.check_range(name, values, where="collocated", allow_missing=True)
+    if config.overpasses_per_day is not None:
+        kept, states = _at_overpasses(tables, paths, names, times, config)
+        run = run.assign(states)
+        return _with_notes(run, _observed(kept, cells, config), tables, paths)
     sigma = np.stack([mean["sig"].to_numpy() for mean in means], axis=1)
     noise = np.stack([_noise(table, days) for table in tables], axis=1)
     code = np.where(counts > 0, Quality.USED, Quality.MISSING).astype(np.int8)
-    observed = observation_dataset(
-        config.observation,
-        Daily(np.asarray(times + DAY), sigma, noise, code, counts.astype(np.int64), None, begin=times),
-        cells,
-        "dB",
-        "normalised backscatter at 40 degrees incidence",
-    )
+    means_of_days = Daily(np.asarray(times + DAY), sigma, noise, code, counts.astype(np.int64), None, begin=times)
+    return _with_notes(run, _observed(means_of_days, cells, config), tables, paths)
+
+
+def _observed(daily: Daily, cells: Cells, config: CollocatedConfig) -> xr.Dataset:
+    """The group of observations."""
+    return observation_dataset(config.observation, daily, cells, "dB", "normalised backscatter at 40 degrees incidence")
+
+
+def _at_overpasses(
+    tables: list[pd.DataFrame], paths: list[Path], names: list[str], days: Times, config: CollocatedConfig
+) -> tuple[Daily, dict[str, xr.DataArray]]:
+    """The overpasses of all tables at their own hour, and the states at them, (day, overpass, cell)."""
+    for table, path in zip(tables, paths, strict=True):
+        if (table.index == _days_of(table)).all():
+            raise IngestError(
+                f"{path}: its times are dates without hour, so no overpass has one: leave overpasses_per_day out"
+            )
+    most, whole = config.overpasses_per_day or 1, pd.concat([table.dropna(subset="sig") for table in tables])
+    place = np.repeat(np.arange(len(tables)), [table["sig"].count() for table in tables])
+    time = whole.index.to_numpy().astype("datetime64[ns]")
+    noise = whole["sig_noise"].to_numpy() if "sig_noise" in whole else np.full(len(whole), np.nan)
+    passes = Overpasses(place, time, whole["sig"].to_numpy(), noise, np.zeros(len(whole), dtype=np.int8))
+    kept = overpasses_of_days(passes, len(tables), days, most)
+    day = ((time - days[0]) // DAY).astype(np.int64)
+    where = day, ranks(passes, day, days, most), place
+    states = {}
+    for name in names:
+        values = np.full(kept.value.shape, np.nan, dtype=np.float32)
+        values[where] = _column(whole, name, config)
+        states[state_name(name, config.observation)] = xr.DataArray(
+            values, dims=("time", "overpass", "cell"), attrs=registry.attributes(name)
+        )
+    return kept, states
+
+
+def _with_notes(
+    run: xr.Dataset, observed: xr.Dataset, tables: list[pd.DataFrame], paths: list[Path]
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """Both, with what has to be said of the tables."""
     notes = [f"{path.name}: {note}" for path, table in zip(paths, tables, strict=True) for note in table.attrs["notes"]]
     if notes:
         run.attrs["notes"] = observed.attrs["notes"] = notes

@@ -157,6 +157,17 @@ class ObservationConfig(FilesConfig):
     )
 
 
+OverpassesPerDay = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=24,
+        description="so many overpasses of a UTC day, at most, keep their own hour (axis `overpass`), as "
+        "`time_matching: overpass` needs it; left out: they are averaged over the day",
+    ),
+]
+
+
 class ForcingConfig(IngestConfig):
     """What every forcing ingest shares."""
 

@@ -4,7 +4,7 @@ A mean over a day, or a composite of some days, is labelled with the end of what
 window holds the label then uses nothing that was observed after its hour.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from ldas.landmodel.array_types import Array, IntArray, Times
 from ldas.pipeline import registry
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest.grid import Cells
+from ldas.pipeline.store import cf
 
 DAY = np.timedelta64(1, "D")
-END_LABEL = "end of what the value is made of, see time_bnds"
+LEAST_WEIGHT = 0.5  # of the usable points of a cell: with less it takes its heaviest point as it is
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Overpasses:
 @dataclass(frozen=True)
 class Daily:
     """Daily values (day, place): `count` observations, at the mean hour of the day `hour` (UTC; None: unknown).
+
+    Or overpasses that kept their hour, (day, overpass, place), see `overpasses_of_days`: the `hour` of each, in time.
 
     `days` are their labels, the ends of what they are made of (24 UTC for a day), and `begin` where that begins; `date`
     is the producer's date where it is not `begin`.
@@ -124,7 +127,88 @@ def daily_means(passes: Overpasses, places: int, days: Times) -> Daily:
     )
 
 
-def combined(daily: Daily, index: IntArray, weight: Array, least_weight: float = 0.5) -> Daily:
+def overpasses_of_days(passes: Overpasses, places: int, days: Times, most: int) -> Daily:
+    """Overpasses at their own hour: those of a UTC day and place one after the other, rising in time.
+
+    Args:
+        days: the days, as 00 UTC of each.
+        most: length of the overpass axis.
+
+    Raises:
+        IngestError: for a day with more overpasses of a place.
+    """
+    day = ((passes.time - days[0]) // DAY).astype(np.int64)
+    inside = (day >= 0) & (day < len(days)) & np.isfinite(passes.value)
+    passes, day = passes.only(inside), day[inside]
+    rank = ranks(passes, day, days, most)
+    shape = (len(days), most, places)
+    place = day, rank, passes.place
+    value, uncertainty, hour = (np.full(shape, np.nan) for _ in range(3))
+    code = np.full(shape, Quality.MISSING, dtype=np.int8)
+    value[place], uncertainty[place], code[place] = passes.value, passes.uncertainty, passes.quality
+    hour[place] = hours_of_day(passes.time)
+    return Daily(days + DAY, value, uncertainty, code, (code != Quality.MISSING).astype(np.int64), hour, days)
+
+
+def hours_of_day(times: Times) -> Array:
+    """Hours after 00 UTC, to the second."""
+    return np.asarray((times - times.astype("datetime64[D]")).astype("timedelta64[s]").astype(np.float64) / 3600.0)
+
+
+def ranks(passes: Overpasses, day: IntArray, days: Times, most: int) -> IntArray:
+    """Place of each overpass among those of its day and place, from 0, rising in time. IngestError from `most` on."""
+    order = np.lexsort((passes.time, passes.place, day))
+    begins = np.ones(len(order), dtype=bool)
+    begins[1:] = (np.diff(day[order]) != 0) | (np.diff(passes.place[order]) != 0)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - np.flatnonzero(begins)[np.cumsum(begins) - 1]
+    if len(rank) and rank.max() >= most:
+        fullest = days[day[int(np.argmax(rank))]].astype("datetime64[D]")
+        raise IngestError(
+            f"overpasses_per_day is {most}, but a cell has {int(rank.max()) + 1} overpasses on {fullest}: give that "
+            "number or more"
+        )
+    return rank
+
+
+def passes_at_cells(passes: Overpasses, index: IntArray, weight: Array, apart: np.timedelta64) -> Overpasses:
+    """Overpasses of cells from those of points: what the points of a cell saw within `apart` of each other is one.
+
+    Args:
+        index: points of each cell, (cell, n), as in `combined`.
+        weight: their weights.
+    """
+    cell, column = np.nonzero((index >= 0) & (weight > 0))
+    order = np.argsort(passes.place, kind="stable")
+    borders = np.searchsorted(passes.place[order], np.arange(int(index.max(initial=-1)) + 2))
+    point = index[cell, column]
+    size = borders[point + 1] - borders[point]
+    row = np.arange(size.sum()) + np.repeat(borders[point] - (np.cumsum(size) - size), size)
+    seen = passes.only(order[row])
+    seen = replace(seen, place=np.repeat(cell, size))
+    order = np.lexsort((seen.time, seen.place))
+    seen, share = seen.only(order), np.repeat(weight[cell, column], size)[order]
+    begins = np.ones(len(order), dtype=bool)
+    begins[1:] = (np.diff(seen.place) != 0) | (np.diff(seen.time) > apart)
+    number = np.cumsum(begins) - 1
+    heaviest = np.lexsort((-share, number))[np.flatnonzero(begins)]
+    part = np.where(seen.quality == Quality.USED, share, 0.0)
+    total = np.bincount(number, part, minlength=int(begins.sum()))
+    enough = total >= LEAST_WEIGHT - 1e-9
+    scale = np.where(enough, total, 1.0)
+
+    def mean(values: Array) -> Array:
+        weighted = np.where(part > 0, values * part, 0.0)
+        return np.where(enough, np.bincount(number, weighted, minlength=len(total)) / scale, values[heaviest])
+
+    one = seen.only(heaviest)
+    since = (seen.time - one.time[number]).astype("timedelta64[s]").astype(np.float64)
+    time = one.time + np.round(mean(since)).astype("timedelta64[s]")
+    quality = np.where(enough, Quality.USED, one.quality).astype(np.int8)
+    return Overpasses(one.place, time, mean(seen.value), mean(seen.uncertainty), quality)
+
+
+def combined(daily: Daily, index: IntArray, weight: Array, least_weight: float = LEAST_WEIGHT) -> Daily:
     """Values at cells from values at points: weighted means over the points that have a usable value.
 
     Args:
@@ -166,7 +250,8 @@ def combined(daily: Daily, index: IntArray, weight: Array, least_weight: float =
 def observation_dataset(
     name: str, daily: Daily, cells: Cells, unit: str, long_name: str, **attributes: Any
 ) -> xr.Dataset:
-    """A group `observations/<name>`: value, uncertainty, quality, count (and overpass_hour) over (time, cell).
+    """A group `observations/<name>`: value, uncertainty, quality, count (and overpass_hour) over (time, cell); of
+    overpasses that kept their hour over (time, overpass, cell), without count.
 
     Raises:
         IngestError: a usable value outside the registry's range, naming day and cell.
@@ -175,13 +260,15 @@ def observation_dataset(
     low, high = entry.valid_range or (-np.inf, np.inf)
     wrong = (daily.quality == Quality.USED) & ~((daily.value >= low) & (daily.value <= high))
     if wrong.any():
-        day, cell = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+        first = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+        day, cell = first[0], first[-1]
         raise IngestError(
-            f"{name} is {daily.value[day, cell]:g} {unit} on {daily.dates[day].astype('datetime64[D]')} at "
+            f"{name} is {daily.value[first]:g} {unit} on {daily.dates[day].astype('datetime64[D]')} at "
             f"{cells.name(int(cell))}, expected {low:g} to {high:g} ({int(wrong.sum())} such values); "
             "`out_of_range: missing` treats such values as missing"
         )
-    dims = ("time", "cell")
+    apart = daily.value.ndim == 3
+    dims = ("time", "overpass", "cell") if apart else ("time", "cell")
     codes = [int(code) for code in Quality]
     dataset = xr.Dataset(
         {
@@ -202,12 +289,15 @@ def observation_dataset(
         attrs=attributes,
     )
     dataset = labelled_at_end(dataset, daily.begin, daily.dates)
-    empty = np.flatnonzero((daily.quality == Quality.MISSING).all(axis=0))
+    if apart:
+        dataset = dataset.drop_vars("count")
+    empty = np.flatnonzero((daily.quality == Quality.MISSING).reshape(-1, len(cells)).all(axis=0))
     if empty.size:
         named = ", ".join(cells.name(int(index)) for index in empty[:5])
         dataset.attrs["notes"] = [f"{empty.size} of {len(cells)} cells have no observation in the files: {named}"]
     if daily.hour is not None:
-        hour_attributes = {"units": "h", "long_name": "mean hour of the observations (UTC)"}
+        of_mean = {"units": "h", "long_name": "mean hour of the observations (UTC)"}
+        hour_attributes = cf.OVERPASS_HOUR if apart else of_mean
         dataset["overpass_hour"] = (dims, daily.hour.astype(np.float32), hour_attributes)
     return dataset
 
@@ -219,7 +309,7 @@ def labelled_at_end(dataset: xr.Dataset, begin: npt.NDArray[Any], dates: npt.NDA
     """
     bounds = ("time", "bnds"), np.stack([begin, dataset["time"].to_numpy()], axis=1)
     nominal = "time", dates, {"long_name": "UTC day of the value, or date that its producer gives"}
-    return dataset.assign(time_bnds=bounds, nominal_time=nominal).assign_attrs(time_label=END_LABEL)
+    return dataset.assign(time_bnds=bounds, nominal_time=nominal).assign_attrs(time_label=cf.END_LABEL)
 
 
 def days_of(stored: xr.Dataset) -> Times:

@@ -39,8 +39,14 @@ def _name(value: str) -> str:
 
 Name = Annotated[str, AfterValidator(_name)]
 _FILTERS = "ldas.filters"  # entry points of other packages
+TimeMatching = Literal["window_end", "overpass"]
 MODEL_VARIABLE = {"lai": "LAI", "swi": "WG2", "ssm": "WG2"}
 """Model variable that an observation type observes directly."""
+
+
+def state_name(variable: str, observation: str) -> str:
+    """Name of the array of a run that holds a variable at the overpasses of an observation."""
+    return f"{variable}_{observation}"
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,12 @@ class OperatorConfig(StrictModel):
     lai: Name | None = Field(
         "lai", description="Observation group whose LAI is a predictor, linear in time; null: the model's own LAI"
     )
+    time_matching: TimeMatching = Field(
+        "window_end",
+        description="Model state that an observation is compared with, in training and in every assimilation with this "
+        "operator: that of the window's end, with the mean of the window's overpasses; or overpass: each overpass by "
+        "itself, with the state of the model step nearest to it (needs overpasses that kept their hour)",
+    )
     training: WindowConfig = Field(description="Window it is trained on (direct: only scored)")
     test: WindowConfig | None = Field(None, description="Window that is only scored")
     neural: NeuralSettings = Field(NeuralSettings(), description="Shape and training of the networks")
@@ -171,6 +183,11 @@ class OperatorConfig(StrictModel):
         for key, kind in belongs.items():
             if key in self.model_fields_set and self.kind != kind:
                 raise ValueError(f"operator {self.name}: `{key}` belongs to kind: {kind}, the kind is {self.kind}")
+        if self.time_matching == "overpass" and self.kind == "direct":
+            raise ValueError(
+                f"operator {self.name}: `time_matching: overpass` belongs to trained operators; a direct one is of the "
+                "window's end"
+            )
         if self.options and self.kind in ("neural", "water_cloud"):
             raise ValueError(f"operator {self.name}: the options of kind: {self.kind} are in its section `{self.kind}`")
         try:
@@ -191,6 +208,7 @@ class OperatorConfig(StrictModel):
         gone = {"water_cloud"} if self.kind == "neural" else {"neural", "search_architectures", "water_cloud"}
         gone |= {key for key in ("predictors", "options") if not values.get(key)}
         gone |= {"kind"} if self.kind == "neural" else set()
+        gone |= {"time_matching"} if self.time_matching == "window_end" else set()
         return {key: value for key, value in values.items() if key not in gone - {self.kind}}
 
 

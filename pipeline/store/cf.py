@@ -17,6 +17,9 @@ from xarray.conventions import decode_cf_variable
 
 from ldas.pipeline.errors import StoreError
 
+END_LABEL = "end of what the value is made of, see time_bnds"
+"""What the attribute `time_label` of a group says whose times are the ends of its days."""
+OVERPASS_HOUR = {"units": "h", "long_name": "time of the overpass, hours from 00 UTC of the day"}
 TIME_UNITS = "seconds since 1970-01-01T00:00:00"  # of all times that ldas writes
 _CALENDARS = frozenset({"standard", "gregorian", "proleptic_gregorian"})
 _PACKING = frozenset({"scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned"})

@@ -30,6 +30,13 @@ def operator_path(name: str) -> str:
     return f"operators/{check_name(name, 'operator name')}"
 
 
+def matches_overpasses(root: zarr.Group, name: str) -> bool:
+    """Whether a stored operator was trained on overpasses at their own time; one that does not say it was not."""
+    path = operator_path(name)
+    made: Any = existing_group(root, path).attrs.get("provenance", {}) if has_group(root, path) else {}
+    return bool(made.get("configuration", {}).get("time_matching") == "overpass")
+
+
 def write_operator(
     root: zarr.Group,
     name: str,

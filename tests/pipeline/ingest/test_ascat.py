@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from ldas.assim.quality import Quality
 from ldas.pipeline.errors import IngestError
@@ -23,6 +24,7 @@ from tests.pipeline.ingest import samples
 from tests.support import shared
 
 MIDDLE = Cells(np.array([44.05]), np.array([0.1]))
+DAYS = ["2007-01-02", "2007-01-03"]
 POINT = CellsConfig(points=((44.05, 0.1),))
 
 
@@ -366,6 +368,28 @@ def test_a_real_cell_file_into_a_store(tmp_path):
         if today.any():
             assert float(result["value"][index, 0]) == pytest.approx(value[today].mean(), abs=1e-4)
             assert int(result["count"][index, 0]) == today.sum()
+
+
+@pytest.mark.parametrize("method", ["nearest", "bilinear"])
+def test_overpasses_keep_their_hour(tmp_path, method):
+    path = samples.write_cell_file(tmp_path / "0001.nc")
+    near = Cells(np.array([44.01]), np.array([0.01])) if method == "nearest" else MIDDLE
+    found = ascat.read([path], near, config(method=method, overpasses_per_day=2), tmp_path)
+    assert found["value"].dims == ("time", "overpass", "cell")
+    np.testing.assert_array_equal(found["nominal_time"].values.astype("datetime64[D]").astype(str), DAYS)
+    np.testing.assert_allclose(found["overpass_hour"].values[:, :, 0], [[9.6, 21.6], [9.6, np.nan]], atol=1e-5)
+    # Of the nearest point the second overpass is frozen; without it the others weigh enough, and on 3 January two do.
+    expected = {"nearest": [[-10.0, -10.1], [-10.2, np.nan]], "bilinear": [[-11.5, -12.1], [-11.2, np.nan]]}[method]
+    np.testing.assert_allclose(found["value"].values[:, :, 0], expected, atol=1e-5)
+    second = Quality.MASKED_FROZEN if method == "nearest" else Quality.USED
+    assert found["quality"].values[:, :, 0].tolist() == [[0, second], [0, Quality.MISSING]]
+    with pytest.raises(IngestError, match="overpasses_per_day is 1, but a cell has 2 overpasses on 2007-01-02"):
+        ascat.read([path], near, config(method=method, overpasses_per_day=1), tmp_path)
+
+
+def test_a_filtered_series_has_no_overpasses():
+    with pytest.raises(ValidationError, match="overpasses_per_day belongs to sigma40 and ssm"):
+        config(quantity="swi", overpasses_per_day=2)
 
 
 def test_the_real_grid_file_against_the_netcdf_library():

@@ -17,11 +17,21 @@ from ldas.pipeline.ingest.cgls import CglsConfig
 from ldas.pipeline.ingest.cgls import read as read_cgls
 from ldas.pipeline.ingest.config import CellsConfig
 from ldas.pipeline.ingest.modis import ModisConfig
-from ldas.pipeline.ingest.observations import DAY, END_LABEL, Overpasses, daily_means, day_axis
+from ldas.pipeline.ingest.observations import (
+    DAY,
+    Overpasses,
+    daily_means,
+    day_axis,
+    observation_dataset,
+    overpasses_of_days,
+)
+from ldas.pipeline.settings.assimilation import AssimilatedConfig, TimeMatching
 from ldas.pipeline.settings.experiment import ExperimentConfig
-from ldas.pipeline.stages.observations import codes_of_windows, days_of, values_of_windows, window_ends
+from ldas.pipeline.stages.observations import WindowSeries, codes_of_windows, days_of, values_of_windows, window_ends
 from ldas.pipeline.store.arrays import open_dataset, open_store
+from ldas.pipeline.store.cf import END_LABEL
 from ldas.pipeline.store.groups import write_group
+from ldas.pipeline.store.ledger import Block
 from tests.helpers.small_store import synthetic_land, synthetic_weather
 from tests.pipeline.ingest import samples
 
@@ -53,6 +63,44 @@ def test_no_window_of_a_year_uses_an_overpass_of_its_future(hour: int) -> None:
     assert ((codes_of_windows(labels, daily.quality, ends, hour) == Quality.USED) == used).all()
     if hour == 0:  # the window is the UTC day, and the day of the store is that of the overpass
         assert (days_of(ends)[used.argmax(axis=0)] == times.astype("datetime64[D]")).all()
+
+
+@pytest.mark.parametrize("hour", [0, 9])
+@pytest.mark.parametrize("matching", ["window_end", "overpass"])
+def test_marked_overpasses_of_a_year_enter_the_window_that_they_lie_in(
+    tmp_path: Path, matching: TimeMatching, hour: int
+) -> None:
+    """As stored and read for the filter: a value tells its time, and is found in (t0, t0 + 24 h] and nowhere else."""
+    random = np.random.default_rng(8)
+    cells, first = 3, np.datetime64("2015-01-01", "s")
+    seconds = np.sort(random.choice(365 * 144, 365 * 2, replace=False)) * 600 + 1  # ten minutes apart at least
+    seconds[:3] = 0, 9 * 3600, 86399
+    times = (first + seconds.astype("timedelta64[s]")).astype("datetime64[ns]")
+    number = len(times)
+    mark = -30.0 + np.arange(number) / 64.0  # exact in single precision, within the range of sigma40
+    passes = Overpasses(np.arange(number) % cells, times, mark, np.full(number, 0.3), np.zeros(number, dtype=np.int8))
+    kept = overpasses_of_days(passes, cells, day_axis(times, None, None), 6)
+    places = grid.Cells(np.arange(43.0, 46.0), np.zeros(cells))
+    root = open_store(tmp_path, "a")
+    write_group(root, "observations/sigma40", observation_dataset("sigma40", kept, places, "dB", "marked"))
+    entry = AssimilatedConfig(name="sigma40", operator="any")
+    ends = window_ends(date(2014, 12, 30), date(2016, 1, 3), hour)
+    series = WindowSeries(root, entry, Block(0, 0, cells), ends, hour, "none", matching)
+    seen = 0
+    for window, end in enumerate(ends):
+        given = series.window(window)
+        for cell in range(cells):
+            inside = (passes.place == cell) & (times > end - DAY) & (times <= end)
+            if matching == "window_end":
+                expected = mark[inside].mean() if inside.any() else np.nan
+                np.testing.assert_allclose(given.value[cell], expected, rtol=1e-12)
+            else:
+                there = np.isfinite(given.value[cell])
+                np.testing.assert_allclose(given.value[cell][there], mark[inside], rtol=1e-12)
+                assert given.time is not None
+                assert (given.time[cell][there] == times[inside]).all()
+            seen += int(inside.sum())
+    assert seen == number
 
 
 def test_the_group_says_what_its_labels_mean(tmp_path: Path) -> None:

@@ -406,5 +406,17 @@ def test_the_collocated_series_as_run_and_observations(tmp_path):
         np.testing.assert_array_equal(observed["count"].to_numpy()[position, cell], counts)
     assert int((observed["quality"] == 0).sum()) == int((observed["count"] > 0).sum())
     path = folder / "isba_ascat_43.625N_0.875E_2007-2016.nc"
+    config = collocated.CollocatedConfig(files=("u",), overpasses_per_day=2)
+    run, observed = collocated.read([path], config)
+    with xr.open_dataset(path) as raw:
+        rows = raw[["sig", "TG1"]].to_dataframe().set_index(raw["time"].to_numpy())
+    there = np.isfinite(observed["value"].to_numpy())
+    assert there.sum() == rows["sig"].notna().sum()
+    times = observed["nominal_time"].to_numpy()[:, None, None] + np.timedelta64(1, "h") * observed["overpass_hour"]
+    np.testing.assert_array_equal(times.to_numpy()[there], rows.index.to_numpy())  # 10 and 22 UTC
+    np.testing.assert_array_equal(observed["value"].to_numpy()[there], rows["sig"].astype("float32"))
+    np.testing.assert_array_equal(run["TG1_sigma40"].to_numpy()[there], rows["TG1"].astype("float32"))
+    with pytest.raises(IngestError, match="its times are dates without hour"):
+        collocated.read([folder / "isba_ascat_44.375N_0.625E_2007-2016.nc"], config)
     with pytest.raises(IngestError, match="hold the same place"):
         collocated.read([path, path], collocated.CollocatedConfig(files=("u",)))
