@@ -32,7 +32,7 @@ from ldas.pipeline.stages.land import (
     read_forcing,
     read_land,
 )
-from ldas.pipeline.stages.observations import good_values, read_observations
+from ldas.pipeline.stages.observations import good_values, overpasses_a_day, read_observations, require_hours
 from ldas.pipeline.store import cf, ledger
 from ldas.pipeline.store.arrays import (
     absence,
@@ -105,7 +105,12 @@ def _check_operator(operator: OperatorConfig, config: ExperimentConfig) -> Check
     missing = [name for name in operator.predictor_names if name not in config.output.instant]
     if missing:
         return CheckRow(f"operator {operator.name}", "wrong", f"add {', '.join(missing)} to output.instant")
-    detail = f"{operator.kind}: {operator.observation} from {', '.join(operator.predictor_names)}"
+    by_hour = operator.time_matching == "overpass"
+    if by_hour and config.twin is not None and not config.twin.nature_settings().observations.sigma40.overpass_hours:
+        detail = "`time_matching: overpass`, but the twin makes one sigma40 a day: give its nature `overpass_hours`"
+        return CheckRow(f"operator {operator.name}", "wrong", detail)
+    detail = f"{operator.kind}: {operator.observation} from {', '.join(operator.predictor_names)}, "
+    detail += "each overpass at its own hour" if by_hour else "at the window's end"
     return CheckRow(f"operator {operator.name}", "ok", detail)
 
 
@@ -266,9 +271,13 @@ def _check_observed(root: zarr.Group, group: str, name: str, config: ExperimentC
             total += values.size
             usable += int(used.sum())
             outside += int((used & ((values < low) | (values > high))).sum())
+        overpasses = overpasses_a_day(root, name)
+        if any(item.observation == name and item.time_matching == "overpass" for item in config.operators):
+            require_hours(root, name)
     except StoreError as error:
         return CheckRow(group, "wrong", str(error))
-    detail = f"{usable} of {total} values usable{_earlier_labels(root, group)}"
+    hours = "" if overpasses is None else f", at most {overpasses} overpasses a day at their own hour"
+    detail = f"{usable} of {total} values usable{hours}{_earlier_labels(root, group)}"
     if outside:
         detail += f", {outside} of them outside {low:g} to {high:g} {unit}, which no analysis uses"
         if "range" in config.accept:

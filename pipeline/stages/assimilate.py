@@ -9,7 +9,7 @@ import numpy as np
 import zarr
 
 from ldas import landmodel
-from ldas.assim import QUALITY_MEANING, Filter, ObservationError, ObservationType, Window
+from ldas.assim import QUALITY_MEANING, Filter, ObservationError, ObservationType, Window, WindowObservations
 from ldas.assim.diagnostics import desroziers, estimated_error
 from ldas.landmodel import OutputRequest, Parameters, State
 from ldas.operators.cells import cell_ids_from_coordinates
@@ -17,7 +17,7 @@ from ldas.operators.direct import DirectOperator
 from ldas.operators.protocol import ObservationOperator
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
-from ldas.pipeline.settings.assimilation import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig
+from ldas.pipeline.settings.assimilation import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig, TimeMatching
 from ldas.pipeline.settings.land_options import model_options
 from ldas.pipeline.stages import labels, spin_up
 from ldas.pipeline.stages.assimilation_output import AssimilationOutput, forecasts
@@ -31,10 +31,10 @@ from ldas.pipeline.stages.land import (
     number_of_patches,
     read_land,
 )
-from ldas.pipeline.stages.observations import WindowSeries, days_of, window_ends
+from ldas.pipeline.stages.observations import WindowSeries, days_of, overpasses_a_day, require_hours, window_ends
 from ldas.pipeline.stages.open_loop import OpenLoop
 from ldas.pipeline.stages.train import training_stage
-from ldas.pipeline.store import ledger
+from ldas.pipeline.store import cf, ledger
 from ldas.pipeline.store.arrays import (
     ArraySpec,
     chunk_cells,
@@ -46,7 +46,7 @@ from ldas.pipeline.store.arrays import (
     write_region,
 )
 from ldas.pipeline.store.ledger import Block, Period
-from ldas.pipeline.store.operator_store import read_operator
+from ldas.pipeline.store.operator_store import matches_overpasses, read_operator
 from ldas.pipeline.store.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
 
 _FLAGS = {
@@ -151,8 +151,9 @@ class Assimilate(LandStage):
 
     def create(self, root: zarr.Group) -> None:
         """See `Stage.create`."""
-        specs, patches = self._specs(), number_of_patches(root)
+        specs, patches = self._specs(root), number_of_patches(root)
         days = self.config.execution.days_per_period
+        overpasses = self._overpasses(root)
         create_template(
             root,
             self.group,
@@ -161,6 +162,7 @@ class Assimilate(LandStage):
                 "time": (("time",), days_of(self.ends())),
                 **self._along_time(),
                 **labels.places(root),
+                **({"overpass": (("overpass",), np.arange(overpasses))} if overpasses else {}),
                 "cell": (("cell",), np.arange(self.cells)),
                 "patch": (("patch",), np.arange(1, patches + 1)),
             },
@@ -180,12 +182,35 @@ class Assimilate(LandStage):
     def _time_label(self) -> str:
         return f"00 UTC of the day; the window ends at {labels.clock(self.hour)}"
 
-    def _specs(self) -> dict[str, ArraySpec]:
+    def _matching(self, root: zarr.Group, entry: AssimilatedConfig) -> TimeMatching:
+        """How an observation is compared: as its operator was trained; without one, at the window's end."""
+        if entry.operator is None:
+            return "window_end"
+        here = [operator for operator in self.config.operators if operator.name == entry.operator]
+        if here:
+            return here[0].time_matching
+        return "overpass" if matches_overpasses(root, entry.operator) else "window_end"
+
+    def _overpasses(self, root: zarr.Group) -> int:
+        """Most overpasses that a window can hold, which touches two UTC days; 0 where no type keeps them apart."""
+        lengths = [0]
+        for entry in self.settings.observations:
+            if self._matching(root, entry) == "overpass":
+                require_hours(root, entry.name)
+                lengths.append(2 * (overpasses_a_day(root, entry.name) or 0))
+        return max(lengths)
+
+    def _specs(self, root: zarr.Group) -> dict[str, ArraySpec]:
         output, at_end = self.config.output, f"at {labels.clock(self.hour)}"
 
         def of(comment: str, *more: str) -> ArraySpec:
             words = {"comment": comment} if comment else {}
             return ArraySpec(("time", "cell", *more), "float32", None, {**words, **labels.OF_INSTANTS})
+
+        def at_overpass(spec: ArraySpec, comment: str = "") -> ArraySpec:
+            words = {"comment": comment} if comment else {}
+            attributes = {**spec.attributes, **words, **labels.OF_MEANS}
+            return ArraySpec(("time", "overpass", "cell"), spec.dtype, spec.fill_value, attributes)
 
         mean = {"comment": "mean over the 24 h up to the analysis hour of the day, see time_bnds", **labels.OF_MEANS}
         specs = {name: ArraySpec(("time", "cell"), "float32", None, mean) for name in output.mean}
@@ -193,12 +218,21 @@ class Assimilate(LandStage):
         for name in forecasts(self.settings, output):
             specs[f"{name}_forecast"] = of(f"24 h forecast {at_end}")
         for entry in self.settings.observations:
+            made = {}
             if entry.operator is not None:
-                specs[entry.name] = of(f"of the analysis {at_end}")
-                specs[f"{entry.name}_forecast"] = of(f"forecast {at_end}")
+                made[entry.name] = of(f"of the analysis {at_end}")
+                made[f"{entry.name}_forecast"] = of(f"forecast {at_end}")
             for family in ("innovation", "residual", "linear_residual", "dfs"):
-                specs[f"{family}_{entry.name}"] = of("")
-            specs[f"quality_{entry.name}"] = ArraySpec(("time", "cell"), "int8", 1, {**_FLAGS, **labels.OF_INSTANTS})
+                made[f"{family}_{entry.name}"] = of("")
+            made[f"quality_{entry.name}"] = ArraySpec(("time", "cell"), "int8", 1, {**_FLAGS, **labels.OF_INSTANTS})
+            if self._matching(root, entry) == "overpass":
+                made = {name: at_overpass(spec) for name, spec in made.items()}
+                made[entry.name] = at_overpass(made[entry.name], "forecast at the overpass and what the analysis adds")
+                made[f"{entry.name}_forecast"] = at_overpass(made[entry.name], "forecast at the overpass")
+                made[f"overpass_hour_{entry.name}"] = ArraySpec(
+                    ("time", "overpass", "cell"), "float32", None, {**cf.OVERPASS_HOUR, **labels.OF_MEANS}
+                )
+            specs |= made
         specs["chi_square"] = of("")
         specs |= {f"increment_{control}": of("") for control in self.settings.method.controls}
         return specs | {f"{name}_patch": of(f"analysis {at_end}", "patch") for name in output.per_patch}
@@ -234,7 +268,7 @@ class Assimilate(LandStage):
         existing_group(root, self.group).attrs.update(attributes)  # of the longer period
         along_cells = labels.places(root)
         extend_template(root, self.group, "time", days_of(self.ends()), {**self._along_time(), **along_cells})
-        labels.describe(root, self.group, self._specs())
+        labels.describe(root, self.group, self._specs(root))
         # Those of new periods are empty, also when an interrupted extension has made some of them.
         self._create_restarts(root, [period for period in self.periods() if period.stop not in old_stops])
 
@@ -280,7 +314,9 @@ class Assimilate(LandStage):
         method = self.filter_of(root, block)
         ends = self.ends()[period.days]
         series = {
-            entry.name: WindowSeries(root, entry, block, ends, self.hour, self.config.open_loop.name)
+            entry.name: WindowSeries(
+                root, entry, block, ends, self.hour, self.config.open_loop.name, self._matching(root, entry)
+            )
             for entry in self.settings.observations
         }
         forcing = self.forcing(root, block, period.start, period.stop, parameters)
@@ -295,8 +331,9 @@ class Assimilate(LandStage):
             self.config.output,
             used,
             cells=block.cells,
-            windows=len(ends),
+            days=days_of(ends),
             patches=number_of_patches(root),
+            overpasses=self._overpasses(root),
         )
         output = self._request()
         for number, end in enumerate(ends):
@@ -310,8 +347,10 @@ class Assimilate(LandStage):
             given = {name: values.window(number) for name, values in series.items()}
             result = method.cycle(model, state, window, given, output=output, set_aside=lost)
             state, lost = result.state, result.set_aside
-            codes = [values.explained(number, result.quality[:, row]) for row, values in enumerate(series.values())]
-            writer.add(number, result._replace(quality=np.stack(codes, axis=1)), method)
+            rows = rows_of_types(given)
+            codes = [values.explained(number, result.quality[:, rows[name]]) for name, values in series.items()]
+            result = result._replace(quality=np.concatenate(codes, axis=1))
+            writer.add(number, result, method, {name: (rows[name], given[name].time) for name in given})
         write_region(root, self.group, writer.values(), {"time": period.days, "cell": block.region})
         carried = zip(method.carried_states(before), method.carried_states(state), strict=True)
         for run, (old, new) in zip(self._restart_names(), carried, strict=True):
@@ -397,6 +436,15 @@ class Assimilate(LandStage):
         names = len(self.config.output.mean) + 2 * len(self.config.output.instant) + 20
         states = self.columns_per_cell * self.settings.method.model_runs * 4 * 2048
         return cells * (FORCING_BYTES * (24 * days + 1) + states + 8 * days * names)
+
+
+def rows_of_types(given: Mapping[str, WindowObservations]) -> dict[str, slice]:
+    """Where the observations of each type lie on the observation axis of a cycle's result."""
+    rows, begin = {}, 0
+    for name, observations in given.items():
+        rows[name] = slice(begin, begin + observations.rows)
+        begin += observations.rows
+    return rows
 
 
 def _error_of(root: zarr.Group, entry: AssimilatedConfig, block: Block) -> ObservationError:

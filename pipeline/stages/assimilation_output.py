@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ldas import landmodel
-from ldas.assim import CycleResult, Filter
+from ldas.assim import CycleResult, Filter, Quality
 from ldas.assim.controls import read_variable
 from ldas.landmodel import Parameters
 from ldas.pipeline import registry
@@ -28,17 +28,22 @@ class AssimilationOutput:
         parameters: Parameters,
         *,
         cells: int,
-        windows: int,
+        days: np.ndarray,
         patches: int,
+        overpasses: int = 0,
     ) -> None:
         self.observations, self.controls, self.output = settings.observations, settings.method.controls, output
-        self.parameters, self.cells, self.windows, self.patches = parameters, cells, windows, patches
+        self.parameters, self.cells, self.patches = parameters, cells, patches
+        self.windows, self.days, self.overpasses = len(days), days, overpasses
         self.arrays: dict[str, np.ndarray] = {}
         self.sources = _sources(output)
         self.forecasts = forecasts(settings, output)
 
-    def add(self, number: int, result: CycleResult, method: Filter) -> None:
-        """The values of one window."""
+    def add(
+        self, number: int, result: CycleResult, method: Filter, rows: Mapping[str, tuple[slice, np.ndarray | None]]
+    ) -> None:
+        """The values of one window. rows: by type, where it lies on the observation axis, with the times (cell,
+        overpass) of its overpasses; None for a type that is compared at the window's end."""
         columns = {name: self._output(result.outputs, name) for name in self.output.mean}
         for name in self.output.instant:
             forecast = self._output(result.outputs, name)
@@ -50,7 +55,8 @@ class AssimilationOutput:
         for index, control in enumerate(method.control_names):
             columns[f"increment_{control}"] = result.increment[:, index]
         self._means(number, columns, result.set_aside)
-        for row, entry in enumerate(self.observations):
+        for entry in self.observations:
+            row, times = rows[entry.name]
             compared = {
                 f"innovation_{entry.name}": result.innovation,
                 f"residual_{entry.name}": result.residual,
@@ -59,9 +65,14 @@ class AssimilationOutput:
             }
             if entry.operator is not None:
                 compared |= {entry.name: result.predicted_analysis, f"{entry.name}_forecast": result.predicted}
+            put = self._cells if times is None else self._at_overpasses
+            lost = result.set_aside if times is None else result.set_aside | np.isnat(times.T)
             for name, values in compared.items():  # parts of a state that is lost may still look like numbers
-                self._cells(number, name, np.where(result.set_aside, np.nan, values[:, row]))
-            self._cells(number, f"quality_{entry.name}", result.quality[:, row])
+                put(number, name, np.where(lost, np.nan, values[:, row].T))
+            put(number, f"quality_{entry.name}", result.quality[:, row].T)
+            if times is not None:
+                hours = (times.T - self.days[number]).astype("timedelta64[s]").astype(np.float64) / 3600.0
+                put(number, f"overpass_hour_{entry.name}", np.where(np.isnat(times.T), np.nan, hours))
         self._cells(number, "chi_square", np.where(result.used_count > 0, result.chi_square, np.nan))
 
     def values(self) -> dict[str, np.ndarray]:
@@ -92,6 +103,13 @@ class AssimilationOutput:
         if name not in self.arrays:
             self.arrays[name] = np.zeros((self.windows, self.cells), dtype=values.dtype)
         self.arrays[name][number] = values
+
+    def _at_overpasses(self, number: int, name: str, values: np.ndarray) -> None:
+        """Values (overpass, cell) of the overpasses that the window has; the places behind them stay empty."""
+        if name not in self.arrays:
+            empty = np.nan if values.dtype.kind == "f" else int(Quality.MISSING)
+            self.arrays[name] = np.full((self.windows, self.overpasses, self.cells), empty, dtype=values.dtype)
+        self.arrays[name][number, : len(values)] = values
 
     def _patches(self, number: int, name: str, values: np.ndarray, lost: np.ndarray) -> None:
         if name not in self.arrays:

@@ -1,7 +1,7 @@
 """The open loop: the land model over the whole period, without observations."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, ClassVar
 
@@ -24,6 +24,14 @@ from ldas.pipeline.stages.land import (
     merged,
     number_of_patches,
     without_columns,
+)
+from ldas.pipeline.stages.overpass_states import (
+    overpass_axis,
+    overpass_specs,
+    overpass_states,
+    overpass_steps,
+    overpass_variables,
+    step_requests,
 )
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import (
@@ -68,8 +76,10 @@ class OpenLoop(LandStage):
 
     def identity(self) -> Mapping[str, Any]:
         """See `Stage.identity`."""
+        overpasses = {name: list(variables) for name, variables in overpass_variables(self.config).items()}
         return {
             **identity_sections(self.config, ("period", "spin_up", "output", "open_loop")),
+            **({"overpasses": overpasses} if overpasses else {}),
             "model": self.config.model.model_dump(),
             "execution": {
                 "cells_per_block": self.cells_per_block,
@@ -82,6 +92,7 @@ class OpenLoop(LandStage):
         """See `Stage.create`."""
         specs, patches = self._specs(), number_of_patches(root)
         days = self.config.execution.days_per_period
+        overpasses = overpass_axis(root, self.config)
         create_template(
             root,
             self.group,
@@ -90,6 +101,7 @@ class OpenLoop(LandStage):
                 "time": (("time",), self._days()),
                 **self._along_time(),
                 **labels.places(root),
+                **({"overpass": (("overpass",), np.arange(overpasses))} if overpasses else {}),
                 "cell": (("cell",), np.arange(self.cells)),
                 "patch": (("patch",), np.arange(1, patches + 1)),
             },
@@ -110,7 +122,7 @@ class OpenLoop(LandStage):
             specs[name] = ArraySpec(("time", "cell"), "float32", None, attributes)
             if name in output.per_patch:
                 specs[f"{name}_patch"] = ArraySpec(("time", "cell", "patch"), "float32", None, attributes)
-        return specs
+        return specs | overpass_specs(self.config)
 
     def _output_attributes(self, name: str) -> dict[str, Any]:
         if name in self.config.output.mean:
@@ -169,15 +181,19 @@ class OpenLoop(LandStage):
         lost |= cells_with_gaps(forcing)
         chosen = ~lost[columns.cell]
         after, outputs = before, dict[str, np.ndarray]()
+        steps = overpass_steps(root, self.config, block, period, overpass_axis(root, self.config))
         if chosen.any():
             used, start_state = parameters.take(chosen), before.take(chosen)
-            part, outputs = self.run_model(used, start_state, forcing, period.start, period.stop, self._request())
+            request = replace(self._request(), **step_requests(self.config, steps, used.cell))
+            part, outputs = self.run_model(used, start_state, forcing, period.start, period.stop, request)
             failed = failed_columns(start_state, part)
             lost |= cells_with(failed, columns.cell[chosen], block.cells)
             after = merged(before, part, chosen)
             back = lost[columns.cell]
             after = merged(after, before.take(back), back)  # the last good state of cells that failed
-        values = self._outputs(outputs, parameters.take(chosen), lost, number_of_patches(root), period)
+        run = parameters.take(chosen)
+        values = self._outputs(outputs, run, lost, number_of_patches(root), period)
+        values |= overpass_states(self.config, outputs, steps, run, lost)
         write_region(root, self.group, values, {"time": period.days, "cell": block.region})
         self._write_extra_restarts(root, block, period, parameters, columns, before, forcing, lost[columns.cell])
         write_restart(root, restart_path(self.name, period.stop), after, columns, block)
@@ -261,10 +277,11 @@ class OpenLoop(LandStage):
                 write_restart(root, restart_path(self.name, instant), state, columns, block)
 
     def memory_bytes(self, cells: int) -> int:
-        """Forcing of a period; outputs of all layers; dense output per patch."""
+        """Forcing of a period; outputs of all layers, at overpasses too; dense output per patch."""
         days = min(self.config.execution.days_per_period, self.config.period.days)
         names = len(self.config.output.mean) + len(self.config.output.instant)
         forcing = FORCING_BYTES * (24 * days + 1)
-        columns = self.columns_per_cell * (8 * days * (names + 14) + 8192)
+        at_overpasses = 28 if overpass_variables(self.config) else 0
+        columns = self.columns_per_cell * (8 * days * (names + 14 + at_overpasses) + 8192)
         dense = 8 * days * 12 * 4 + 8 * days * names
         return cells * (forcing + columns + dense)

@@ -16,11 +16,19 @@ from ldas.operators.protocol import ObservationOperator
 from ldas.operators.scores import predict_where_observed, score
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.stage import Stage
-from ldas.pipeline.settings.assimilation import OperatorConfig, WindowConfig
+from ldas.pipeline.settings.assimilation import OperatorConfig, WindowConfig, state_name
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.stages.labels import instants
 from ldas.pipeline.stages.land import read_land
-from ldas.pipeline.stages.observations import good_values, interpolated_in_time, read_observations, values_of_windows
+from ldas.pipeline.stages.observations import (
+    days_of_group,
+    good_values,
+    interpolated_in_time,
+    overpasses_a_day,
+    read_observations,
+    require_hours,
+    values_of_windows,
+)
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import existing_group, has_group, read_region
 from ldas.pipeline.store.groups import write_group
@@ -29,7 +37,8 @@ from ldas.pipeline.store.operator_store import write_operator
 
 
 class Samples(NamedTuple):
-    """Training pairs: predictors (cell, day, predictor) and target (cell, day), NaN where missing."""
+    """Training pairs: predictors (cell, day or overpass, predictor) and target (cell, day or overpass), NaN where
+    missing."""
 
     predictors: np.ndarray
     target: np.ndarray
@@ -77,7 +86,7 @@ class Train(Stage):
 
     def samples(self, root: zarr.Group, window: WindowConfig) -> Samples:
         """Pairs of a window: open-loop soil moisture and temperature at the analysis hour, LAI, and the observation of
-        the same 24 h window."""
+        the same 24 h window; or each overpass with the states at its own time."""
         path = f"runs/{self.config.open_loop.name}"
         days = read_region(root, path, "time").astype("datetime64[D]")
         chosen = (days >= np.datetime64(window.start)) & (days <= np.datetime64(window.end))
@@ -91,6 +100,8 @@ class Train(Stage):
         missing = [name for name in names if name not in self.config.output.instant]
         if missing:
             raise ConfigurationError(f"operator {self.settings.name}: add {', '.join(missing)} to output.instant")
+        if self.settings.time_matching == "overpass":
+            return self._of_overpasses(root, days[chosen], region)
         hour = self.config.model.analysis_hour_utc
         end_of_window = instants(days[chosen], hour)
         model = {name: np.asarray(read_region(root, path, name, region), dtype=np.float64) for name in names}
@@ -100,6 +111,42 @@ class Train(Stage):
             model["LAI"] = interpolated_in_time(times, good_values(arrays), end_of_window)
         times, arrays = read_observations(root, self.settings.observation, block)
         target = values_of_windows(times, good_values(arrays), end_of_window, hour)
+        predictors = np.stack([model[name] for name in names], axis=-1)
+        target[~np.isfinite(predictors).all(axis=-1)] = np.nan
+        return Samples(np.swapaxes(predictors, 0, 1), target.T)
+
+    def _of_overpasses(self, root: zarr.Group, days: np.ndarray, region: Mapping[str, slice]) -> Samples:
+        """Each overpass of these days with the open loop's states of the model step nearest to it."""
+        observation, path = self.settings.observation, f"runs/{self.config.open_loop.name}"
+        block = Block(0, 0, self.cells)
+        require_hours(root, observation)
+        times, arrays = read_observations(root, observation, block)
+        overpasses = overpasses_a_day(root, observation) or 0
+        rows = (days_of_group(root, f"observations/{observation}").astype("datetime64[D]") - days[0]).astype(np.int64)
+        inside = (rows >= 0) & (rows < len(days))
+
+        def by_day(values: np.ndarray, nothing: Any) -> np.ndarray:
+            """(day, overpass, cell) of these days, from what the group holds one after the other."""
+            placed = np.full((len(days), overpasses, self.cells), nothing)
+            placed[rows[inside]] = values.reshape(-1, overpasses, self.cells)[inside]
+            return placed.reshape(-1, self.cells)
+
+        names = self.settings.predictor_names
+        model = {}
+        for name in names:
+            stored = read_region(root, path, state_name(name, observation), region)[:, :overpasses]
+            model[name] = np.asarray(stored, dtype=np.float64).reshape(-1, self.cells)
+        target, at = by_day(good_values(arrays), np.nan), by_day(times, np.datetime64("NaT", "s"))
+        lost = np.isnan(read_region(root, path, names[0], region)).repeat(overpasses, axis=0)
+        late = int((np.isfinite(target) & ~np.isfinite(model[names[0]]) & ~lost).sum())
+        if late:
+            raise ConfigurationError(
+                f"operator {self.settings.name}: {late} overpasses of {observation} have no state of the open loop, "
+                "which ran before they were ingested: run it with these observations, in another store"
+            )
+        if self.settings.observed_lai is not None:
+            lai_times, lai = read_observations(root, self.settings.observed_lai, block)
+            model["LAI"] = interpolated_in_time(lai_times, good_values(lai), at)
         predictors = np.stack([model[name] for name in names], axis=-1)
         target[~np.isfinite(predictors).all(axis=-1)] = np.nan
         return Samples(np.swapaxes(predictors, 0, 1), target.T)

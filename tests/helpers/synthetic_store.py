@@ -47,11 +47,12 @@ def formula_cell(weather: Forcing) -> xr.Dataset:
 
 
 def write_observations(path: Path, name: str, times: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes a group of observations, in place of one that is there."""
+    """Writes a group of observations, (time, cell) or (time, overpass, cell), in place of one that is there."""
     root = open_store(str(path), "a")
     if f"observations/{name}" in root:
         del root[f"observations/{name}"]
-    variables = {key: (("time", "cell"), values) for key, values in arrays.items()}
+    dims = {2: ("time", "cell"), 3: ("time", "overpass", "cell")}
+    variables = {key: (dims[values.ndim], values) for key, values in arrays.items()}
     write_group(root, f"observations/{name}", xr.Dataset(variables, coords={"time": times}))
 
 

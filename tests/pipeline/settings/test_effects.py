@@ -328,6 +328,9 @@ TABLE: dict[str, Changed | Elsewhere] = {
     "operators.observation": Changed("swi", samples, {"operators": [{"training": SPRING}]}),
     "operators.predictors": operator(["WG3", "LAI"], samples),
     "operators.lai": operator(None, samples),
+    "operators.time_matching": Elsewhere(
+        "stages/test_time_matching.py", "test_a_forecast_is_of_the_hour_of_its_overpass"
+    ),
     "operators.training.start": operator("2007-04-05", samples),
     "operators.training.end": operator("2007-04-15", samples),
     "operators.test.start": operator("2007-04-05", samples_of_test, test=SPRING),
