@@ -3,9 +3,9 @@
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PlainSerializer, model_validator
+from pydantic import Field, PlainSerializer, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ldas.pipeline.settings.land_options import LandOptions
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
@@ -189,6 +189,23 @@ class Sigma40Config(StrictModel):
     noise_db: float = Field(ge=0, description="Standard deviation of the noise")
     swath_share: float = Field(gt=0, le=1, description="Part of the days on which a swath covers a cell")
     lost_share: float = Field(ge=0, lt=1, description="Part of the covered days that is lost")
+    overpass_hours: tuple[Annotated[float, Field(ge=0, lt=24)], ...] = Field(
+        (),
+        description="Hours (UTC) of the day's overpasses, each an observation of its own of nature at that hour; none: "
+        "one a day, at the analysis hour",
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        if list(self.overpass_hours) != sorted(set(self.overpass_hours)):
+            raise ValueError(f"overpass_hours must rise, got {self.overpass_hours}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent_hours(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What identifies it: without hours where there are none, as before there was a choice."""
+        values: dict[str, Any] = serialize(self)
+        return {key: value for key, value in values.items() if key != "overpass_hours" or value}
 
 
 class SwiConfig(StrictModel):

@@ -1,7 +1,7 @@
 """The nature run: the same land model with other options, soils, plants and weather, and with farmers in it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -67,11 +67,13 @@ class Nature:
         start: np.datetime64,
         stop: np.datetime64,
         output: OutputRequest | None = None,
+        overpass_hours: Sequence[float] = (),
     ) -> tuple[State, dict[str, Array]]:
         """Runs from `start` to `stop` (00 UTC); weather (record, cell) begins at `start`.
 
         Returns:
-            The state and name -> (day, column[, layer]) of the requested daily output.
+            The state and name -> (day, column[, layer]) of the requested daily output; what is requested `at` the
+            overpass hours (UTC) of every day, (day x hour, column[, layer]).
         """
         forcing = self._with_irrigated_cells(weather)
         columns = self.parameters._replace(cell=self._forcing_cell(weather))
@@ -90,6 +92,9 @@ class Nature:
                 else:
                     self._irrigate(state, forcing, event.columns, _RECORDS_PER_DAY * int((day - first) / DAY))
             begin, end = (_RECORDS_PER_DAY * int((edge - first) / DAY) for edge in (day, following))
+            if output is not None and output.at:
+                steps = self._steps_of_hours(overpass_hours, int((following - day) / DAY))
+                output = replace(output, at_steps=steps)
             state, outputs = model.run(
                 state,
                 Forcing(**{name: values[begin : end + 1] for name, values in forcing.items()}),
@@ -100,6 +105,12 @@ class Nature:
             )
             parts.append(outputs)
         return state, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _steps_of_hours(self, hours: Sequence[float], days: int) -> IntArray:
+        """The model steps (column, day x hour) nearest to hours of each day."""
+        seconds = 3600.0 * (24.0 * np.arange(days)[:, None] + np.asarray(hours))
+        steps = np.floor(seconds.ravel() / self.step_s + 0.5).astype(np.int64)
+        return np.broadcast_to(steps, (self.parameters.columns, steps.size))
 
     def _with_irrigated_cells(self, weather: Mapping[str, Array]) -> dict[str, Array]:
         """The weather, with a copy of its cell behind it for every watered column."""

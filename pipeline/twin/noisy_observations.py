@@ -42,7 +42,8 @@ class Cells:
 
 @dataclass(frozen=True)
 class Observed:
-    """An observation type over (time, cell): values, standard deviations of errors, codes of ldas.assim.quality."""
+    """An observation type over (time, cell), or (time, overpass, cell): values, standard deviations of errors, codes of
+    ldas.assim.quality."""
 
     value: Array
     uncertainty: Array
@@ -96,14 +97,16 @@ class Observer:
         predicted = self.water_cloud().predict(np.where(there[..., None], predictors, 0.0))
         return np.ascontiguousarray(np.where(there, predicted, np.nan).T)
 
-    def covered(self) -> npt.NDArray[np.bool_]:
-        """Days on which a cell is seen by the scatterometer, (day, cell)."""
+    def covered(self, overpass: int | None = None) -> npt.NDArray[np.bool_]:
+        """Days on which a cell is seen by the scatterometer, (day, cell); or by one of the day's overpasses."""
         config = self.settings.sigma40
         number = self.days.astype("datetime64[D]").astype(np.int64)
         # The swaths move from day to day and come back after a cycle; a cell in the gap between two is not seen.
         turn = number[:, None] * (_CYCLE_SHIFTS / _REPEAT_CYCLE_DAYS)
+        # Those that fly north and those that fly south lie half a gap apart.
+        turn = turn + 0.5 * (overpass or 0)
         phase = (turn + self.cells.places.longitude * (_ORBITS_PER_DAY / 360.0)) % 1.0
-        kept = self._uniform("sigma40 lost") >= config.lost_share
+        kept = self._uniform(_of_overpass("sigma40 lost", overpass)) >= config.lost_share
         return np.asarray((phase < config.swath_share) & kept)
 
     def sigma40(self, run: Mapping[str, Array]) -> Observed:
@@ -111,6 +114,22 @@ class Observer:
         noise = self.settings.sigma40.noise_db
         value = self.true_sigma40(run["WG2"], run["LAI"]) + noise * self._normal("sigma40 noise")
         return _seen(value, np.full(value.shape, noise), self.covered(), unreliable(run))
+
+    def sigma40_at_overpasses(self, run: Mapping[str, Array]) -> Observed:
+        """Backscatter at each overpass of a day, dB, (day, overpass, cell), from states of the same shape.
+
+        Each has noise, and days on which it sees a cell, of its own.
+        """
+        noise, parts = self.settings.sigma40.noise_db, []
+        for overpass in range(len(self.settings.sigma40.overpass_hours)):
+            states = {name: values[:, overpass] for name, values in run.items()}
+            error = noise * self._normal(_of_overpass("sigma40 noise", overpass))
+            value = self.true_sigma40(states["WG2"], states["LAI"]) + error
+            parts.append(_seen(value, np.full(value.shape, noise), self.covered(overpass), unreliable(states)))
+        values, uncertainties, codes = (
+            np.stack([getattr(part, name) for part in parts], axis=1) for name in ("value", "uncertainty", "quality")
+        )
+        return Observed(values, uncertainties, codes)
 
     def swi(self, run: Mapping[str, Array]) -> Observed:
         """Soil water index, 0 to 1, from surface wetness on the days of backscatter, (day, cell)."""
@@ -153,6 +172,11 @@ class Observer:
         value = middle + gain * (moisture - middle) + offset + noise
         # A probe in soil shows neither less than almost dry nor more than the pores hold.
         return np.asarray(np.clip(value, 0.02, wettest))
+
+
+def _of_overpass(what: str, overpass: int | None) -> str:
+    """Name of a random series; those of an overpass are its own."""
+    return what if overpass is None else f"{what} {overpass}"
 
 
 def lai_days(days: npt.NDArray[np.datetime64]) -> npt.NDArray[np.int64]:

@@ -15,10 +15,11 @@ from ldas.landmodel.array_types import Array, Times
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.evaluation.stations import cell_at
 from ldas.pipeline.execution.stage import Stage
+from ldas.pipeline.settings.assimilation import state_name
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.settings.twin import TwinConfig
 from ldas.pipeline.stages.land import land_checksum, read_land
-from ldas.pipeline.store import ledger
+from ldas.pipeline.store import cf, ledger
 from ldas.pipeline.store.arrays import (
     ArraySpec,
     create_template,
@@ -39,6 +40,7 @@ from ldas.pipeline.twin.synthetic_groups import make_room, mark_complete
 
 OBSERVATIONS = "twin_observations"
 NEEDED, USEFUL = ("WG2", "LAI"), ("WG3", "TG2", "SWE", "WGI2")
+AT_OVERPASSES = ("WG2", "LAI", "TG2", "WGI2")  # states of the truth that backscatter at its own hour is made of
 UNITS = {"sigma40": "dB", "swi": "1", "lai": "m2 m-2"}
 _FLAGS = {
     "flag_values": [int(code) for code in QUALITY_MEANING],
@@ -101,18 +103,29 @@ class Observations(Stage):
         }
         places = {name: (("cell",), read_land(root, name)) for name in ("latitude", "longitude")}
         for name, unit in UNITS.items():
+            apart = name == "sigma40" and bool(self._hours)
             times = self._instants(days[lai_days(days)] if name == "lai" else days)
+            dims = ("time", "overpass", "cell") if apart else ("time", "cell")
+            along_time: dict[str, tuple[tuple[str, ...], np.ndarray]] = {"time": (("time",), times)}
+            if apart:
+                along_time = {
+                    "time": (("time",), days + DAY),
+                    "time_bnds": (("time", "bnds"), np.stack([days, days + DAY], axis=1)),
+                    "nominal_time": (("time",), days),
+                    "overpass": (("overpass",), np.arange(len(self._hours))),
+                }
             create_template(
                 root,
                 f"observations/{name}",
                 {
-                    "value": ArraySpec(("time", "cell"), attributes={"units": unit, "long_name": f"synthetic {name}"}),
-                    "uncertainty": ArraySpec(("time", "cell"), attributes={"units": unit}),
-                    "quality": ArraySpec(("time", "cell"), "int8", attributes=_FLAGS),
+                    "value": ArraySpec(dims, attributes={"units": unit, "long_name": f"synthetic {name}"}),
+                    "uncertainty": ArraySpec(dims, attributes={"units": unit}),
+                    "quality": ArraySpec(dims, "int8", attributes=_FLAGS),
+                    **({"overpass_hour": ArraySpec(dims, attributes=cf.OVERPASS_HOUR)} if apart else {}),
                 },
-                coordinates={"time": (("time",), times), "cell": (("cell",), np.arange(self.cells)), **places},
+                coordinates={**along_time, "cell": (("cell",), np.arange(self.cells)), **places},
                 chunks={"cell": self.cells_per_block},
-                attributes=attributes,
+                attributes={**attributes, **({"time_label": cf.END_LABEL} if apart else {})},
             )
         if stations:
             self._create_network(root, network, stations, days, attributes)
@@ -142,7 +155,8 @@ class Observations(Stage):
     def _check_source(self, root: zarr.Group) -> None:
         source = open_store(self.where)
         group = existing_group(source, self.source)
-        missing = [name for name in NEEDED if name not in group]
+        needed = (*NEEDED, *(state_name(name, "sigma40") for name in AT_OVERPASSES if self._hours))
+        missing = [name for name in needed if name not in group]
         if missing:
             raise StoreError(
                 f"'{self.source}' of {self.where.url} does not hold {', '.join(missing)}, which observations are made "
@@ -156,6 +170,10 @@ class Observations(Stage):
                     f"the run '{self.source}' of {self.where.url} has other cells than {self.location.url}: "
                     "observations can be made of a run of the same cells only"
                 )
+
+    @property
+    def _hours(self) -> tuple[float, ...]:
+        return self.settings.nature_settings().observations.sigma40.overpass_hours
 
     def _network(self) -> str:
         return f"insitu/{self.settings.nature_settings().observations.insitu.network}"
@@ -179,16 +197,17 @@ class Observations(Stage):
         region = {"cell": block.region}
         if not len(seen):
             for name in UNITS:
-                times = len(lai_days(days)) if name == "lai" else len(days)
-                write_region(root, f"observations/{name}", _missing(times, block.cells), region)
+                shape = self._shape(name, block)
+                write_region(root, f"observations/{name}", self._with_hours(name, _missing(shape)), region)
             return np.full(block.cells, ledger.DONE, dtype="int8")
         made = observer_of(self.settings, land.isel(cell=seen), days)
-        run = {name: values[:, seen] for name, values in run.items()}
-        for name, observed in (("sigma40", made.sigma40(run)), ("swi", made.swi(run)), ("lai", made.lai(run))):
-            arrays = _missing(len(observed.value), block.cells)
+        run = {name: values[..., seen] for name, values in run.items()}
+        sigma40 = made.sigma40_at_overpasses(self._at_overpasses(run)) if self._hours else made.sigma40(run)
+        for name, observed in (("sigma40", sigma40), ("swi", made.swi(run)), ("lai", made.lai(run))):
+            arrays = _missing(self._shape(name, block))
             for field, values in _arrays(observed).items():
-                arrays[field][:, seen] = values
-            write_region(root, f"observations/{name}", arrays, region)
+                arrays[field][..., seen] = values
+            write_region(root, f"observations/{name}", self._with_hours(name, arrays), region)
         for index, (code, cell) in enumerate(self.stations(root).items()):
             if block.start <= cell < block.stop and cell - block.start in seen:
                 series = made.station(code, int(np.searchsorted(seen, cell - block.start)), run)
@@ -199,9 +218,29 @@ class Observations(Stage):
     def _run(self, block: Block) -> dict[str, Array]:
         source = open_store(self.where)
         group = existing_group(source, self.source)
-        names = [name for name in (*NEEDED, *USEFUL) if name in group]
+        at_overpasses = [state_name(name, "sigma40") for name in AT_OVERPASSES if self._hours]
+        names = [name for name in (*NEEDED, *USEFUL, *at_overpasses) if name in group]
         region = {"cell": block.region}
         return {name: read_region(source, self.source, name, region).astype(np.float64) for name in names}
+
+    def _at_overpasses(self, run: Mapping[str, Array]) -> dict[str, Array]:
+        """States (day, overpass, cell); snow, which nothing melts in an hour, is that of the day."""
+        states = {name: run[state_name(name, "sigma40")] for name in AT_OVERPASSES}
+        if "SWE" in run:
+            states["SWE"] = np.broadcast_to(run["SWE"][:, None], states["WG2"].shape)
+        return states
+
+    def _shape(self, name: str, block: Block) -> tuple[int, ...]:
+        days = self.days()
+        times = len(lai_days(days)) if name == "lai" else len(days)
+        return (times, len(self._hours), block.cells) if name == "sigma40" and self._hours else (times, block.cells)
+
+    def _with_hours(self, name: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays of a group, with the hour of each overpass where they keep it."""
+        if name != "sigma40" or not self._hours:
+            return arrays
+        there = arrays["quality"] != Quality.MISSING
+        return {**arrays, "overpass_hour": np.where(there, np.array(self._hours)[:, None], np.nan)}
 
     def finish(self, root: zarr.Group) -> None:
         """See `Stage.finish`."""
@@ -238,12 +277,12 @@ def _has_land(land: xr.Dataset) -> np.ndarray:
     return known & np.isfinite(fraction).all(axis=1) & (fraction.sum(axis=1) > 0.0)
 
 
-def _missing(times: int, cells: int) -> dict[str, np.ndarray]:
-    nothing = np.full((times, cells), np.nan)
+def _missing(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    nothing = np.full(shape, np.nan)
     return {
         "value": nothing,
         "uncertainty": nothing.copy(),
-        "quality": np.full((times, cells), Quality.MISSING, dtype="int8"),
+        "quality": np.full(shape, Quality.MISSING, dtype="int8"),
     }
 
 

@@ -14,6 +14,7 @@ from ldas.landmodel.array_types import Array
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.stage import Stage
+from ldas.pipeline.settings.assimilation import state_name
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.settings.twin import TwinConfig
 from ldas.pipeline.stages import labels
@@ -38,7 +39,13 @@ from ldas.pipeline.twin.daily_weather import Latent
 from ldas.pipeline.twin.hourly_weather import hourly_weather
 from ldas.pipeline.twin.land import climate_of, make_land
 from ldas.pipeline.twin.nature import FIELDS, Nature, forcing_variation, make_nature
-from ldas.pipeline.twin.observation_stage import OBSERVATIONS, Observations, observed_land, observer_of
+from ldas.pipeline.twin.observation_stage import (
+    AT_OVERPASSES,
+    OBSERVATIONS,
+    Observations,
+    observed_land,
+    observer_of,
+)
 from ldas.pipeline.twin.synthetic_groups import make_room, mark_complete
 from ldas.pipeline.twin.truth_error import TruthError
 
@@ -141,8 +148,14 @@ class Twin(Stage):
             {
                 **{name: ArraySpec(("time", "cell"), attributes=MEAN) for name in self._means()},
                 **{name: ArraySpec(("time", "cell"), attributes=instant) for name in (*self._instants(), "sigma40")},
+                **{name: self._at_overpasses(name) for name in self._overpass_names()},
             },
-            coordinates={"time": (("time",), axis), **labels.along_time(axis, hour, windows=False), **cells},
+            coordinates={
+                "time": (("time",), axis),
+                **labels.along_time(axis, hour, windows=False),
+                **({"overpass": (("overpass",), np.arange(len(self._hours)))} if self._hours else {}),
+                **cells,
+            },
             chunks={"time": length, "cell": chunk_cells(self.cells_per_block, length)},
             shards={"time": length, "cell": self.cells_per_block},
             attributes={
@@ -181,6 +194,18 @@ class Twin(Stage):
     def _instants(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.config.output.instant, *REQUIRED)))
 
+    @property
+    def _hours(self) -> tuple[float, ...]:
+        return self.settings.nature_settings().observations.sigma40.overpass_hours
+
+    def _overpass_names(self) -> tuple[str, ...]:
+        return tuple(state_name(name, "sigma40") for name in AT_OVERPASSES) if self._hours else ()
+
+    def _at_overpasses(self, name: str) -> ArraySpec:
+        comment = f"at the overpasses of observations/sigma40, {', '.join(f'{hour:g}' for hour in self._hours)} h UTC"
+        attributes = {**registry.attributes(name.removesuffix("_sigma40")), "comment": comment, **labels.OF_MEANS}
+        return ArraySpec(("time", "overpass", "cell"), attributes=attributes)
+
     # --- a task ---
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
@@ -199,7 +224,7 @@ class Twin(Stage):
         nature = self._nature(land)
         weather = hourly_weather(natural, period.start, period.stop)
         state = self._initial_state(root, block, period, nature, natural)
-        state, outputs = nature.run(state, weather, period.start, period.stop, self._request())
+        state, outputs = nature.run(state, weather, period.start, period.stop, self._request(), self._hours)
         truth = self._truth(outputs, nature, land, period)
         write_region(root, TRUTH, truth, {"time": period.days, "cell": block.region})
         write_restart(root, restart_path(self.name, period.stop), state, _columns(nature), block)
@@ -225,6 +250,7 @@ class Twin(Stage):
             instant=tuple(dict.fromkeys(registry.base_name(name) for name in self._instants())),
             instant_hour=self.config.model.analysis_hour_utc,
             interval_s=86400,
+            at=tuple(dict.fromkeys(registry.base_name(name) for name in AT_OVERPASSES)) if self._hours else (),
         )
 
     def _truth(
@@ -238,6 +264,10 @@ class Twin(Stage):
             output = outputs[f"{base}_instant" if name in self._instants() and base in means else base]
             columns = output if layer is None else output[:, :, layer - 1]
             values[name] = landmodel.aggregate(columns, nature.parameters, cells)
+        for name in AT_OVERPASSES if self._hours else ():
+            layer, output = registry.variable(name).layer, outputs[f"{registry.base_name(name)}_at"]
+            seen = landmodel.aggregate(output if layer is None else output[..., layer - 1], nature.parameters, cells)
+            values[state_name(name, "sigma40")] = seen.reshape(-1, len(self._hours), cells)
         days = day_axis(period.start, period.days.stop - period.days.start)
         sigma40 = observer_of(self.settings, land, days).true_sigma40(values["WG2"], values["LAI"])
         return {**values, "sigma40": sigma40}

@@ -15,7 +15,16 @@ from ldas.pipeline.evaluation.metrics import scores
 from ldas.pipeline.evaluation.reading import Reader, variable_names
 from ldas.pipeline.execution.stage import Stage
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import ArraySpec, create_template, existing_group, open_store, read_region, write_region
+from ldas.pipeline.store.arrays import (
+    ArraySpec,
+    create_template,
+    dimensions,
+    existing_array,
+    existing_group,
+    open_store,
+    read_region,
+    write_region,
+)
 from ldas.pipeline.store.ledger import Block, Period, day_axis
 from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.provenance import group_checksum
@@ -70,7 +79,7 @@ class TruthError(Stage):
     def _is_comparable(self, root: zarr.Group, name: str) -> bool:
         """Whether the run has the variable, and for means over a day: over the same hours as the truth."""
         run, truth = existing_group(root, f"runs/{self.run}"), existing_group(root, TRUTH)
-        if name not in run:
+        if name not in run or dimensions(existing_array(root, run.path, name)) != ("time", "cell"):
             return False
         if truth[name].attrs.get("cell_methods") != "time: mean":
             return True

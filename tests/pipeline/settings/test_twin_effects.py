@@ -167,6 +167,7 @@ OF_NATURE: dict[str, tuple[Any, Shows] | Elsewhere] = {
     "observations.sigma40.noise_db": (1.0, observations),
     "observations.sigma40.swath_share": (0.5, observations),
     "observations.sigma40.lost_share": (0.5, observations),
+    "observations.sigma40.overpass_hours": Elsewhere(STAGES, "test_backscatter_at_two_hours_a_day"),
     "observations.swi.noise": (0.2, observations),
     "observations.swi.time_constant_days": (10.0, observations),
     "observations.lai.relative_error": (0.5, observations),

@@ -11,7 +11,7 @@ from ldas.pipeline.errors import ConfigurationError, StoreError
 from ldas.pipeline.execution.stage import Stage, prepare
 from ldas.pipeline.forcing.check import check_forcing
 from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment
-from ldas.pipeline.settings.twin import TwinConfig
+from ldas.pipeline.settings.twin import TwinConfig, default_nature
 from ldas.pipeline.settings.yaml_file import validate
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import array_hashes, existing_array, has_group, open_dataset, open_store, read_region
@@ -76,6 +76,29 @@ def test_every_group_says_that_it_is_synthetic(twin: ExperimentConfig) -> None:
         assert "synthetic" in attributes["synthetic_statement"]
         assert "provenance" in attributes
     assert open_dataset(twin.location, "truth").attrs["nature"]["management"]["winter_crop"]["harvest_day"] == 186
+
+
+def test_backscatter_at_two_hours_a_day(twin: ExperimentConfig, tmp_path: Path) -> None:
+    """Each overpass is made of nature at its hour, with noise of its own; all else keeps its bytes."""
+    config = experiment(tmp_path / "store.zarr", end="2007-04-12")
+    observed = default_nature().observations.model_dump()
+    observed["sigma40"]["overpass_hours"] = [9.0, 20.5]
+    (tmp_path / "nature").mkdir()
+    make(tmp_path, config, nature=nature_file(tmp_path / "nature", spin_up_years=0, observations=observed))
+    truth, made = (open_dataset(config.location, path).load() for path in ("truth", "observations/sigma40"))
+    for path, name in (("truth", "WG2"), ("truth", "sigma40"), ("observations/swi", "value")):
+        here, there = (read_region(open_store(one.location), path, name) for one in (config, twin))
+        np.testing.assert_array_equal(here, there[: len(here)])
+    for name in ("WG2", "LAI"):  # the first hour is that of the daily states
+        np.testing.assert_array_equal(truth[f"{name}_sigma40"][:, 0], truth[name])
+    assert abs(truth["TG2_sigma40"][:, 1] - truth["TG2"]).mean() > 0.5
+    there = made["quality"].values != Quality.MISSING
+    assert 0.6 < there.mean() < 0.95
+    assert (there[:, 0] != there[:, 1]).any()
+    np.testing.assert_array_equal(made["overpass_hour"], np.where(there, np.array([9.0, 20.5])[:, None], np.nan))
+    error = made["value"].values[:, 0] - truth["sigma40"].values
+    assert np.nanstd(error) == pytest.approx(0.33, rel=0.25)
+    assert abs(np.nanmean(error)) < 0.1
 
 
 def test_the_forcing_of_the_store_passes_the_checks(twin: ExperimentConfig) -> None:
