@@ -18,7 +18,7 @@ from ldas.operators.scores import predict_where_observed
 from ldas.pipeline.evaluation import balance, metrics
 from ldas.pipeline.evaluation.operator_scores import operator_scores
 from ldas.pipeline.evaluation.plan import Comparison, Experiment, Kind, Plan, Series
-from ldas.pipeline.evaluation.reading import Reader, read_operator_part
+from ldas.pipeline.evaluation.reading import Reader, mean_of_overpasses, read_operator_part
 
 #: Codes of a day on which the observation is not to be believed, whatever the model says: no run is scored on it.
 MASKED = tuple(
@@ -33,6 +33,7 @@ MASKED = tuple(
         Quality.MASKED_PRODUCT_FLAG,
     )
 )
+BY_OVERPASS = "_by_overpass"
 GROUPED_SCORES = ("n", "rmsd", "r")
 INNOVATION_STATISTICS = ("number", "mean", "standard_deviation", "lag_one_correlation")
 
@@ -75,6 +76,8 @@ def evaluate_block(root: zarr.Group, plan: Plan, places: slice) -> BlockResult:
     result = BlockResult()
     for comparison in sorted(plan.comparisons, key=lambda one: one.variable):  # the reader still has the same variable
         result.scores[comparison.name] = block.compare(comparison)
+        if plan.overpass_series(comparison):
+            result.scores[f"{comparison.name}{BY_OVERPASS}"] = block.compare_overpasses(comparison)
     for experiment in plan.experiments:
         block.diagnose(experiment, result)
         found = balance.water_balance(reader, experiment, plan.days, places)
@@ -108,6 +111,8 @@ class _Block:
     def series(self, experiment: Experiment, variable: str, kind: Kind, needed: np.ndarray) -> Array:
         """A variable of a series (day, cell); sigma40 that was not stored is predicted where it is `needed`."""
         name = experiment.stored_name(variable, kind)
+        if name in experiment.at_overpasses:
+            return mean_of_overpasses(self.at_overpasses(experiment, variable, kind))
         if name in experiment.variables:
             return self.run(experiment.name, name)
         if self.operator is None:
@@ -119,6 +124,48 @@ class _Block:
         wanted = np.where(needed, 0.0, np.nan).T
         return predict_where_observed(self.operator, np.stack(predictors, axis=-1), wanted).T
 
+    def at_overpasses(self, experiment: Experiment, variable: str, kind: Kind) -> Array:
+        """A variable of an experiment (day, overpass, cell), where there is an observation beside it."""
+        names = experiment.stored_name(variable, kind), f"innovation_{variable}"
+        path = f"runs/{experiment.name}"
+        values, compared = (self.reader.at_overpasses(path, name, self.plan.days, self.places) for name in names)
+        return np.where(np.isfinite(compared), values, np.nan)
+
+    def masked(self, experiment: Experiment, observation: str) -> np.ndarray:
+        """Days (day, cell) that an experiment found masked: all overpasses, where it keeps them apart."""
+        code, path = f"quality_{observation}", f"runs/{experiment.name}"
+        if code not in experiment.at_overpasses:
+            return np.isin(self.run(experiment.name, code), MASKED)
+        codes, compared = (
+            self.reader.at_overpasses(path, name, self.plan.days, self.places)
+            for name in (code, f"innovation_{observation}")
+        )
+        seen = np.isfinite(compared)
+        return np.asarray(seen.any(axis=1) & (np.isin(codes, MASKED) | ~seen).all(axis=1))
+
+    def compare_overpasses(self, comparison: Comparison) -> xr.Dataset:
+        """Scores (series, cell) of every overpass by itself; a run that does not keep them apart has one value for all
+        overpasses of a window."""
+        name = comparison.observation or ""
+        reference = self.reader.usable_overpasses(name, self.plan.days, self.places, self.plan.hour)
+        needed = np.asarray(np.isfinite(reference).any(axis=1))
+        values = np.full((len(comparison.series), *reference.shape), np.nan)
+        for number, series in enumerate(comparison.series):
+            experiment = self.plan.experiment(series.experiment)
+            code = f"quality_{name}"
+            if experiment.stored_name(comparison.variable, series.kind) in experiment.at_overpasses:
+                found = self.at_overpasses(experiment, comparison.variable, series.kind)[:, : reference.shape[1]]
+                values[number, :, : found.shape[1]] = found
+                codes = self.reader.at_overpasses(f"runs/{series.experiment}", code, self.plan.days, self.places)
+                reference = np.where(np.isin(codes[:, : reference.shape[1]], MASKED), np.nan, reference)
+            else:
+                values[number] = self.series(experiment, comparison.variable, series.kind, needed)[:, None]
+        values, reference = values.reshape(len(values), -1, values.shape[-1]), reference.reshape(-1, values.shape[-1])
+        reference = np.where(common_days(values, reference), reference, np.nan)
+        model = xr.DataArray(values, dims=("series", "time", "cell"), attrs={"units": comparison.unit})
+        observed = xr.DataArray(reference, dims=("time", "cell"), attrs={"units": comparison.unit})
+        return metrics.scores(model, observed).transpose("series", ..., "cell")
+
     def reference(self, comparison: Comparison) -> Array:
         """The reference (day, cell), without the days that a run found masked."""
         if comparison.observation is None:
@@ -127,8 +174,15 @@ class _Block:
         code = f"quality_{comparison.observation}"
         for experiment in self.plan.experiments:
             if code in experiment.variables:
-                values[np.isin(self.run(experiment.name, code), MASKED)] = np.nan
+                values[self.masked(experiment, comparison.observation)] = np.nan
         return values
+
+    def one_after_the_other(self, experiment: Experiment, name: str) -> Array:
+        """A variable of an experiment (day, cell); the overpasses of a day, where they are apart, follow each other."""
+        if name not in experiment.at_overpasses:
+            return self.run(experiment.name, name)
+        values = self.reader.at_overpasses(f"runs/{experiment.name}", name, self.plan.days, self.places)
+        return values.reshape(-1, values.shape[-1])
 
     def compare(self, comparison: Comparison) -> xr.Dataset:
         """Scores (series, cell), per month and per season, all series on the same days."""
@@ -163,23 +217,25 @@ class _Block:
         used = np.zeros((len(self.plan.days), self.places.stop - self.places.start), dtype=np.int64)
         for observation in experiment.assimilated:
             name = f"innovation_{observation}"
-            innovation = self.run(experiment.name, name)
-            result.daily[experiment.name, name] = DailySum.of(innovation)
+            innovation = self.one_after_the_other(experiment, name)
+            result.daily[experiment.name, name] = DailySum.of(self.run(experiment.name, name))
             found = innovation_statistics(innovation)
             result.scores[f"innovations_{experiment.name}_{observation}"] = xr.Dataset(
                 {part: ("cell", np.asarray(getattr(found, part), dtype=np.float64)) for part in INNOVATION_STATISTICS}
             )
             linear = f"linear_residual_{observation}"
             if linear in experiment.variables:
-                residual = self.run(experiment.name, linear)
-                used += np.isfinite(residual)
+                residual = self.one_after_the_other(experiment, linear)
+                used += np.isfinite(residual).reshape(len(used), -1, used.shape[1]).sum(axis=1)
                 estimate = desroziers(innovation, residual)
                 statistics = result.scores[f"innovations_{experiment.name}_{observation}"]
                 statistics["observation_variance"] = ("cell", estimate.observation)
                 statistics["background_variance"] = ("cell", estimate.background)
             code = f"quality_{observation}"
             if code in experiment.variables:
-                codes = self.run(experiment.name, code)
+                codes = self.one_after_the_other(experiment, code)
+                if code in experiment.at_overpasses:  # places that no overpass took
+                    codes[np.isnan(self.one_after_the_other(experiment, f"overpass_hour_{observation}"))] = np.nan
                 # Where nothing was written yet the code is that of a used observation, but there is no innovation.
                 written = np.isfinite(codes) & ((codes != int(Quality.USED)) | np.isfinite(innovation))
                 known = codes[written].astype(np.int64)

@@ -15,7 +15,7 @@ import zarr
 
 from ldas.assim.quality import Quality
 from ldas.pipeline.evaluation import architectures
-from ldas.pipeline.evaluation.blocks import BlockResult, DailySum, evaluate_block
+from ldas.pipeline.evaluation.blocks import BY_OVERPASS, BlockResult, DailySum, evaluate_block
 from ldas.pipeline.evaluation.plan import Plan, make_plan
 from ldas.pipeline.evaluation.reading import Reader, group_names
 from ldas.pipeline.evaluation.scores import ROOT, Scores
@@ -155,7 +155,8 @@ def _written_there(target: Location, result: BlockResult, block: Block, owner: t
 
 def _labels(plan: Plan, name: str) -> list[str]:
     """Labels of the series of a comparison."""
-    return [series.label for one in plan.comparisons if one.name == name for series in one.series]
+    compared = name.removesuffix(BY_OVERPASS)
+    return [series.label for one in plan.comparisons if one.name == compared for series in one.series]
 
 
 def _create(root: zarr.Group, plan: Plan, example: BlockResult) -> None:
@@ -185,11 +186,14 @@ def _create(root: zarr.Group, plan: Plan, example: BlockResult) -> None:
 
 def _describe(plan: Plan, name: str) -> dict[str, Any]:
     for comparison in plan.comparisons:
-        if comparison.name == name:
+        if comparison.name == name.removesuffix(BY_OVERPASS):
             return {
                 "variable": comparison.variable,
                 "reference": f"{comparison.reference_path}/{comparison.reference_name}",
-                "comment": "model minus reference, on the days that the reference and all series have",
+                "comment": "model minus reference, on the days that the reference and all series have"
+                if name == comparison.name
+                else "model minus reference, overpass by overpass; one value for those of a window, where a run "
+                "does not keep them apart",
             }
     return {}
 

@@ -23,6 +23,7 @@ from ldas.pipeline.evaluation.reading import (
 from ldas.pipeline.settings.assimilation import MODEL_VARIABLE
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import existing_group, has_group, read_region
+from ldas.pipeline.store.operator_store import matches_overpasses
 
 Kind = Literal["run", "forecast", "analysis"]
 FORECAST_SUFFIX = "_forecast"
@@ -38,6 +39,7 @@ _FAMILIES = ("innovation_", "residual_", "quality_", "increment_")
 class Experiment:
     """One run of the store. `days`: its axis; `assimilated`: observation types it has innovations of.
 
+    at_overpasses: those of the variables that are stored for each overpass of a window.
     flux_shift: days between the label of a mean and the UTC day that most of it lies in. Means of an assimilation run
     are over the 24 h up to the analysis hour: at 09 UTC they belong to the day before.
     """
@@ -48,6 +50,7 @@ class Experiment:
     assimilated: tuple[str, ...]
     controls: tuple[str, ...]
     flux_shift: int = 0
+    at_overpasses: frozenset[str] = frozenset()
 
     @property
     def is_analysis(self) -> bool:
@@ -119,6 +122,12 @@ class Plan:
     operator_cells: np.ndarray | None  #: place of each cell among those of the operator
     notes: tuple[str, ...] = ()
 
+    def overpass_series(self, comparison: Comparison) -> tuple[Series, ...]:
+        """The series of a comparison to be scored by overpass: all, if a run keeps overpasses apart; else none."""
+        name = comparison.observation
+        apart = any(f"innovation_{name}" in experiment.at_overpasses for experiment in self.experiments)
+        return comparison.series if name is not None and apart else ()
+
     def experiment(self, name: str) -> Experiment:
         """An experiment by its name."""
         return next(experiment for experiment in self.experiments if experiment.name == name)
@@ -167,7 +176,8 @@ def make_plan(root: zarr.Group, experiments: Sequence[str] | None = None) -> Pla
 
 def _experiment(root: zarr.Group, name: str) -> Experiment:
     path = f"runs/{name}"
-    variables = variable_names(root, path, "time", "cell")
+    apart = variable_names(root, path, "time", "overpass", "cell")
+    variables = [*variable_names(root, path, "time", "cell"), *apart]
     hour = analysis_hour(root, name)
     assimilated = tuple(v.removeprefix("innovation_") for v in variables if v.startswith("innovation_"))
     return Experiment(
@@ -177,6 +187,7 @@ def _experiment(root: zarr.Group, name: str) -> Experiment:
         assimilated=assimilated,
         controls=tuple(v.removeprefix("increment_") for v in variables if v.startswith("increment_")),
         flux_shift=-1 if assimilated and 0 < hour < 12 else 0,
+        at_overpasses=frozenset(apart),
     )
 
 
@@ -252,9 +263,13 @@ def _operator(root: zarr.Group, notes: list[str]) -> tuple[str | None, np.ndarra
             notes.append(f"The operator {name} was made for other cells and is not used.")
         else:
             usable[name] = positions
+    if not usable:
+        return None, None
+    # Daily states are what it is applied to: one that was trained on those of overpasses comes last.
+    chosen = min(usable, key=lambda name: (matches_overpasses(root, name), name))
     if len(usable) > 1:
-        notes.append(f"Of the operators {', '.join(usable)} for sigma40, {min(usable)} is used.")
-    return (min(usable), usable[min(usable)]) if usable else (None, None)
+        notes.append(f"Of the operators {', '.join(usable)} for sigma40, {chosen} is used.")
+    return chosen, usable[chosen]
 
 
 def _cells_per_block(

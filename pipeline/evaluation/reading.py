@@ -13,12 +13,19 @@ from ldas.operators.registry import from_arrays
 from ldas.pipeline.evaluation.errors import EvaluationError
 from ldas.pipeline.stages.labels import instants
 from ldas.pipeline.stages.land import read_land
-from ldas.pipeline.stages.observations import good_values, read_observations, values_of_windows
+from ldas.pipeline.stages.observations import (
+    good_values,
+    measured_overpasses,
+    read_observations,
+    taken,
+    values_of_windows,
+)
 from ldas.pipeline.store.arrays import dimensions, existing_array, existing_group, has_group, read_region, read_times
 from ldas.pipeline.store.ledger import Block
 from ldas.pipeline.store.operator_store import operator_path
 from ldas.pipeline.store.portable import restored
 
+OVERPASS = "overpass"
 MOST_KEPT = 3_000_000  # values of series that a reader keeps: 24 MB
 
 
@@ -89,7 +96,13 @@ class Reader:
         if first == last:
             return values
         region = {"time": slice(int(first), int(last)), place_dim: places}
-        read = read_region(self.root, path, name, region, dims=("time", place_dim)).astype(np.float64)
+        dims = dimensions(existing_array(self.root, path, name))
+        if OVERPASS in dims:  # the mean of those of the day
+            read = mean_of_overpasses(
+                read_region(self.root, path, name, region, dims=("time", OVERPASS, place_dim)).astype(np.float64)
+            )
+        else:
+            read = read_region(self.root, path, name, region, dims=("time", place_dim)).astype(np.float64)
         rows = (stored[first:last] - days[0]).astype(np.int64)
         if len(np.unique(rows)) == len(rows):
             values[rows] = read
@@ -99,6 +112,24 @@ class Reader:
         np.add.at(total, rows, np.where(there, read, 0.0))
         np.add.at(number, rows, there)
         return np.divide(total, number, out=values, where=number > 0)
+
+    def at_overpasses(self, path: str, name: str, days: Days, places: slice) -> Array:
+        """A variable (day, overpass, cell) on the axis `days` (consecutive), NaN where there is no record."""
+        stored = self.days_of(path)
+        first, last = np.searchsorted(stored, [days[0], days[-1] + np.timedelta64(1, "D")])
+        region = {"time": slice(int(first), int(last)), "cell": places}
+        array = existing_array(self.root, path, name)
+        overpasses = dict(zip(dimensions(array), array.shape, strict=True))[OVERPASS]
+        values = np.full((len(days), overpasses, places.stop - places.start), np.nan)
+        if first < last:
+            read = read_region(self.root, path, name, region, dims=("time", OVERPASS, "cell"))
+            values[(stored[first:last] - days[0]).astype(np.int64)] = read
+        return values
+
+    def usable_overpasses(self, name: str, days: Days, places: slice, hour: int) -> Array:
+        """Usable observations (day, overpass, cell) in the places that the overpasses of each window have in runs."""
+        times, arrays = read_observations(self.root, name, Block(0, places.start, places.stop))
+        return taken(good_values(arrays), measured_overpasses(times, arrays, instants(days, hour), hour).place, np.nan)
 
     def usable_observations(self, name: str, days: Days, places: slice, hour: int) -> Array:
         """Observations (day, cell) as the assimilation takes them: means over the 24 h up to the analysis hour.
@@ -110,6 +141,14 @@ class Reader:
         """
         times, arrays = read_observations(self.root, name, Block(0, places.start, places.stop))
         return values_of_windows(times, good_values(arrays), instants(days, hour), hour)
+
+
+def mean_of_overpasses(values: Array) -> Array:
+    """Means (day, place) over the overpasses of each day (day, overpass, place), NaN left out."""
+    there = np.isfinite(values)
+    number = there.sum(axis=1)
+    total = np.where(there, values, 0.0).sum(axis=1)
+    return np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
 
 
 def operator_names(root: zarr.Group, output_name: str) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ldas.pipeline.evaluation.blocks import BY_OVERPASS
 from ldas.pipeline.evaluation.plan import Comparison, Series, primary
 from ldas.pipeline.evaluation.stations import Station, monthly_cycle, observations_of, run_at
 from ldas.pipeline.evaluation.summary import JUDGED
@@ -78,7 +79,29 @@ def overview(sources: Sources) -> Section:
 def backscatter(sources: Sources) -> Section:
     """Table 3 and Figure 5."""
     section = Section("backscatter", "Backscatter")
-    return _observed(sources, section, "sigma40_rmsd", ("sigma40_observations",), "table3_backscatter", "5")
+    _observed(sources, section, "sigma40_rmsd", ("sigma40_observations",), "table3_backscatter", "5")
+    by_overpass = f"sigma40_observations{BY_OVERPASS}"
+    if by_overpass in sources.scores.groups:
+        section.tables.append(_overpass_table(sources.scores.dataset(by_overpass)))
+    return section
+
+
+def _overpass_table(scores: xr.Dataset) -> Table:
+    """Scores of every overpass by itself, medians over the cells."""
+    rows = [
+        {
+            "experiment": label,
+            "overpasses": median(scores["n"].to_numpy()[number]),
+            "RMSD": median(scores["rmsd"].to_numpy()[number]),
+            "R": median(scores["r"].to_numpy()[number]),
+        }
+        for number, label in enumerate(scores["series"].to_numpy())
+    ]
+    caption = (
+        "Every overpass by itself, medians over the cells (dB). An experiment that does not keep overpasses apart has "
+        "one value for those of a window"
+    )
+    return Table(caption, pd.DataFrame(rows), "table_overpasses")
 
 
 def leaf_area(sources: Sources) -> Section:
