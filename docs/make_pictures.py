@@ -158,6 +158,41 @@ def window(path: Path) -> None:
     d.save(path)
 
 
+def time_matching(path: Path) -> None:
+    """One window with two overpasses, read at its end and at their own hours."""
+    d = Drawing(640, 400, "One window with two overpasses: both readings")
+
+    def across(hour: float) -> int:
+        return round(60 + hour / 24.0 * 520)
+
+    overpasses = (across(0.5), across(11.5))
+    for y, title in ((60, "window_end"), (225, "overpass")):
+        d.words(20, y - 32, title, bold=True, anchor="start")
+        d.arrow((across(0), y + 55), (across(24), y + 55))
+        for x in (across(0), across(24)):
+            d.parts.append(f'<line x1="{x}" y1="{y - 8}" x2="{x}" y2="{y + 75}" stroke="#999" stroke-dasharray="3 4"/>')
+        for x in overpasses:
+            d.parts.append(f'<circle cx="{x}" cy="{y}" r="6" fill="#1a9850"/>')
+    d.words(overpasses[0] + 12, 52, "09:30", anchor="start")
+    d.words(overpasses[1] + 12, 52, "20:30", anchor="start")
+    d.arrow((overpasses[0] + 8, 62), (across(23.2), 82))
+    d.arrow((overpasses[1] + 8, 62), (across(23.2), 80))
+    d.words(across(17.5), 105, "their mean", anchor="middle")
+    d.parts.append(f'<circle cx="{across(24)}" cy="84" r="6" fill="#1a9850" stroke="#222"/>')
+    d.parts.append(f'<circle cx="{across(24)}" cy="115" r="6" fill="{ANALYSIS}"/>')
+    d.words(across(12), 150, "one innovation, against the model at the window's end")
+    for number, x in enumerate(overpasses):
+        d.arrow((x, 233), (x, 272))
+        d.parts.append(f'<circle cx="{x}" cy="280" r="6" fill="{ANALYSIS}"/>')
+        d.words(x + 12, 258, f"innovation {number + 1}", anchor="start")
+    d.words(across(12), 316, "each against the model at its own step; two rows of H, one increment")
+    d.arrow((across(24), 352), (across(24), 300))
+    d.words(across(23.5), 362, "increment, at the end in both", anchor="end")
+    d.words(20, 388, "day d-1, 09 UTC", anchor="start")
+    d.words(620, 388, "day d, 09 UTC", anchor="end")
+    d.save(path)
+
+
 def store_layout(path: Path) -> None:
     """Arrays in shards, and who writes one."""
     d = Drawing(640, 360, "Layout of the store, and the writer of a shard")
@@ -249,6 +284,7 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     data_flow(IMAGES / "data_flow.svg")
     window(IMAGES / "window.svg")
+    time_matching(IMAGES / "time_matching.svg")
     store_layout(IMAGES / "store_layout.svg")
     rooms(IMAGES / "rooms.svg")
     conformance(IMAGES / "conformance.svg")
