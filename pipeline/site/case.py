@@ -11,9 +11,9 @@ from pydantic import Field, field_validator, model_validator
 from ldas.landmodel import quantities
 from ldas.landmodel.errors import LdasError
 from ldas.pipeline import registry
-from ldas.pipeline.settings.acceptance import ForcingCheck
 from ldas.pipeline.forcing.read import SnowfallRule
 from ldas.pipeline.forcing.valid_range import ReadingOfRange
+from ldas.pipeline.settings.acceptance import ForcingCheck
 from ldas.pipeline.settings.land_options import LandOptions
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
 

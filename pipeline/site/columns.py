@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ldas.landmodel.array_types import Array
 from ldas import landmodel
+from ldas.landmodel.array_types import Array
 from ldas.landmodel.state import validate_state
 from ldas.landmodel.thermodynamics import air_density
-from ldas.pipeline.forcing.analytic import analytic_forcing
 from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.forcing.analytic import analytic_forcing
 from ldas.pipeline.forcing.check import FORCING_NAMES
 from ldas.pipeline.forcing.read import TimedForcing, check_forcing, land_forcing, read_forcing
 from ldas.pipeline.settings.land_options import model_options

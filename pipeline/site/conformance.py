@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from ldas.landmodel.array_types import Array
 from ldas import landmodel
+from ldas.landmodel.array_types import Array
 from ldas.pipeline import registry
 from ldas.pipeline.site.columns import ColumnRun, Outputs, prepare
 from ldas.pipeline.site.reference_cases import ReferenceCase, read_cases
 from ldas.pipeline.site.reference_files import ReferenceTable, read_table
-
 
 DAYS_PER_SEGMENT = 31
 MONTHS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)  # of the years without 29 February of the formula weather
@@ -280,8 +278,8 @@ Every case runs freely from its initial state; the reference's states are read f
 fluxes as means over each stored step, day or month, and states at its end. The reference is stored in single precision,
 or with 8 digits in the cases driven by formulas, so 2e-5 K, 2e-8 m3 m-3 and 3e-5 W m-2 are its rounding.
 
-`hapex_c3_dt92` is the exception: with CRAIN = SGH the last bit of the intercepted water decides the drip of some rain steps,
-and the reference went either way. No rule reproduces that; the table shows how far the results differ.
+`hapex_c3_dt92` is the exception: with CRAIN = SGH the last bit of the intercepted water decides the drip of some rain
+steps, and the reference went either way. No rule reproduces that; the table shows how far the results differ.
 
 Not compared: 2 m temperature, momentum fluxes and intercepted rain, which this model does not put out, and of several
 patches together the radiative temperature and roughness, which SURFEX recomputes from aggregated quantities.
@@ -339,9 +337,9 @@ def markdown(rows: Sequence[Row]) -> str:
             parts[row.case] = max(parts[row.case], row.max_abs / TOLERANCES[row.variable])
     within = [part for part in parts.values() if part <= 1.0]
     allowed = ", ".join(f"{name} {TOLERANCES[name]:g} {registry.variable(name).unit}" for name in names)
-    numbers = {"close": len(within), "cases": len(parts), "largest": f"; the largest\ndifference at any time is {max(within):.1g} of it" if within else ""}
+    largest = f"; the largest\ndifference at any time is {max(within):.1g} of it" if within else ""
     lines = [
-        _PAGE_HEAD.format(units=units, allowed=allowed, **numbers),
+        _PAGE_HEAD.format(units=units, allowed=allowed, close=len(within), cases=len(parts), largest=largest),
         f"| case | values | {' | '.join(names)} |",
         f"|---|---|{'---|' * len(names)}",
     ]

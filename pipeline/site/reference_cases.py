@@ -13,11 +13,11 @@ import numpy as np
 from pydantic import ConfigDict, ValidationError
 
 from ldas.landmodel.overrides import OVERRIDES
-from ldas.pipeline.settings.acceptance import FORCING_CHECKS
-from ldas.pipeline.forcing.analytic import LATITUDE, LONGITUDE, START
 from ldas.pipeline.errors import PipelineError
-from ldas.pipeline.site.case import SiteCase, Values
+from ldas.pipeline.forcing.analytic import LATITUDE, LONGITUDE, START
+from ldas.pipeline.settings.acceptance import FORCING_CHECKS
 from ldas.pipeline.settings.yaml_file import StrictModel, validate
+from ldas.pipeline.site.case import SiteCase, Values
 
 UNVEGETATED = ("NO", "ROCK", "SNOW")
 # Parameters that also mean something without vegetation; the others are undefined or 0 in the reference there.

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from ldas.landmodel.array_types import Array
-from ldas.pipeline.errors import PipelineError
 from ldas.pipeline import files
+from ldas.pipeline.errors import PipelineError
 from ldas.pipeline.site.case import SECONDS_PER_DAY, SiteCase
-
 
 # Reference name -> name of the registry; biomass pools have variables of their own in the reference.
 NAMES: dict[str, tuple[str, int | None]] = {

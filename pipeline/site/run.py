@@ -10,19 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
-from ldas.landmodel.array_types import Array
 from ldas import landmodel
+from ldas.landmodel.array_types import Array
 from ldas.pipeline import registry
-from ldas.pipeline.settings.acceptance import ACCEPTED
-from ldas.pipeline.site.columns import ColumnRun, prepare
 from ldas.pipeline.errors import ConfigurationError
-from ldas.pipeline.store.provenance import file_checksum, group_checksum, provenance
+from ldas.pipeline.settings.acceptance import ACCEPTED
 from ldas.pipeline.site.case import SiteCase, load_case
+from ldas.pipeline.site.columns import ColumnRun, prepare
 from ldas.pipeline.store.arrays import TIME_ATTRIBUTES, existing_group, open_store
-
+from ldas.pipeline.store.provenance import file_checksum, group_checksum, provenance
 
 DAYS_PER_SEGMENT = 31
 EPOCH = np.datetime64("1970-01-01T00:00:00", "s")

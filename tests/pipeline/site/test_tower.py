@@ -10,9 +10,8 @@ from pydantic import ValidationError
 
 from ldas.assim.quality import Quality
 from ldas.pipeline import registry
-from ldas.pipeline.errors import StoreError
+from ldas.pipeline.errors import IngestError, StoreError
 from ldas.pipeline.ingest import run_ingest
-from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest.tower import SiteConfig, TowerConfig, read_table, site_land, tower_groups
 from ldas.pipeline.store.arrays import decode_labels, open_dataset
 from ldas.pipeline.store.location import Location
