@@ -7,6 +7,7 @@ SERVERS_VENV := .venv-servers
 LOCK := requirements/test.txt
 PYTHON ?=
 OUT ?= demo
+DATA ?= ../shared/data
 TEST_WORKERS ?= 2
 PYTEST = $(VENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile --durations=15
 # One thread each for BLAS, OpenMP and TensorFlow: the tests run side by side.
@@ -17,10 +18,11 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 # otherwise each of the many processes of the tests compiles TensorFlow and the rest again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo test lint format types unit kernel docs lock faults servers clean
+.PHONY: help env demo hawaii test lint format types unit kernel docs lock faults servers clean
 
 help:
 	@echo "make demo [OUT=folder]   a synthetic example from spin-up to report"
+	@echo "make hawaii [DATA=folder]   the examples of docs/hawaii.md and their scores (real data, which you fetch)"
 	@echo "make test                lint, format, types and all tests (what CI runs)"
 	@echo "make env [PYTHON=...]    only the environment, in $(VENV)"
 	@echo "make servers             tests on object stores, Slurm and the image, where these can start (installs packages)"
@@ -31,6 +33,13 @@ env:
 
 demo: env
 	$(VENV)/bin/ldas demo --out "$(OUT)"
+
+# Real backscatter at two places of Hawaii, from the files that docs/hawaii.md names, in DATA.
+hawaii: env
+	$(VENV)/bin/ldas run examples/hawaii.yaml
+	$(VENV)/bin/ldas run examples/kemole.yaml
+	$(VENV)/bin/python benchmarks/station_scores.py runs/hawaii.zarr --products $(DATA)/hawaii/soil_moisture_products --json runs/hawaii.json
+	$(VENV)/bin/python benchmarks/station_scores.py runs/kemole.zarr --products $(DATA)/hawaii/soil_moisture_products --json runs/kemole.json
 
 # Types and the compilation of the land model keep one core busy each: side by side.
 test: lint
