@@ -1,5 +1,6 @@
 """`ldas check`: everything that can be known before computing."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def check_experiment(config: ExperimentConfig, *, values: bool = True) -> list[C
 
 
 def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
-    rows = [CheckRow("configuration", "ok", f"{config.name}: {config.period.start} to {config.period.end}")]
+    rows = [CheckRow("configuration", "ok", _configuration(config))]
     rows += [_check_operator(operator, config) for operator in config.operators]
     rows += [_check_ingest(step) for step in config.ingest]
     if not exists(config.location):
@@ -98,6 +99,25 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
             rows += _check_observations(root, config, made)
         rows += _check_earlier_run(root, config)
     return rows
+
+
+def _configuration(config: ExperimentConfig) -> str:
+    """Name and period of an experiment, and every key that has another value than its default."""
+    elsewhere = {"name", "description", "store", "period", "ingest"}
+    chosen = config.model_dump(mode="json", exclude_defaults=True, exclude=elsewhere)
+    return "; ".join((f"{config.name}: {config.period.start} to {config.period.end}", *_chosen(chosen)))
+
+
+def _chosen(value: Any, key: str = "") -> Iterator[str]:
+    """`key = value` of all that is in sections and in lists of named sections, keys with dots."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _chosen(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for number, inner in enumerate(value, start=1):
+            yield from _chosen(inner, f"{key}.{inner.get('name', number)}")
+    else:
+        yield f"{key} = {json.dumps(value)}"
 
 
 def _check_operator(operator: OperatorConfig, config: ExperimentConfig) -> CheckRow:

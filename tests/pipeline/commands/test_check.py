@@ -65,6 +65,25 @@ def test_check_lists_gaps_ranges_and_units_of_forcing_and_observations(tmp_path:
     assert {row.state for row in quick} == {"ok"}
 
 
+def test_check_says_every_key_that_is_not_as_usual(tmp_path: Path) -> None:
+    """In sections, in lists of sections, and nothing of what is as it would be without the file."""
+    sections = {
+        "accept": ["range", "gap"],
+        "model": {"runoff": "DT92"},
+        "execution": {"cells_per_block": 2, "retries": 2, "cluster": {"workers": 3}},
+        "assimilation": [{"name": "ekf", "observations": [{"name": "lai", "innovation_limit": 3.0}]}],
+    }
+    said = check_experiment(experiment(tmp_path / "store", **sections), values=False)[0].detail.split("; ")
+    assert said[0] == "small: 2007-01-01 to 2007-01-03"
+    expected = {
+        'accept = ["range", "gap"]', 'model.runoff = "DT92"', "execution.cells_per_block = 2",
+        "execution.cluster.workers = 3", 'assimilation.ekf.name = "ekf"',
+        'assimilation.ekf.observations.lai.name = "lai"',
+        "assimilation.ekf.observations.lai.innovation_limit = 3.0", "report = false",
+    }  # fmt: skip
+    assert set(said[1:]) == expected
+
+
 def test_check_names_what_an_ingestion_lacks(tmp_path: Path) -> None:
     settings = tmp_path / "era5.yaml"
     settings.write_text("files: [absent.nc]\ncells: {points: [[44.0, 1.0]]}\n")
