@@ -20,9 +20,10 @@ from ldas.pipeline.calibration.observations import Observed, within
 from ldas.pipeline.execution.stage import Stage
 from ldas.pipeline.site.case import SiteCase
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import ArraySpec, create_template, read_region, write_region
+from ldas.pipeline.store.arrays import read_region, write_region
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.provenance import configured, provenance
+from ldas.pipeline.store.template import ArraySpec, create_template
 
 TIME = {"long_name": "day of the observations", "standard_name": "time"}
 

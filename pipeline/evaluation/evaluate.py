@@ -20,13 +20,14 @@ from ldas.pipeline.evaluation.plan import Plan, make_plan
 from ldas.pipeline.evaluation.reading import Reader, group_names
 from ldas.pipeline.evaluation.scores import ROOT, Scores
 from ldas.pipeline.evaluation.stations import evaluate_stations
-from ldas.pipeline.store.arrays import ArraySpec, create_template, open_store, write_region
+from ldas.pipeline.store.arrays import open_store, write_region
 from ldas.pipeline.store.groups import write_group
 from ldas.pipeline.store.icechunk_store import refuse_versions
 from ldas.pipeline.store.lease import borrowed, held, owner_of
 from ldas.pipeline.store.ledger import Block, blocks_of
 from ldas.pipeline.store.location import Location, as_location
 from ldas.pipeline.store.provenance import provenance
+from ldas.pipeline.store.template import ArraySpec, create_template
 
 if TYPE_CHECKING:
     from pathlib import Path

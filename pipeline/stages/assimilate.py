@@ -35,19 +35,11 @@ from ldas.pipeline.stages.observations import WindowSeries, days_of, overpasses_
 from ldas.pipeline.stages.open_loop import OpenLoop
 from ldas.pipeline.stages.train import training_stage
 from ldas.pipeline.store import cf, ledger
-from ldas.pipeline.store.arrays import (
-    ArraySpec,
-    chunk_cells,
-    create_template,
-    existing_group,
-    extend_template,
-    has_group,
-    read_region,
-    write_region,
-)
+from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group, read_region, write_region
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.operator_store import matches_overpasses, read_operator
 from ldas.pipeline.store.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
+from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
 
 _FLAGS = {
     "flag_values": [int(code) for code in QUALITY_MEANING],

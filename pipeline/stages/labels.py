@@ -9,7 +9,8 @@ import numpy as np
 import zarr
 
 from ldas.pipeline.stages.land import read_land
-from ldas.pipeline.store.arrays import ArraySpec, existing_array
+from ldas.pipeline.store.arrays import existing_array
+from ldas.pipeline.store.template import ArraySpec
 
 DAY = np.timedelta64(1, "D")
 OF_MEANS = {"coordinates": "latitude longitude"}

@@ -34,17 +34,10 @@ from ldas.pipeline.stages.overpass_states import (
     step_requests,
 )
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import (
-    ArraySpec,
-    chunk_cells,
-    create_template,
-    existing_group,
-    extend_template,
-    has_group,
-    write_region,
-)
+from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group, write_region
 from ldas.pipeline.store.ledger import Block, Period, day_axis, periods_of
 from ldas.pipeline.store.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
+from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
 
 
 @dataclass(frozen=True)

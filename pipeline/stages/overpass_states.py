@@ -20,8 +20,9 @@ from ldas.pipeline.settings.assimilation import state_name
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.stages import labels
 from ldas.pipeline.stages.observations import days_of_group, overpass_times, overpasses_a_day, require_hours
-from ldas.pipeline.store.arrays import ArraySpec, absence, has_group
+from ldas.pipeline.store.arrays import absence, has_group
 from ldas.pipeline.store.ledger import Block, Period
+from ldas.pipeline.store.template import ArraySpec
 
 
 def overpass_variables(config: ExperimentConfig) -> dict[str, tuple[str, ...]]:

@@ -23,9 +23,10 @@ from ldas.pipeline.stages.land import (
     without_columns,
 )
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import ArraySpec, create_template, write_region
+from ldas.pipeline.store.arrays import write_region
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.restart import columns_of, create_restart, restart_path, write_restart
+from ldas.pipeline.store.template import ArraySpec, create_template
 
 NAME = "spin_up"
 GROUP = NAME

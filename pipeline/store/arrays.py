@@ -1,4 +1,4 @@
-"""Zarr groups: template first, then whole-shard regions by one writer each; opening, hashing.
+"""Zarr groups: opened, read, written in whole-shard regions by one writer each, hashed.
 
 Every store carries a format version. Groups hold plain numbers (and nothing that could be executed): floating point,
 integers, booleans; times are whole seconds since 1970; text is kept as integer codes with its meanings in attributes.
@@ -6,8 +6,6 @@ integers, booleans; times are whole seconds since 1970; text is kept as integer 
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +13,20 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from ldas.pipeline import registry
-from ldas.pipeline.errors import RegistryError, StoreError
+from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store import cf
 from ldas.pipeline.store.at_once import at_once
 from ldas.pipeline.store.location import Location, as_location, check_name, check_path
 from ldas.pipeline.store.opening import AccessMode, open_root
-from ldas.pipeline.store.plain_arrays import PLAIN_KINDS, check_plain_array
+from ldas.pipeline.store.plain_arrays import check_plain_array
 from ldas.pipeline.store.portable import portable
 
 FORMAT_VERSION = 1
 FILTER_STATES = "filter_states"
 """Group of what the next append to an observation needs."""
 TIME_ATTRIBUTES = {"units": cf.TIME_UNITS, "calendar": "proleptic_gregorian"}
-_TIME_AXIS = {"standard_name": "time", "axis": "T"}
-_NO_TIME = int(np.iinfo("int64").min)  # NaT: a place on the time axis that was made but not yet written
-_GROWING_CHUNK = 1024
 _CHUNK_VALUES = 2**18  # at most: a megabyte, a year of hours in 29 cells
 Region = Mapping[str, slice]
-
-
-@dataclass(frozen=True)
-class ArraySpec:
-    """One array of a template: dimension names, type, fill value (NaN for floats, 0 else) and extra attributes."""
-
-    dims: tuple[str, ...]
-    dtype: str = "float32"
-    fill_value: float | int | None = None
-    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 # --- opening -----------------------------------------------------------------------------------------------------
@@ -183,104 +167,6 @@ def chunk_cells(shard_cells: int, records: int) -> int:
 
 
 # --- templates and regions ---------------------------------------------------------------------------------------
-
-
-def create_template(
-    root: zarr.Group,
-    path: str,
-    arrays: Mapping[str, ArraySpec],
-    *,
-    coordinates: Mapping[str, tuple[Sequence[str], np.ndarray]],
-    chunks: Mapping[str, int],
-    shards: Mapping[str, int] | None = None,
-    attributes: Mapping[str, Any] | None = None,
-) -> zarr.Group:
-    """Makes a group with all its arrays (empty) and coordinates (written); data follow by `write_region`.
-
-    Args:
-        coordinates: name -> (dimensions, values); every dimension of `arrays` gets its size from them.
-        chunks, shards: size per dimension (whole axis where absent). One shard, or one chunk without shards, is what
-            one writer writes. An array's attributes come from the variable registry, then from its `ArraySpec`.
-    """
-    group = root.create_group(check_path(path), overwrite=True, attributes=dict(attributes or {}))
-    sizes: dict[str, int] = {}
-    for name, (dims, values) in coordinates.items():
-        for dim, size in zip(dims, np.shape(values), strict=True):
-            if sizes.setdefault(dim, size) != size:
-                raise StoreError(f"{path}: coordinate '{name}' has {size} along '{dim}', another has {sizes[dim]}")
-        bounds = {"bounds": f"{name}_bnds"} if f"{name}_bnds" in {*arrays, *coordinates} else {}
-        _write_coordinate(group, name, dims, np.asarray(values), bounds)
-    for name, spec in arrays.items():
-        missing = [dim for dim in spec.dims if dim not in sizes]
-        if missing:
-            raise StoreError(f"{path}/{name}: no coordinate gives the size of {', '.join(missing)}")
-    at_once(lambda item: _create_array(group, *item, sizes, chunks, shards), list(arrays.items()))
-    return group
-
-
-def _create_array(
-    group: zarr.Group,
-    name: str,
-    spec: ArraySpec,
-    sizes: Mapping[str, int],
-    chunks: Mapping[str, int],
-    shards: Mapping[str, int] | None,
-) -> zarr.Array:
-    dtype = np.dtype(spec.dtype)
-    if dtype.kind not in PLAIN_KINDS:
-        raise StoreError(
-            f"{group.path}/{name}: type {dtype} cannot be stored: numbers only (text as codes, see encode_labels)"
-        )
-    fill = spec.fill_value
-    if fill is None:
-        fill = np.nan if dtype.kind == "f" else 0
-    outer = tuple((shards or chunks).get(dim, max(sizes[dim], 1)) for dim in spec.dims)
-    inner = tuple(min(chunks.get(dim, size), size) for dim, size in zip(spec.dims, outer, strict=True))
-    sharded = shards is not None and inner != outer
-    return group.create_array(
-        name,
-        shape=tuple(sizes[dim] for dim in spec.dims),
-        dtype=dtype,
-        chunks=inner,
-        shards=outer if sharded else None,
-        fill_value=fill,
-        dimension_names=spec.dims,
-        attributes={**_attributes(name), **_observed(group.path, name), **spec.attributes},
-    )
-
-
-def _observed(path: str, name: str) -> dict[str, Any]:
-    """The unit of observations: that of the variable after which their group is named."""
-    parent, _, variable = path.rpartition("/")
-    known = _attributes(variable) if parent == "observations" and name in ("value", "uncertainty") else {}
-    return {"units": known["units"]} if known else {}
-
-
-@cache  # the registry looks for similar names before it refuses one, and every group of scores has the same names
-def _attributes(name: str) -> dict[str, Any]:
-    try:
-        return registry.attributes(name)
-    except RegistryError:
-        return {}
-
-
-def _write_coordinate(
-    group: zarr.Group, name: str, dims: Sequence[str], values: np.ndarray, attributes: Mapping[str, Any]
-) -> None:
-    data, extra = encode(values)
-    chunks = tuple(max(size, 1) for size in data.shape)
-    if values.dtype.kind == "M":  # an axis that may grow: a growing file, not many small ones
-        chunks = (max(chunks[0], _GROWING_CHUNK), *chunks[1:])
-    array = group.create_array(
-        name,
-        shape=data.shape,
-        dtype=data.dtype,
-        chunks=chunks,
-        fill_value=_NO_TIME if values.dtype.kind == "M" else np.nan if data.dtype.kind == "f" else 0,
-        dimension_names=tuple(dims),
-        attributes={**_attributes(name), **extra, **(_TIME_AXIS if name == "time" else {}), **attributes},
-    )
-    array[...] = data
 
 
 def encode(values: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
@@ -429,39 +315,6 @@ def read_times(root: zarr.Group, path: str) -> np.ndarray:
     if np.isnat(times).any():
         raise StoreError(f"'{path}/time': {int(np.isnat(times).sum())} of {len(times)} times are undefined")
     return times
-
-
-def extend_template(
-    root: zarr.Group,
-    path: str,
-    dim: str,
-    coordinate: np.ndarray,
-    others: Mapping[str, tuple[Sequence[str], np.ndarray]] | None = None,
-) -> None:
-    """Lengthens a group along `dim`: every array that has it is resized, the coordinate gets its new values.
-
-    Args:
-        coordinate: the whole new coordinate; it must begin with the old one.
-        others: further coordinates, whole, which are made where an earlier version did not have them. What is stored
-            stays as it is. Interrupted and done again, it comes to the same.
-    """
-    group = existing_group(root, path)
-    axis = existing_array(root, path, dim)
-    new = encode(np.asarray(coordinate))[0]
-    old = np.asarray(axis[...])
-    old = old[old != _NO_TIME]
-    if len(new) < len(old) or not np.array_equal(new[: len(old)], old):
-        raise StoreError(f"'{path}' cannot be extended along {dim}: the new axis does not begin with the stored one")
-    for _, array in group.arrays():
-        dims = dimensions(array)
-        if dim in dims:
-            array.resize(tuple(len(new) if d == dim else n for d, n in zip(dims, array.shape, strict=True)))
-    existing_array(root, path, dim)[...] = new
-    for name, (other_dims, values) in (others or {}).items():
-        if name in group:
-            existing_array(root, path, name)[...] = encode(np.asarray(values))[0]
-        else:
-            _write_coordinate(group, name, other_dims, np.asarray(values), {})
 
 
 # --- hashes ------------------------------------------------------------------------------------------------------

@@ -12,17 +12,15 @@ import zarr
 
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store.arrays import (
-    ArraySpec,
     committed_sizes,
-    create_template,
     dimensions,
     encode,
     existing_array,
     existing_group,
-    extend_template,
     has_group,
     read_region,
 )
+from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
 
 
 def write_group(

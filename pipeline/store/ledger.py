@@ -8,17 +8,9 @@ import numpy as np
 import zarr
 
 from ldas.pipeline.errors import ConfigurationError
-from ldas.pipeline.store.arrays import (
-    ArraySpec,
-    create_template,
-    existing_array,
-    existing_group,
-    extend_template,
-    has_group,
-    read_region,
-    write_region,
-)
+from ldas.pipeline.store.arrays import existing_array, existing_group, has_group, read_region, write_region
 from ldas.pipeline.store.provenance import scrubbed, without_places
+from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
 
 NOT_STARTED, STARTED, DONE, FAILED, SET_ASIDE = range(5)
 STATUS_NAMES = ("not started", "started", "done", "failed", "set aside")

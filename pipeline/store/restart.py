@@ -13,8 +13,9 @@ import zarr
 from ldas.landmodel import quantities
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import ArraySpec, create_template, existing_group, has_group, read_region, write_region
+from ldas.pipeline.store.arrays import existing_group, has_group, read_region, write_region
 from ldas.pipeline.store.ledger import Block
+from ldas.pipeline.store.template import ArraySpec, create_template
 
 _AXES = {quantity.name: quantity.axis for quantity in quantities.STATE if quantity.axis}
 StateType = TypeVar("StateType")

@@ -20,18 +20,11 @@ from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.settings.twin import TwinConfig
 from ldas.pipeline.stages.land import land_checksum, read_land
 from ldas.pipeline.store import cf, ledger
-from ldas.pipeline.store.arrays import (
-    ArraySpec,
-    create_template,
-    existing_group,
-    has_group,
-    open_store,
-    read_region,
-    write_region,
-)
+from ldas.pipeline.store.arrays import existing_group, has_group, open_store, read_region, write_region
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.provenance import provenance
+from ldas.pipeline.store.template import ArraySpec, create_template
 from ldas.pipeline.twin import SYNTHETIC_ATTRIBUTES
 from ldas.pipeline.twin.fields import DAY, Places
 from ldas.pipeline.twin.geography import geography

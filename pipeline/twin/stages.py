@@ -20,20 +20,13 @@ from ldas.pipeline.settings.twin import TwinConfig
 from ldas.pipeline.stages import labels
 from ldas.pipeline.stages.land import read_land
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import (
-    ArraySpec,
-    chunk_cells,
-    create_template,
-    has_group,
-    open_store,
-    read_region,
-    write_region,
-)
+from ldas.pipeline.store.arrays import chunk_cells, has_group, open_store, read_region, write_region
 from ldas.pipeline.store.groups import write_group
 from ldas.pipeline.store.ledger import Block, Period, day_axis, periods_of
 from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.provenance import provenance
 from ldas.pipeline.store.restart import Columns, create_restart, read_restart, restart_path, write_restart
+from ldas.pipeline.store.template import ArraySpec, create_template
 from ldas.pipeline.twin import SYNTHETIC_ATTRIBUTES
 from ldas.pipeline.twin.daily_weather import Latent
 from ldas.pipeline.twin.hourly_weather import hourly_weather

@@ -15,19 +15,11 @@ from ldas.pipeline.evaluation.metrics import scores
 from ldas.pipeline.evaluation.reading import Reader, variable_names
 from ldas.pipeline.execution.stage import Stage
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import (
-    ArraySpec,
-    create_template,
-    dimensions,
-    existing_array,
-    existing_group,
-    open_store,
-    read_region,
-    write_region,
-)
+from ldas.pipeline.store.arrays import dimensions, existing_array, existing_group, open_store, read_region, write_region
 from ldas.pipeline.store.ledger import Block, Period, day_axis
 from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.provenance import group_checksum
+from ldas.pipeline.store.template import ArraySpec, create_template
 from ldas.pipeline.twin import SYNTHETIC_ATTRIBUTES
 
 TRUTH = "truth"

@@ -14,9 +14,10 @@ import zarr
 from ldas.pipeline.errors import PipelineError
 from ldas.pipeline.execution.stage import Stage
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import ArraySpec, create_template, extend_template, read_region, write_region
+from ldas.pipeline.store.arrays import read_region, write_region
 from ldas.pipeline.store.ledger import Block, Period, day_axis, periods_of
 from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
 
 START = np.datetime64("2007-01-01", "s")
 

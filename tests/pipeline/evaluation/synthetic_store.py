@@ -11,11 +11,12 @@ from ldas.assim.quality import Quality
 from ldas.operators.cells import cell_ids_from_coordinates
 from ldas.operators.water_cloud import WaterCloudOperator
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import ArraySpec, create_template, open_store, write_region
+from ldas.pipeline.store.arrays import open_store, write_region
 from ldas.pipeline.store.groups import write_group
 from ldas.pipeline.store.ledger import periods_of
 from ldas.pipeline.store.operator_store import write_operator
 from ldas.pipeline.store.provenance import provenance
+from ldas.pipeline.store.template import ArraySpec, create_template
 
 START = np.datetime64("2015-01-01", "D")
 HOUR = 9

@@ -21,9 +21,10 @@ from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.stages.land import read_forcing, read_land
 from ldas.pipeline.stages.observations import read_observations
 from ldas.pipeline.store import cf
-from ldas.pipeline.store.arrays import array_hashes, extend_template, open_run, open_store, read_region, read_times
+from ldas.pipeline.store.arrays import array_hashes, open_run, open_store, read_region, read_times
 from ldas.pipeline.store.groups import append_group
 from ldas.pipeline.store.ledger import Block
+from ldas.pipeline.store.template import extend_template
 from tests.helpers.synthetic_store import experiment, land, made_up_observations, make_store, weather
 from tests.helpers.toy import Silence
 

@@ -16,15 +16,12 @@ import ldas
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store import groups
 from ldas.pipeline.store.arrays import (
-    ArraySpec,
     array_hashes,
     check_alignment,
     chunk_cells,
-    create_template,
     decode_labels,
     existing_array,
     existing_group,
-    extend_template,
     has_group,
     open_dataset,
     open_store,
@@ -33,6 +30,7 @@ from ldas.pipeline.store.arrays import (
 )
 from ldas.pipeline.store.groups import append_group, write_group
 from ldas.pipeline.store.location import Location, check_name, public_url
+from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
 from tests.helpers.failing import FailingFileSystem, register
 
 DAYS = np.arange("2007-01-01", "2007-01-11", dtype="datetime64[D]").astype("datetime64[s]")
@@ -55,6 +53,27 @@ def template(root: zarr.Group) -> None:
         chunks={"time": 5, "cell": 2},
         shards={"time": 5, "cell": 4},
     )
+
+
+def test_an_array_of_a_template_is_described_as_zarr_does(tmp_path: Path) -> None:
+    """The same bytes, with shards and without, of every kind of number."""
+    root = open_store(str(tmp_path / "store"), "a")
+    attributes = {"units": "m", "scale": 0.5, "nothing": float("nan"), "names": ["a", "b"]}
+    specs = {
+        f"{dtype}_{fill}": ArraySpec(("time", "cell"), dtype, fill, attributes)
+        for dtype, fill in (("float32", None), ("float64", 0.0), ("int8", -1), ("int64", None), ("bool", None))
+    }
+    axes = {"time": (("time",), DAYS), "cell": (("cell",), np.arange(7))}
+    for shards in (None, {"time": 5, "cell": 4}):
+        create_template(root, "runs/x", specs, coordinates=axes, chunks={"time": 5, "cell": 2}, shards=shards)
+        for name, spec in specs.items():
+            root["runs/x"].create_array(
+                "by_zarr", shape=(10, 7), dtype=spec.dtype, chunks=(5, 2), shards=(5, 4) if shards else None,
+                fill_value=(np.nan if spec.dtype == "float32" else 0) if spec.fill_value is None else spec.fill_value,
+                dimension_names=spec.dims, attributes=attributes, overwrite=True,
+            )  # fmt: skip
+            made, by_zarr = (tmp_path / "store" / "runs" / "x" / n / "zarr.json" for n in (name, "by_zarr"))
+            assert made.read_bytes() == by_zarr.read_bytes()
 
 
 def test_regions_of_whole_shards_come_back(url: str) -> None:
