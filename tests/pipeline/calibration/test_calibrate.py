@@ -306,6 +306,13 @@ def test_observations_of_netcdf_csv_and_a_group_of_the_store(tmp_path: Path) -> 
             load_calibration(write(tmp_path, observations=[{**common, **source}], **windows))
 
 
+def test_the_example_of_hawaii_is_valid() -> None:
+    case, site = load_calibration(REPOSITORY / "examples" / "hawaii" / "calibration.yaml")
+    assert case.variables == ("WG3", "WG4", "WG5", "WG6")
+    assert all(step.config.is_file() for step in case.ingest)
+    assert days_of(site, case.utc_offset_h)[-1] == np.datetime64("2020-12-31")
+
+
 def test_the_example_of_puechabon_has_the_observations_of_callmip() -> None:
     path = shared("data/site_flux/CalLMIP_FR-Pue_daily_aggregated_2000-2014_FLUXNET2015_Flux.nc")
     case, site = load_calibration(REPOSITORY / "examples" / "puechabon" / "calibration.yaml")
