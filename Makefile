@@ -67,9 +67,10 @@ kernel: env
 docs: env
 	$(VENV)/bin/mkdocs build --strict
 
-# Killed workers, schedulers and runs at many random moments (a few of them are in `make test` too).
+# Killed workers, schedulers and runs at many random moments (a few of them are in `make test` too). The time is for all that
+# a test stands on, which on a busy machine takes longer than a test may otherwise.
 faults: env
-	LDAS_FAULT_MOMENTS=20 $(VENV)/bin/python -m pytest -m faults -s tests/pipeline
+	LDAS_FAULT_MOMENTS=20 $(VENV)/bin/python -m pytest -m faults --timeout 1200 -s tests/pipeline
 
 # What needs packages beyond the lock or servers on this machine, in an environment of its own; the rest of it is skipped, with
 # the reason.
