@@ -107,6 +107,23 @@ def brought(scores: Path) -> dict[str, Any]:
     return figures
 
 
+def filter_figures(store: Path) -> dict[str, Any]:
+    """What the filters did: deviation of the increments of WG2, and degrees of freedom by hour of the observation."""
+    figures = {}
+    for matching, name in RUNS.items():
+        run = open_dataset(store, f"runs/{name}").load()
+        degrees = run["dfs_sigma40"].to_numpy()
+        by_hour = {"window's end": float(np.nanmean(degrees))}
+        if matching == "overpass":
+            hours = run["overpass_hour_sigma40"].to_numpy() % 24.0
+            by_hour = {
+                f"{hour:g} UTC": float(np.nanmean(degrees[hours == hour])) for hour in np.unique(hours[hours >= 0])
+            }
+        deviation = float(np.nanstd(run["increment_WG2"].to_numpy()))
+        figures[matching] = {"increment_WG2_deviation": deviation, "degrees_of_freedom": by_hour}
+    return figures
+
+
 def cost(config: ExperimentConfig) -> dict[str, float]:
     """Seconds of processor time of an EKF day with one observation and with two overpasses in every cell."""
     stage = next(one for one in build_stages(config) if isinstance(one, Assimilate))
@@ -153,6 +170,7 @@ def main() -> None:
             "overpass_hours": arguments.hours,
             "analysis_hour": arguments.analysis_hour,
             **brought(folder / "store.zarr"),
+            "filters": filter_figures(folder / "store.zarr"),
             "cost": cost(config),
             "seconds": time.monotonic() - began,
         }

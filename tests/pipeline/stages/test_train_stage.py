@@ -383,7 +383,7 @@ def test_kinds_and_predictors_that_cannot_be(base: Path, change: dict[str, Any],
 
 def test_check_has_a_line_of_each_operator(base: Path) -> None:
     rows = {row.what: (row.state, row.detail) for row in check_experiment(small(base), values=False)}
-    assert rows["operator neural"] == ("ok", "neural: sigma40 from WG2, TG2, LAI")
+    assert rows["operator neural"] == ("ok", "neural: sigma40 from WG2, TG2, LAI, at the window's end")
     rows = {row.what: (row.state, row.detail) for row in check_experiment(small(base, predictors=["TG14"], lai=None))}
     assert rows["operator neural"] == ("wrong", "add TG14 to output.instant")
 
