@@ -131,7 +131,7 @@ def completed(record: xr.Dataset, elevation: float, stamp: str, config: PlaceCon
         raise IngestError(f"{where}: no {', no '.join(missing)}: air temperature and precipitation must be measured")
     marks = Marks()
     marks.list += record.attrs.get(ESTIMATED, [])
-    filled = _without_gaps(record, config, marks, where)
+    filled = _at_full_hours(_without_gaps(record, config, marks, where))
     hourly = alma.to_hourly(filled, stamp, config.period, GapPolicy(), where)
     place = (float(record["latitude"].item()), float(record["longitude"].item()))
     if config.moved_to is not None:
@@ -177,6 +177,24 @@ def _without_gaps(record: xr.Dataset, config: PlaceConfig, marks: Marks, where: 
         _fill(name, values, axis, wanted, config.gaps, marks, where)
         complete[name] = (("time", "cell"), values[:, None], record[name].attrs)
     return complete.isel(time=np.flatnonzero(wanted))
+
+
+def _at_full_hours(record: xr.Dataset) -> xr.Dataset:
+    """An hourly record of a clock that is not whole hours ahead of UTC, linear in time at the full hours.
+
+    For precipitation that is exact: a share of each hour's mean, as long as the part of it that counts.
+    """
+    times = record["time"].to_numpy()
+    first = times[0].astype("datetime64[h]")
+    if first == times[0] or times[1] - times[0] != gaps.HOUR:
+        return record
+    hours = np.arange(first + np.timedelta64(1, "h"), times[-1], gaps.HOUR).astype("datetime64[ns]")
+    weight = float((hours[0] - times[0]) / gaps.HOUR)
+    parts = {
+        name: (field.dims, (1.0 - weight) * field.to_numpy()[:-1] + weight * field.to_numpy()[1:], field.attrs)
+        for name, field in record.data_vars.items()
+    }
+    return xr.Dataset(parts, coords={**record.drop_vars("time").coords, "time": hours})
 
 
 def _fill(

@@ -185,6 +185,18 @@ def test_units_and_time_zone_have_to_be_stated(tmp_path):
         station.read([path], config(place=None))
 
 
+def test_a_clock_that_is_no_whole_hours_ahead_of_utc(tmp_path):
+    """As in India or Nepal: the full hours lie between those of the record."""
+    path = place_samples.write_table(tmp_path / "a.csv")
+    forcing = station.read([path], config(utc_offset_h=5.75))
+    assert forcing["time"].to_numpy()[0] == np.datetime64("2011-05-31T19:00")  # the first record is of 18:15
+    celsius = place_samples.temperature(place_samples.hours())
+    np.testing.assert_allclose(forcing["Tair"][:, 0], 273.15 + 0.25 * celsius[:-1] + 0.75 * celsius[1:], rtol=1e-12)
+    rain = np.zeros(71)
+    rain[4:6] = 0.75e-3, 0.25e-3  # 45 minutes of the wet hour, and 15
+    np.testing.assert_allclose(forcing["Rainf"][:, 0], rain, rtol=1e-9)
+
+
 def test_a_sensor_that_changes_is_refused_or_noted(tmp_path):
     path = place_samples.write_table(tmp_path / "a.csv", S=np.where(np.arange(72) < 30, "old", "new"))
     text = "the sensor changes 1 times: old from 2011-06-01T00:00, new from 2011-06-02T06:00"
