@@ -15,6 +15,8 @@ from ldas.pipeline.report.style import OBSERVED, colour, hatch, line, new_figure
 
 MONTHS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D")
 _WIDE = 9.0
+_LEGEND_COLUMNS = 4
+_LEGEND_ROW = 0.2  # inches
 _NUMBERS_MARGIN = 0.92  # inches left of an axis whose numbers may have three decimals and a sign
 
 
@@ -68,8 +70,15 @@ def time_series(
 
 
 def _legend_above(axes: Axes) -> None:
-    """Beside the title, where it covers no data."""
-    entries = {"ncols": 4, "columnspacing": 1.4, "markerscale": 1.5}
+    """Beside the title, where it covers no data; the figure grows by the rows after the first."""
+    entries = {"ncols": _LEGEND_COLUMNS, "columnspacing": 1.4, "markerscale": 1.5}
+    rows = -(-len(axes.get_legend_handles_labels()[1]) // _LEGEND_COLUMNS)
+    figure, box = axes.get_figure(root=True), axes.get_position()
+    assert figure is not None
+    width, height = figure.get_size_inches()
+    grown = height + _LEGEND_ROW * max(rows - 1, 0)
+    figure.set_size_inches(width, grown)
+    axes.set_position((box.x0, box.y0 * height / grown, box.width, box.height * height / grown))
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, **entries)
 
 

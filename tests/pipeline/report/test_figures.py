@@ -184,3 +184,19 @@ def test_cells_of_tables(column: str, value: object, text: str) -> None:
 
     assert format_cell(column, value) == text
     assert Table("c", pd.DataFrame({column: [value]})).rows == [[text]]
+
+
+@pytest.mark.parametrize("experiments", [2, 5, 9])
+def test_a_legend_of_many_experiments_stays_inside_the_figure(experiments: int) -> None:
+    lines = [series.Line(f"experiment {number}", np.ones((3, 12)), number) for number in range(experiments)]
+    figure = series.boxes_by_month(lines, title="R per month", label="R")
+    style.as_svg(figure)
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert len(legend.get_texts()) == experiments
+    box, whole = legend.get_window_extent(), figure.bbox
+    assert box.y1 <= whole.y1
+    assert box.x0 >= whole.x0
+    one = series.boxes_by_month(lines[:1], title="R per month", label="R")
+    heights = [item.axes[0].get_window_extent().height / item.dpi for item in (figure, one)]
+    assert heights[0] == pytest.approx(heights[1])  # inches: the boxes stay as they are
