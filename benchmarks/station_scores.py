@@ -4,7 +4,7 @@ STORE is the finished run of `examples/hawaii.yaml` or `examples/kemole.yaml`; P
 of SMAP, ERA5-Land and GLDAS, without which their tables are left out. Every interval is that of a moving-block
 bootstrap over days (blocks of 30 days, 500 samples, a fixed seed). `without season` are the departures from the
 five-week moving mean, as `ldas.pipeline.evaluation.metrics.anomaly_correlation` has them. `gain of R` is over the first
-row.
+row. Backscatter is compared by window (24 hours up to the analysis): where overpasses are kept apart, their mean.
 """
 
 import argparse
@@ -26,12 +26,18 @@ from ldas.pipeline.evaluation.reading import (
     attributes,
     cell_centres,
     group_names,
+    mean_of_overpasses,
     operator_names,
     operator_positions,
     read_operator_part,
 )
-from ldas.pipeline.store.arrays import open_store, read_region
+from ldas.pipeline.settings.assimilation import state_name
+from ldas.pipeline.stages.labels import instants
+from ldas.pipeline.stages.observations import days_of_group, good_values, read_observations, values_of_windows
+from ldas.pipeline.store.arrays import dimensions, existing_array, open_store, read_region
+from ldas.pipeline.store.ledger import Block
 from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.operator_store import matches_overpasses
 
 BLOCK_DAYS, SAMPLES, SEED = 30, 500, 20180101
 LEAST_DAYS = 100  # of a score
@@ -42,12 +48,13 @@ OTHER_WEATHER = (np.datetime64("2014-09-04"), np.datetime64("2015-10-20"))
 Series = dict[str, Array]
 
 
-def sampled_days(days: int) -> IntArray:
-    """Places of the days in each sample of the bootstrap, (sample, day)."""
+def sampled_days(days: int, per_day: int = 1) -> IntArray:
+    """Places of the values in each sample of the bootstrap, (sample, value), `per_day` values following each other."""
     random = np.random.default_rng(SEED)
     starts = random.integers(0, max(days - BLOCK_DAYS, 1), size=(SAMPLES, -(-days // BLOCK_DAYS)))
     places = (starts[:, :, None] + np.arange(BLOCK_DAYS)).reshape(SAMPLES, -1)[:, :days]
-    return np.asarray(np.minimum(places, days - 1), dtype=np.int64)
+    chosen = np.minimum(places, days - 1)[:, :, None] * per_day + np.arange(per_day)
+    return np.asarray(chosen.reshape(SAMPLES, -1), dtype=np.int64)
 
 
 def departures(values: Array, paired: np.ndarray) -> Array:
@@ -139,8 +146,12 @@ class Run:
         self.hour = analysis_hour(self.root, "open_loop")
 
     def daily(self, run: str, variable: str) -> Array:
-        """A variable of a run, (day,)."""
-        values = self.reader.daily(f"runs/{run}", variable, self.days, HERE)[:, 0]
+        """A variable of a run, (day,); of one that keeps overpasses apart the mean over those of each window."""
+        path = f"runs/{run}"
+        if "overpass" in dimensions(existing_array(self.root, path, variable)):
+            values = mean_of_overpasses(self.by_overpass(run, variable)[:, :, None])[:, 0]
+        else:
+            values = self.reader.daily(path, variable, self.days, HERE)[:, 0]
         other = (self.days >= OTHER_WEATHER[0]) & (self.days < OTHER_WEATHER[1])
         return np.where(other, np.nan, values)
 
@@ -158,13 +169,33 @@ class Run:
         """Daily means of soil moisture of a station, (day,)."""
         return self.reader.daily(f"insitu/{network}", "soil_moisture", self.days, HERE, "station")[:, 0]
 
-    def predicted(self, operator: str, run: str = "open_loop") -> Array:
-        """Backscatter that an operator predicts from a run, (day,)."""
+    def by_overpass(self, run: str, variable: str) -> Array:
+        """A variable that a run keeps for each overpass with an observation, (day, overpass)."""
+        names = (variable, "innovation_sigma40")
+        path = f"runs/{run}"
+        values, compared = (self.reader.at_overpasses(path, name, self.days, HERE)[:, :, 0] for name in names)
+        return np.where(np.isfinite(compared), values, np.nan)
+
+    def predicted(self, operator: str) -> Array:
+        """Backscatter that an operator predicts from the open loop, (day,): at the hours it was trained for."""
         positions = operator_positions(self.root, operator, *cell_centres(self.root))
         assert positions is not None
         trained = read_operator_part(self.root, operator, positions)
-        inputs = np.stack([self.daily(run, name) for name in trained.predictor_names], axis=-1)[None]
-        return predict_where_observed(trained, inputs, np.ones((1, len(self.days))))[0]
+        if not matches_overpasses(self.root, operator):
+            inputs = np.stack([self.daily("open_loop", name) for name in trained.predictor_names], axis=-1)[None]
+            return predict_where_observed(trained, inputs, np.ones((1, len(self.days))))[0]
+        times, arrays = read_observations(self.root, "sigma40", Block(0, 0, 1))
+        observed = good_values(arrays)
+        stored = self.reader.days_of("runs/open_loop")
+        rows = np.searchsorted(stored, days_of_group(self.root, "observations/sigma40").astype("datetime64[D]"))
+        there = rows < len(stored)
+        states = [
+            read_region(self.root, "runs/open_loop", state_name(name, "sigma40"))[np.where(there, rows, 0)]
+            for name in trained.predictor_names
+        ]
+        inputs = np.stack([np.where(there[:, None, None], part, np.nan).reshape(-1) for part in states], axis=-1)
+        found = predict_where_observed(trained, inputs[None].astype(np.float64), observed.T)
+        return values_of_windows(times, found.T, instants(self.days, self.hour), self.hour)[:, 0]
 
 
 def backscatter(run: Run) -> dict[str, pd.DataFrame]:
@@ -178,6 +209,29 @@ def backscatter(run: Run) -> dict[str, pd.DataFrame]:
                 series[f"{name}, analysis"] = run.daily(name, "sigma40")
         found[f"Backscatter 2018-2020 (dB), operator {operator}"] = table(series, run.observed("sigma40"), "open loop")
     return found
+
+
+def overpass_by_overpass(run: Run) -> pd.DataFrame:
+    """Each overpass by itself; a run that does not keep them apart has one value for those of a window."""
+    reference = run.reader.usable_overpasses("sigma40", run.days, HERE, run.hour)[:, :, 0]
+    series = {}
+    for name in run.analyses:
+        if run.operator_of(name) is None:
+            continue
+        for kind, variable in (("forecast", "sigma40_forecast"), ("analysis", "sigma40")):
+            if "overpass" in dimensions(existing_array(run.root, f"runs/{name}", variable)):
+                values = run.by_overpass(name, variable)[:, : reference.shape[1]]
+            else:
+                values = np.broadcast_to(run.daily(name, variable)[:, None], reference.shape)
+            series[f"{name}, {kind}"] = values
+    common = np.isfinite(reference) & np.all([np.isfinite(values) for values in series.values()], axis=0)
+    places = sampled_days(len(run.days), reference.shape[1])
+    rows = []
+    for name, values in series.items():
+        pairs = (np.where(common, part, np.nan).reshape(-1) for part in (values, reference))
+        found = _with_limits(*pairs, places, ("bias", "rmsd", "r"))
+        rows.append({"series": name, "N": int(common.sum()), **{key: _shown(*value) for key, value in found.items()}})
+    return pd.DataFrame(rows)
 
 
 def soil_moisture(run: Run, variable: str, analyses: bool = True) -> Series:
@@ -256,6 +310,7 @@ def tables(store: str, folder: Path | None) -> dict[str, pd.DataFrame]:
     test = Run(store, "2018-01-01", "2020-12-31")
     whole = Run(store, "2010-06-24", "2020-12-31")
     found = backscatter(test)
+    found["Backscatter 2018-2020 (dB), overpass by overpass"] = overpass_by_overpass(test)
     for network, depth in depths(test.root).items():
         layer = layer_at(depth)
         series, reference = soil_moisture(test, layer), test.measured(network)

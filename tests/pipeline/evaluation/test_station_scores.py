@@ -91,6 +91,9 @@ def test_the_example_takes_no_backscatter_of_the_years_without_weather(tmp_path:
     days = part["time"].to_numpy().astype("datetime64[D]")
     day = days[days >= np.datetime64("2018-03-05")].min()
     inside = days == day
-    expected = float(part["sigma40"].to_numpy()[inside].mean())
-    value = found["value"].to_numpy()[found["nominal_time"].to_numpy().astype("datetime64[D]") == day, 0]
-    assert value == pytest.approx([expected], abs=1e-4)
+    expected = part["sigma40"].to_numpy()[inside]
+    (row,) = np.flatnonzero(found["nominal_time"].to_numpy().astype("datetime64[D]") == day)
+    assert found["value"].to_numpy()[row, : len(expected), 0] == pytest.approx(expected, abs=1e-4)
+    assert np.isnan(found["value"].to_numpy()[row, len(expected) :]).all()
+    hours = (part["time"].to_numpy()[inside] - day) / np.timedelta64(1, "h")  # every overpass keeps its hour
+    assert found["overpass_hour"].to_numpy()[row, : len(expected), 0] == pytest.approx(hours, abs=1e-3)
