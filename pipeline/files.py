@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 
 from ldas.landmodel.array_types import Times
@@ -272,6 +273,23 @@ def utc_times(dataset: xr.Dataset, name: str, path: Path) -> Times:
         )
     check_increasing(times, path)
     return times.astype("datetime64[ns]")
+
+
+def dates_of(text: "pd.Series[str]", form: str | None, expected: str, where: object) -> pd.DatetimeIndex:
+    """Dates of a text table, without time zone (UTC where the text has one).
+
+    Args:
+        form: as of `strptime`; None: ISO 8601.
+        expected: `form` as a user knows it.
+
+    Raises:
+        IngestError: a value that is no date; names the first.
+    """
+    dates = pd.to_datetime(text, format=form or "ISO8601", utc=True, errors="coerce")
+    wrong = text[dates.isna().to_numpy()]
+    if len(wrong):
+        raise IngestError(f"{where}: {str(wrong.iloc[0])!r} is no date (expected {expected})")
+    return pd.DatetimeIndex(dates).tz_localize(None)
 
 
 def check_increasing(times: Times, source: object) -> None:

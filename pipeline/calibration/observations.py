@@ -178,8 +178,8 @@ def _from_csv(path: Path, time_column: str, columns: list[str]) -> pd.DataFrame:
     missing = [name for name in (time_column, *columns) if name not in table]
     if missing:
         raise ConfigurationError(f"{path}: no column {', '.join(missing)}; it has {', '.join(map(str, table))}")
+    index = files.dates_of(table[time_column], None, "ISO 8601 or YYYYMMDD", f"{path}: {time_column}")
     try:
-        index = pd.DatetimeIndex(pd.to_datetime(table[time_column]))
         return table[columns].astype(np.float64).set_axis(index)
     except (ValueError, TypeError) as error:
-        raise ConfigurationError(f"{path}: {time_column} or {', '.join(columns)}: {error}") from error
+        raise ConfigurationError(f"{path}: {', '.join(columns)}: {error}") from error

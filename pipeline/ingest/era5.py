@@ -220,8 +220,8 @@ def open_point_table(path: Path) -> xr.Dataset:
     if not {"latitude", "longitude"} <= set(columns):
         raise IngestError(f"{path}: no columns latitude and longitude; it has {', '.join(columns)}")
     try:
-        table = pd.read_csv(path, skipinitialspace=True)
-        times = pd.DatetimeIndex(pd.to_datetime(table.pop(POINT_TIME), format="ISO8601", utc=True)).tz_localize(None)
+        table = pd.read_csv(path, skipinitialspace=True, dtype={POINT_TIME: str})
+        times = files.dates_of(table.pop(POINT_TIME), None, "ISO 8601", f"{path}: {POINT_TIME}")
         table = table.astype(float)
     except (OSError, ValueError) as error:
         raise IngestError(f"{path}: no table of hours: {error}") from error

@@ -73,11 +73,8 @@ def read_table(path: Path) -> pd.DataFrame:
             f"{path}: TIMESTAMP must be a day (YYYY-MM-DD or YYYYMMDD) or a month (YYYYMM) in every row, "
             f"first value {stamps.iloc[0] if len(stamps) else '(no row)'!r}"
         )
-    try:
-        dates = pd.to_datetime(stamps.str.replace("-", ""), format="%Y%m" if monthly else "%Y%m%d")
-    except ValueError as error:
-        raise IngestError(f"{path}: TIMESTAMP holds a value that is not a date: {error}") from error
-    table.index = pd.DatetimeIndex(dates, name="time")
+    form, expected = ("%Y%m", "YYYYMM") if monthly else ("%Y%m%d", "YYYYMMDD")
+    table.index = files.dates_of(stamps.str.replace("-", ""), form, expected, f"{path}: TIMESTAMP").rename("time")
     if not table.index.is_monotonic_increasing or table.index.has_duplicates:
         steps = np.diff(table.index.to_numpy())
         first = table.index[1:][steps <= np.timedelta64(0, "ns")][0]

@@ -99,10 +99,9 @@ def read_table(path: Path) -> pd.DataFrame:
             f"{path}: no columns {START} and {END} with values, so this is no half-hourly FLUXNET or ICOS table: "
             f"{files.beginning(path)}"
         )
-    try:
-        stamps = {name: pd.to_datetime(table[name], format="%Y%m%d%H%M") for name in (START, END)}
-    except ValueError as error:
-        raise IngestError(f"{path}: {START} and {END} must be YYYYMMDDHHMM: {error}") from error
+    stamps = {
+        name: files.dates_of(table[name], "%Y%m%d%H%M", "YYYYMMDDHHMM", f"{path}: {name}") for name in (START, END)
+    }
     numbers = table.drop(columns=[START, END]).replace(NODATA, np.nan)
     numbers[END] = stamps[END]
-    return numbers.set_index(pd.DatetimeIndex(stamps[START], name="time"))
+    return numbers.set_index(stamps[START].rename("time"))

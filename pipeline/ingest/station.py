@@ -248,11 +248,10 @@ def _text_columns(path: Path, config: StationConfig, wanted: list[str]) -> pd.Da
         raise IngestError(f"{path}: no table with a line of names: {files.beginning(path)} ({error})") from error
     _require(path, [*config.time, *wanted], list(map(str, table.columns)))
     text = table[list(config.time)].agg(" ".join, axis=1) if len(config.time) > 1 else table[config.time[0]]
-    try:
-        stamps = pd.to_datetime(text, format=config.time_format or "ISO8601")
-    except ValueError as error:
-        raise IngestError(f"{path}: times must be {config.time_format or 'ISO 8601'}: {error}") from error
-    return table[wanted].set_index(pd.DatetimeIndex(stamps))
+    expected = config.time_format or "ISO 8601"
+    stamps = files.dates_of(text, config.time_format, expected, f"{path}: {', '.join(config.time)}")
+    zone = pd.DatetimeIndex(pd.to_datetime(text.iloc[:1], format=config.time_format or "ISO8601")).tz
+    return table[wanted].set_index(stamps if zone is None else stamps.tz_localize("UTC"))
 
 
 def _netcdf_columns(path: Path, config: StationConfig, wanted: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
