@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ldas.landmodel.array_types import BoolArray
+from ldas.landmodel.array_types import BoolArray, IntArray
 from ldas.operators.errors import OperatorFormatError
 from ldas.operators.outcome import FLAG_VALUES
 from ldas.operators.protocol import OperatorArrays
@@ -15,16 +16,44 @@ from ldas.operators.protocol import OperatorArrays
 FORMAT_VERSION = 1
 
 
+class ArrayPieces(NamedTuple):
+    """An array that comes piece by piece along its first axis: type and shape of the whole."""
+
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+    pieces: Iterable[NDArray[np.generic]]
+
+
 def content_hash(stored: OperatorArrays) -> str:
     """SHA-256 of everything that makes the operator: kind, attributes, every array's name, type, shape and bytes."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in stored.arrays.items()}
+    whole = {name: ArrayPieces(array.dtype, array.shape, [array]) for name, array in arrays.items()}
+    return content_hash_of_pieces(stored.kind, stored.attributes, whole)
+
+
+def content_hash_of_pieces(kind: str, attributes: Mapping[str, object], arrays: Mapping[str, ArrayPieces]) -> str:
+    """The content hash of an operator of which no array is held as a whole."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([stored.kind, stored.attributes], sort_keys=True).encode())
-    for name in sorted(stored.arrays):
-        array = np.ascontiguousarray(stored.arrays[name])
-        little_endian = array.astype(array.dtype.newbyteorder("<"))
-        digest.update(json.dumps([name, little_endian.dtype.str, array.shape]).encode())
-        digest.update(little_endian.tobytes())
+    digest.update(json.dumps([kind, attributes], sort_keys=True).encode())
+    for name, (dtype, shape, pieces) in sorted(arrays.items()):
+        digest.update(json.dumps([name, dtype.newbyteorder("<").str, shape]).encode())
+        for piece in pieces:
+            digest.update(_little_endian(piece))
     return digest.hexdigest()
+
+
+def cell_checksums(stored: OperatorArrays) -> IntArray:
+    """(cell,) the first eight bytes of the SHA-256 of what the arrays, all with the cell as first axis, hold of a cell.
+
+    Never 0, which stands for a cell that was not written.
+    """
+    rows = [array for _, array in sorted(stored.arrays.items())]
+    digests = (hashlib.sha256(b"".join(_little_endian(row[cell]) for row in rows)) for cell in range(len(rows[0])))
+    return np.array([int.from_bytes(digest.digest()[:8], "little", signed=True) or 1 for digest in digests], np.int64)
+
+
+def _little_endian(array: NDArray[np.generic]) -> bytes:
+    return np.asarray(array).astype(array.dtype.newbyteorder("<"), order="C").tobytes()
 
 
 def required_array(

@@ -61,6 +61,10 @@ class DirectOperator(NamedOperator):
         """The operator of these cells; there is nothing to train."""
         return self._for_cells(checked_cell_ids(cell_ids, np.shape(predictors)[0]))
 
+    def fit_block(self, predictors: ArrayLike, target: ArrayLike, *, cell_ids: ArrayLike | None = None) -> Self:
+        """See `TrainableOperator`."""
+        return self.fit(predictors, target, cell_ids=cell_ids)
+
     @property
     def reasons(self) -> dict[int, str]:
         """None: every cell is usable."""

@@ -71,6 +71,25 @@ class Networks:
         )
 
     @classmethod
+    def of_no_cell(cls, widths: Sequence[int], epochs: int, precision: str) -> Self:
+        """Arrays of the types and shapes that training leaves, of no cell; widths of all layers, inputs first."""
+        layers = list(itertools.pairwise(widths))
+        return cls(
+            cell_ids=np.zeros(0, np.int64),
+            outcome=np.zeros(0, np.int8),
+            kernels=tuple(np.zeros((0, *layer), precision) for layer in layers),
+            biases=tuple(np.zeros((0, width_out), precision) for _, width_out in layers),
+            input_mean=np.zeros((0, widths[0])),
+            input_std=np.ones((0, widths[0])),
+            target_mean=np.zeros(0),
+            target_std=np.ones(0),
+            training_count=np.zeros(0, np.int64),
+            validation_count=np.zeros(0, np.int64),
+            training_rmsd=np.zeros((0, epochs), np.float32),
+            validation_rmsd=np.zeros((0, epochs), np.float32),
+        )
+
+    @classmethod
     def _from_parts(cls, combine: Any, parts: Sequence["Networks"]) -> Self:
         return cls(**{field.name: combine(*(getattr(part, field.name) for part in parts)) for field in fields(cls)})
 

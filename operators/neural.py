@@ -19,7 +19,7 @@ from ldas.operators.networks import Networks
 from ldas.operators.options import NeuralOptions
 from ldas.operators.outcome import Outcome
 from ldas.operators.protocol import DEFAULT_PREDICTORS, Names, OperatorArrays
-from ldas.operators.samples import CellSamples, cell_samples, checked_samples, scaled_block
+from ldas.operators.samples import CellSamples, cell_samples, checked_samples, require_target, scaled_block
 
 # A network this many times worse than predicting the mean has left the slope it should go down.
 _DIVERGED_ABOVE = 10.0
@@ -104,17 +104,32 @@ class NeuralOperator(NamedOperator):
             DuplicateTimesError: times that repeat.
             EmptyTrainingWindowError: not one valid target in any cell.
         """
+        x, y = checked_samples(predictors, target, self._names, times)
+        require_target(y, self._names)
+        return self._fit(x, y, checked_cell_ids(cell_ids, x.shape[0]), workers or available_processors(), progress)
+
+    def fit_block(self, predictors: ArrayLike, target: ArrayLike, *, cell_ids: ArrayLike | None = None) -> Self:
+        """See `TrainableOperator`: the cells of one or more whole training blocks (`block_size`), in this thread."""
+        x, y = checked_samples(predictors, target, self._names, None)
+        identities = checked_cell_ids(cell_ids, x.shape[0])
+        if not identities.size:
+            options = self.options
+            self._set(Networks.of_no_cell((x.shape[2], *options.hidden, 1), options.epochs, options.precision), {}, {})
+            return self
+        return self._fit(x, y, identities, 1, None)
+
+    def _fit(
+        self, x: Array, y: Array, identities: IntArray, workers: int, progress: Callable[[int, int], None] | None
+    ) -> Self:
         from ldas.operators.batched_training import library_versions
 
-        x, y = checked_samples(predictors, target, self._names, times)
-        identities = checked_cell_ids(cell_ids, x.shape[0])
         size = self.options.block_size
         starts = range(0, x.shape[0], size)
         # Imports TensorFlow here, in the caller's thread, before the workers need it.
         libraries = library_versions()
         done = 0
         parts: list[tuple[Networks, dict[int, str]]] = []
-        with ThreadPoolExecutor(workers or available_processors()) as pool:
+        with ThreadPoolExecutor(workers) as pool:
             for part in pool.map(
                 lambda start: self._train_cells(
                     x[start : start + size], y[start : start + size], identities[start : start + size]

@@ -95,6 +95,12 @@ class TrainableOperator(ObservationOperator, Protocol):
     KIND: the name in the file and in the store; of another package's class, the name of its entry point in the group
     `ldas.operators`. OPTIONS: a frozen dataclass with a default for each option. PREDICTORS: those that it has where
     the file names none; None: the model variable that is observed.
+
+    An operator whose cells are trained one without the other has a method `fit_block` besides, with the arguments of
+    `fit` except `times`: an experiment then trains it block by block, of `options.block_size` cells where the options
+    say so. There may be no target in the block: then no cell is usable. Given no cell, it returns an operator of no
+    cell, whose arrays, with `cell` as first dimension and `cell_ids` among them, have the types and shapes of a trained
+    one. An operator without that method is given all cells at once.
     """
 
     KIND: ClassVar[str]

@@ -40,7 +40,6 @@ def checked_samples(
     Raises:
         PredictorShapeError: shapes that do not fit the names or each other.
         DuplicateTimesError: times (sample,) that repeat.
-        EmptyTrainingWindowError: not one valid target in any cell.
     """
     x, y = np.asarray(predictors), np.asarray(target)
     if x.ndim != 3 or x.shape[2] != len(names.predictor_names) or y.shape != x.shape[:2]:
@@ -50,12 +49,16 @@ def checked_samples(
         )
     if times is not None:
         check_times(times, x.shape[1])
-    if np.isnan(y).all():
-        raise EmptyTrainingWindowError(
-            f"no cell has a single valid {names.output_name} in the training window ({y.shape[0]} cells, {y.shape[1]} "
-            "samples, all missing): check the window's dates against the period of the observations"
-        )
     return x, y
+
+
+def require_target(target: Array, names: Names) -> None:
+    """EmptyTrainingWindowError if not one target (cell, sample) is there in any cell."""
+    if np.isnan(target).all():
+        raise EmptyTrainingWindowError(
+            f"no cell has a single valid {names.output_name} in the training window ({target.shape[0]} cells, "
+            f"{target.shape[1]} samples, all missing): check the window's dates against the period of the observations"
+        )
 
 
 def check_times(times: ArrayLike, samples: int) -> None:

@@ -31,7 +31,7 @@ from ldas.operators.checks import checked_cell_ids, checked_predictors
 from ldas.operators.errors import OperatorFormatError, OperatorOptionError, UntrainedOperatorError
 from ldas.operators.outcome import Outcome
 from ldas.operators.protocol import Names, OperatorArrays
-from ldas.operators.samples import CellSamples, cell_samples, checked_samples
+from ldas.operators.samples import CellSamples, cell_samples, checked_samples, require_target
 
 _DECIBEL = 10.0 / np.log(10.0)
 PARAMETERS = ("vegetation_scattering", "vegetation_attenuation", "dry_soil_backscatter", "soil_moisture_sensitivity")
@@ -180,6 +180,12 @@ class WaterCloudOperator(NamedOperator):
                 influence on another. Errors and outcomes are those of `NeuralOperator.fit`.
         """
         x, y = checked_samples(predictors, target, self._names, times)
+        require_target(y, self._names)
+        return self.fit_block(x, y, cell_ids=cell_ids)
+
+    def fit_block(self, predictors: ArrayLike, target: ArrayLike, *, cell_ids: ArrayLike | None = None) -> Self:
+        """See `TrainableOperator`."""
+        x, y = checked_samples(predictors, target, self._names, None)
         identities = checked_cell_ids(cell_ids, x.shape[0])
         cells = [cell_samples(x[i], y[i], self._names, 0.0, self.options.minimum_samples) for i in range(x.shape[0])]
         self._cell_ids = identities
