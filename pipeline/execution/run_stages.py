@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import zarr
 
 from ldas.landmodel.errors import LdasError
 from ldas.pipeline.errors import ExecutionError, LeaseLostError
@@ -50,6 +51,7 @@ class Outcome:
 
     cells_set_aside: int = 0
     failures: dict[int, str] = field(default_factory=dict)
+    fruitless: bool = False  #: its tasks were done, and the stage could not be finished: no block of it is of any use
 
     @property
     def complete(self) -> bool:
@@ -91,20 +93,20 @@ class _Run:
         # Cells set aside in blocks that are done already; of the others, the results tell.
         last_done = np.repeat(done[-1:], stage.cells_per_block, axis=1)[:, : stage.cells]
         self.outcome = Outcome(int(np.count_nonzero((statuses[-1:] == ledger.SET_ASIDE) & last_done)))
-        blocks = ledger.blocks_of(stage.cells, stage.cells_per_block)
-        self.waiting = _unfinished(blocks, periods, done)
+        self.blocks = ledger.blocks_of(stage.cells, stage.cells_per_block)
+        self.waiting = _unfinished(self.blocks, periods, done)
         self.following = next(self.waiting, None)
 
-    def next_chain(self, state_of: Callable[[str, int], _State]) -> _Chain | None:
-        """The next chain whose block is done in all stages that this one follows; None as long as there is none.
+    def next_chain(self, state_of: Callable[[str, Block], _State]) -> _Chain | None:
+        """The next chain whose cells are done in all stages that this one follows; None as long as there is none.
 
-        A block that was given up there is given up here too.
+        A block of which cells were given up there is given up here too.
 
         Args:
-            state_of: of a block, by name of the stage.
+            state_of: of the cells of a block, by name of the stage.
         """
         while (chain := self.following) is not None:
-            states = {name: state_of(name, chain.block.index) for name in sorted(self.stage.follows)}
+            states = {name: state_of(name, chain.block) for name in sorted(self.stage.follows)}
             if _State.LEFT in states.values():
                 return None
             self.following = next(self.waiting, None)
@@ -115,11 +117,12 @@ class _Run:
         self.all_submitted = True
         return None
 
-    def state_of(self, block: int) -> _State:
-        """How far a block is."""
-        if block in self.outcome.failures:
+    def state_of(self, block: Block) -> _State:
+        """How far the cells of a block are, which may be one of another stage."""
+        own = blocks_with(block, self.stage.cells_per_block)
+        if not self.outcome.failures.keys().isdisjoint(own):
             return _State.GIVEN_UP
-        return _State.LEFT if block in self.blocks_left else _State.DONE
+        return _State.DONE if self.blocks_left.isdisjoint(own) else _State.LEFT
 
     def begin(self) -> None:
         """Its first task is submitted, or it turns out that there is none."""
@@ -146,12 +149,14 @@ class _Run:
         stop_if_hopeless(self.stage.location, error)
         if not isinstance(error, LdasError) and chain.attempts <= self.retries:
             return
-        name, period = self.stage.name, chain.periods[0]
-        self.outcome.failures[chain.block.index] = f"{period}: {type(error).__name__}: {error}"
-        with committed(self.stage.location, f"{name}: block {chain.block.index} set aside"):
-            ledger.mark(open_store(self.stage.location, "a"), name, chain.block, period, ledger.FAILED)
-        self.listener.block_failed(name, chain.block, period, str(error))
+        with committed(self.stage.location, f"{self.stage.name}: block {chain.block.index} set aside"):
+            self._set_aside(open_store(self.stage.location, "a"), chain.block, chain.periods[0], error)
         chain.periods.clear()
+
+    def _set_aside(self, root: zarr.Group, block: Block, period: Period, error: BaseException) -> None:
+        self.outcome.failures[block.index] = f"{period}: {type(error).__name__}: {error}"
+        ledger.mark(root, self.stage.name, block, period, ledger.FAILED)
+        self.listener.block_failed(self.stage.name, block, period, str(error))
 
     def finish(self) -> Outcome:
         """Ends the stage, whose chains are all done or given up."""
@@ -159,9 +164,15 @@ class _Run:
         self.begin()
         with committed(location, f"{name}: finished"):
             root = open_store(location, "a")
-            ledger.set_failures(root, name, self.outcome.failures, location.url)
             if not self.outcome.failures:
-                self.stage.finish(root)
+                try:
+                    self.stage.finish(root)
+                except LdasError as error:
+                    period = list(self.stage.periods())[-1]
+                    self._set_aside(root, self.blocks[0], period, error)
+                    self.outcome.fruitless = True
+                    ledger.mark_all(root, name, period, ledger.FAILED)
+            ledger.set_failures(root, name, self.outcome.failures, location.url)
             if self.began is not None and not self.done_before.all():
                 ledger.add_seconds(root, name, time.monotonic() - self.began, self.task_seconds)
             # Not what an earlier run left of a later stage: it waits for its own end.
@@ -182,7 +193,7 @@ def run_stages(
     begin: Callable[[Stage], None] = prepare,
 ) -> dict[str, Outcome]:
     """Runs what the ledgers do not have as done, each stage as soon as those that it `needs` are, and each of its
-    blocks as soon as those that it `follows` have done this block; outcomes by name.
+    blocks as soon as those that it `follows` have done its cells; outcomes by name.
 
     A stage is built (taken from `stages`) when no earlier one is left that needs all before it. After a stage with
     failed blocks no other begins.
@@ -216,6 +227,7 @@ class _Stages:
         self.retries, self.listener, self.begin = retries, listener, begin
         self.waiting: list[Stage] = []
         self.runs: dict[str, _Run] = {}
+        self.ended: dict[str, _Run] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.in_flight: dict[Future, tuple[_Run, _Chain]] = {}
         self.finished = as_completed([], loop=client.loop)
@@ -260,11 +272,12 @@ class _Stages:
             while len(self.in_flight) < self.most_in_flight and (chain := run.next_chain(self._state_of)) is not None:
                 self._submit(run, chain)
 
-    def _state_of(self, name: str, block: int) -> _State:
-        """How far a block of a stage is."""
-        if name in self.runs:
-            return self.runs[name].state_of(block)
-        return _State.GIVEN_UP if name in self.outcomes and block in self.outcomes[name].failures else _State.DONE
+    def _state_of(self, name: str, block: Block) -> _State:
+        """How far a stage is with the cells of a block."""
+        run = self.runs.get(name) or self.ended.get(name)
+        if run is None:  # none of those that are run here
+            return _State.DONE
+        return _State.GIVEN_UP if run.outcome.fruitless else run.state_of(block)
 
     def _submit(self, run: _Run, chain: _Chain) -> None:
         run.begin()
@@ -303,7 +316,12 @@ class _Stages:
         for name, run in list(self.runs.items()):
             if run.all_submitted and not run.in_flight:
                 self.outcomes[name] = run.finish()
-                del self.runs[name]
+                self.ended[name] = self.runs.pop(name)
+
+
+def blocks_with(block: Block, cells_per_block: int) -> range:
+    """Which blocks of another size hold the cells of a block."""
+    return range(block.start // cells_per_block, -(-block.stop // cells_per_block))
 
 
 def _unfinished(blocks: list[Block], periods: list[Period], done: np.ndarray) -> Iterator[_Chain]:
@@ -348,13 +366,12 @@ def check_memory(stage: Stage, worker_memory: int, threads: int) -> None:
     fitting = stage.cells_per_block
     while fitting > 1 and stage.memory_bytes(fitting) > most:
         fitting //= 2
-    advice = (
-        f"set execution.cells_per_block to {fitting}"
-        if stage.memory_bytes(fitting) <= most
-        else "set execution.days_per_period lower"
-    )
+    if stage.memory_bytes(fitting) <= most:
+        advice = f"set {stage.size_key} to {fitting}, or "
+    else:
+        advice = "" if stage.days_key is None else f"set {stage.days_key} lower, or "
     raise ExecutionError(
         f"a task of '{stage.name}' over {min(stage.cells_per_block, stage.cells)} cells needs about "
         f"{needed / 2**20:.0f} MiB; a worker has {worker_memory / 2**20:.0f} MiB for {threads} task(s) at a time, so "
-        f"{most / 2**20:.0f} MiB each: {advice}, or give the workers more memory"
+        f"{most / 2**20:.0f} MiB each: {advice}give the workers more memory"
     )

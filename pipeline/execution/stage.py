@@ -45,6 +45,9 @@ class Stage(ABC):
     cells_per_block: int
     #: keys of the identity that may grow in an extension, such as a later end
     growing_keys: ClassVar[tuple[str, ...]] = ()
+    #: keys of the experiment file that set `cells_per_block`, and the days of a task, where that is possible
+    size_key: ClassVar[str] = "execution.cells_per_block"
+    days_key: ClassVar[str | None] = "execution.days_per_period"
 
     def root(self) -> zarr.Group:
         """The store, read only."""
@@ -80,7 +83,7 @@ class Stage(ABC):
 
     @property
     def follows(self) -> Collection[str]:
-        """Names of the stages, with the same blocks, that must have done a block before this one begins with it."""
+        """Names of the stages that must have done the cells of a block before this one begins with it."""
         return ()
 
     def work_days(self, period: Period) -> float:
@@ -90,6 +93,10 @@ class Stage(ABC):
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
         """Lengthens the templates to the present periods; only stages with `growing_keys` are asked to."""
         raise NotImplementedError
+
+    def is_outdated(self, root: zarr.Group) -> bool:
+        """Whether templates and ledger are of an earlier version whose tasks cannot be resumed; they are made again."""
+        return False
 
     def record(self, root: zarr.Group) -> None:  # noqa: B027  (most stages have nothing of the kind)
         """What the present configuration says that the bytes do not depend on; called when the templates are there."""
@@ -106,28 +113,33 @@ def prepare(stage: Stage) -> None:
 
 def _prepare(stage: Stage) -> None:
     root = open_store(stage.location, "a")
-    periods = stage.periods()
     if stage.name not in ledger.experiments(root):
-        stage.create(root)
-        ledger.create(  # last: without a ledger, the templates are made again
-            root,
-            stage.name,
-            periods=periods,
-            cells=stage.cells,
-            cells_per_block=stage.cells_per_block,
-            identity=stage.identity(),
-        )
+        _begin_anew(root, stage)
         stage.record(root)
         return
     different = ledger.differences(root, stage.name, stage.identity())
     growing = {key: values for key, values in different.items() if key in stage.growing_keys}
     ledger.refuse_differences(stage.name, {key: v for key, v in different.items() if key not in growing})
-    if growing:
+    if stage.is_outdated(root):
+        _begin_anew(root, stage)
+    elif growing:
         shrunk = {key: values for key, values in growing.items() if not str(values[1]) > str(values[0])}
         ledger.refuse_differences(stage.name, shrunk)
         stage.extend(root, ledger.stored_periods(root, stage.name))
-        ledger.extend(root, stage.name, periods, stage.identity())
+        ledger.extend(root, stage.name, stage.periods(), stage.identity())
     stage.record(root)
+
+
+def _begin_anew(root: zarr.Group, stage: Stage) -> None:
+    stage.create(root)
+    ledger.create(  # last: without a ledger, the templates are made again
+        root,
+        stage.name,
+        periods=stage.periods(),
+        cells=stage.cells,
+        cells_per_block=stage.cells_per_block,
+        identity=stage.identity(),
+    )
 
 
 def run_task(

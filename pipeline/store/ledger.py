@@ -211,6 +211,13 @@ def mark(root: zarr.Group, experiment: str, block: Block, period: Period, status
     write_region(root, path_of(experiment), {"status": current}, {"cell": block.region})
 
 
+def mark_all(root: zarr.Group, experiment: str, period: Period, status: int) -> None:
+    """Sets the status of all cells in a period; only the driver may, when no task is left."""
+    current = statuses(root, experiment)
+    current[period.index] = status
+    write_region(root, path_of(experiment), {"status": current}, {})
+
+
 def set_failures(root: zarr.Group, experiment: str, failures: Mapping[int, str], url: str) -> None:
     """What went wrong, by block index; written by the driver only.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zarr
 from distributed import Client
 
 from ldas.pipeline.errors import StoreError
@@ -93,6 +94,47 @@ def test_a_block_follows_the_same_block_of_another_stage(threads: Client, tmp_pa
     for block in range(3):
         assert place["spin_up", block, 1] < place["open_loop", block, 0] < place["error", block, 0]
     assert place["open_loop", 0, 0] < place["spin_up", 2, 1]
+
+
+def test_blocks_of_another_size_follow_the_cells(threads: Client, tmp_path: Path) -> None:
+    """A block begins when its own cells are done, and not when all are."""
+    stages = [
+        after(tmp_path, "open_loop", (), cells=10, days=6, seconds=0.1),
+        after(tmp_path, "train", (), behind=("open_loop",), cells=10, cells_per_block=3),
+        after(tmp_path, "ekf", (), behind=("open_loop", "train"), cells=10),
+    ]
+    listener = Events()
+    outcomes = run_stages(stages, threads, tasks_in_flight=lambda: 2, retries=0, listener=listener)
+    assert all(outcome.complete for outcome in outcomes.values())
+    place = {done: number for number, done in enumerate(listener.blocks)}
+    assert len(place) == len(listener.blocks) == 5 * 2 + 4 + 5
+    for block, cells in enumerate(((0, 1), (1, 2), (3, 4), (4,))):
+        assert place["train", block, 0] > max(place["open_loop", other, 1] for other in cells)
+    for block, cells in enumerate(((0,), (0, 1), (1,), (2,), (2, 3))):
+        assert place["ekf", block, 0] > max(place["train", other, 0] for other in cells)
+    assert place["ekf", 0, 0] < place["open_loop", 4, 1]
+    assert place["ekf", 0, 0] < place["train", 2, 0]
+
+
+@dataclass(frozen=True)
+class Fruitless(After):
+    """A stage that cannot be finished."""
+
+    def finish(self, root: zarr.Group) -> None:
+        """See Stage."""
+        raise StoreError("nothing to be had")
+
+
+def test_a_stage_that_cannot_be_finished_is_followed_no_further(threads: Client, tmp_path: Path) -> None:
+    """One message; what had not begun by then is left out; the next run tries it again."""
+    first = after(tmp_path, "first", ())
+    stages = [Fruitless(**vars(first)), after(tmp_path, "second", (), behind=("first",), seconds=0.2)]
+    events, outcomes = run(stages, threads, tasks_in_flight=1)
+    assert outcomes["first"].failures == {0: "2007-01-01 to 2007-01-04: StoreError: nothing to be had"}
+    assert outcomes["second"].failures == dict.fromkeys((1, 2), "not begun: it failed in first")
+    events, outcomes = run([first, stages[1]], threads)
+    assert all(outcome.complete for outcome in outcomes.values())
+    assert events.count("task of first") == 3
 
 
 def test_a_block_that_failed_is_not_begun_where_it_is_followed(threads: Client, tmp_path: Path) -> None:
@@ -202,8 +244,9 @@ def test_what_the_stages_of_an_experiment_need(tmp_path: Path) -> None:
     path.write_text(EXPERIMENT, encoding="utf-8")
     stages = {stage.name: stage for stage in build_stages(load_experiment(path))}
     assert set(stages["open_loop"].follows) == {"spin_up"}
-    assert stages["train-neural"].needs == ("open_loop",)
-    assert (stages["ekf"].needs, stages["ekf"].follows) == ({"train-neural"}, {"open_loop"})
+    assert (stages["train-neural"].needs, stages["train-neural"].follows) == ((), ("open_loop",))
+    assert stages["train-neural"].cells_per_block == 32
+    assert (stages["ekf"].needs, stages["ekf"].follows) == (set(), {"open_loop", "train-neural"})
     assert (stages["lai"].needs, stages["lai"].follows) == (set(), {"open_loop", "ekf"})
 
 
