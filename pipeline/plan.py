@@ -9,7 +9,7 @@ from ldas.pipeline.stages.land import number_of_cells, read_land
 from ldas.pipeline.stages.open_loop import OpenLoop
 from ldas.pipeline.stages.spin_up import NAME as SPIN_UP
 from ldas.pipeline.stages.spin_up import SpinUp
-from ldas.pipeline.stages.train import Train, training_stage
+from ldas.pipeline.stages.train import Train, cells_per_training_block, training_stage
 from ldas.pipeline.store.arrays import open_store
 from ldas.pipeline.twin.stages import error_stage, twin_stages
 
@@ -26,7 +26,8 @@ def build_stages(config: ExperimentConfig) -> Iterator[Stage]:
         yield SpinUp(SPIN_UP, config.location, cells, size, config, columns_per_cell)
     yield OpenLoop(config.open_loop.name, config.location, cells, size, config, columns_per_cell)
     for operator in config.operators:
-        yield Train(training_stage(operator.name), config.location, cells, cells, config, operator)
+        block = cells_per_training_block(operator) or cells
+        yield Train(training_stage(operator.name), config.location, cells, block, config, operator)
     for run in config.assimilation:
         yield Assimilate(run.name, config.location, cells, size, config, columns_per_cell, run)
     if config.twin is not None and config.twin.from_run is None:

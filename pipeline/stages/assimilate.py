@@ -33,11 +33,11 @@ from ldas.pipeline.stages.land import (
 )
 from ldas.pipeline.stages.observations import WindowSeries, days_of, overpasses_a_day, require_hours, window_ends
 from ldas.pipeline.stages.open_loop import OpenLoop
-from ldas.pipeline.stages.train import training_stage
+from ldas.pipeline.stages.train import cells_per_training_block, training_stage
 from ldas.pipeline.store import cf, ledger
 from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group, read_region, write_region
 from ldas.pipeline.store.ledger import Block, Period
-from ldas.pipeline.store.operator_store import matches_overpasses, read_operator
+from ldas.pipeline.store.operator_store import matches_overpasses, operator_identity, read_operator
 from ldas.pipeline.store.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
 from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
 
@@ -93,14 +93,22 @@ class Assimilate(LandStage):
 
     @property
     def needs(self) -> Collection[str]:
-        """See `Stage.needs`: the operators."""
-        return {training_stage(entry.operator) for entry in self.settings.observations if entry.operator is not None}
+        """See `Stage.needs`: the operators, but for those that are trained block by block."""
+        return self._trainings() - self._trainings(by_blocks=True)
 
     @property
     def follows(self) -> Collection[str]:
-        """See `Stage.follows`: the open loop, and the runs that observation errors are estimated from."""
+        """See `Stage.follows`: the open loop, the training of operators block by block, and the runs that observation
+        errors are estimated from."""
         runs = {entry.error_model.from_run for entry in self.settings.observations}
-        return {self.config.open_loop.name, *(run for run in runs if run is not None)}
+        return {self.config.open_loop.name, *self._trainings(by_blocks=True), *(run for run in runs if run is not None)}
+
+    def _trainings(self, *, by_blocks: bool = False) -> set[str]:
+        """Stages that train the operators; only those of this experiment that train block by block, if asked for."""
+        operators = {entry.operator for entry in self.settings.observations if entry.operator is not None}
+        if by_blocks:
+            operators &= {other.name for other in self.config.operators if cells_per_training_block(other) is not None}
+        return {training_stage(operator) for operator in operators}
 
     def work_days(self, period: Period) -> float:
         """See `Stage.work_days`: every member counts."""
@@ -110,7 +118,7 @@ class Assimilate(LandStage):
         """See `Stage.identity`."""
         root = self.root()
         operators = {
-            entry.operator: str(existing_group(root, f"operators/{entry.operator}").attrs.get("content_hash"))
+            entry.operator: operator_identity(root, entry.operator)
             for entry in self.settings.observations
             if entry.operator is not None and has_group(root, f"operators/{entry.operator}")
         }
@@ -280,7 +288,10 @@ class Assimilate(LandStage):
     ) -> ObservationType:
         operator: ObservationOperator
         if entry.operator is not None:
-            operator = read_operator(root, entry.operator, cell_ids=cell_ids, output_name=entry.name)
+            in_training = training_stage(entry.operator) in self._trainings(by_blocks=True)
+            operator = read_operator(
+                root, entry.operator, cell_ids=cell_ids, output_name=entry.name, in_training=in_training
+            )
             valid = registry.variable(entry.name).valid_range
         else:
             variable = MODEL_VARIABLE[entry.name]

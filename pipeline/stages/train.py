@@ -1,25 +1,27 @@
 """Training of the observation operators: from the open loop and observations to networks in the store."""
 
-from collections.abc import Collection, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import xarray as xr
 import zarr
 
-from ldas.operators.architecture import search_architectures
+from ldas.operators.architecture import ARCHITECTURES, search_architectures
 from ldas.operators.cells import cell_ids_from_coordinates
 from ldas.operators.neural import NeuralOperator
 from ldas.operators.outcome import outcome_counts
-from ldas.operators.protocol import ObservationOperator
+from ldas.operators.protocol import TrainableOperator
 from ldas.operators.scores import predict_where_observed, score
+from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.stage import Stage
 from ldas.pipeline.settings.assimilation import OperatorConfig, WindowConfig, state_name
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.stages.labels import instants
-from ldas.pipeline.stages.land import read_land
+from ldas.pipeline.stages.land import land_checksum, read_land
 from ldas.pipeline.stages.observations import (
     days_of_group,
     good_values,
@@ -30,10 +32,22 @@ from ldas.pipeline.stages.observations import (
     values_of_windows,
 )
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import existing_group, has_group, read_region
-from ldas.pipeline.store.groups import write_group
+from ldas.pipeline.store.arrays import existing_group, has_group, read_region, write_region
 from ldas.pipeline.store.ledger import Block, Period
-from ldas.pipeline.store.operator_store import write_operator
+from ldas.pipeline.store.operator_blocks import (
+    blocks_of_operator,
+    complete_operator,
+    create_operator,
+    is_complete_operator,
+    is_in_blocks,
+    write_block,
+)
+from ldas.pipeline.store.operator_store import operator_path, write_operator
+from ldas.pipeline.store.provenance import group_checksum
+from ldas.pipeline.store.template import ArraySpec, create_template
+
+_TENSORFLOW_BYTES = 750 * 2**20  # imported, with a compiled training; more blocks in the same worker take no more
+_CELLS_PER_BLOCK = 64  # of operators whose options do not say it
 
 
 class Samples(NamedTuple):
@@ -49,13 +63,36 @@ def training_stage(operator: str) -> str:
     return f"train-{operator}"
 
 
+def cells_per_training_block(settings: OperatorConfig) -> int | None:
+    """Cells of a training block, which never depends on how work is spread; None for an operator that is trained with
+    all cells at once."""
+    operator = settings.untrained()
+    if not hasattr(operator, "fit_block"):
+        return None
+    return int(getattr(getattr(operator, "options", None), "block_size", _CELLS_PER_BLOCK))
+
+
+def _fit_block(settings: OperatorConfig) -> Callable[..., TrainableOperator]:
+    """`fit_block` of an operator still to be trained, which has it."""
+    fit: Callable[..., TrainableOperator] = settings.untrained().fit_block  # type: ignore[attr-defined]
+    return fit
+
+
 @dataclass(frozen=True)
 class Train(Stage):
-    """Trains one operator for all cells, in blocks of the size that belongs to its options. One task."""
+    """Trains one operator: a task for each training block, whose size belongs to the operator's options, or one task of
+    all cells where these share anything."""
 
     config: ExperimentConfig
     settings: OperatorConfig
     growing_keys: ClassVar[tuple[str, ...]] = ("open_loop.period.end",)
+    size_key: ClassVar[str] = "operators.neural.block_size"
+    days_key: ClassVar[str | None] = None
+
+    @property
+    def by_blocks(self) -> bool:
+        """Whether each block is trained without the others."""
+        return cells_per_training_block(self.settings) is not None
 
     def periods(self) -> Sequence[Period]:
         """One: the training window."""
@@ -64,8 +101,13 @@ class Train(Stage):
 
     @property
     def needs(self) -> Collection[str]:
-        """See `Stage.needs`: the states that the observations are paired with."""
-        return (self.config.open_loop.name,)
+        """See `Stage.needs`: the states that the observations are paired with, where all are needed at once."""
+        return () if self.by_blocks else (self.config.open_loop.name,)
+
+    @property
+    def follows(self) -> Collection[str]:
+        """See `Stage.follows`: the states that the observations are paired with."""
+        return (self.config.open_loop.name,) if self.by_blocks else ()
 
     def work_days(self, period: Period) -> float:
         """No model days."""
@@ -79,14 +121,50 @@ class Train(Stage):
         }
 
     def create(self, root: zarr.Group) -> None:
-        """Nothing: the operator's group is written when it is trained."""
+        """See `Stage.create`; the group of an operator that is one task is written when it is trained."""
+        if not self.by_blocks:
+            return
+        latitude, longitude = (read_land(root, name) for name in ("latitude", "longitude"))
+        predictors = len(self.settings.predictor_names)
+        create_operator(
+            root,
+            self.settings.name,
+            _fit_block(self.settings)(np.zeros((0, 0, predictors)), np.zeros((0, 0)), cell_ids=np.zeros(0, np.int64)),
+            cells_per_block=self.cells_per_block,
+            cell_ids=cell_ids_from_coordinates(latitude, longitude),
+            coordinates={"latitude": latitude.astype(np.float64), "longitude": longitude.astype(np.float64)},
+            windows={name: _days(window) for name, window in self.windows.items()},
+            configuration=self.settings.model_dump(mode="json"),
+            identity=self._operator_identity(root),
+        )
+        if self.settings.search_architectures:
+            self._create_architectures(root)
+
+    def _operator_identity(self, root: zarr.Group) -> str:
+        """Checksum of all that the operator follows from: settings, what made the open loop, and the observations."""
+        paths = {f"observations/{name}" for name in (self.settings.observation, self.settings.observed_lai) if name}
+        observed = {path: group_checksum(existing_group(root, path)) for path in sorted(paths) if has_group(root, path)}
+        made_from = ledger.flatten({**self.identity(), "observations": observed, "land": land_checksum(root)})
+        return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+    def is_outdated(self, root: zarr.Group) -> bool:
+        """See `Stage.is_outdated`: training used to be one task of all cells."""
+        if not self.by_blocks or ledger.is_complete(root, self.name):
+            return False
+        return ledger.block_size(root, self.name) != self.cells_per_block or not is_in_blocks(root, self.settings.name)
+
+    @property
+    def windows(self) -> Mapping[str, WindowConfig]:
+        """The windows by name."""
+        test = {} if self.settings.test is None else {"test": self.settings.test}
+        return {"training": self.settings.training, **test}
 
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
         """Nothing: an open loop that is extended does not change the training window."""
 
-    def samples(self, root: zarr.Group, window: WindowConfig) -> Samples:
-        """Pairs of a window: open-loop soil moisture and temperature at the analysis hour, LAI, and the observation of
-        the same 24 h window; or each overpass with the states at its own time."""
+    def samples(self, root: zarr.Group, block: Block, window: WindowConfig) -> Samples:
+        """Pairs of a window in a block: open-loop soil moisture and temperature at the analysis hour, LAI, and the
+        observation of the same 24 h window; or each overpass with the states at its own time."""
         path = f"runs/{self.config.open_loop.name}"
         days = read_region(root, path, "time").astype("datetime64[D]")
         chosen = (days >= np.datetime64(window.start)) & (days <= np.datetime64(window.end))
@@ -95,17 +173,19 @@ class Train(Stage):
                 f"operator {self.settings.name}: no day of the open loop ({days[0]} to {days[-1]}) lies in the window "
                 f"{window.start} to {window.end}"
             )
-        region = {"time": slice(int(chosen.argmax()), int(len(chosen) - chosen[::-1].argmax()))}
+        region = {
+            "time": slice(int(chosen.argmax()), int(len(chosen) - chosen[::-1].argmax())),
+            "cell": block.region,
+        }
         names = self.settings.predictor_names
         missing = [name for name in names if name not in self.config.output.instant]
         if missing:
             raise ConfigurationError(f"operator {self.settings.name}: add {', '.join(missing)} to output.instant")
         if self.settings.time_matching == "overpass":
-            return self._of_overpasses(root, days[chosen], region)
+            return self._of_overpasses(root, block, days[chosen], region)
         hour = self.config.model.analysis_hour_utc
         end_of_window = instants(days[chosen], hour)
         model = {name: np.asarray(read_region(root, path, name, region), dtype=np.float64) for name in names}
-        block = Block(0, 0, self.cells)
         if self.settings.observed_lai is not None:
             times, arrays = read_observations(root, self.settings.observed_lai, block)
             model["LAI"] = interpolated_in_time(times, good_values(arrays), end_of_window)
@@ -115,10 +195,9 @@ class Train(Stage):
         target[~np.isfinite(predictors).all(axis=-1)] = np.nan
         return Samples(np.swapaxes(predictors, 0, 1), target.T)
 
-    def _of_overpasses(self, root: zarr.Group, days: np.ndarray, region: Mapping[str, slice]) -> Samples:
+    def _of_overpasses(self, root: zarr.Group, block: Block, days: np.ndarray, region: Mapping[str, slice]) -> Samples:
         """Each overpass of these days with the open loop's states of the model step nearest to it."""
         observation, path = self.settings.observation, f"runs/{self.config.open_loop.name}"
-        block = Block(0, 0, self.cells)
         require_hours(root, observation)
         times, arrays = read_observations(root, observation, block)
         overpasses = overpasses_a_day(root, observation) or 0
@@ -127,15 +206,15 @@ class Train(Stage):
 
         def by_day(values: np.ndarray, nothing: Any) -> np.ndarray:
             """(day, overpass, cell) of these days, from what the group holds one after the other."""
-            placed = np.full((len(days), overpasses, self.cells), nothing)
-            placed[rows[inside]] = values.reshape(-1, overpasses, self.cells)[inside]
-            return placed.reshape(-1, self.cells)
+            placed = np.full((len(days), overpasses, block.cells), nothing)
+            placed[rows[inside]] = values.reshape(-1, overpasses, block.cells)[inside]
+            return placed.reshape(-1, block.cells)
 
         names = self.settings.predictor_names
         model = {}
         for name in names:
             stored = read_region(root, path, state_name(name, observation), region)[:, :overpasses]
-            model[name] = np.asarray(stored, dtype=np.float64).reshape(-1, self.cells)
+            model[name] = np.asarray(stored, dtype=np.float64).reshape(-1, block.cells)
         target, at = by_day(good_values(arrays), np.nan), by_day(times, np.datetime64("NaT", "s"))
         lost = np.isnan(read_region(root, path, names[0], region)).repeat(overpasses, axis=0)
         late = int((np.isfinite(target) & ~np.isfinite(model[names[0]]) & ~lost).sum())
@@ -153,71 +232,125 @@ class Train(Stage):
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
         """See `Stage.compute`."""
-        latitude, longitude = (read_land(root, name) for name in ("latitude", "longitude"))
+        latitude, longitude = (read_land(root, name, block.region) for name in ("latitude", "longitude"))
         cell_ids = cell_ids_from_coordinates(latitude, longitude)
-        training = self.samples(root, self.settings.training)
-        windows = {"training": _days(self.settings.training)}
-        operator = self.settings.untrained().fit(training.predictors, training.target, cell_ids=cell_ids)
-        if not operator.usable.any():
-            raise ConfigurationError(
-                f"operator {self.settings.name}: no cell could be trained{_outcomes(operator)}; first reason: "
-                f"{next(iter(operator.reasons.values()), 'none is known')}"
-            )
-        parts = {"training": training}
-        if self.settings.test is not None:
-            parts["test"] = self.samples(root, self.settings.test)
-            windows["test"] = _days(self.settings.test)
+        parts = {name: self.samples(root, block, window) for name, window in self.windows.items()}
+        if self.by_blocks:
+            operator = _fit_block(self.settings)(*parts["training"], cell_ids=cell_ids)
+        else:
+            operator = self.settings.untrained().fit(*parts["training"], cell_ids=cell_ids)
         scores = {name: score(predict_where_observed(operator, *part), part.target) for name, part in parts.items()}
+        if self.by_blocks:
+            more: dict[str, Any] = {"reason": next(iter(operator.reasons.values()), None)}
+            if self.settings.search_architectures and isinstance(operator, NeuralOperator):
+                more["seconds"] = self._search(root, block, operator, parts, cell_ids)
+            write_block(root, self.settings.name, operator, block, scores=scores, more=more)
+            return np.full(block.cells, ledger.DONE, dtype="int8")
+        self._require_usable(int(operator.usable.sum()), getattr(operator, "outcome", None), operator.reasons.values())
         write_operator(
             root,
             self.settings.name,
             operator,
-            windows=windows,
+            windows={name: _days(window) for name, window in self.windows.items()},
             scores=scores,
             latitude=latitude,
             longitude=longitude,
             configuration=self.settings.model_dump(mode="json"),
             replace=True,
         )
-        if self.settings.search_architectures and isinstance(operator, NeuralOperator):
-            self._search(root, operator, parts, cell_ids)
         return np.full(block.cells, ledger.DONE, dtype="int8")
 
-    def _search(
-        self, root: zarr.Group, operator: NeuralOperator, parts: Mapping[str, Samples], cell_ids: np.ndarray
-    ) -> None:
-        """The architectures of the paper, into `scores/architectures_<operator>`."""
-        test = (parts["test"].predictors, parts["test"].target) if "test" in parts else None
-        results = search_architectures(*parts["training"], operator=operator, test=test, cell_ids=cell_ids)
-        labels = [_label(result.hidden) for result in results]
-        dataset = xr.Dataset(
+    def finish(self, root: zarr.Group) -> None:
+        """See `Stage.finish`: the operator is complete, if a cell could be trained."""
+        name = self.settings.name
+        if not self.by_blocks or not is_in_blocks(root, name) or is_complete_operator(root, name):
+            return
+        blocks = blocks_of_operator(root, name, len(ledger.blocks_of(self.cells, self.cells_per_block)))
+        if not any(block["usable"] for block in blocks):
+            path = operator_path(name)
+            outcome = read_region(root, path, "outcome") if "outcome" in existing_group(root, path) else None
+            self._require_usable(0, outcome, [block["reason"] for block in blocks if block["reason"]])
+        if self.settings.search_architectures:
+            self._finish_architectures(root, np.sum([block["seconds"] for block in blocks], axis=0))
+        complete_operator(root, name, blocks)
+
+    def _require_usable(self, usable: int, outcome: np.ndarray | None, reasons: Iterable[str]) -> None:
+        """ConfigurationError if no cell is usable, with how many came to what, where the operator says so."""
+        if not usable:
+            counts = "" if outcome is None else f": {outcome_counts(outcome)}"
+            raise ConfigurationError(
+                f"operator {self.settings.name}: no cell could be trained{counts}; first reason: "
+                f"{next(iter(reasons), 'none is known')}"
+            )
+
+    @property
+    def _architectures(self) -> str:
+        """Group of the architectures of the paper."""
+        return f"scores/architectures_{self.settings.name}"
+
+    def _create_architectures(self, root: zarr.Group) -> None:
+        unit = {"unit": registry.variable(self.settings.observation).unit}
+        of_cells, of_all = ("architecture", "cell"), ("architecture",)
+        test = {} if self.settings.test is None else {"test_rmsd": ArraySpec(of_cells, "float64")}
+        create_template(
+            root,
+            self._architectures,
             {
-                "training_rmsd": (("architecture", "cell"), np.stack([result.training_rmsd for result in results])),
-                "seconds": (("architecture",), np.array([result.seconds for result in results])),
-                "layers": (("architecture",), np.array([len(result.hidden) for result in results])),
-                "neurons": (("architecture",), np.array([result.hidden[0] for result in results])),
-            }
+                "training_rmsd": ArraySpec(of_cells, "float64", attributes=unit),
+                "seconds": ArraySpec(of_all, "float64"),
+                "layers": ArraySpec(of_all, "int64"),
+                "neurons": ArraySpec(of_all, "int64"),
+                **test,
+            },
+            coordinates={
+                "architecture": (of_all, np.arange(len(ARCHITECTURES))),
+                "cell": (("cell",), np.arange(self.cells)),
+            },
+            chunks={"cell": self.cells_per_block},
+            attributes={
+                "labels": [_label(hidden) for hidden in ARCHITECTURES],
+                "chosen": _label(self.settings.neural.hidden),
+                "complete": False,
+            },
         )
-        if test is not None:
-            dataset["test_rmsd"] = (("architecture", "cell"), np.stack([np.asarray(r.test_rmsd) for r in results]))
-        dataset["training_rmsd"].attrs["unit"] = operator.output_unit
-        path = f"scores/architectures_{self.settings.name}"
-        if has_group(root, path):  # of a run that was killed before the ledger had this task as done
-            existing_group(root, path).attrs["complete"] = False
-        write_group(root, path, dataset, attributes={"labels": labels, "chosen": _label(self.settings.neural.hidden)})
+        sizes = {
+            "layers": np.array([len(hidden) for hidden in ARCHITECTURES]),
+            "neurons": np.array([hidden[0] for hidden in ARCHITECTURES]),
+        }
+        write_region(root, self._architectures, sizes, {})
+
+    def _search(
+        self,
+        root: zarr.Group,
+        block: Block,
+        operator: NeuralOperator,
+        parts: Mapping[str, Samples],
+        cell_ids: np.ndarray,
+    ) -> list[float]:
+        """Trains the architectures in the cells of a block and writes their scores; seconds that each took."""
+        if not np.isfinite(parts["training"].target).any():
+            return [0.0] * len(ARCHITECTURES)
+        results = search_architectures(
+            *parts["training"], operator=operator, test=parts.get("test"), cell_ids=cell_ids, workers=1
+        )
+        found = {"training_rmsd": np.stack([result.training_rmsd for result in results])}
+        if "test" in parts:
+            found["test_rmsd"] = np.stack([np.asarray(result.test_rmsd) for result in results])
+        write_region(root, self._architectures, found, {"cell": block.region})
+        return [result.seconds for result in results]
+
+    def _finish_architectures(self, root: zarr.Group, seconds: np.ndarray) -> None:
+        """The seconds of all blocks, and the group is complete."""
+        write_region(root, self._architectures, {"seconds": seconds}, {})
+        existing_group(root, self._architectures).attrs.update({"complete": True})
 
     def memory_bytes(self, cells: int) -> int:
-        """Samples of both windows, a few times over."""
+        """Samples of both windows, a few times over, and the library that trains networks."""
         days = (self.settings.training.end - self.settings.training.start).days + 1
         if self.settings.test is not None:
             days += (self.settings.test.end - self.settings.test.start).days + 1
-        return cells * days * (len(self.settings.predictor_names) + 1) * 8 * 6
-
-
-def _outcomes(operator: ObservationOperator) -> str:
-    """How many cells came to what, of an operator that says so."""
-    outcome = getattr(operator, "outcome", None)
-    return "" if outcome is None else f": {outcome_counts(outcome)}"
+        samples = cells * days * (len(self.settings.predictor_names) + 1) * 8 * 6
+        return samples + (_TENSORFLOW_BYTES if self.settings.kind == "neural" else 0)
 
 
 def _label(hidden: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ import xarray as xr
 import zarr
 from numpy.typing import ArrayLike
 
-from ldas.operators.arrays import content_hash
+from ldas.operators.arrays import cell_checksums, content_hash
 from ldas.operators.checks import require
 from ldas.operators.errors import OperatorMismatchError
 from ldas.operators.outcome import FLAG_MEANINGS, FLAG_VALUES
@@ -21,6 +21,7 @@ from ldas.pipeline.store.groups import write_group
 from ldas.pipeline.store.location import check_name
 from ldas.pipeline.store.provenance import provenance
 
+CHECKSUM = "cell_checksum"
 _CELLS_PER_CHUNK = 1024
 _SCORE_NAMES = {"rmsd": "root mean square difference", "correlation": "Pearson correlation", "bias": "mean difference"}
 
@@ -62,28 +63,22 @@ def write_operator(
             nothing. Another one under a name that is taken raises StoreError unless `replace`. Nothing stored is
             touched before the new operator has been taken apart, put together and compared.
     """
-    stored = operator.to_arrays()
     if not operator.usable.any():
         raise StoreError(
             f"operator '{name}' is usable in none of its {operator.usable.size} cells: nothing was written; "
-            f"{stored.attributes.get('reasons', 'no reason is known')}"[:500]
+            f"{operator.to_arrays().attributes.get('reasons', 'no reason is known')}"[:500]
         )
+    stored = taken_apart(operator, name)
     digest = content_hash(stored)
-    if content_hash(from_arrays(stored).to_arrays()) != digest:
-        raise StoreError(f"operator '{name}' is not restored unchanged from its own arrays: nothing was written")
     path = operator_path(name)
-    dataset = _dataset(stored, operator, scores or {})
+    dataset = operator_dataset(stored, operator, scores or {})
     for coordinate, values in (("latitude", latitude), ("longitude", longitude)):
         if values is not None:
             dataset = dataset.assign_coords({coordinate: ("cell", np.asarray(values, dtype=np.float64))})
     attributes = {
-        "kind": stored.kind,
-        "operator": dict(stored.attributes),
-        "arrays": sorted(stored.arrays),
+        **operator_attributes(stored, windows or {}, configuration or {}, inputs),
         "content_hash": digest,
-        "windows": {window: list(days) for window, days in (windows or {}).items()},
         **({"notes": list(notes)} if notes else {}),
-        **provenance(configuration or {}, inputs),
     }
     if has_group(root, path):
         group = existing_group(root, path)
@@ -102,17 +97,52 @@ def write_operator(
     return digest
 
 
+def taken_apart(operator: ObservationOperator, name: str) -> OperatorArrays:
+    """An operator as arrays; StoreError unless it comes back from them as it was."""
+    stored = operator.to_arrays()
+    if content_hash(from_arrays(stored).to_arrays()) != content_hash(stored):
+        raise StoreError(f"operator '{name}' is not restored unchanged from its own arrays: nothing was written")
+    return stored
+
+
+def operator_attributes(
+    stored: OperatorArrays,
+    windows: Mapping[str, tuple[str, str]],
+    configuration: Mapping[str, Any],
+    inputs: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """What the group of an operator says of it, but for its content hash."""
+    return {
+        "kind": stored.kind,
+        "operator": dict(stored.attributes),
+        "arrays": sorted(stored.arrays),
+        "windows": {window: list(days) for window, days in windows.items()},
+        **provenance(configuration, inputs),
+    }
+
+
+def operator_identity(root: zarr.Group, name: str) -> str:
+    """What tells a stored operator from any other: its content hash or, where it was trained by blocks, the identity of
+    the training, which is known before the last cell is."""
+    attributes = existing_group(root, operator_path(name)).attrs
+    return str(attributes.get("identity", attributes.get("content_hash")))
+
+
 def read_operator(
     root: zarr.Group,
     name: str,
     *,
     cell_ids: ArrayLike | None = None,
+    in_training: bool = False,
     predictor_names: tuple[str, ...] | None = None,
     predictor_units: tuple[str, ...] | None = None,
     output_name: str | None = None,
     output_unit: str | None = None,
 ) -> ObservationOperator:
     """The stored operator, of the cells asked for and in their order (all by default).
+
+    Args:
+        in_training: the cells asked for are trained, others may not be yet.
 
     Raises:
         StoreError: if it is missing or unfinished.
@@ -121,24 +151,14 @@ def read_operator(
     """
     path = operator_path(name)
     group = existing_group(root, path)
-    if not group.attrs.get("complete", False):
-        raise StoreError(f"operator '{name}' was never finished: train it again")
-    attributes: Mapping[str, Any] = group.attrs.asdict()
-    names = attributes["arrays"]
-    stored = OperatorArrays(
-        kind=str(attributes["kind"]),
-        arrays={array: np.asarray(existing_array(root, path, array)[...]) for array in names},
-        dimensions={},
-        attributes=attributes["operator"],
-    )
-    found = content_hash(stored)
-    if found != attributes["content_hash"]:
-        written = str(attributes["content_hash"])
-        raise StoreError(
-            f"operator '{name}': the stored arrays have the hash {found[:12]}, {written[:12]} was written: the store "
-            "was changed or damaged; train it again"
-        )
-    operator = from_arrays(stored)
+    if not (group.attrs.get("complete", False) or in_training):
+        raise _unfinished(name)
+    if cell_ids is not None and CHECKSUM in group:
+        operator = _read_cells(root, name, np.asarray(cell_ids))
+    else:
+        operator = _read_all(root, name)
+        if cell_ids is not None:
+            operator = operator.select(_places(operator.cell_ids, name, np.asarray(cell_ids)))
     require(
         operator,
         predictor_names=predictor_names,
@@ -146,29 +166,80 @@ def read_operator(
         output_name=output_name,
         output_unit=output_unit,
     )
-    return operator if cell_ids is None else _of_cells(operator, name, np.asarray(cell_ids))
+    return operator
 
 
-def _of_cells(operator: ObservationOperator, name: str, cell_ids: np.ndarray) -> ObservationOperator:
-    """The operator of exactly these cells in this order."""
-    position = {int(cell): index for index, cell in enumerate(operator.cell_ids)}
+def _read_all(root: zarr.Group, name: str) -> ObservationOperator:
+    """All cells, checked by the content hash."""
+    stored, written = _read_arrays(root, name, slice(None))
+    found = content_hash(stored)
+    if found != written:
+        raise StoreError(
+            f"operator '{name}': the stored arrays have the hash {found[:12]}, {written[:12]} was written: the store "
+            "was changed or damaged; train it again"
+        )
+    return from_arrays(stored)
+
+
+def _read_cells(root: zarr.Group, name: str, cell_ids: np.ndarray) -> ObservationOperator:
+    """Some cells, read without those before and after them, and checked by their checksums."""
+    path = operator_path(name)
+    places = _places(np.asarray(existing_array(root, path, "cell_ids")[...]), name, cell_ids)
+    part = slice(int(places.min()), int(places.max()) + 1)
+    stored, _ = _read_arrays(root, name, part)
+    chosen = places - part.start
+    stored = stored._replace(arrays={array: values[chosen] for array, values in stored.arrays.items()})
+    written = np.asarray(existing_array(root, path, CHECKSUM)[part])[chosen]
+    if not written.all():
+        raise _unfinished(name)
+    different = written != cell_checksums(stored)
+    if different.any():
+        raise StoreError(
+            f"operator '{name}': the stored arrays of {int(different.sum())} of {len(places)} cells are not what was "
+            "written: the store was changed or damaged; train it again"
+        )
+    return from_arrays(stored).select(np.arange(len(places)))
+
+
+def _read_arrays(root: zarr.Group, name: str, cells: slice) -> tuple[OperatorArrays, str]:
+    """The arrays as they are stored, and the content hash of all of them that is written there."""
+    path = operator_path(name)
+    attributes: Mapping[str, Any] = existing_group(root, path).attrs.asdict()
+    whole = cells == slice(None)
+    arrays = {
+        array: np.asarray(existing_array(root, path, array)[... if whole else cells]) for array in attributes["arrays"]
+    }
+    stored = OperatorArrays(str(attributes["kind"]), arrays, {}, attributes["operator"])
+    return stored, str(attributes.get("content_hash", ""))
+
+
+def _unfinished(name: str) -> StoreError:
+    return StoreError(f"operator '{name}' was never finished: train it again")
+
+
+def _places(known: np.ndarray, name: str, cell_ids: np.ndarray) -> np.ndarray:
+    """Where exactly these cells are among the known ones, in this order."""
+    position = {int(cell): index for index, cell in enumerate(known)}
     missing = [int(cell) for cell in cell_ids if int(cell) not in position]
     if missing:
         raise OperatorMismatchError(
             f"operator '{name}' was made for other cells: {len(missing)} of the {cell_ids.size} asked for are missing, "
-            f"first {missing[:5]} (it has {operator.cell_ids.size}); train an operator for this domain"
+            f"first {missing[:5]} (it has {known.size}); train an operator for this domain"
         )
-    return operator.select(np.array([position[int(cell)] for cell in cell_ids], dtype=np.int64))
+    return np.array([position[int(cell)] for cell in cell_ids], dtype=np.int64)
 
 
-def _dataset(stored: OperatorArrays, operator: ObservationOperator, scores: Mapping[str, Scores]) -> xr.Dataset:
-    """The operator's arrays and scores with names, units and flags."""
+def operator_dataset(stored: OperatorArrays, operator: ObservationOperator, scores: Mapping[str, Scores]) -> xr.Dataset:
+    """The operator's arrays, their checksums by cell, and scores, with names, units and flags."""
     dataset = xr.Dataset(
         {
             name: (stored.dimensions[name], array, _array_attributes(name, operator))
             for name, array in stored.arrays.items()
         }
     )
+    if "cell_ids" in stored.arrays and all(dims[:1] == ("cell",) for dims in stored.dimensions.values()):
+        attributes = {"long_name": "checksum of the operator's arrays in the cell"}
+        dataset[CHECKSUM] = ("cell", cell_checksums(stored), attributes)
     for window, values in scores.items():
         for score, long_name in _SCORE_NAMES.items():
             attributes = {

@@ -10,7 +10,7 @@ from tests.helpers.synthetic_store import experiment
 from tests.helpers.toy import Silence
 
 CELLS, DAYS = 4, 21
-NETWORKS = {"hidden": [8], "epochs": 10, "minimum_samples": 8, "validation_fraction": 0.5, "block_size": 8}
+NETWORKS = {"hidden": [8], "epochs": 10, "minimum_samples": 8, "validation_fraction": 0.5, "block_size": 3}
 TRAINING = {"start": "2007-04-01", "end": "2007-04-21"}
 EKF = {
     "name": "ekf",

@@ -147,14 +147,14 @@ def spin_up(config: ExperimentConfig) -> Any:
 def samples(config: ExperimentConfig) -> Any:
     """Training pairs, and the names of the predictors."""
     stage = stage_of(config, Train)
-    return stage.settings.predictor_names, stage.samples(root_of(config), stage.settings.training)
+    return stage.settings.predictor_names, stage.samples(root_of(config), WHOLE, stage.settings.training)
 
 
 def samples_of_test(config: ExperimentConfig) -> Any:
     """Pairs of the window that is only scored."""
     stage = stage_of(config, Train)
     assert stage.settings.test is not None
-    return stage.samples(root_of(config), stage.settings.test)
+    return stage.samples(root_of(config), WHOLE, stage.settings.test)
 
 
 def untrained(config: ExperimentConfig) -> Any:
@@ -166,7 +166,7 @@ def untrained(config: ExperimentConfig) -> Any:
 def calibrated(config: ExperimentConfig) -> Any:
     """The water cloud model, calibrated."""
     stage = stage_of(config, Train)
-    pairs = stage.samples(root_of(config), stage.settings.training)
+    pairs = stage.samples(root_of(config), WHOLE, stage.settings.training)
     return stage.settings.untrained().fit(*pairs, cell_ids=np.arange(2)).to_arrays()
 
 

@@ -30,6 +30,7 @@ MOMENTS = int(os.environ.get("LDAS_FAULT_MOMENTS", "1"))  # of each kind
 RESULTS = ("spin_up/", "runs/", "operators/", "restarts/")
 CUT = (3, 7)  # cells and days of a task where runs are killed: two blocks of three periods
 TASKS = 6
+TRAINING_TASKS = 2
 
 
 def run(config: ExperimentConfig, client: Client, last: str = "ekf", listener: Silence | None = None) -> None:
@@ -172,12 +173,13 @@ def test_bit_identical_after_the_assimilation_was_killed(
 
 
 class Killer(Silence):
-    """Kills a worker after a random number of tasks and a random time more."""
+    """Kills a worker after a random number of tasks, of training or assimilation, and a random time more."""
 
     def __init__(self, client: Client, chosen: random.Random) -> None:
         super().__init__()
         self.processes = sorted(client.run(os.getpid).values())
-        self.chosen, self.after = chosen, chosen.randrange(TASKS - 1)
+        self.chosen = chosen
+        self.after = chosen.choice([0, 1, TRAINING_TASKS + chosen.randrange(TASKS - 1)])
         self.timer = threading.Timer(chosen.uniform(0.0, 0.3), self.kill)
         self.killed = 0
 
@@ -189,7 +191,7 @@ class Killer(Silence):
     def stage_started(self, name: str, tasks: int, done: int) -> None:
         """See Listener."""
         super().stage_started(name, tasks, done)
-        if name == "ekf" and self.after == 0:
+        if name == "train-neural" and self.after == 0:
             self.timer.start()
 
     def task_done(self, name: str, result: Any) -> None:
@@ -209,12 +211,14 @@ def killed_during(path: Path, client: Client, moment: int) -> Killer:
 
 @pytest.mark.faults
 @pytest.mark.parametrize("moment", range(MOMENTS))
-def test_bit_identical_after_a_worker_of_the_assimilation_was_killed(
+def test_bit_identical_after_a_worker_was_killed(
     expected: dict[str, str], trained: Path, processes: Client, tmp_path: Path, moment: int
 ) -> None:
     """Dask does not always start a killed worker again, and the run does without it."""
     path = tmp_path / "store"
     shutil.copytree(trained, path)
+    for group in ("operators", "ledger/train-neural"):
+        del open_store(str(path), "a")[group]
     if moment:  # the cluster of this file has lost a worker
         with connected(ClusterConfig(workers=2, processes=True)) as client:
             client.wait_for_workers(2, timeout=120)
@@ -222,6 +226,6 @@ def test_bit_identical_after_a_worker_of_the_assimilation_was_killed(
     else:
         killer = killed_during(path, processes, moment)
     assert killer.killed
-    print(f"killed process {killer.killed} after {killer.after} of {TASKS} tasks")
-    assert len(killer.results) == TASKS
+    print(f"killed process {killer.killed} after {killer.after} of {TRAINING_TASKS + TASKS} tasks")
+    assert len(killer.results) == TRAINING_TASKS + TASKS
     assert results(path) == expected
