@@ -8,7 +8,7 @@ LOCK := requirements/test.txt
 PYTHON ?=
 OUT ?= demo
 DATA ?= ../shared/data
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 3
 PYTEST = $(VENV)/bin/python -m pytest -n $(TEST_WORKERS) --dist loadfile --durations=15
 # One thread each for BLAS, OpenMP and TensorFlow: the tests run side by side.
 export OMP_NUM_THREADS := 1

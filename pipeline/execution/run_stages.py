@@ -51,7 +51,6 @@ class Outcome:
 
     cells_set_aside: int = 0
     failures: dict[int, str] = field(default_factory=dict)
-    fruitless: bool = False  #: its tasks were done, and the stage could not be finished: no block of it is of any use
 
     @property
     def complete(self) -> bool:
@@ -83,6 +82,7 @@ class _Run:
         self.task_seconds = 0.0
         self.in_flight = 0
         self.all_submitted = False
+        self.fruitless = False  # its tasks were done, but it could not be finished: no block of it is of any use
         periods = list(stage.periods())
         self.last_period = len(periods) - 1
         with unfinished(stage.location):
@@ -170,7 +170,7 @@ class _Run:
                 except LdasError as error:
                     period = list(self.stage.periods())[-1]
                     self._set_aside(root, self.blocks[0], period, error)
-                    self.outcome.fruitless = True
+                    self.fruitless = True
                     ledger.mark_all(root, name, period, ledger.FAILED)
             ledger.set_failures(root, name, self.outcome.failures, location.url)
             if self.began is not None and not self.done_before.all():
@@ -277,7 +277,7 @@ class _Stages:
         run = self.runs.get(name) or self.ended.get(name)
         if run is None:  # none of those that are run here
             return _State.DONE
-        return _State.GIVEN_UP if run.outcome.fruitless else run.state_of(block)
+        return _State.GIVEN_UP if run.fruitless else run.state_of(block)
 
     def _submit(self, run: _Run, chain: _Chain) -> None:
         run.begin()
