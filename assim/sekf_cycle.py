@@ -1,6 +1,6 @@
 """The simplified extended Kalman filter: one cycle from a state and a window's observations to the next state.
 
-The equations are in `sekf`; here is where their terms come from: perturbed runs of the land model, observation
+The equations are in `sekf_analysis`; here is where their terms come from: perturbed runs of the land model, observation
 operators, error models, and where the increments go.
 """
 
@@ -192,9 +192,14 @@ class SimplifiedEKF(FilterOfCells):
         """H (cell, observation, 12, control) of the observation types at a window's end, with perturbations `factor`
         times the configured ones.
 
+        For choosing and checking perturbation sizes; `cycle` returns the Jacobian that it used.
+
         Args:
-            central: mean of forward and backward differences. For choosing and checking perturbation sizes; `cycle`
-                returns the Jacobian that it used.
+            model: the land model.
+            state: of the window's start.
+            window: its forcing.
+            factor: size of the perturbations, in units of the configured ones.
+            central: mean of forward and backward differences.
         """
         controls = self.controls_of(model.parameters)
         forecast, _ = window.run(model, state)
@@ -223,7 +228,7 @@ class SimplifiedEKF(FilterOfCells):
         """The analysis at the end of a window, from the forecast there, the screened observations and the Jacobian.
 
         Args:
-            finite (cell,): False in cells that are set aside.
+            finite: (cell,), False in cells that are set aside.
         """
         y = screened_by_sensitivity(y, np.asarray(np.isfinite(jacobian).all(axis=(2, 3))))
         used = y.quality == Quality.USED
@@ -295,25 +300,28 @@ def observation_jacobian(
     equivalents: Sequence[Equivalent],
 ) -> Array:
     """H (cell, observation, 12, control) by the chain rule through grid means and operators
-    (docs/science/sekf.md, section 4); 0 where nothing was perturbed.
+    (docs/science/sekf.md, section 4); 0 where nothing was perturbed, NaN where the operator cannot be applied.
 
     H_k = sum_i dh_k/dX_i f_p (X_i,p[run l] - X_i,p[control]) / eps_p,l.
 
     Args:
+        controls: the control vector of the columns.
         forecasts: the state (column, ...) that each row is compared with, of the control run.
-        perturbed: those of the perturbed runs (column, control, ...), or the same states where nothing was perturbed.
+        perturbed: those of the perturbed runs (column, control, ...); not read where nothing was perturbed.
         perturbation: eps (column, control).
+        rows: the rows of the analysis.
+        equivalents: of each row, from `forecasts`.
     """
     eps = controls.to_cells(perturbation)
     response: dict[tuple[int, str], Array] = {}
     jacobian = np.zeros((controls.cells, len(rows), *eps.shape[1:]))
-    if not eps.any():
-        return jacobian
+    nothing = None if eps.any() else np.zeros_like(eps)
     for number, (row, prediction) in enumerate(zip(rows, equivalents, strict=True)):
         for index, name in enumerate(row.kind.operator.predictor_names):
             key = id(forecasts[number]), name
-            if key not in response:
+            if nothing is None and key not in response:
                 control, member = (controls.patches_of(states[number], name) for states in (forecasts, perturbed))
                 response[key] = sekf_analysis.window_jacobian(controls.fraction, control, member, eps)
-            jacobian[:, number] += prediction.jacobian[:, index, None, None] * response[key]
+            change = response[key] if nothing is None else nothing
+            jacobian[:, number] += prediction.jacobian[:, index, None, None] * change
     return jacobian
