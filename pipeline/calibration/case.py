@@ -14,7 +14,7 @@ from ldas.landmodel.overrides import OVERRIDES, override_range
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.settings.assimilation import Name, WindowConfig
-from ldas.pipeline.settings.experiment import ClusterConfig, IngestStep, StoreConfig
+from ldas.pipeline.settings.experiment import ClusterConfig, IngestStep, StoreConfig, refuse_other_machines
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
 from ldas.pipeline.site.case import SiteCase, load_case
 from ldas.pipeline.store.location import Location
@@ -141,7 +141,9 @@ class CalibrationCase(StrictModel):
     description: str = Field("", description="What it is, shown in the report")
     synthetic: bool = Field(False, description="True when the observations are synthetic; the report then says so")
     store: StoreConfig
-    ingest: tuple[IngestStep, ...] = Field((), description="Ingestions that are done first, such as the forcing")
+    ingest: tuple[IngestStep, ...] = Field(
+        (), description="Ingestions that are done first, such as the forcing; none appends to a complete group"
+    )
     site: Path = Field(description="Site file, as of `ldas site`, relative to the case file")
     utc_offset_h: int = Field(
         0, ge=-12, le=14, description="Local standard time minus UTC of the days of the observations (hours)"
@@ -203,11 +205,14 @@ def load_calibration(path: Path) -> tuple[CalibrationCase, SiteCase]:
     """Reads and checks a case file and its site file; paths in them become relative to their folders.
 
     Raises:
-        ConfigurationError: for what is not valid, and for windows that the site's run does not cover.
+        ConfigurationError: a case that is not valid, the scheduler of another machine, or a window that the site's
+            run does not cover.
     """
     case = load_model(path, CalibrationCase)
+    refuse_other_machines(path, case.execution.cluster)
     folder = path.resolve().parent
     changes: dict[str, object] = {
+        "store": case.store.relative_to(folder),
         "site": folder / case.site.expanduser(),
         "observations": tuple(
             entry.model_copy(update={"file": folder / entry.file.expanduser()}) if entry.file else entry
@@ -215,13 +220,10 @@ def load_calibration(path: Path) -> tuple[CalibrationCase, SiteCase]:
         ),
         "ingest": tuple(step.model_copy(update={"config": folder / step.config.expanduser()}) for step in case.ingest),
     }
-    if "://" not in case.store.url:
-        url = str(folder / Path(case.store.url).expanduser())
-        changes["store"] = case.store.model_copy(update={"url": url})
     case = case.model_copy(update=changes)
     site = load_case(case.site)
-    begin = site.start.date()
-    end = (site.start + timedelta(days=site.days, hours=case.utc_offset_h)).date()
+    first = site.start_time.item() + timedelta(hours=case.utc_offset_h)
+    begin, end = first.date(), (first + timedelta(days=site.days - 1)).date()
     for name in ("calibration", "kept_back"):
         window: WindowConfig = getattr(case, name)
         if not (begin <= window.start and window.end <= end):

@@ -44,7 +44,7 @@ from ldas.pipeline.settings.yaml_file import load_model
 from ldas.pipeline.store.arrays import has_group, open_dataset, open_store
 from ldas.pipeline.store.icechunk_store import published
 from ldas.pipeline.store.lease import held
-from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.location import Location, absolute_url
 from ldas.pipeline.store.opening import exists
 
 
@@ -381,9 +381,7 @@ def run_ingest(
     if store is None:
         if config.store is None:
             raise IngestError(f"{config_path}: no `store` is given: where should the data go?")
-        url = config.store.url
-        if "://" not in url:
-            url = str(config_path.resolve().parent / Path(url).expanduser())
+        url = absolute_url(config.store.url, config_path.resolve().parent)
         store = Location(url, dict(config.store.options))
     with held(store, f"the ingestion of {source}", message), published(store, f"ingest {source}"):
         job = Job(source, config_path, store, continued)

@@ -28,7 +28,7 @@ from ldas.pipeline.settings.assimilation import (
 from ldas.pipeline.settings.land_options import LandOptions
 from ldas.pipeline.settings.twin import TwinConfig
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
-from ldas.pipeline.store.location import Location, public_url
+from ldas.pipeline.store.location import Location, absolute_url, public_url
 
 FIRST_DATE, LAST_DATE = date(1678, 1, 1), date(2261, 12, 31)  # what nanoseconds of 64 bits can count
 
@@ -61,6 +61,10 @@ class StoreConfig(StrictModel):
         except LdasError as error:
             raise ValueError(str(error)) from error
         return self
+
+    def relative_to(self, folder: Path) -> Self:
+        """The same store, its path from a folder on."""
+        return self.model_copy(update={"url": absolute_url(self.url, folder)})
 
 
 class IngestStep(StrictModel):
@@ -388,23 +392,27 @@ class ExperimentConfig(StrictModel):
         return spans
 
 
+def refuse_other_machines(path: Path, cluster: ClusterConfig, instead: str = "") -> None:
+    """Refuses a file that names the scheduler of another machine; instead: a way to name it, beside the environment.
+
+    Raises:
+        ConfigurationError: for it.
+    """
+    if cluster.address is not None and not cluster.address_is_of_this_machine:
+        raise ConfigurationError(
+            f"{path}: execution.cluster.address: a scheduler can run code on the machines that connect to it, so the "
+            f"address of another machine is not taken from a file: {instead}set DASK_SCHEDULER_ADDRESS and leave the "
+            "key out"
+        )
+
+
 def load_experiment(path: Path) -> ExperimentConfig:
     """Reads and checks an experiment file; relative paths in it are made relative to its folder."""
     config = load_model(path, ExperimentConfig)
     cluster = config.execution.cluster
-    if cluster.address is not None and not cluster.address_is_of_this_machine:
-        raise ConfigurationError(
-            f"{path}: execution.cluster.address: a scheduler can run code on the machines that connect to it, so the "
-            f"address of another machine is not taken from a file: ldas run {path.name} --address "
-            f"{public_url(cluster.address)}, or set DASK_SCHEDULER_ADDRESS and leave the key out"
-        )
+    refuse_other_machines(path, cluster, f"ldas run {path.name} --address {public_url(cluster.address or '')}, or ")
     folder = path.resolve().parent
-    url = config.store.url
-    prefix = "icechunk+file://" if url.startswith("icechunk+file://") else ""
-    relative = url.removeprefix(prefix)
-    if "://" not in relative:
-        absolute = {"url": f"{prefix}{folder / Path(relative).expanduser()}"}
-        config = config.model_copy(update={"store": config.store.model_copy(update=absolute)})
+    config = config.model_copy(update={"store": config.store.relative_to(folder)})
     if config.twin is not None and config.twin.nature is not None:
         twin = config.twin.model_copy(update={"nature": folder / config.twin.nature.expanduser()})
         config = config.model_copy(update={"twin": twin})

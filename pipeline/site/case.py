@@ -16,6 +16,7 @@ from ldas.pipeline.forcing.valid_range import ReadingOfRange
 from ldas.pipeline.settings.acceptance import ForcingCheck
 from ldas.pipeline.settings.land_options import LandOptions
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
+from ldas.pipeline.store.location import absolute_url
 
 SECONDS_PER_DAY = 86400
 Values = float | tuple[float | None, ...] | None
@@ -193,6 +194,6 @@ def load_case(path: Path) -> SiteCase:
     places: dict[str, object] = {}
     if case.forcing.file is not None:
         places["file"] = folder / case.forcing.file.expanduser()
-    if case.forcing.store is not None and "://" not in case.forcing.store:
-        places["store"] = str(folder / Path(case.forcing.store).expanduser())
+    if case.forcing.store is not None:
+        places["store"] = absolute_url(case.forcing.store, folder)
     return case.model_copy(update={"forcing": case.forcing.model_copy(update=places)})

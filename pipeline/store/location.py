@@ -44,6 +44,13 @@ def check_path(path: str) -> str:
     return path
 
 
+def absolute_url(url: str, folder: Path) -> str:
+    """The URL of a store that a file in a folder names: relative paths, those of Icechunk too, are from there."""
+    prefix = f"{ICECHUNK}file://" if url.startswith(f"{ICECHUNK}file://") else ""
+    path = url.removeprefix(prefix)
+    return url if "://" in path else f"{prefix}{folder / Path(path).expanduser()}"
+
+
 def public_url(text: str) -> str:
     """A URL, or a text with URLs in it, without user, password and query: what may be shown and stored."""
     return _URL_IN_TEXT.sub(lambda found: _public(found[0]), text)
