@@ -107,9 +107,9 @@ def prepare(cases: Sequence[SiteCase]) -> ColumnRun:
     The cases must agree in options, start, days, time step and the times of their forcing.
 
     Raises:
-        ForcingError: anything that cannot be run, before the run.
-        ConfigurationError: anything that cannot be run, before the run.
-        LandModelError: anything that cannot be run, before the run.
+        ForcingError: a forcing that cannot be read or is not plausible.
+        ConfigurationError: cases that do not agree, or a forcing that does not cover the run.
+        LandModelError: parameters or an initial state that cannot be run.
     """
     forcings: dict[tuple[object, ...], TimedForcing] = {}
     timed = []
@@ -154,7 +154,8 @@ def prepare_members(case: SiteCase, forcing: TimedForcing, members: Sequence[Map
         members: Parameters by SURFEX name.
 
     Raises:
-        ConfigurationError, LandModelError: as `prepare`
+        ConfigurationError: a forcing that does not cover the run.
+        LandModelError: parameters or an initial state that cannot be run.
     """
     _check_times(case, forcing)
     options = model_options(case.options)
@@ -174,7 +175,8 @@ def site_forcing(case: SiteCase) -> TimedForcing:
     if source.store is not None:
         stored = open_lazily(open_store(source.store), "forcing")
         north, east = (stored[name].to_numpy() for name in ("latitude", "longitude"))
-        nearest = int(np.argmin(np.hypot(north - case.latitude, east - case.longitude)))
+        apart = (east - case.longitude + 180.0) % 360.0 - 180.0
+        nearest = int(np.argmin(np.hypot(north - case.latitude, np.cos(np.radians(case.latitude)) * apart)))
         dataset = stored[list(FORCING_NAMES)].isel(cell=[nearest]).load()
         check_forcing(dataset, case.latitude, case.longitude, source=f"forcing of {source.store}", accept=case.accept)
         return land_forcing(dataset)

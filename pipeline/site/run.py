@@ -30,8 +30,8 @@ def run_site(case_path: Path, out: Path, threads: int = 1) -> None:
     """Runs the case of a YAML file and writes its output.
 
     Raises:
-        ConfigurationError: a case or a forcing that cannot be run; nothing is written then.
-        ForcingError: a case or a forcing that cannot be run; nothing is written then.
+        ConfigurationError: a case that cannot be run; nothing is written then.
+        ForcingError: a forcing that cannot be read or is not plausible; nothing is written then.
     """
     write_output(run_case(load_case(case_path), threads), out)
 

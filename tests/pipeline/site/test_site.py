@@ -125,13 +125,20 @@ def test_bare_soil_is_not_read_as_false(tmp_path: Path) -> None:
 def test_forcing_from_a_store_gives_the_same_as_the_formulas(tmp_path: Path) -> None:
     near = formula_cell(analytic_forcing(3 * 48).forcing)
     far = near.assign(Tair=near["Tair"] + 1.0, latitude=("cell", [48.0]))
-    forcing_store(tmp_path / "store.zarr", xr.concat([far, near], dim="cell"))
+    around = near.assign_coords(longitude=near["longitude"] + 360.0)
+    forcing_store(tmp_path / "store.zarr", xr.concat([far, around], dim="cell"))
     expected = output(tmp_path)
     path = case_file(tmp_path, forcing={"store": "store.zarr"})
     found = run_case(load_case(path))
     for name in expected.data_vars:
         np.testing.assert_array_equal(found[name].values, expected[name].values, err_msg=str(name))
     assert '"forcing": "' in found.attrs["provenance"]  # the checksum of the group
+
+
+@pytest.mark.parametrize("prefix", ["", "icechunk+file://"])
+def test_a_relative_store_lies_beside_the_case_file(tmp_path: Path, prefix: str) -> None:
+    case = load_case(case_file(tmp_path, forcing={"store": f"{prefix}store"}))
+    assert case.forcing.store == f"{prefix}{tmp_path}/store"
 
 
 def test_forcing_from_files_gives_the_same_as_the_formulas(tmp_path: Path) -> None:
