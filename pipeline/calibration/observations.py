@@ -44,10 +44,10 @@ class Observed:
 
 
 def days_of(site: SiteCase, utc_offset_h: int) -> Days:
-    """The days of the observations that the intervals of the run are, (day,).
+    """The days of the run in the clock of the observations, (day,).
 
     Raises:
-        ConfigurationError: where they do not begin when the days of the observations do.
+        ConfigurationError: a run that does not start when a day of the observations does.
     """
     begin = site.start_time + np.timedelta64(utc_offset_h, "h")
     day = begin.astype("datetime64[D]")

@@ -25,8 +25,6 @@ from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.provenance import configured, provenance
 from ldas.pipeline.store.template import ArraySpec, create_template
 
-TIME = {"long_name": "day of the observations", "standard_name": "time"}
-
 
 @dataclass(frozen=True)
 class Calibration:

@@ -73,10 +73,11 @@ def _calibrate(
     case: CalibrationCase, site: SiteCase, listener: Listener, message: Callable[[str], None], out: Path
 ) -> CalibrationResult:
     from ldas.pipeline.ingest import run_ingest
+    from ldas.pipeline.ingest.write import is_complete
 
     location = case.location
     for step in case.ingest:
-        if not (exists(location) and _is_complete(case, step.makes)):
+        if not (exists(location) and is_complete(open_store(location), step.makes)):
             for written in run_ingest(step.source, step.config, location):
                 message(str(written))
     days = days_of(site, case.utc_offset_h)
@@ -124,8 +125,3 @@ def _calibrate(
     for file in (result.report, *result.files):
         message(f"wrote {file}")
     return result
-
-
-def _is_complete(case: CalibrationCase, group: str) -> bool:
-    root = open_store(case.location)
-    return has_group(root, group) and bool(existing_group(root, group).attrs.get("complete", True))
