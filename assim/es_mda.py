@@ -29,10 +29,13 @@ def es_mda_step(
     Args:
         parameters: (member, parameter), in any unit in which they are about Gaussian.
         predicted: (member, observation), what the model makes of them.
-        observed: (observation,)
+        observed: (observation,) observations, in the units of `predicted`.
         error: (observation,) standard deviation of the observation error.
         inflation: factor a of the error variance in this step.
         noise: (member, observation) of mean 0 and variance 1.
+
+    Returns:
+        (member, parameter), in the units of `parameters`.
 
     Raises:
         ObservationInputError: fewer than two members, values that are not finite, errors that are not positive.

@@ -41,12 +41,12 @@ class LandModel(Protocol):
     ) -> tuple[State, dict[str, Array]]:
         """The state after `steps` steps and the outputs asked for, with a member axis where the state has one.
 
-        The forcing's first record is at `start`.
+        The forcing's first record is at `start`. What a column or member does must not depend on the others.
 
         Args:
             allow_nonfinite: a column that blows up is returned as it is.
             where: True for the columns and members to run (None: all), shaped like the state's leading axes; the others
-                keep their state. What a column or member does must not depend on the others.
+                keep their state.
         """
 
 
@@ -247,10 +247,12 @@ class Filter(Protocol):
         """Forecast over the window and analysis at its end.
 
         Args:
+            model: the land model.
             state: of the window's start, from `initial_state` or the last result.
+            window: its times and forcing.
             observations: by name of their type, all belonging to (start, end].
             output: what the forecast puts out.
-            set_aside (cell,): cells that are no longer analysed, from the last result.
+            set_aside: (cell,), cells that are no longer analysed, from the last result.
         """
 
 

@@ -110,7 +110,10 @@ def compared(
     """All rows against their equivalents, whose predictions are (cell,).
 
     Args:
-        dynamic_range (cell,): COFSWI, m3 m-3.
+        rows: the rows of the analysis.
+        equivalents: of each row.
+        masks: of each row.
+        dynamic_range: (cell,), COFSWI, m3 m-3.
     """
     columns = []
     for (kind, given, _), prediction, mask in zip(rows, equivalents, masks, strict=True):

@@ -36,7 +36,7 @@ def observation_rows(
     """The rows of a window: the types in their order, the overpasses of one type one after the other.
 
     Raises:
-        ObservationInputError: for an overpass that has no time, or one outside the window.
+        ObservationInputError: an overpass that has no time, or one outside the window.
     """
     rows = []
     for kind in types:
@@ -98,4 +98,4 @@ def states_of_rows(rows: Sequence[Row], end: State, outputs: Mapping[str, Array]
 
 def without_states(outputs: Mapping[str, Array]) -> dict[str, Array]:
     """The outputs that the caller of a cycle asked for."""
-    return {name: values for name, values in outputs.items() if name.removesuffix("_at") not in NAMES or name in NAMES}
+    return {name: values for name, values in outputs.items() if not name.endswith("_at")}

@@ -24,7 +24,7 @@ class Prior:
     mean, standard_deviation: of the normal distribution before it is cut off.
 
     Raises:
-        FilterConfigurationError: for bounds out of order, or numbers that the kind cannot have.
+        FilterConfigurationError: bounds out of order, or numbers that the kind cannot have.
     """
 
     low: float

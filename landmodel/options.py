@@ -7,11 +7,7 @@ from ldas.landmodel.errors import LandModelError
 
 
 def _option(default: Any, description: str, *, above: float | None = None) -> Any:
-    """An option with what configuration files say of it.
-
-    Args:
-        above: what a number must exceed.
-    """
+    """An option with what configuration files say of it; above: what a number must exceed."""
     return field(default=default, metadata={"description": description, "above": above})
 
 

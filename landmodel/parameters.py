@@ -115,9 +115,10 @@ def columns(
     Args:
         vegetation: SURFEX code per column (`vegetation_table`).
         cell, patch, fraction: (column,) see `Parameters`.
-        clay, sand, latitude, longitude: fractions and degrees, scalar or (column,); the first two (column, 14) too.
+        clay, sand: fractions; scalar, (column,) or (column, 14).
+        latitude, longitude: degrees; scalar or (column,).
         overrides: SURFEX name -> scalar, (column,) or, for soil properties, (column, 14); None is skipped.
-        air_height, wind_height, cell_size_km: of the forcing's air and wind (m); of a cell, for rain over part of it.
+        air_height, wind_height: of the forcing (m). cell_size_km: of a cell, for rain over a part of it.
         reference_co2: CO2 mixing ratio (kg kg-1) of the leaf's optimal assimilation; SURFEX takes the first record.
 
     Raises:
@@ -294,7 +295,9 @@ def aggregate(values: Array, parameters: Parameters, cells: int) -> Array:
     """Cell means of column values.
 
     Args:
-        values: (..., column), any array whose last axis is `column`.
+        values: (..., column).
+        parameters: of the columns.
+        cells: number of cells.
 
     Returns:
         (..., cell): the sum of fraction times value; undefined (NaN) values count 0, as in SURFEX.

@@ -55,8 +55,10 @@ def melt_snow(work, options):
 def percolate(work, options, rain):
     """Refreezing and downward flow of liquid water; `rain` is that on the snow (kg m-2 s-1).
 
+    Source: docs/science/snow.md, section 10.
+
     Returns:
-        What leaves the pack at the bottom (kg m-2 s-1). Source: docs/science/snow.md, section 10.
+        What leaves the pack at the bottom (kg m-2 s-1).
     """
     layers = options.snow_layers
     step = options.step
@@ -98,8 +100,10 @@ def percolate(work, options, rain):
 def sublimate(air, work, options, cover):
     """Sublimation from the first layer (share `cover` of the patch is snow).
 
+    Source: docs/science/snow.md, section 11.
+
     Returns:
-        What the soil has to make up for (kg m-2 s-1). Source: docs/science/snow.md, section 11.
+        What the soil has to make up for (kg m-2 s-1).
     """
     layers = options.snow_layers
     step = options.step

@@ -127,7 +127,7 @@ def check_texture(clay: Array, sand: Array) -> None:
     """Refuse textures that no soil has.
 
     Raises:
-        LandModelError: for them; names column, layer and value.
+        LandModelError: naming column, layer and value.
     """
     for name, values in (("clay", clay), ("sand", sand)):
         bad = ~((values >= 0.01) & (values <= 0.99))

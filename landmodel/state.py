@@ -167,7 +167,7 @@ def validate_state(state: State, parameters: Parameters) -> None:
     """Refuse a state that no column can be in.
 
     Raises:
-        LandModelError: values that cannot be run; names variable, column, cell and value.
+        LandModelError: naming variable, column, cell and value.
     """
     leading = check_state(state, parameters.columns)
     for name, values in zip(state._fields, state, strict=True):
