@@ -1,10 +1,10 @@
 """The YAML file of a calibration (`ldas calibrate CASE.yaml`), as a strict model."""
 
 import difflib
-from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from ldas.assim.errors import FilterConfigurationError
@@ -222,11 +222,11 @@ def load_calibration(path: Path) -> tuple[CalibrationCase, SiteCase]:
     }
     case = case.model_copy(update=changes)
     site = load_case(case.site)
-    first = site.start_time.item() + timedelta(hours=case.utc_offset_h)
-    begin, end = first.date(), (first + timedelta(days=site.days - 1)).date()
+    begin = (site.start_time + np.timedelta64(case.utc_offset_h, "h")).astype("datetime64[D]")
+    end = begin + np.timedelta64(site.days - 1, "D")
     for name in ("calibration", "kept_back"):
         window: WindowConfig = getattr(case, name)
-        if not (begin <= window.start and window.end <= end):
+        if not (begin <= np.datetime64(window.start) and np.datetime64(window.end) <= end):
             raise ConfigurationError(
                 f"{path}: {name} from {window.start} to {window.end} must lie inside the run of {case.site.name}, "
                 f"{begin} to {end}: change the window, or start and days of the site file"
