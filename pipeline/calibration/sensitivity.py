@@ -44,9 +44,7 @@ def sensitivity(calibration: Calibration, client: "Client") -> xr.Dataset:
         used = series.used(window)
         scaled = predicted[series.variable][used] / series.error[used, None]
         for row in range(len(names)):
-            low, middle, high = scaled[:, 3 * row], scaled[:, 3 * row + 1], scaled[:, 3 * row + 2]
-            changes = (high - low, high - middle, middle - low)
-            effect[row, column] = max(float(np.sqrt(np.mean(change**2))) for change in changes)
+            effect[row, column] = largest_change(*scaled[:, 3 * row : 3 * row + 3].T)
     idle = [name for name, most in zip(names, effect.max(axis=1), strict=True) if not most > LEAST_EFFECT]
     if idle:
         told = [f"{name} ({_NEEDS[name]} is needed)" if name in _NEEDS else name for name in idle]
@@ -59,6 +57,12 @@ def sensitivity(calibration: Calibration, client: "Client") -> xr.Dataset:
         coords={"parameter_name": ("parameter", names), "variable_name": ("variable", list(case.variables))},
         attrs=calibration.attributes(),
     )
+
+
+def largest_change(low: Array, middle: Array, high: Array) -> float:
+    """Largest root mean square difference of three runs (observation,); NaN where fewer than two stayed finite."""
+    changes = (float(np.sqrt(np.mean(change**2))) for change in (high - low, high - middle, middle - low))
+    return max((change for change in changes if np.isfinite(change)), default=float("nan"))
 
 
 def _run(calibration: Calibration, members: Sequence[Mapping[str, float]], client: "Client") -> dict[str, Array]:

@@ -85,14 +85,8 @@ def _calibrate(
     forcing = site_forcing(site)
     own = site_values(case, site, forcing)
     check_corners(case, site, forcing)
-    checksums = forcing_checksum(site)
-    for entry in case.observations:
-        if entry.file is not None:
-            checksums[entry.file.name] = file_checksum(entry.file)
-        else:
-            checksums[str(entry.group)] = group_checksum(existing_group(open_store(location), str(entry.group)))
     priors = {name: settings.distribution(own[name]) for name, settings in case.parameters.items()}
-    calibration = Calibration(case, site, np.asarray(days), observed, priors, checksums)
+    calibration = Calibration(case, site, np.asarray(days), observed, priors, input_checksums(case, site))
     settings = case.execution
     with cluster.connected(settings.cluster, message) as client:
         if link := cluster.dashboard(client, settings.cluster):
@@ -125,3 +119,15 @@ def _calibrate(
     for file in (result.report, *result.files):
         message(f"wrote {file}")
     return result
+
+
+def input_checksums(case: CalibrationCase, site: SiteCase) -> dict[str, str]:
+    """Checksums of forcing and observations by name of their file or group; files of one name are told apart."""
+    checksums = forcing_checksum(site)
+    for entry in case.observations:
+        if entry.file is None:
+            checksums[str(entry.group)] = group_checksum(existing_group(open_store(case.location), str(entry.group)))
+        else:
+            name, checksum = entry.file.name, file_checksum(entry.file)
+            checksums[name if checksums.get(name, checksum) == checksum else f"{entry.variable}: {name}"] = checksum
+    return checksums

@@ -1,5 +1,6 @@
 """`ldas calibrate`: known parameters found again in a synthetic twin, resuming, and cases that are refused."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from ldas.landmodel.errors import LdasError
 from ldas.pipeline.calibration.case import load_calibration
 from ldas.pipeline.calibration.members import run_members
 from ldas.pipeline.calibration.observations import CARBON_UNITS, days_of, read_observed, within
-from ldas.pipeline.commands.calibrate import CalibrationResult, run_calibration
+from ldas.pipeline.calibration.sensitivity import largest_change
+from ldas.pipeline.commands.calibrate import CalibrationResult, input_checksums, run_calibration
 from ldas.pipeline.execution.stage import TaskResult
 from ldas.pipeline.store.arrays import open_dataset, open_store
 from ldas.pipeline.store.groups import write_group
@@ -313,6 +315,30 @@ def test_observations_of_netcdf_csv_and_a_group_of_the_store(tmp_path: Path) -> 
     ):
         with pytest.raises(LdasError, match=text):
             load_calibration(write(tmp_path, observations=[{**common, **source}], **windows))
+
+
+def test_a_bound_at_which_the_model_fails_leaves_the_effect_of_the_others() -> None:
+    low, middle, failed = np.zeros(4), np.array([1.0, -1.0, 1.0, 7.0]), np.full(4, np.nan)
+    for runs in itertools.permutations((low, middle, failed)):
+        assert largest_change(*runs) == pytest.approx(np.sqrt(52.0 / 4.0))
+    assert largest_change(low, middle, 2.0 * middle) == pytest.approx(np.sqrt(52.0))
+    assert np.isnan(largest_change(low, failed, failed))
+
+
+def test_files_of_one_name_have_their_own_checksums(twin: Path) -> None:
+    """Otherwise a change of one of them would not be seen by a calibration that resumes."""
+    text = (twin / "tower.csv").read_text()
+    for folder, content in (("a", text), ("b", text + "19861231,1,1,1\n"), ("c", text)):
+        (twin / folder).mkdir()
+        (twin / folder / "tower.csv").write_text(content)
+    le, nee = (observation()["observations"][0], CASE["observations"][0])  # type: ignore[index]
+    made = []
+    for first, second in (("a", "b"), ("a", "c"), ("b", "a")):
+        pair = [{**nee, "file": f"{first}/tower.csv"}, {**le, "file": f"{second}/tower.csv"}]
+        made.append(input_checksums(*load_calibration(write(twin, observations=pair))))
+    assert list(made[0]) == ["tower.csv", "LE: tower.csv"]
+    assert list(made[1]) == ["tower.csv"]
+    assert made[2] == {"tower.csv": made[0]["LE: tower.csv"], "LE: tower.csv": made[0]["tower.csv"]}
 
 
 def test_the_example_of_hawaii_is_valid() -> None:
