@@ -174,10 +174,14 @@ class WaterCloudOperator(NamedOperator):
     ) -> Self:
         """Calibrates each cell by bounded nonlinear least squares (SciPy's trust region reflective) and returns self.
 
+        Each cell has its own trust region, so no cell influences another. Errors and outcomes are those of
+        `NeuralOperator.fit`.
+
         Args:
-            predictors: (cell, sample, 2) soil moisture and leaf area index.
-            target: (cell, sample) dB, NaN where missing. Each cell has its own trust region, so no cell has an
-                influence on another. Errors and outcomes are those of `NeuralOperator.fit`.
+            predictors: (cell, sample, 2) soil moisture (m3 m-3) and leaf area index (m2 m-2).
+            target: (cell, sample) dB, NaN where missing.
+            cell_ids: (cell,) identities.
+            times: (sample,), checked to be distinct.
         """
         x, y = checked_samples(predictors, target, self._names, times)
         require_target(y, self._names)

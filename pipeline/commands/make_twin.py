@@ -24,11 +24,13 @@ def make_twin(
 ) -> RunResult:
     """Makes land, forcing, truth and observations, or (from_run) only the observations of an existing run.
 
+    Started again, it resumes.
+
     Args:
         config: period, model time step, analysis hour, execution.
         settings: its section `twin`.
         url: another store than the configuration's.
-        from_run, from_url: instead of those of `settings`. Started again, it resumes.
+        from_run, from_url: instead of those of `settings`.
 
     Raises:
         ConfigurationError: settings that contradict each other.

@@ -54,14 +54,19 @@ def write_operator(
 ) -> str:
     """Stores an operator with all that is known of it and returns its content hash.
 
+    The same operator again changes nothing. Nothing stored is touched before the new operator has been taken apart, put
+    together and compared.
+
     Args:
         windows: first and last day by window name ("training", "test").
         scores: the scores by window name.
         latitude, longitude: (cell,) degrees.
         configuration, inputs: for the provenance.
-        notes: about the training data, kept as attribute `notes`. The same operator again changes
-            nothing. Another one under a name that is taken raises StoreError unless `replace`. Nothing stored is
-            touched before the new operator has been taken apart, put together and compared.
+        notes: about the training data, kept as attribute `notes`.
+        replace: whether the operator may take the place of another one of that name.
+
+    Raises:
+        StoreError: if no cell is usable, or the name is taken and `replace` is not set.
     """
     if not operator.usable.any():
         raise StoreError(

@@ -49,10 +49,12 @@ def create_template(
 ) -> zarr.Group:
     """Makes a group with all its arrays (empty) and coordinates (written); data follow by `write_region`.
 
+    An array's attributes come from the variable registry, then from its `ArraySpec`.
+
     Args:
         coordinates: name -> (dimensions, values); every dimension of `arrays` gets its size from them.
         chunks, shards: size per dimension (whole axis where absent). One shard, or one chunk without shards, is what
-            one writer writes. An array's attributes come from the variable registry, then from its `ArraySpec`.
+            one writer writes.
     """
     group = root.create_group(check_path(path), overwrite=True, attributes=dict(attributes or {}))
     sizes: dict[str, int] = {}
@@ -81,10 +83,11 @@ def extend_template(
 ) -> None:
     """Lengthens a group along `dim`: every array that has it is resized, the coordinate gets its new values.
 
+    What is stored stays as it is. Interrupted and repeated, it comes to the same.
+
     Args:
         coordinate: the whole new coordinate; it must begin with the old one.
-        others: further coordinates, whole, which are made where an earlier version did not have them. What is stored
-            stays as it is. Interrupted and done again, it comes to the same.
+        others: further coordinates, whole, which are made where an earlier version did not have them.
     """
     group = existing_group(root, path)
     axis = existing_array(root, path, dim)

@@ -22,10 +22,12 @@ def changes_once_a_day(name: str) -> bool:
 def warnings_of_table(columns: Mapping[str, npt.NDArray[Any]], times: npt.NDArray[np.datetime64]) -> tuple[str, ...]:
     """A warning, with numbers, if a variable that changes once a day differs between two rows of a day; else nothing.
 
+    The spread of a day is the standard deviation of its rows; its mean over the days is given relative to that of all
+    rows.
+
     Args:
         columns: (row,) values by name, of which those with one value a day are looked at.
-        times: (row,) UTC. The spread of a day is the standard deviation of its rows; its mean over the days is given
-            relative to that of all rows.
+        times: (row,) UTC.
     """
     days = times.astype(_DAY)
     # An instant at 00 UTC still has the vegetation of the day before, unless the table has dates without hours.
