@@ -121,7 +121,12 @@ class Train(Stage):
         }
 
     def create(self, root: zarr.Group) -> None:
-        """See `Stage.create`; the group of an operator that is one task is written when it is trained."""
+        """See `Stage.create`; the group of an operator that is one task is written when it is trained.
+
+        Raises:
+            ConfigurationError, StoreError: if nothing could be trained; the operator of that name is still there.
+        """
+        self._require_inputs(root)
         if not self.by_blocks:
             return
         latitude, longitude = (read_land(root, name) for name in ("latitude", "longitude"))
@@ -139,6 +144,29 @@ class Train(Stage):
         )
         if self.settings.search_architectures:
             self._create_architectures(root)
+
+    def _require_inputs(self, root: zarr.Group) -> None:
+        """Refuses windows without a day, predictors that the open loop does not store, and missing observations."""
+        name, observation = self.settings.name, self.settings.observation
+        for window in self.windows.values():
+            self._days_in(root, window)
+        stored = self.config.output.instant
+        missing = [predictor for predictor in self.settings.predictor_names if predictor not in stored]
+        if missing:
+            raise ConfigurationError(f"operator {name}: add {', '.join(missing)} to output.instant")
+        for needed in filter(None, (observation, self.settings.observed_lai)):
+            read_observations(root, needed, Block(0, 0, 1))
+        if self.settings.time_matching == "overpass":
+            require_hours(root, observation)
+        days = days_of_group(root, f"observations/{observation}").astype("datetime64[D]")
+        window = self.settings.training
+        # The 24 h window of the first day begins on the day before.
+        if not ((days >= np.datetime64(window.start) - 1) & (days <= np.datetime64(window.end))).any():
+            there = f"they run from {days.min()} to {days.max()}" if days.size else "there are none"
+            raise ConfigurationError(
+                f"operator {name}: no observation of {observation} lies in the training window {window.start} to "
+                f"{window.end}: {there}"
+            )
 
     def _operator_identity(self, root: zarr.Group) -> str:
         """Checksum of all that the operator follows from: settings, what made the open loop, and the observations."""
@@ -162,29 +190,28 @@ class Train(Stage):
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
         """Nothing: an open loop that is extended does not change the training window."""
 
-    def samples(self, root: zarr.Group, block: Block, window: WindowConfig) -> Samples:
-        """Pairs of a window in a block: open-loop soil moisture and temperature at the analysis hour, LAI, and the
-        observation of the same 24 h window; or each overpass with the states at its own time."""
-        path = f"runs/{self.config.open_loop.name}"
-        days = read_region(root, path, "time").astype("datetime64[D]")
+    def _days_in(self, root: zarr.Group, window: WindowConfig) -> tuple[np.ndarray, slice]:
+        """Days of the open loop that lie in a window, and where they are on its time axis."""
+        days = read_region(root, f"runs/{self.config.open_loop.name}", "time").astype("datetime64[D]")
         chosen = (days >= np.datetime64(window.start)) & (days <= np.datetime64(window.end))
         if not chosen.any():
             raise ConfigurationError(
                 f"operator {self.settings.name}: no day of the open loop ({days[0]} to {days[-1]}) lies in the window "
                 f"{window.start} to {window.end}"
             )
-        region = {
-            "time": slice(int(chosen.argmax()), int(len(chosen) - chosen[::-1].argmax())),
-            "cell": block.region,
-        }
+        return days[chosen], slice(int(chosen.argmax()), int(len(chosen) - chosen[::-1].argmax()))
+
+    def samples(self, root: zarr.Group, block: Block, window: WindowConfig) -> Samples:
+        """Pairs of a window in a block: open-loop soil moisture and temperature at the analysis hour, LAI, and the
+        observation of the same 24 h window; or each overpass with the states at its own time."""
+        path = f"runs/{self.config.open_loop.name}"
+        days, rows = self._days_in(root, window)
+        region = {"time": rows, "cell": block.region}
         names = self.settings.predictor_names
-        missing = [name for name in names if name not in self.config.output.instant]
-        if missing:
-            raise ConfigurationError(f"operator {self.settings.name}: add {', '.join(missing)} to output.instant")
         if self.settings.time_matching == "overpass":
-            return self._of_overpasses(root, block, days[chosen], region)
+            return self._of_overpasses(root, block, days, region)
         hour = self.config.model.analysis_hour_utc
-        end_of_window = instants(days[chosen], hour)
+        end_of_window = instants(days, hour)
         model = {name: np.asarray(read_region(root, path, name, region), dtype=np.float64) for name in names}
         if self.settings.observed_lai is not None:
             times, arrays = read_observations(root, self.settings.observed_lai, block)
@@ -198,7 +225,6 @@ class Train(Stage):
     def _of_overpasses(self, root: zarr.Group, block: Block, days: np.ndarray, region: Mapping[str, slice]) -> Samples:
         """Each overpass of these days with the open loop's states of the model step nearest to it."""
         observation, path = self.settings.observation, f"runs/{self.config.open_loop.name}"
-        require_hours(root, observation)
         times, arrays = read_observations(root, observation, block)
         overpasses = overpasses_a_day(root, observation) or 0
         rows = (days_of_group(root, f"observations/{observation}").astype("datetime64[D]") - days[0]).astype(np.int64)

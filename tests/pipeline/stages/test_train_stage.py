@@ -299,35 +299,53 @@ def test_compared_architectures_are_stored_once_more_after_a_kill(
         del root["ledger/train-neural"]
 
 
-def failure(config: ExperimentConfig, client: Client) -> str:
-    """Message of the training that fails."""
-    outcome = run(config, client)[-1]
-    (message,) = outcome.failures.values()
-    return str(message)
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"training": {"start": "2008-04-01", "end": "2008-04-20"}},
+            r"no day of the open loop \(2007-04-01 to 2007-04-24\) lies in the window 2008-04-01 to 2008-04-20",
+        ),
+        ({"test": {"start": "2008-04-01", "end": "2008-04-20"}}, r"lies in the window 2008-04-01 to 2008-04-20"),
+        ({"observation": "ssm"}, r"observations 'observations/ssm': not in the store"),
+        ({"lai": "fapar"}, r"observations 'observations/fapar': not in the store"),
+        ({"predictors": ["WG2", "TG14"], "lai": None}, r"add TG14 to output\.instant"),
+    ],
+)
+def test_a_training_that_cannot_be_leaves_the_earlier_operator(
+    base: Path, tmp_path: Path, client: Client, change: dict[str, Any], said: str
+) -> None:
+    """One message, before anything is made in its place."""
+    path = tmp_path / "store"
+    shutil.copytree(base, path)
+    del open_store(str(path), "a")["ledger/train-neural"]
+    before = array_hashes(str(path))
+    with pytest.raises((ConfigurationError, StoreError), match=said):
+        run(small(path, **change), client)
+    assert array_hashes(str(path)) == before
+    assert "train-neural" not in ledger.experiments(open_store(str(path)))
+    assert read_operator(open_store(str(path)), "neural").usable.sum() == CELLS - 1
 
 
-def test_trainings_that_cannot_be(store: Path, client: Client) -> None:
-    window = {"start": "2008-04-01", "end": "2008-04-20"}
-    message = failure(small(store, training=window, test=None), client)
-    assert "no day of the open loop (2007-04-01 to 2007-04-24) lies in the window 2008-04-01 to 2008-04-20" in message
-    other = small(store, name="other", observation="ssm", test=None)
-    assert "observations 'observations/ssm': not in the store" in failure(other, client)
+def test_a_training_window_without_an_observation(store: Path) -> None:
+    times = FIRST_DAY + np.arange(20, DAYS) * DAY
+    write_observations(store, "sigma40", times, {"value": np.full((4, CELLS), -11.0)})
+    stage = train_stage(small(store, training={"start": "2007-04-01", "end": "2007-04-20"}))
+    said = r"no observation of sigma40 lies in the training window 2007-04-01 to 2007-04-20: they run from 2007-04-21"
+    with pytest.raises(ConfigurationError, match=said):
+        prepare(stage)
+    prepare(train_stage(small(store, training={"start": "2007-04-22", "end": "2007-04-24"})))
+
+
+def test_a_training_without_a_cell_that_can_be_trained(store: Path, client: Client) -> None:
     hungry = small(store, name="hungry", test=None, neural={**NETWORKS, "minimum_samples": 500})
-    message = failure(hungry, client)
+    (message,) = run(hungry, client)[-1].failures.values()
     assert "no cell could be trained: {'no data': 1, 'too few samples': 3}; first reason: " in message
     assert "at least 500 are needed" in message
     root = open_store(str(store))
     with pytest.raises(StoreError, match="'hungry' was never finished"):
         read_operator(root, "hungry")
     assert ledger.failures(root, "train-hungry")
-
-
-def test_a_predictor_that_was_not_stored(store: Path, client: Client) -> None:
-    config = small(store)
-    output = config.output.model_copy(update={"instant": ("WG2", "LAI")})
-    stage = train_stage(config.model_copy(update={"output": output}))
-    with pytest.raises(ConfigurationError, match=r"operator neural: add TG2 to output\.instant"):
-        stage.samples(open_store(str(store)), ALL, config.operators[0].training)
 
 
 def test_a_later_end_of_the_open_loop_leaves_the_operator_alone(store: Path, client: Client) -> None:
