@@ -224,6 +224,18 @@ def values(array: xr.DataArray, path: Path) -> npt.NDArray[Any]:
         ) from error
 
 
+def loaded(dataset: xr.Dataset, path: Path) -> xr.Dataset:
+    """The dataset in memory; a file that breaks while it is read is named.
+
+    Raises:
+        IngestError: what cannot be read; names the file.
+    """
+    try:
+        return dataset.load()
+    except READING_ERRORS as error:
+        raise IngestError(f"{path}: cannot be read, the file is truncated or damaged: {error}") from error
+
+
 def variable(dataset: xr.Dataset, name: Hashable, path: Path) -> xr.DataArray:
     """A variable that must be there; IngestError with the names that are there otherwise."""
     if name not in dataset.variables:

@@ -51,6 +51,7 @@ RANGES = {
 ACCUMULATED = ("shortwave", "longwave", "precipitation", "snowfall")
 POINT_TIME = "valid_time"  # column of the time-series product
 _AXES = {"lat": "latitude", "lon": "longitude"}
+_AT_ONCE = 2**24  # bytes: less is read at once, for which Dask takes longer than the work
 _LEAST_HOURS_OF_A_DAY = 18  # that show how amounts accumulate
 
 
@@ -138,10 +139,12 @@ def read_fields(
             accumulate in another way than `accumulation` says.
     """
     parts: dict[str, list[tuple[Path, xr.DataArray]]] = {}
-    for path in paths:
+    opened = [open_file(path, cells, block, interpolation) for path in paths]
+    small = sum(dataset.nbytes for parts in opened for dataset in parts) <= _AT_ONCE
+    for path, datasets in zip(paths, opened, strict=True):
         found: Counter[str] = Counter()
-        for dataset in open_file(path, cells, block, interpolation):
-            for quantity, field in fields_of(dataset, NAMES, path).items():
+        for dataset in datasets:
+            for quantity, field in fields_of(files.loaded(dataset, path) if small else dataset, NAMES, path).items():
                 parts.setdefault(quantity, []).append((path, field))
                 found[str(field.name)] += 1
         if not found:

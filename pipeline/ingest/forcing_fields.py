@@ -99,7 +99,9 @@ def to_cells(field: xr.DataArray, cells: Cells, method: str, where: object) -> x
         field["latitude"].to_numpy(), field["longitude"].to_numpy(), cells, method, where
     )
     box = field.isel(latitude=weights.box_rows, longitude=weights.box_columns)
-    box = box.drop_vars(["latitude", "longitude"]).chunk({"latitude": -1, "longitude": -1})
+    box = box.drop_vars(["latitude", "longitude"])
+    if box.chunks is not None:
+        box = box.chunk({"latitude": -1, "longitude": -1})
     result: xr.DataArray = xr.apply_ufunc(
         weights.apply,
         box,

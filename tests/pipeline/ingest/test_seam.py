@@ -216,12 +216,13 @@ def test_a_forcing_of_an_earlier_version_is_continued(tmp_path):
 
 
 def test_large_forcing_through_the_scratch_folder(tmp_path, monkeypatch):
-    from ldas.pipeline.ingest import forcing_fields, write
+    from ldas.pipeline.ingest import era5, forcing_fields, write
 
     names = day_files(weather(2), tmp_path, "netcdf")
     ingest(tmp_path, "once.zarr", files=names)
     monkeypatch.setattr(forcing_fields, "block_records", lambda cells, memory: 10)
     monkeypatch.setattr(write, "SMALL_FRACTION", 0.0)
+    monkeypatch.setattr(era5, "_AT_ONCE", 0)
     for name in names:
         ingest(tmp_path, "pieces.zarr", files=[name], append=True)
     assert_same_bytes(tmp_path)
