@@ -127,6 +127,7 @@ class Train(Stage):
             ConfigurationError, StoreError: if nothing could be trained; the operator of that name is still there.
         """
         self._require_inputs(root)
+        self._refuse_another(root)
         if not self.by_blocks:
             return
         latitude, longitude = (read_land(root, name) for name in ("latitude", "longitude"))
@@ -166,6 +167,18 @@ class Train(Stage):
             raise ConfigurationError(
                 f"operator {name}: no observation of {observation} lies in the training window {window.start} to "
                 f"{window.end}: {there}"
+            )
+
+    def _refuse_another(self, root: zarr.Group) -> None:
+        """Refuses to take the place of an operator that this training has not made, such as one of `ldas train`."""
+        path = operator_path(self.settings.name)
+        if self.name in ledger.experiments(root) or not has_group(root, path):
+            return
+        known = existing_group(root, path).attrs
+        if known.get("complete", False) and known.get("identity") != self._operator_identity(root):
+            raise ConfigurationError(
+                f"operator {self.settings.name}: the store has one of that name that was trained otherwise; give this "
+                f"one another name, or remove the group '{path}'"
             )
 
     def _operator_identity(self, root: zarr.Group) -> str:

@@ -215,7 +215,8 @@ def test_a_cell_without_operator_is_coded(base: Path, client: Client, tmp_path: 
 def test_an_assimilation_goes_on_with_its_own_operator_only(base: Path, client: Client, tmp_path: Path) -> None:
     path = tmp_path / "store"
     shutil.copytree(base, path)
-    del open_store(str(path), "a")["ledger/train-neural"]
+    root = open_store(str(path), "a")
+    del root["ledger/train-neural"], root["operators/neural"]
     with pytest.raises(ConfigurationError, match=r"operators\.neural: "):
         run(small(path, EKF, neural={**NETWORKS, "seed": 5}), client)
 
@@ -310,6 +311,10 @@ def test_compared_architectures_are_stored_once_more_after_a_kill(
         ({"observation": "ssm"}, r"observations 'observations/ssm': not in the store"),
         ({"lai": "fapar"}, r"observations 'observations/fapar': not in the store"),
         ({"predictors": ["WG2", "TG14"], "lai": None}, r"add TG14 to output\.instant"),
+        (
+            {"neural": {**NETWORKS, "minimum_samples": 500}},
+            r"operator neural: the store has one of that name that was trained otherwise; .* remove the group 'op",
+        ),
     ],
 )
 def test_a_training_that_cannot_be_leaves_the_earlier_operator(
