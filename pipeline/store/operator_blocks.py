@@ -46,6 +46,9 @@ def create_operator(
         windows: first and last day by name.
         configuration: for the provenance.
         identity: of the training, known before its content hash is: another one is another operator.
+
+    Raises:
+        StoreError: an operator with arrays that cells share.
     """
     path, cells = operator_path(name), len(cell_ids)
     stored = of_no_cell.to_arrays()
@@ -104,6 +107,9 @@ def write_block(
     Args:
         scores: by window.
         more: JSON values to keep until the operator is complete.
+
+    Raises:
+        StoreError: an operator of other cells than those of the block.
     """
     path, stored = operator_path(name), taken_apart(operator, name)
     dataset = operator_dataset(stored, operator, scores)
@@ -136,6 +142,9 @@ def complete_operator(root: zarr.Group, operator: str, blocks: Sequence[Mapping[
 
     Args:
         blocks: see `blocks_of_operator`.
+
+    Raises:
+        StoreError: blocks that were trained in different ways.
     """
     path = operator_path(operator)
     group = existing_group(root, path)
