@@ -19,7 +19,7 @@ from ldas.pipeline import files
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.forcing import physics
 from ldas.pipeline.forcing.estimated import ESTIMATED, Estimate
-from ldas.pipeline.ingest.place_record import Marks, PlaceConfig, completed
+from ldas.pipeline.ingest.place_record import NEEDED, PlaceConfig, completed
 from ldas.pipeline.ingest.station import vapour_pressure
 
 HEADER_LINES = 8
@@ -65,10 +65,9 @@ def read(paths: list[Path], config: EpwConfig) -> xr.Dataset:
     offset = timedelta(hours=place["utc_offset_h"])
     clock = np.arange(np.datetime64(start + offset, "h"), np.datetime64(end + offset, "h") + 1, dtype="datetime64[h]")
     years = _years_needed(clock)
-    marks = Marks()
     columns = {name: np.array(table[name], dtype=np.float64) for name in COLUMNS}
     notes = _templates(columns, config, paths[0])
-    hours = [_hours_of(year, table, paths[0], marks) for year in years]
+    hours = [_hours_of(year, table, paths[0]) for year in years]
     ends = np.concatenate([times for times, _ in hours])
     rows = np.concatenate([index for _, index in hours])
     record = xr.Dataset(
@@ -84,7 +83,7 @@ def read(paths: list[Path], config: EpwConfig) -> xr.Dataset:
         },
     )
     method = "the file's year, repeated in every year of the period"
-    record.attrs[ESTIMATED] = [*(Estimate(name, method, paths[0].name, 1.0) for name in ("Tair", "Rainf")), *marks.list]
+    record.attrs[ESTIMATED] = [Estimate(name, method, paths[0].name, 1.0) for name in NEEDED]
     forcing = completed(record, place["elevation"], "instant", config, paths[0])
     forcing.attrs["notes"] = [*notes, *forcing.attrs["notes"]]
     return forcing
@@ -94,7 +93,7 @@ def read_file(path: Path) -> tuple[dict[str, float], pd.DataFrame]:
     """Place and clock of the header, and the lines of data: month, day, hour (1 to 24), `COLUMNS`; missing as NaN.
 
     Raises:
-        IngestError: no EPW file, a line that is cut off, an hour that is there twice.
+        IngestError: not an EPW file, a line that is cut off, an hour that is there twice.
     """
     with path.open(encoding="latin-1") as file:
         lines = [line.strip().split(",") for line in file if line.strip()]
@@ -103,7 +102,7 @@ def read_file(path: Path) -> tuple[dict[str, float], pd.DataFrame]:
         latitude, longitude, offset, elevation = (float(word) for word in location[6:10])
     except ValueError as error:
         raise IngestError(
-            f"{path}: no EPW file: its first line must be LOCATION with latitude, longitude, time zone and height "
+            f"{path}: not an EPW file: its first line must be LOCATION with latitude, longitude, time zone and height "
             f"({files.beginning(path)})"
         ) from error
     data = lines[HEADER_LINES:]
@@ -119,7 +118,7 @@ def read_file(path: Path) -> tuple[dict[str, float], pd.DataFrame]:
             values = np.array([float(fields[column]) if column < len(fields) else np.nan for fields in data])
             table[name] = np.where(values >= missing, np.nan, values)
     except ValueError as error:
-        raise IngestError(f"{path}: a column of data holds what is no number: {error}") from error
+        raise IngestError(f"{path}: a column of data holds something that is not a number: {error}") from error
     twice = table.duplicated(["month", "day", "hour"])
     if twice.any():
         row = table[twice].iloc[0]
@@ -136,7 +135,7 @@ def _years_needed(clock: Times) -> range:
     return range(int(years[0]) - 1, int(years[-1]) + 2)
 
 
-def _hours_of(year: int, table: pd.DataFrame, path: Path, marks: Marks) -> tuple[Times, Array]:
+def _hours_of(year: int, table: pd.DataFrame, path: Path) -> tuple[Times, Array]:
     """Ends of the hours of a year on the local clock, and the file's row of each; 29 February may be that before."""
     place = {key: row for row, key in enumerate(zip(table["month"], table["day"], table["hour"], strict=True))}
     days = np.arange(np.datetime64(f"{year}-01-01"), np.datetime64(f"{year + 1}-01-01"))

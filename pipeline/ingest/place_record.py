@@ -167,7 +167,7 @@ def _without_gaps(record: xr.Dataset, config: PlaceConfig, marks: Marks, where: 
     beside = ~np.isin(times, axis)
     if beside.any():
         raise IngestError(
-            f"{where}: times are not equally spaced: {instant(times[int(np.argmax(beside))])} is no multiple of "
+            f"{where}: times are not equally spaced: {instant(times[int(np.argmax(beside))])} is not a multiple of "
             f"{step.astype('timedelta64[s]').astype(int)} s after {instant(times[0])}"
         )
     wanted = (axis >= first) & (axis <= last)
@@ -219,10 +219,12 @@ def _fill(
             continue
         days = len(gap) * step_h / 24.0
         if days > policy.other_year_days:
+            longer = f"raise gaps.{'other_year_days' if days > 1 else 'hours'}"
+            way_on = longer if policy.action == "fill" else "set gaps.action to fill, with gaps.hours"
             raise IngestError(
                 f"{where}: {name} is missing for {_length(len(gap) * step_h)} from {instant(axis[gap[0]])}; the gap "
                 f"policy interpolates up to {policy.hours} h and takes up to {policy.other_year_days} days from "
-                f"another year: raise gaps.{'other_year_days' if days > 1 else 'hours'}, or choose another period"
+                f"another year: {way_on}, or choose another period"
             )
         other[gap] = True
     known = np.flatnonzero(~missing)

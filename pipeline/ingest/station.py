@@ -33,6 +33,7 @@ Quantity = Literal[
     "longwave",
     "co2",
 ]
+HUMIDITY = ("relative_humidity", "dew_point", "vapour_pressure", "vapour_pressure_deficit")
 _KELVIN = {"K": (1.0, 0.0), **dict.fromkeys(("degC", "C", "°C"), (1.0, physics.CELSIUS_ZERO))}
 _KELVIN["degF"] = (5.0 / 9.0, physics.CELSIUS_ZERO - 160.0 / 9.0)
 _PASCAL = {"Pa": (1.0, 0.0), **dict.fromkeys(("hPa", "mb", "mbar"), (100.0, 0.0)), "kPa": (1000.0, 0.0)}
@@ -62,7 +63,7 @@ AMOUNTS: dict[str, dict[str, float]] = {
 }
 _NAMES = {
     **{"temperature": "Tair", "precipitation": "Rainf", "pressure": "PSurf", "wind": "Wind"},
-    **{"shortwave": "SWdown", "longwave": "LWdown", "co2": "CO2", "vapour_pressure": "vapour_pressure"},
+    **{"shortwave": "SWdown", "longwave": "LWdown", "co2": "CO2"},
 }
 ISMN_VARIABLES = {"air_temperature": ("temperature", "degC"), "precipitation": ("precipitation", "mm")}
 
@@ -210,7 +211,8 @@ def _read_tables(paths: list[Path], config: StationConfig) -> tuple[xr.Dataset, 
 
 def _read_table(path: Path, config: StationConfig) -> pd.DataFrame:
     """The columns of one file by their name there, indexed by UTC; the units by quantity in its attributes."""
-    wanted = [column.name for column in config.columns.values()] + ([config.sensor] if config.sensor else [])
+    wanted = list(dict.fromkeys(column.name for column in config.columns.values()))
+    wanted += [config.sensor] if config.sensor else []
     if files.magic(path) in files.NETCDF:
         table, stated = _netcdf_columns(path, config, wanted)
     else:
@@ -280,7 +282,7 @@ def _numbers(column: pd.Series, path: Path, config: StationConfig) -> Array:
     try:
         values = column.astype(float)
     except ValueError as error:
-        raise IngestError(f"{path}: column {column.name} holds what is no number: {error}") from error
+        raise IngestError(f"{path}: column {column.name} holds something that is not a number: {error}") from error
     return np.asarray(values.where(~values.isin(config.nodata)).to_numpy(), dtype=np.float64)
 
 
@@ -304,11 +306,11 @@ def _step_s(table: pd.DataFrame) -> float:
 
 def _record(values: dict[str, Array], times: pd.DatetimeIndex, place: tuple[float, float], path: Path) -> xr.Dataset:
     """A record for `place_record.completed`; humidity of any kind as vapour pressure."""
-    humidity = [name for name in values if name in ("relative_humidity", "dew_point", "vapour_pressure_deficit")]
-    if len(humidity) + ("vapour_pressure" in values) > 1:
+    humidity = [name for name in values if name in HUMIDITY]
+    if len(humidity) > 1:
         raise IngestError(f"{path}: humidity is given twice ({', '.join(humidity)}): choose one of them")
     named = {_NAMES[name]: series for name, series in values.items() if name in _NAMES}
-    if humidity:
+    if humidity and "temperature" in values:  # without it `completed` says that it must be measured
         named["vapour_pressure"] = vapour_pressure(humidity[0], values)
     return xr.Dataset(
         {name: (("time", "cell"), series[:, None]) for name, series in named.items()},
@@ -317,9 +319,16 @@ def _record(values: dict[str, Array], times: pd.DatetimeIndex, place: tuple[floa
 
 
 def vapour_pressure(kind: str, values: dict[str, Array]) -> Array:
-    """Vapour pressure, Pa, from the humidity of that kind (and the temperature) in `values`."""
+    """Vapour pressure, Pa, (record,).
+
+    Args:
+        kind: which one of `HUMIDITY` is in `values`.
+        values: the humidity, and the air temperature where the kind needs it, in K, Pa or 0..1, (record,).
+    """
+    if kind == "vapour_pressure":
+        return values[kind]
     if kind == "dew_point":
-        return physics.saturation_vapour_pressure(values["dew_point"])
+        return physics.saturation_vapour_pressure(values[kind])
     saturation = physics.saturation_vapour_pressure(values["temperature"])
     if kind == "relative_humidity":
         return np.asarray(values[kind] * saturation)

@@ -155,7 +155,7 @@ def test_short_gaps_are_interpolated_and_long_ones_come_from_the_nearest_other_y
 @pytest.mark.parametrize(
     ("gaps", "message"),
     [
-        ({}, "Tair is missing for 10 h from 2011-06-02T16:00 UTC; the gap policy interpolates up to 0 h"),
+        ({}, "Tair is missing for 10 h from 2011-06-02T16:00 UTC; .* up to 0 h .*: set gaps.action to fill, with"),
         (FILL, "Tair is missing for 10 h from .* up to 3 h and takes up to 0 days from another year: raise gaps.hours"),
         ({**FILL, "other_year_days": 5}, "Tair is missing at 2011-06-02T16:00 UTC, and so it is in every other year"),
     ],
@@ -183,6 +183,12 @@ def test_units_and_time_zone_have_to_be_stated(tmp_path):
         station.read([path], config(columns={**COLUMNS, "precipitation": {"name": "RAIN", "unit": "mm"}}))
     with pytest.raises(IngestError, match="give `place`"):
         station.read([path], config(place=None))
+    humidity = {"relative_humidity": {"name": "P", "unit": "%"}, "precipitation": COLUMNS["precipitation"]}
+    with pytest.raises(IngestError, match=r"no Tair \(air temperature, K\): air temperature and precipitation must be"):
+        station.read([path], config(columns=humidity))
+    twice = {name: {"name": "P", "unit": "hPa"} for name in ("vapour_pressure", "vapour_pressure_deficit")}
+    with pytest.raises(IngestError, match=r"humidity is given twice \(vapour_pressure, vapour_pressure_deficit\)"):
+        station.read([path], config(columns={**COLUMNS, **twice}))
 
 
 def test_a_clock_that_is_no_whole_hours_ahead_of_utc(tmp_path):
