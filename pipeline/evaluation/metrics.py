@@ -450,7 +450,10 @@ def by_dominant_patch(score: xr.DataArray, patch_fraction: xr.DataArray) -> xr.D
 
     Args:
         score: (..., cell).
-        patch_fraction: (cell, patch). Result: (..., patch) with `cells`, `median`, `q25`, `q75`.
+        patch_fraction: (cell, patch).
+
+    Returns:
+        `cells`, `median`, `q25` and `q75`, (..., patch).
     """
     dominant = patch_fraction.fillna(0.0).argmax("patch").values
     parts = []

@@ -57,8 +57,11 @@ def yardstick_table(
 
     Args:
         climatology: see `read_climatology`.
-        ours: name of a run -> flux (`LE`, `H`) -> monthly means (12,) W m-2, and observed: flux -> monthly means on the
-            same days. Rows in the order of the fluxes, other models first.
+        ours: name of a run -> flux (`LE`, `H`) -> monthly means (12,), W m-2.
+        observed: flux -> monthly means (12,) on the same days, W m-2.
+
+    Returns:
+        Rows in the order of the fluxes, other models first.
     """
     rows = []
     for theirs, name in FLUXES.items():

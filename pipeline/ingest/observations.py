@@ -135,7 +135,7 @@ def overpasses_of_days(passes: Overpasses, places: int, days: Times, most: int) 
         most: length of the overpass axis.
 
     Raises:
-        IngestError: for a day with more overpasses of a place.
+        IngestError: a day with more overpasses of a place.
     """
     day = ((passes.time - days[0]) // DAY).astype(np.int64)
     inside = (day >= 0) & (day < len(days)) & np.isfinite(passes.value)
@@ -156,7 +156,17 @@ def hours_of_day(times: Times) -> Array:
 
 
 def ranks(passes: Overpasses, day: IntArray, days: Times, most: int) -> IntArray:
-    """Place of each overpass among those of its day and place, from 0, rising in time. IngestError from `most` on."""
+    """Rank of each overpass among those of its day and place, from 0, rising in time, (overpass,).
+
+    Args:
+        passes: all of days on the axis.
+        day: the day of each, as a place on the axis, (overpass,).
+        days: the axis, as 00 UTC of each day.
+        most: how many a day and place may have.
+
+    Raises:
+        IngestError: a day with more overpasses of a place.
+    """
     order = np.lexsort((passes.time, passes.place, day))
     begins = np.ones(len(order), dtype=bool)
     begins[1:] = (np.diff(day[order]) != 0) | (np.diff(passes.place[order]) != 0)
@@ -176,7 +186,12 @@ def passes_at_cells(passes: Overpasses, index: IntArray, weight: Array, apart: n
 
     Args:
         index: points of each cell, (cell, n), as in `combined`.
-        weight: their weights.
+        weight: their weights, (cell, n).
+        apart: longest time between what is one overpass.
+
+    Returns:
+        Overpasses whose place is a cell: weighted means of the usable points where these weigh at least `LEAST_WEIGHT`,
+        elsewhere what the heaviest point saw.
     """
     cell, column = np.nonzero((index >= 0) & (weight > 0))
     order = np.argsort(passes.place, kind="stable")

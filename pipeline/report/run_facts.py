@@ -102,7 +102,8 @@ def run_numbers(status: pd.DataFrame, volumes: pd.DataFrame) -> dict[str, Any]:
     """For `--json`: seconds of each stage whose time was recorded, cell-periods by status, MB of each group.
 
     Args:
-        status, volumes: see `status_table` and `volume_table`.
+        status: see `status_table`.
+        volumes: see `volume_table`.
     """
     records = status.to_dict("records")
     return {
