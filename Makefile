@@ -67,8 +67,8 @@ kernel: env
 docs: env
 	$(VENV)/bin/mkdocs build --strict
 
-# Killed workers, schedulers and runs at many random moments (a few of them are in `make test` too). The time is for all that
-# a test stands on, which on a busy machine takes longer than a test may otherwise.
+# Killed workers, schedulers and runs at many random moments (a few of them are in `make test` too). The time limit covers the
+# fixtures of a test too, which on a busy machine take longer than the usual limit allows.
 faults: env
 	LDAS_FAULT_MOMENTS=20 $(VENV)/bin/python -m pytest -m faults --timeout 1200 -s tests/pipeline
 

@@ -18,6 +18,7 @@ import xarray as xr
 import zarr
 
 from ldas.landmodel.array_types import Array, Days, IntArray
+from ldas.landmodel.soil_properties import LAYER_BOTTOMS
 from ldas.operators.scores import predict_where_observed
 from ldas.pipeline.evaluation import metrics
 from ldas.pipeline.evaluation.plan import analysis_hour
@@ -41,9 +42,8 @@ from ldas.pipeline.store.operator_store import matches_overpasses
 
 BLOCK_DAYS, SAMPLES, SEED = 30, 500, 20180101
 LEAST_DAYS = 100  # of a score
-LAYER_BOTTOMS = (0.01, 0.04, 0.10, 0.20, 0.40, 0.60, 0.80, 1.00)  # m, of WG1 to WG8
 HERE = slice(0, 1)  # the one cell
-# Days whose weather is that of another year (examples/hawaii/forcing.yaml): nothing is compared there.
+# From the first long gap of the weather (examples/hawaii/forcing.yaml) to a month after the last: nothing is compared.
 OTHER_WEATHER = (np.datetime64("2014-09-04"), np.datetime64("2015-10-20"))
 Series = dict[str, Array]
 
@@ -323,22 +323,21 @@ def tables(store: str, folder: Path | None) -> dict[str, pd.DataFrame]:
         )
     if folder is None:
         return found
-    shallow = min(depths(test.root), key=lambda name: depths(test.root)[name])
-    layer = layer_at(depths(test.root)[shallow])
+    shallow, depth = min(depths(test.root).items(), key=lambda item: item[1])
+    layer = layer_at(depth)
+    forecasts = {name: item for name, item in soil_moisture(test, layer).items() if not name.endswith("analysis")}
     latitude, longitude = (float(axis[0]) for axis in cell_centres(test.root))
     for label, (text, values) in products(folder, latitude, longitude, whole.days).items():
         long = soil_moisture(whole, layer, analyses=False) | {text: values}
         found[f"{label} beside the open loop, all common days"] = table(long, whole.measured(shallow), "open loop")
         now = values[-len(test.days) :]
-        beside = {name: item for name, item in soil_moisture(test, layer).items() if not name.endswith("analysis")}
         found[f"{label} beside the runs, common days of 2018-2020"] = table(
-            beside | {text: now}, test.measured(shallow), "open loop"
+            forecasts | {text: now}, test.measured(shallow), "open loop"
         )
         if label == "SMAP":
             smap = now
-    others = {name: item for name, item in soil_moisture(test, layer).items() if not name.endswith("analysis")}
     try:
-        for name, item in {**others, "ASCAT SWI-001": test.observed("swi")}.items():
+        for name, item in {**forecasts, "ASCAT SWI-001": test.observed("swi")}.items():
             triple = {"station": test.measured(shallow), "SMAP": smap, name: item}
             found[f"Triple collocation without season: station, SMAP, {name}"] = triple_collocation(triple)
     except ImportError as error:
