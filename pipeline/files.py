@@ -28,7 +28,7 @@ NODATA = -9999.0
 LARGEST = 1e15  # no quantity of any source is larger; the fill values of NetCDF and of models are
 _LONGEST_LINE = 1 << 16
 _LONGEST_HEADER = 256  # bytes before the first message of a WMO bulletin
-# What the NetCDF libraries raise for files that are no NetCDF, truncated or damaged inside.
+# What the NetCDF libraries raise for files that are not NetCDF, truncated or damaged inside.
 READING_ERRORS = (OSError, ValueError, TypeError, RuntimeError, KeyError, IndexError, EOFError)
 
 
@@ -186,7 +186,7 @@ def open_netcdf(path: Path, chunks: Any = None, **options: Any) -> xr.Dataset:
     has lost; the others by the NetCDF library, whose HDF5 finds a truncated file at opening.
 
     Raises:
-        IngestError: no NetCDF, truncated, or with times that cannot be decoded.
+        IngestError: not NetCDF, truncated, or with times that cannot be decoded.
     """
     head = magic(path)
     if head not in NETCDF:
@@ -295,12 +295,12 @@ def dates_of(text: "pd.Series[str]", form: str | None, expected: str, where: obj
         expected: `form` as a user knows it.
 
     Raises:
-        IngestError: a value that is no date; names the first.
+        IngestError: a value that is not a date; names the first.
     """
     dates = pd.to_datetime(text, format=form or "ISO8601", utc=True, errors="coerce")
     wrong = text[dates.isna().to_numpy()]
     if len(wrong):
-        raise IngestError(f"{where}: {str(wrong.iloc[0])!r} is no date (expected {expected})")
+        raise IngestError(f"{where}: {str(wrong.iloc[0])!r} is not a date (expected {expected})")
     return pd.DatetimeIndex(dates).tz_localize(None)
 
 

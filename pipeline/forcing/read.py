@@ -267,7 +267,7 @@ def _instants(path: Path, stamps: Array) -> npt.NDArray[np.datetime64]:
         try:
             instants.append(np.datetime64(f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[8:]}", "s"))
         except ValueError as error:
-            raise ForcingError(f"{path}: '{text}' is no time of the form year month day hour (yyyymmddhh)") from error
+            raise ForcingError(f"{path}: '{text}' is not a time (expected yyyymmddhh)") from error
     return np.array(instants)
 
 

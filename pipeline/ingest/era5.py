@@ -217,7 +217,7 @@ def open_point_table(path: Path) -> xr.Dataset:
     """The table of the time-series product: hours of one point, in ERA5's names and units, which it does not state.
 
     Raises:
-        IngestError: no place, several places, times or numbers that are none.
+        IngestError: no place, several places, times or numbers that cannot be read.
     """
     columns = point_columns(path)
     if not {"latitude", "longitude"} <= set(columns):
@@ -286,7 +286,7 @@ def standard_layout(
 
 
 def _version_numbers(expver: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
-    """`0001`, `5`, ... as numbers; 0 for what is none."""
+    """`0001`, `5`, ... as numbers; 0 for anything else."""
     texts = [item.decode() if isinstance(item, bytes) else str(item) for item in expver.reshape(-1)]
     numbers = [int(float(text)) if text.replace(".", "", 1).isdigit() else 0 for text in texts]
     return np.array(numbers, dtype=np.int8).reshape(expver.shape)

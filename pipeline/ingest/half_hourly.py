@@ -88,7 +88,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """A table indexed by the start of its intervals, with their end; missing values (-9999) as NaN.
 
     Raises:
-        IngestError: no such table, times that are none.
+        IngestError: not such a table, times that cannot be read.
     """
     try:
         table = pd.read_csv(path, dtype={START: str, END: str})
@@ -96,7 +96,7 @@ def read_table(path: Path) -> pd.DataFrame:
         raise IngestError(f"{path}: no table with a line of names: {files.beginning(path)} ({error})") from error
     if START not in table or END not in table or not len(table):
         raise IngestError(
-            f"{path}: no columns {START} and {END} with values, so this is no half-hourly FLUXNET or ICOS table: "
+            f"{path}: no columns {START} and {END} with values, so this is not a half-hourly FLUXNET or ICOS table: "
             f"{files.beginning(path)}"
         )
     stamps = {

@@ -386,7 +386,7 @@ def _read_ceop(path: Path) -> list[Sensor]:
         )
         latitude, longitude, elevation = (float(word) for word in rows[0][7:10])
     except ValueError as error:
-        raise IngestError(f"{path}: a field is no number or date: {error}") from error
+        raise IngestError(f"{path}: a field is not a number or date: {error}") from error
     sensors = []
     for depth, part in table.groupby("depth"):
         data = part.set_index("time")[["soil_moisture", "flag"]]

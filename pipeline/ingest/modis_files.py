@@ -268,7 +268,7 @@ def _subset(words: list[str], centre: int, band: str, where: str) -> tuple[Array
         values = np.array([int(word, 2) if binary else float(word) for word in words[-count:]], dtype=np.float64)
         before = [float(word) for word in words[: centre - 3]]
     except ValueError as error:
-        raise IngestError(f"{where}: a value is no number: {error}") from error
+        raise IngestError(f"{where}: a value is not a number: {error}") from error
     if len(before) == 5:  # rows, columns, corner, pixel size
         return values, _corner_places(before[2], before[3], before[4], rows, columns)
     around = next((number for name, number in PIXELS_AROUND.items() if words[centre - 3].endswith(name)), None)

@@ -314,7 +314,7 @@ def source_of_another_package(name: str) -> Source:
     """The source that an installed package offers as entry point `name`.
 
     Raises:
-        IngestError: what is no source.
+        IngestError: an entry point that is not a source.
     """
     try:
         found = extension(GROUP, name, ("text", "config", "run"))

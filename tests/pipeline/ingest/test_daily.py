@@ -204,7 +204,7 @@ def test_a_table_in_fluxnet_units_becomes_si(tmp_path):
         (
             [ROWS[0].replace("20100101", "20101301")],
             HEADER,
-            r"'20101301' is no date \(expected YYYYMMDD\)$",
+            r"'20101301' is not a date \(expected YYYYMMDD\)$",
         ),
         ([ROWS[0].replace("20100101", "2010-1-1")], HEADER, "TIMESTAMP must be a day"),
         ([ROWS[0].replace(",300,", ",-9999,"), *ROWS[1:]], HEADER, "LW_IN_F_MDS is missing on 1 of 3.*2010-01-01"),
