@@ -2,9 +2,10 @@
 
 DATA is a folder with `site_flux` (docs/evaluation.md names its files). At each site the other variables are left out
 and estimated, all of them and one by one; the land model runs with each forcing, and its LE is compared with that of
-the measured forcing. `all, climatology` gives the estimation the site's mean wind and depression of the dew point by
-month, which the record itself tells. At Puechabon the hours of temperature and rain are made from the daily record,
-whose days are compared.
+the measured forcing. With `climatology` the estimation is given the site's mean wind and depression of the dew point by
+month, which the record itself tells; with `aridity` the depression is that of Kimball et al. (1997), which needs no
+measured humidity. At Puechabon the hours of temperature and rain are made from the daily record, whose days are
+compared.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from ldas.pipeline.ingest.place_record import PlaceConfig, completed
 from ldas.pipeline.site.case import load_case
 from ldas.pipeline.site.run import run_case
 
+ARIDITY = {"dew_point_depression": "aridity"}
 LEFT_OUT = ("vapour_pressure", "PSurf", "Wind", "SWdown", "LWdown")
 MICROMOL_PER_JOULE = 2.06  # of photosynthetically active radiation in the shortwave: 0.45 x 4.57 (McCree 1972)
 PUECHABON = Place(latitude=43.7414, longitude=3.5958, elevation=270.0, utc_offset_h=1)
@@ -159,11 +161,15 @@ def variables(site: Site) -> pd.DataFrame:
     measured, estimated = site.forcing(), site.forcing(LEFT_OUT)
     whole_year = len(estimated["time"]) > 8000
     by_month = site.forcing(LEFT_OUT, **climatology(site)) if whole_year else estimated
+    by_aridity = site.forcing(LEFT_OUT, **ARIDITY)
     rows = []
     for name in LEFT_OUT:
         if name in site.record:
             ours, theirs = (_averaged(_series(item, name), site) for item in (estimated, measured))
             rows.append({"site": site.name, "variable": name, **scores(ours, theirs)})
+            if name == "vapour_pressure":
+                ours = _averaged(_series(by_aridity, name), site)
+                rows.append({"site": site.name, "variable": f"{name}, aridity", **scores(ours, theirs)})
             if whole_year and name in ("vapour_pressure", "Wind"):
                 ours = _averaged(_series(by_month, name), site)
                 rows.append({"site": site.name, "variable": f"{name}, climatology", **scores(ours, theirs)})
@@ -189,8 +195,13 @@ def evaporation(site: Site, folder: Path) -> pd.DataFrame:
         ours = latent_heat(site, site.forcing(left_out), folder)
         what = "all" if left_out == LEFT_OUT else left_out[0]
         rows.append({"site": site.name, "estimated": what, **scores(ours, measured)})
-    ours = latent_heat(site, site.forcing(LEFT_OUT, **climatology(site)), folder)
-    rows.append({"site": site.name, "estimated": "all, climatology", **scores(ours, measured)})
+    for what, left_out, keys in (
+        ("all, aridity", LEFT_OUT, ARIDITY),
+        ("vapour_pressure, aridity", ("vapour_pressure",), ARIDITY),
+        ("all, climatology", LEFT_OUT, climatology(site)),
+    ):
+        ours = latent_heat(site, site.forcing(left_out, **keys), folder)
+        rows.append({"site": site.name, "estimated": what, **scores(ours, measured)})
     return pd.DataFrame(rows)
 
 

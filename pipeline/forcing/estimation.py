@@ -6,7 +6,8 @@ All functions are pure and work on hourly records of one place, arrays (record,)
 * shortwave: Thornton and Running (1999, Agric. For. Meteorol. 93, 211-228), after Bristow and Campbell (1984): a clear
   sky by air mass, pressure and vapour; clouds by the daily range of temperature and by rain
 * vapour pressure: saturation at the daily minimum of air temperature (Running et al. 1987, Can. J. For. Res. 17,
-  472-483), less a depression of the dew point where one is known
+  472-483), less a depression of the dew point: one that is known, or that which aridity tells (Kimball et al. 1997,
+  Agric. For. Meteorol. 85, 87-98)
 * longwave: clear sky by Brutsaert (1975, Water Resour. Res. 11, 742-744); clouds by Crawford and Duchon (1999, J. Appl.
   Meteorol. 38, 474-480), who take their cover from the shortwave
 * pressure: hydrostatic, with the lapse rate of the ICAO standard atmosphere below the place
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ldas.landmodel.array_types import Array, Times
+from ldas.landmodel.constants import DAY, HEAT_CAPACITY_DRY_AIR, VAPORISATION_HEAT
 from ldas.pipeline.forcing import physics
 
 SOLAR_CONSTANT = 1361.0  # W m-2
@@ -34,6 +36,16 @@ RAINY_DAY = 0.75  # part of the transmittance that is left on a day with rain
 WINDOW_DAYS = 30  # of the mean daily range
 LOWEST_SUN = 0.05  # cosine of the zenith angle below which the air mass grows no further (own choice)
 LEAST_HOURS = 20  # of a local day whose own minimum and maximum count (own choice)
+
+# Kimball et al. (1997): absorbed shortwave less the heat into the ground; the dew point over the daily minimum (both K)
+# as a cubic of the ratio of daily potential evaporation to annual precipitation, and a part by the daily range
+ABSORBED = 0.72
+PRIESTLEY_TAYLOR = 1.26
+DEW_POINT_CUBIC = (1.003, -1.444, 12.312, -32.766)
+DEW_POINT_OFFSET, DEW_POINT_SLOPE, DEW_POINT_RANGE = -0.127, 1.121, 0.0006
+MOST_ARID = 0.0937  # ratio at which the cubic is lowest: it says nothing of drier days (own choice)
+LEAST_PRECIPITATION = 1.0  # kg m-2 a year, so that the ratio exists where none falls (own choice)
+DAYS_IN_YEAR = 365.25
 
 
 def solar_days(time: Times, longitude: float) -> npt.NDArray[np.int64]:
@@ -77,6 +89,7 @@ def vapour_pressure(temperature: Array, days: npt.NDArray[np.int64], depression:
 
     Args:
         temperature: K, (record,).
+        days: see `solar_days`, (record,).
         depression: K, of the dew point below the minimum; one number, or (record,).
     """
     starts = np.searchsorted(days, np.arange(days[-1] + 1))
@@ -86,6 +99,46 @@ def vapour_pressure(temperature: Array, days: npt.NDArray[np.int64], depression:
     coldest = coldest[full] if full.size else coldest
     dew_point = np.interp(np.arange(len(temperature)), coldest, temperature[coldest]) - np.asarray(depression)
     return np.minimum(physics.saturation_vapour_pressure(dew_point), physics.saturation_vapour_pressure(temperature))
+
+
+def potential_evaporation(temperature: Array, shortwave: Array, pressure: Array) -> Array:
+    """Potential evaporation, kg m-2 s-1, (record,), by Priestley and Taylor as in Kimball et al. (1997).
+
+    Args:
+        temperature: K, (record,).
+        shortwave: downward, W m-2, (record,).
+        pressure: Pa, (record,).
+    """
+    step = 0.1  # K
+    above, below = (physics.saturation_vapour_pressure(temperature + shift) for shift in (step, -step))
+    slope = (above - below) / (2.0 * step)
+    ratio_of_gases = physics.GAS_CONSTANT_DRY_AIR / physics.GAS_CONSTANT_VAPOUR
+    psychrometric = HEAT_CAPACITY_DRY_AIR * pressure / (VAPORISATION_HEAT * ratio_of_gases)
+    return np.asarray(PRIESTLEY_TAYLOR * slope / (slope + psychrometric) * ABSORBED * shortwave / VAPORISATION_HEAT)
+
+
+def aridity_depression(
+    temperature: Array, precipitation: Array, shortwave: Array, pressure: Array, days: npt.NDArray[np.int64]
+) -> Array:
+    """Depression of the dew point below the daily minimum of temperature, K, (day,), by Kimball et al. (1997).
+
+    Annual precipitation is that of the whole record, so a record should hold whole years. On moist days the depression
+    is negative.
+
+    Args:
+        temperature: K, (record,), hourly.
+        precipitation: kg m-2 s-1, (record,).
+        shortwave: downward, W m-2, (record,).
+        pressure: Pa, (record,).
+        days: see `solar_days`, (record,).
+    """
+    low, high = (by_day(temperature, days, function) for function in (np.minimum, np.maximum))
+    potential = by_day(potential_evaporation(temperature, shortwave, pressure), days, np.add) * physics.SECONDS_PER_HOUR
+    annual = max(float(precipitation.mean()) * DAY * DAYS_IN_YEAR, LEAST_PRECIPITATION)
+    ratio = np.minimum(potential / annual, MOST_ARID)
+    cubic = np.polynomial.polynomial.polyval(ratio, DEW_POINT_CUBIC)
+    dew_point = low * (DEW_POINT_OFFSET + DEW_POINT_SLOPE * cubic + DEW_POINT_RANGE * (high - low))
+    return np.asarray(low - dew_point)
 
 
 def clear_sky(time: Times, latitude: float, longitude: float, pressure: Array, vapour: Array) -> Array:

@@ -6,7 +6,7 @@ missing is estimated (`ldas.pipeline.forcing.estimation`). Every value that was 
 attribute `estimated` (`ldas.pipeline.forcing.estimated`).
 """
 
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ QUANTITIES = {
 NEEDED = ("Tair", "Rainf")
 _ALMA = {"vapour_pressure": "Qair", "CO2": "CO2air"}
 MONTHS = 12
+Depression = float | tuple[float, ...] | Literal["aridity"]
 WET_DAY = 0.1  # kg m-2 of precipitation that make a day a rainy one
 
 
@@ -76,10 +77,11 @@ class PlaceConfig(ForcingConfig, FilesConfig):
         default=estimation.USUAL_WIND,
         description="m s-1, where it was not measured: a constant, or a climatology of 12 months",
     )
-    dew_point_depression: float | tuple[float, ...] = Field(
+    dew_point_depression: Depression = Field(
         default=0.0,
         description="K, where humidity was not measured: how far the dew point is below the daily minimum of "
-        "temperature, a constant or a climatology of 12 months",
+        "temperature, a constant or a climatology of 12 months; aridity: by potential evaporation and annual "
+        "precipitation",
     )
     co2_ppm: float | None = Field(default=None, gt=0, description="where it was not measured; default: table by year")
     moved_to: MovedTo | None = Field(
@@ -322,22 +324,31 @@ def _estimated(
         "hydrostatic equation",
     )
     saturation = physics.saturation_vapour_pressure(temperature)
-    depression = _by_month(config.dew_point_depression, month)
+    low, high = (estimation.by_day(temperature, days, function) for function in (np.minimum, np.maximum))
+    rainy = estimation.by_day(precipitation, days, np.add) * physics.SECONDS_PER_HOUR >= WET_DAY
+    clouds = estimation.cloud_transmittance(low, high, rainy)[days]
+    if config.dew_point_depression == "aridity":
+        at_minimum = estimation.vapour_pressure(temperature, days)
+        first = estimation.clear_sky(time, place[0], place[1], pressure, at_minimum) * clouds
+        radiation = series.get("SWdown", unknown)
+        radiation = np.where(np.isnan(radiation), first, radiation)
+        aridity = estimation.aridity_depression(temperature, precipitation, radiation, pressure, days)
+        depression = aridity[days]
+    else:
+        depression = _by_month(config.dew_point_depression, month)
     vapour = np.minimum(
         known(
             "vapour_pressure",
             estimation.vapour_pressure(temperature, days, depression),
             f"with the dew point at the daily minimum of temperature{_less(config.dew_point_depression)}",
-            "Running et al. 1987",
+            "Kimball et al. 1997" if config.dew_point_depression == "aridity" else "Running et al. 1987",
         ),
         saturation,
     )
     clear = estimation.clear_sky(time, place[0], place[1], pressure, vapour)
-    low, high = (estimation.by_day(temperature, days, function) for function in (np.minimum, np.maximum))
-    rainy = estimation.by_day(precipitation, days, np.add) * physics.SECONDS_PER_HOUR >= WET_DAY
     shortwave = known(
         "SWdown",
-        clear * estimation.cloud_transmittance(low, high, rainy)[days],
+        clear * clouds,
         "from the daily range of temperature, the rain and the sun's height",
         "Thornton and Running 1999",
     )
@@ -388,7 +399,9 @@ def _by_month(value: float | tuple[float, ...], month: npt.NDArray[np.int64]) ->
     return np.asarray(np.broadcast_to(np.asarray(value, dtype=np.float64), MONTHS)[month])
 
 
-def _less(depression: float | tuple[float, ...]) -> str:
+def _less(depression: Depression) -> str:
+    if depression == "aridity":
+        return " less a depression by potential evaporation and annual precipitation"
     if isinstance(depression, tuple):
         return " less a depression by month"
     return f" less {depression:g} K" if depression else ""

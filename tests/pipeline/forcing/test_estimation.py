@@ -61,6 +61,28 @@ def test_humidity_is_saturated_at_the_daily_minimum_and_never_above():
     assert at_17 == pytest.approx(physics.saturation_vapour_pressure(280.0 + 5.0 / 24.0 + 0.5), rel=3e-3)
 
 
+def test_potential_evaporation_by_hand():
+    # Allen et al. (1998), at 20 degC: slope of the saturation 144.8 Pa K-1; psychrometric constant 65 Pa K-1.
+    found = estimation.potential_evaporation(np.array([293.15]), np.array([300.0]), np.array([101325.0]))
+    assert found[0] == pytest.approx(1.26 * 144.8 / (144.8 + 65.4) * 0.72 * 300.0 / 2.5008e6, rel=3e-3)
+
+
+def test_the_depression_of_the_dew_point_by_aridity_by_hand():
+    temperature = 285.0 - 5.0 * np.cos(2.0 * np.pi * (np.arange(72) - 5) / 24.0)  # 280 to 290 K
+    days = estimation.solar_days(DAY, 0.0)
+    shortwave, pressure = np.full(72, 200.0), np.full(72, 1e5)
+    daily = estimation.potential_evaporation(temperature, shortwave, pressure)[:24].sum() * 3600.0
+    for ratio in (0.005, 0.01):
+        rain = np.full(72, daily / ratio / 365.25 / 86400.0)
+        cubic = 1.003 - 1.444 * ratio + 12.312 * ratio**2 - 32.766 * ratio**3
+        expected = 280.0 - 280.0 * (-0.127 + 1.121 * cubic + 0.0006 * 10.0)
+        found = estimation.aridity_depression(temperature, rain, shortwave, pressure, days)
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    desert = estimation.aridity_depression(temperature, np.zeros(72), shortwave, pressure, days)
+    np.testing.assert_allclose(desert, 280.0 - 280.0 * 0.94265, atol=0.02)  # the cubic at its lowest, 0.94884
+    assert (desert > estimation.aridity_depression(temperature, rain, shortwave, pressure, days)).all()
+
+
 def test_cloud_cover_and_longwave_by_hand():
     days = estimation.solar_days(DAY, 0.0)
     clear = estimation.clear_sky(DAY, 44.0, 0.0, np.full(72, 1e5), np.full(72, 800.0))

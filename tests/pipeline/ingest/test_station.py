@@ -91,6 +91,23 @@ def test_check_and_report_say_what_was_not_measured(tmp_path):
     assert (table["share of the hours (%)"] == 100.0).all()
 
 
+def test_the_dew_point_of_a_dry_place_by_aridity(tmp_path):
+    path = place_samples.write_table(tmp_path / "a.csv", P=0.0, RH=np.where(np.arange(72) < 24, 60.0, -9999.0))
+    columns = {**COLUMNS, "relative_humidity": {"name": "RH", "unit": "%"}}
+    usual, arid = (
+        station.read([path], config(columns=columns, **keys)) for keys in ({}, {"dew_point_depression": "aridity"})
+    )
+    vapour = physics.vapour_pressure(arid["Qair"][:, 0].to_numpy(), arid["PSurf"][:, 0].to_numpy())
+    lowest, span = 283.15, 5.0
+    dew_point = lowest * (-0.127 + 1.121 * 0.94884 + 0.0006 * span)  # no rain at all: the driest that the formula tells
+    assert vapour[48] == pytest.approx(physics.saturation_vapour_pressure(dew_point), rel=1e-3)
+    np.testing.assert_array_equal(arid["Qair"][:24], usual["Qair"][:24])  # measured
+    assert (arid["SWdown"].sum() > usual["SWdown"].sum()).item()  # drier air lets more through
+    (made,) = (item for item in estimates_of(arid.attrs) if item.variable == "Qair")
+    assert (made.source, made.share) == ("Kimball et al. 1997", pytest.approx(48 / 72))
+    assert made.method.endswith("less a depression by potential evaporation and annual precipitation")
+
+
 def test_what_was_measured_is_kept_and_only_its_missing_hours_are_estimated(tmp_path):
     times = place_samples.hours()
     relative = np.where(np.arange(72) < 18, -9999.0, 60.0)
@@ -223,6 +240,7 @@ def test_keys_that_cannot_be_meant_are_refused():
     for keys, message in (
         ({"wind": [1.0, 2.0]}, "a climatology has 12 numbers"),
         ({"wind": -1.0}, "must not be negative"),
+        ({"dew_point_depression": "dry"}, "Input should be 'aridity'"),
         ({"append": True}, "ingest all files at once"),
         ({"gaps": {"other_year_days": 3}}, "belongs to the action `fill`"),
     ):
