@@ -7,8 +7,10 @@ wrote at the same time wins, and all of them look again after `SETTLE_S` seconds
 
 import json
 import os
+import shutil
 import threading
 import time
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -75,8 +77,9 @@ class FolderFile(ConditionalFile):
         """See `ConditionalFile`."""
         while True:
             if not self._path.parent.is_dir():
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._made_folder = True
+                if self._moved_in(text):
+                    return text
+                continue  # another process made the folder meanwhile
             try:
                 with self._path.open("x", encoding="utf-8") as file:
                     file.write(text)
@@ -85,6 +88,23 @@ class FolderFile(ConditionalFile):
             except FileNotFoundError:  # the folder was removed by another process, which had made it for its own file
                 continue
             return text
+
+    def _moved_in(self, text: str) -> bool:
+        """Makes the folder with the file in it, at one stroke: who makes the file knows that it made the folder too."""
+        folder = self._path.parent
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        new = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
+        new.mkdir()
+        try:
+            (new / self._path.name).write_text(text, encoding="utf-8")
+            os.rename(new, folder)
+        except OSError:
+            shutil.rmtree(new)
+            if folder.is_dir():
+                return False
+            raise
+        self._made_folder = True
+        return True
 
     def take(self, text: str, seen: Content) -> str | None:
         """See `ConditionalFile`.

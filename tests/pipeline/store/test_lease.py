@@ -99,6 +99,25 @@ def test_of_many_that_start_at_once_one_writes(location: Location, tmp_path: Pat
         assert not (tmp_path / "store").exists()  # made for the lease, and nothing was written
 
 
+def test_of_two_that_make_the_folder_the_one_that_writes_removes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (
+        conditional.FolderFile(tmp_path / "store" / NAME, lambda text: text, lambda file, text: None) for _ in range(2)
+    )
+    rename = os.rename
+
+    def after_the_first(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "rename", rename)
+        assert first.create("first") == "first"
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", after_the_first)
+    assert second.create("second") is None
+    first.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_of_many_that_take_over_a_dead_one_one_writes(location: Location, tmp_path: Path) -> None:
     number = 20 if "file" in location.protocol else 5
     (status,) = statuses([start(writers.die_holding, location, environment=CREDENTIALS)])
