@@ -18,6 +18,7 @@ import zarr
 from ldas.pipeline import files
 from ldas.pipeline.errors import IngestError
 
+_EMPTY_CHUNKS = "array.write_empty_chunks"
 RESERVED_MB = 250  # what Python with its libraries takes before any data; cubed adds it to what a task needs
 
 
@@ -60,6 +61,14 @@ def rechunk(
     Raises:
         IngestError: chunks that cannot be made within the memory.
     """
+    # cubed sets this for the whole process, where other arrays are written later.
+    with zarr.config.set({_EMPTY_CHUNKS: zarr.config.get(_EMPTY_CHUNKS)}):
+        return _rechunked(sources, chunks, folder, memory_mb)
+
+
+def _rechunked(
+    sources: Mapping[str, Path], chunks: tuple[int, ...], folder: Path, memory_mb: int
+) -> dict[str, zarr.Array]:
     cubed = files.library("cubed")
     made = {}
     for name, path in sources.items():

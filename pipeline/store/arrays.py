@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
+from zarr.core.array_spec import ArrayConfigParams
 
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store import cf
@@ -23,6 +24,8 @@ from ldas.pipeline.store.portable import portable
 
 FORMAT_VERSION = 1
 FILTER_STATES = "filter_states"
+#: what else would depend on a setting of the process, which other packages change (findings/cubed_zarr_setting.sh)
+AS_STORED: ArrayConfigParams = {"write_empty_chunks": False}
 """Group of what the next append to an observation needs."""
 TIME_ATTRIBUTES = {"units": cf.TIME_UNITS, "calendar": "proleptic_gregorian"}
 _CHUNK_VALUES = 2**18  # at most: a megabyte, a year of hours in 29 cells
@@ -156,7 +159,7 @@ def existing_array(root: zarr.Group, path: str, name: str) -> zarr.Array:
     if not isinstance(array, zarr.Array):
         raise StoreError(f"'{path}/{name}' is a group, an array was expected")
     check_plain_array(array)
-    return array
+    return array.with_config(AS_STORED)
 
 
 def chunk_cells(shard_cells: int, records: int) -> int:

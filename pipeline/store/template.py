@@ -17,7 +17,7 @@ from zarr.storage import MemoryStore
 
 from ldas.pipeline import registry
 from ldas.pipeline.errors import RegistryError, StoreError
-from ldas.pipeline.store.arrays import dimensions, encode, existing_array, existing_group
+from ldas.pipeline.store.arrays import AS_STORED, dimensions, encode, existing_array, existing_group
 from ldas.pipeline.store.at_once import at_once
 from ldas.pipeline.store.location import check_path
 from ldas.pipeline.store.plain_arrays import PLAIN_KINDS
@@ -198,5 +198,6 @@ def _write_coordinate(
         fill_value=_NO_TIME if values.dtype.kind == "M" else np.nan if data.dtype.kind == "f" else 0,
         dimension_names=tuple(dims),
         attributes={**_attributes(name), **extra, **(_TIME_AXIS if name == "time" else {}), **attributes},
+        config=AS_STORED,
     )
     array[...] = data
