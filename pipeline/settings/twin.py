@@ -1,6 +1,6 @@
 """Configuration of the twin: the section `twin` of an experiment file, and the file of the nature run."""
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -80,9 +80,10 @@ class TwinConfig(StrictModel):
 
     def nature_settings(self) -> "NatureConfig":
         """The file of the nature run; the committed `nature.yaml` where none is named."""
-        if self.nature is not None:
-            return load_model(self.nature, NatureConfig)
-        return default_nature()
+        if self.nature is None:
+            return default_nature()
+        changed = self.nature.stat().st_mtime_ns if self.nature.is_file() else 0
+        return _nature_of(self.nature, changed)
 
 
 # --- nature --------------------------------------------------------------------------------------------------------
@@ -265,3 +266,9 @@ def default_nature() -> NatureConfig:
     """The committed nature run."""
     with as_file(files("ldas.pipeline.twin").joinpath("nature.yaml")) as path:
         return load_model(path, NatureConfig)
+
+
+@lru_cache(maxsize=8)
+def _nature_of(path: Path, changed: int) -> NatureConfig:
+    """A nature run of the user; its tasks ask for it again and again. changed: time of the file's last change."""
+    return load_model(path, NatureConfig)

@@ -37,12 +37,13 @@ def read_yaml(path: Path) -> tuple[Any, dict[KeyPath, int]]:
     if len(text) > MAXIMUM_BYTES:
         raise ConfigurationError(f"{path}: larger than {MAXIMUM_BYTES} bytes, an experiment file was expected")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
         if node is None:
             raise ConfigurationError(f"{path}: the file is empty")
         lines: dict[KeyPath, int] = {}
         _walk(node, (), lines, path, budget=[MAXIMUM_NODES])
-        return yaml.safe_load(text), lines
+        return loader.construct_document(node), lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}" if mark else ""
