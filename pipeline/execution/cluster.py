@@ -162,16 +162,8 @@ def _cluster(config: ClusterConfig) -> Any:
     if config.kind == "local":
         from distributed import LocalCluster
 
-        workers, threads = local_shape(config)
         with _without_interrupts():
-            return LocalCluster(
-                n_workers=workers,
-                threads_per_worker=threads,
-                processes=config.processes,
-                memory_limit=config.memory_limit or "auto",
-                silence_logs=logging.CRITICAL,  # failed tasks are reported by the run itself, once
-                dashboard_address="127.0.0.1:0",  # any free port, of this machine only
-            )
+            return LocalCluster(**cluster_arguments(config))
     module, name, command = _EXTRAS[config.kind]
     interrupt = signal.getsignal(signal.SIGINT)
     try:
@@ -203,7 +195,17 @@ def _cluster(config: ClusterConfig) -> Any:
 
 
 def cluster_arguments(config: ClusterConfig) -> dict[str, Any]:
-    """Arguments of the class of a cluster of jobs or pods: the options, completed from the other keys."""
+    """Arguments of the class of a cluster: on this machine the keys, elsewhere the options completed from them."""
+    if config.kind == "local":
+        workers, threads = local_shape(config)
+        return {
+            "n_workers": workers,
+            "threads_per_worker": threads,
+            "processes": config.processes,
+            "memory_limit": config.memory_limit or "auto",
+            "silence_logs": logging.CRITICAL,  # failed tasks are reported by the run itself, once
+            "dashboard_address": "127.0.0.1:0",  # any free port, of this machine only
+        }
     given = dict(config.options)
     if config.kind == "slurm":
         import dask

@@ -19,7 +19,7 @@ from ldas.assim import testing as small_model
 from ldas.landmodel import Forcing, OutputRequest, State
 from ldas.landmodel.array_types import Array
 from ldas.pipeline.commands.run import run_experiment
-from ldas.pipeline.execution.cluster import cluster_arguments, local_shape, scheduler_address
+from ldas.pipeline.execution.cluster import cluster_arguments, scheduler_address
 from ldas.pipeline.execution.stage import Stage, prepare, run_task
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import ExperimentConfig
@@ -139,9 +139,14 @@ def open_loop(config: ExperimentConfig) -> Any:
     return found
 
 
-def spin_up(config: ExperimentConfig) -> Any:
-    stage = stage_of(config, SpinUp)
-    return stage.year, stage.work_days(stage.periods()[0])
+def repeated_year(config: ExperimentConfig) -> Any:
+    return stage_of(config, SpinUp).periods()
+
+
+def settled(config: ExperimentConfig) -> Any:
+    """Which of four cells stop: soil water or biomass or both changed little."""
+    after = np.array([1.0, 1.0, 9.0, 9.0]), np.array([0.1, 0.9, 0.1, 0.9])
+    return stage_of(config, SpinUp)._settled((np.zeros(4), np.zeros(4)), after)
 
 
 def samples(config: ExperimentConfig) -> Any:
@@ -208,23 +213,30 @@ def cycle(config: ExperimentConfig) -> Any:
     return result.increment, result.quality, result.state
 
 
-def run_with_a_fault(config: ExperimentConfig) -> Any:
-    """Tasks done and failed of a run whose first task fails once."""
+def run_of_the_toy(config: ExperimentConfig, *, fault: bool = False) -> Silence:
+    """Runs four blocks of three periods; with a fault, the first task fails once."""
     folder = Path(tempfile.mkdtemp(dir=Path(config.store.url).parent))
     (folder / "fails").touch()
-    stage, listener = toy(folder / "store", flaky_file=str(folder / "fails")), Silence()
+    stage, listener = toy(folder / "store", flaky_file=str(folder / "fails") if fault else ""), Silence()
     run_experiment(config, listener, stages=lambda config: iter([stage]))
+    return listener
+
+
+def first_blocks(config: ExperimentConfig) -> Any:
+    """Whether the first block is done with its three periods before another begins."""
+    return [result.block for result in run_of_the_toy(config).results[:3]] == [0, 0, 0]
+
+
+def run_with_a_fault(config: ExperimentConfig) -> Any:
+    """Tasks done and failed of a run whose first task fails once."""
+    listener = run_of_the_toy(config, fault=True)
     return len(listener.results), len(listener.failed)
 
 
 def cluster(config: ExperimentConfig) -> Any:
     """What the class of the cluster gets."""
     settings = config.execution.cluster
-    if settings.kind == "local":
-        return settings.kind, settings.processes, local_shape(settings)
-    if settings.kind == "address":
-        return settings.kind, scheduler_address(settings)
-    return settings.kind, cluster_arguments(settings)
+    return scheduler_address(settings) if settings.kind == "address" else cluster_arguments(settings)
 
 
 # --- the table -----------------------------------------------------------------------------------------------------
@@ -310,14 +322,14 @@ TABLE: dict[str, Changed | Elsewhere] = {
     "model.overrides": model({"GMES": 0.002}),
     "model.initial_temperature_k": short(280.0),
     "model.analysis_hour_utc": short(12),
-    "spin_up.year": Changed(2008, spin_up, {"spin_up": {"year": 2007}}),
-    "spin_up.repetitions": Changed(3, spin_up, {"spin_up": {"year": 2007}}),
-    "spin_up.soil_water_drift_kg_m2": Elsewhere(
-        "stages/test_open_loop.py", "test_spin_up_stops_each_cell_by_its_own_drift"
+    "spin_up.year": Changed(2008, repeated_year, {"spin_up": {"year": 2007}}),
+    "spin_up.repetitions": Elsewhere(
+        "stages/test_spin_up_year.py", "test_a_start_on_29_february_is_spun_up_with_that_year"
     ),
-    "spin_up.biomass_drift_kg_m2": Elsewhere(
-        "stages/test_open_loop.py", "test_spin_up_stops_each_cell_by_its_own_drift"
+    "spin_up.soil_water_drift_kg_m2": Changed(
+        10.0, settled, {"spin_up": {"year": 2007, "soil_water_drift_kg_m2": 5.0}}
     ),
+    "spin_up.biomass_drift_kg_m2": Changed(1.0, settled, {"spin_up": {"year": 2007, "biomass_drift_kg_m2": 0.5}}),
     "output.mean": short(["GPP"]),
     "output.instant": short(["LAI"]),
     "output.per_patch": short(["WG2"]),
@@ -406,10 +418,10 @@ TABLE: dict[str, Changed | Elsewhere] = {
     "assimilation.ensrf.frozen_rule": ensrf("any_patch"),
     "assimilation.ensrf.snow_threshold": ensrf(1.0),
     "assimilation.options": EXTENDED,
-    "report": Elsewhere("commands/test_demo.py", "test_the_demo_runs_and_says_that_it_is_synthetic"),
-    "execution.cells_per_block": Changed(1, plan),
-    "execution.days_per_period": Changed(7, plan),
-    "execution.window": Elsewhere("execution/test_stage_order.py", "test_the_window_holds_for_all_stages_together"),
+    "report": STEPS,
+    "execution.cells_per_block": Changed(1, plan, {"execution": {"days_per_period": 10}}),
+    "execution.days_per_period": Changed(7, plan, {"execution": {"cells_per_block": 2}}),
+    "execution.window": Changed(1, first_blocks, {"execution": {"cluster": {"workers": 1}}}),
     "execution.retries": Changed(0, run_with_a_fault, {"execution": {"retries": 1, "cluster": {"workers": 1}}}),
     "execution.cluster.kind": at("slurm"),
     "execution.cluster.workers": at(3),

@@ -172,7 +172,7 @@ OF_NATURE: dict[str, tuple[Any, Shows] | Elsewhere] = {
     "observations.swi.time_constant_days": (10.0, observations),
     "observations.lai.relative_error": (0.5, observations),
     "observations.lai.missing_share": (0.6, observations),
-    "observations.insitu.network": Elsewhere(STAGES, "test_truth_and_observations_fit"),
+    "observations.insitu.network": Elsewhere(STAGES, "test_backscatter_at_two_hours_a_day"),
     "observations.insitu.noise": (0.1, observations),
     "observations.insitu.offset_deviation": (0.2, observations),
     "observations.insitu.gain_deviation": (0.9, observations),

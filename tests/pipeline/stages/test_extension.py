@@ -83,7 +83,9 @@ def test_bit_identical_after_new_days_of_forcing_and_observations(whole: dict[st
     assert span.state == "ok"
     assert "ingestion will append" in span.detail
     said: list[str] = []
-    assert run_experiment(later, Silence(), message=said.append).complete
+    result = run_experiment(later, Silence(), message=said.append)
+    assert result.complete
+    assert result.report is None  # `report: false`
     assert [text.split(":")[0].split(" of ")[0] for text in said] == [
         "appended to forcing",
         "appended to observations/lai",

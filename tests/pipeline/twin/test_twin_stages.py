@@ -83,6 +83,7 @@ def test_backscatter_at_two_hours_a_day(twin: ExperimentConfig, tmp_path: Path) 
     config = experiment(tmp_path / "store.zarr", end="2007-04-12")
     observed = default_nature().observations.model_dump()
     observed["sigma40"]["overpass_hours"] = [9.0, 20.5]
+    observed["insitu"]["network"] = "other"
     (tmp_path / "nature").mkdir()
     make(tmp_path, config, nature=nature_file(tmp_path / "nature", spin_up_years=0, observations=observed))
     truth, made = (open_dataset(config.location, path).load() for path in ("truth", "observations/sigma40"))
@@ -91,6 +92,7 @@ def test_backscatter_at_two_hours_a_day(twin: ExperimentConfig, tmp_path: Path) 
         np.testing.assert_array_equal(here, there[: len(here)])
     for name in ("WG2", "LAI"):  # the first hour is that of the daily states
         np.testing.assert_array_equal(truth[f"{name}_sigma40"][:, 0], truth[name])
+    assert open_dataset(config.location, "insitu/other").sizes["station"] == 4
     assert abs(truth["TG2_sigma40"][:, 1] - truth["TG2"]).mean() > 0.5
     there = made["quality"].values != Quality.MISSING
     assert 0.6 < there.mean() < 0.95
