@@ -76,7 +76,8 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
     rows += [_check_operator(operator, config) for operator in config.operators]
     rows += [_check_ingest(step) for step in config.ingest]
     if not exists(config.location):
-        state, detail = "ok" if config.ingest else "missing", "is not there yet"
+        of_the_twin = config.twin is not None and config.twin.from_run is None
+        state, detail = "ok" if config.ingest or of_the_twin else "missing", "is not there yet"
         if config.location.protocol == "file" and Path(config.location.url.removeprefix("file://")).is_file():
             state, detail = "wrong", "is a file; expected a folder, or a place for one"
         rows.append(CheckRow("store", state, f"{config.location.url} {detail}"))

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import xarray as xr
 
 from ldas.pipeline.commands.check import check_experiment
@@ -82,6 +83,19 @@ def test_check_says_every_key_that_is_not_as_usual(tmp_path: Path) -> None:
         "assimilation.ekf.observations.lai.innovation_limit = 3.0", "report = false",
     }  # fmt: skip
     assert set(said[1:]) == expected
+
+
+@pytest.mark.parametrize(
+    ("sections", "state"),
+    [
+        ({}, "missing"),
+        ({"synthetic": True, "twin": {}}, "ok"),  # the run makes it
+        ({"synthetic": True, "twin": {"from_run": "open_loop"}}, "missing"),
+    ],
+)
+def test_a_store_that_the_twin_makes_is_not_missed(sections: dict[str, Any], state: str, tmp_path: Path) -> None:
+    rows = check_experiment(experiment(tmp_path / "store", **sections))
+    assert (rows[-1].what, rows[-1].state) == ("store", state)
 
 
 def test_check_names_what_an_ingestion_lacks(tmp_path: Path) -> None:

@@ -426,7 +426,7 @@ TABLE: dict[str, Changed | Elsewhere] = {
     "execution.cluster.kind": at("slurm"),
     "execution.cluster.workers": at(3),
     "execution.cluster.threads_per_worker": at(3),
-    "execution.cluster.processes": at(True),
+    "execution.cluster.processes": at(True, workers=1),
     "execution.cluster.memory_limit": at("4GiB", kind="slurm"),
     "execution.cluster.address": at("tcp://127.0.0.1:2", kind="address", address="tcp://127.0.0.1:1"),
     "execution.cluster.options": at({"queue": "cpu"}, kind="slurm"),
