@@ -48,8 +48,10 @@ from ldas.pipeline.store.icechunk_store import unfinished
 from ldas.pipeline.store.lease import holder
 from ldas.pipeline.store.ledger import Block
 from ldas.pipeline.store.opening import exists
+from ldas.pipeline.twin.stages import TWIN
 
 _CHECK_BLOCK = (8784, 64)  # records and cells of the forcing that are held at a time: a shard of ingestion
+BY_RUN = "made by the run"
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
     rows = [CheckRow("configuration", "ok", _configuration(config))]
     rows += [_check_operator(operator, config) for operator in config.operators]
     rows += [_check_ingest(step) for step in config.ingest]
+    of_the_twin = config.twin is not None and config.twin.from_run is None
     if not exists(config.location):
-        of_the_twin = config.twin is not None and config.twin.from_run is None
         state, detail = "ok" if config.ingest or of_the_twin else "missing", "is not there yet"
         if config.location.protocol == "file" and Path(config.location.url.removeprefix("file://")).is_file():
             state, detail = "wrong", "is a file; expected a folder, or a place for one"
@@ -87,16 +89,19 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
     writer = holder(config.location)
     if writer is not None:
         rows.append(CheckRow("writer", "ok", f"{writer}; {writer.outlook}"))
-    made = {step.makes for step in config.ingest}
+    made = {step.makes for step in config.ingest} | ({"land", "forcing"} if of_the_twin else set())
     for group, names in (("land", LAND_NAMES), ("forcing", (*FORCING_NAMES, "time"))):
         rows.append(_check_group(root, group, names, made))
-    if all(row.state == "ok" and row.detail != "made by ingestion" for row in rows):
+    if all(row.state == "ok" and row.detail != BY_RUN for row in rows):
         unusable = _unusable_cells(root, config)
         rows.append(_check_land(root, config, unusable))
         rows += _check_forcing_span(root, config)
         rows += _check_estimated(root)
         if values:
-            rows += _check_forcing_values(root, config, unusable)
+            if of_the_twin and not (TWIN in ledger.experiments(root) and ledger.is_complete(root, TWIN)):
+                rows.append(CheckRow("forcing values", "ok", BY_RUN))
+            else:
+                rows += _check_forcing_values(root, config, unusable)
             rows += _check_observations(root, config, made)
         rows += _check_earlier_run(root, config)
     return rows
@@ -151,7 +156,7 @@ def _check_ingest(step: IngestStep) -> CheckRow:
 
 def _check_group(root: zarr.Group, group: str, names: tuple[str, ...], made: set[str]) -> CheckRow:
     if not has_group(root, group):
-        state = ("ok", "made by ingestion") if group in made else ("missing", absence(root, group))
+        state = ("ok", BY_RUN) if group in made else ("missing", absence(root, group))
         return CheckRow(group, *state)
     missing = [name for name in names if name not in existing_group(root, group)]
     return CheckRow(group, "missing" if missing else "ok", ", ".join(missing) or f"{len(names)} variables")
@@ -271,7 +276,7 @@ def _check_observations(root: zarr.Group, config: ExperimentConfig, made: set[st
             yield _check_observed(root, group, name, config)
         else:
             by_run = group in made or config.twin is not None
-            yield CheckRow(group, *(("ok", "made by the run") if by_run else ("missing", absence(root, group))))
+            yield CheckRow(group, *(("ok", BY_RUN) if by_run else ("missing", absence(root, group))))
 
 
 def _check_observed(root: zarr.Group, group: str, name: str, config: ExperimentConfig) -> CheckRow:

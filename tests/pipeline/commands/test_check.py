@@ -8,6 +8,8 @@ import pytest
 import xarray as xr
 
 from ldas.pipeline.commands.check import check_experiment
+from ldas.pipeline.execution.stage import prepare
+from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.store.arrays import existing_array, open_store
 from ldas.pipeline.store.groups import write_group
@@ -96,6 +98,14 @@ def test_check_says_every_key_that_is_not_as_usual(tmp_path: Path) -> None:
 def test_a_store_that_the_twin_makes_is_not_missed(sections: dict[str, Any], state: str, tmp_path: Path) -> None:
     rows = check_experiment(experiment(tmp_path / "store", **sections))
     assert (rows[-1].what, rows[-1].state) == ("store", state)
+
+
+def test_a_twin_that_was_interrupted_is_not_wrong(tmp_path: Path) -> None:
+    config = experiment(tmp_path / "store", synthetic=True, twin={"subset": "demo"})
+    prepare(next(iter(build_stages(config))))  # land, and the forcing without a value
+    rows = check_experiment(config)
+    assert {row.state for row in rows} == {"ok"}
+    assert [row.detail for row in rows if row.what == "forcing values"] == ["made by the run"]
 
 
 def test_check_names_what_an_ingestion_lacks(tmp_path: Path) -> None:
