@@ -145,7 +145,7 @@ def window(path: Path) -> None:
         d.parts.append(f'<line x1="{x}" y1="38" x2="{x}" y2="290" stroke="#999" stroke-dasharray="3 4"/>')
     d.arrow((90, 70), (518, 70))
     d.words(305, 62, "forecast: the model from the last analysis")
-    for y, label in ((120, "perturbed: LAI"), (160, "perturbed: WG2"), (200, "... one run a control variable")):
+    for y, label in ((120, "perturbed: LAI"), (160, "perturbed: WG2"), (200, "... one run per control variable")):
         d.arrow((90, y + 8), (518, y), dashed=True)
         d.words(305, y - 6, label)
     d.parts.append('<circle cx="400" cy="250" r="6" fill="#1a9850"/>')
@@ -165,6 +165,7 @@ def time_matching(path: Path) -> None:
     def across(hour: float) -> int:
         return round(60 + hour / 24.0 * 520)
 
+    d.words(620, 28, "green: observed, blue: model", anchor="end")
     overpasses = (across(0.5), across(11.5))
     for y, title in ((60, "window_end"), (225, "overpass")):
         d.words(20, y - 32, title, bold=True, anchor="start")
@@ -272,7 +273,7 @@ def conformance(path: Path) -> None:
     d.words(
         320, bottom + 48, f"Blue: {len({row[0] for row in rows}) - 1} cases. Left edge: equal to the last digit stored."
     )
-    d.words(320, bottom + 70, "Brown: hapex_c3_dt92, where a last bit decides on drip (its own tolerances).")
+    d.words(320, bottom + 70, "Brown: hapex_c3_dt92, where the last bit of the intercepted water decides the drip.")
     d.save(path)
 
 
