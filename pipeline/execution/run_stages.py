@@ -17,7 +17,7 @@ from ldas.pipeline.errors import ExecutionError, LeaseLostError
 from ldas.pipeline.execution.stage import Stage, TaskResult, prepare, run_task
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import open_store
-from ldas.pipeline.store.icechunk_store import committed, publish, unfinished
+from ldas.pipeline.store.icechunk_store import Uncommitted, committed, continued, publish, unfinished
 from ldas.pipeline.store.lease import owner_of
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.location import Location
@@ -26,6 +26,7 @@ from ldas.pipeline.store.retry import is_hopeless, not_writable
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+_COMMITS = 50  # of a stage, at most: each holds many tasks, and a killed run repeats no more than one of them
 _SHARE_OF_WORKER_MEMORY = 0.8  # the rest is the worker's own: libraries, compiled code, communication
 
 
@@ -76,8 +77,8 @@ class _Chain:
 class _Run:
     """A stage under way: the chains that wait, how many tasks are in flight, and what has come of the others."""
 
-    def __init__(self, stage: Stage, retries: int, listener: Listener) -> None:
-        self.stage, self.retries, self.listener = stage, retries, listener
+    def __init__(self, stage: Stage, retries: int, listener: Listener, uncommitted: Uncommitted) -> None:
+        self.stage, self.retries, self.listener, self.uncommitted = stage, retries, listener, uncommitted
         self.began: float | None = None  # when its first task was submitted
         self.task_seconds = 0.0
         self.in_flight = 0
@@ -134,6 +135,7 @@ class _Run:
         """A task came back."""
         chain.attempts = 0
         chain.periods.popleft()
+        self.uncommitted.add((self.stage.name, chain.block.index), result.changes)
         if not chain.periods:
             self.blocks_left.discard(chain.block.index)
         self.task_seconds += result.seconds
@@ -149,8 +151,10 @@ class _Run:
         stop_if_hopeless(self.stage.location, error)
         if not isinstance(error, LdasError) and chain.attempts <= self.retries:
             return
-        with committed(self.stage.location, f"{self.stage.name}: block {chain.block.index} set aside"):
+        key = self.stage.name, chain.block.index
+        with continued(self.stage.location, self.uncommitted.base(key)) as changes:
             self._set_aside(open_store(self.stage.location, "a"), chain.block, chain.periods[0], error)
+        self.uncommitted.add(key, changes)
         chain.periods.clear()
 
     def _set_aside(self, root: zarr.Group, block: Block, period: Period, error: BaseException) -> None:
@@ -162,6 +166,7 @@ class _Run:
         """Ends the stage, whose chains are all done or given up."""
         location, name = self.stage.location, self.stage.name
         self.begin()
+        self.uncommitted.commit()
         with committed(location, f"{name}: finished"):
             root = open_store(location, "a")
             if not self.outcome.failures:
@@ -232,6 +237,8 @@ class _Stages:
         self.in_flight: dict[Future, tuple[_Run, _Chain]] = {}
         self.finished = as_completed([], loop=client.loop)
         self.most_in_flight = 0
+        self.tasks_a_commit = 1
+        self.uncommitted: dict[str, Uncommitted] = {}  # by URL of the store
 
     def run(self) -> dict[str, Outcome]:
         """See `run_stages`."""
@@ -245,6 +252,9 @@ class _Stages:
                     self._take_next()
                     self._submit_more()
                 self._end_stages()
+        except SystemExit:  # a signal
+            self._commit()
+            raise
         finally:
             self.client.cancel(list(self.in_flight))  # of a run that ends early; nothing is left otherwise
 
@@ -262,9 +272,17 @@ class _Stages:
             before = left - {stage.name} if stage.needs is None else left & set(stage.needs)
             if not before and not {other.name for other in self.waiting} & set(stage.follows):
                 self.waiting.remove(stage)
+                self._commit()  # what the tasks of this stage begin with are its templates and all before them
                 self.begin(stage)
-                self.runs[stage.name] = _Run(stage, self.retries, self.listener)
+                uncommitted = self.uncommitted.setdefault(stage.location.url, Uncommitted(stage.location))
+                self.runs[stage.name] = _Run(stage, self.retries, self.listener, uncommitted)
                 self.most_in_flight = self.tasks_in_flight()
+                most_tasks = max(run.done_before.size for run in self.runs.values())
+                self.tasks_a_commit = max(self.most_in_flight, -(-most_tasks // _COMMITS))
+
+    def _commit(self) -> None:
+        for uncommitted in self.uncommitted.values():
+            uncommitted.commit()
 
     def _submit_more(self) -> None:
         """Submits tasks of chains that wait, as long as more may be in flight."""
@@ -279,6 +297,12 @@ class _Stages:
             return _State.DONE
         return _State.GIVEN_UP if run.fruitless else run.state_of(block)
 
+    def _chains_before(self, run: _Run, block: Block) -> Iterator[tuple[str, int]]:
+        """Those of the stages that a stage follows, with cells of a block."""
+        for name in sorted(run.stage.follows):
+            if (other := self.runs.get(name) or self.ended.get(name)) is not None:
+                yield from ((name, index) for index in blocks_with(block, other.stage.cells_per_block))
+
     def _submit(self, run: _Run, chain: _Chain) -> None:
         run.begin()
         future = self.client.submit(
@@ -288,6 +312,7 @@ class _Stages:
             chain.periods[0],
             wait_s=0.0 if chain.attempts == 0 else 0.2 * 2.0**chain.attempts,
             owner=owner_of(run.stage.location),
+            before=run.uncommitted.base((run.stage.name, chain.block.index), self._chains_before(run, chain.block)),
             pure=False,
             retries=0,
             key=f"{run.stage.name}-{chain.block.index}-{chain.periods[0].index}-{next(_submission)}",
@@ -308,6 +333,8 @@ class _Stages:
         else:
             assert result is not None
             run.take_result(chain, result)
+        if run.uncommitted.tasks >= self.tasks_a_commit:
+            run.uncommitted.commit()
         if chain.periods:
             self._submit(run, chain)
 

@@ -3,7 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ import zarr
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import open_store
-from ldas.pipeline.store.icechunk_store import committed
+from ldas.pipeline.store.icechunk_store import Changes, committed, continued
 from ldas.pipeline.store.lease import borrowed
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.location import Location
@@ -29,6 +29,7 @@ class TaskResult:
     seconds: float
     set_aside: int
     skipped: bool = False
+    changes: Changes | None = None  #: of a store with versions, for the driver to commit
 
 
 @dataclass(frozen=True)
@@ -143,16 +144,23 @@ def _begin_anew(root: zarr.Group, stage: Stage) -> None:
 
 
 def run_task(
-    stage: Stage, block: Block, period: Period, wait_s: float = 0.0, owner: tuple[str, float] | None = None
+    stage: Stage,
+    block: Block,
+    period: Period,
+    wait_s: float = 0.0,
+    owner: tuple[str, float] | None = None,
+    before: Changes | None = None,
 ) -> TaskResult:
     """One task, on a worker. A task that the ledger marks as done is skipped.
 
     Args:
         owner: of the run's lease on the store (`lease.owner_of`); a task whose run lost it, or is over, writes nothing.
+        before: in a store with versions, the changes that the task's own follow; it counts as done when the driver has
+            committed them.
     """
     time.sleep(wait_s)  # a task that failed is tried again a little later
-    with borrowed(stage.location, owner), committed(stage.location, f"{stage.name}: block {block.index}, {period}"):
-        return _run_task(stage, block, period)
+    with borrowed(stage.location, owner), continued(stage.location, before) as changes:
+        return replace(_run_task(stage, block, period), changes=changes)
 
 
 def _run_task(stage: Stage, block: Block, period: Period) -> TaskResult:
@@ -163,7 +171,8 @@ def _run_task(stage: Stage, block: Block, period: Period) -> TaskResult:
     if period.index and not is_done(status[period.index - 1]):
         raise ConfigurationError(f"block {block.index}: period {period.index} before the one it follows is done")
     began = time.perf_counter()
-    ledger.mark(root, stage.name, block, period, ledger.STARTED)
+    if not stage.location.has_versions:  # where it would be seen with the task's end only
+        ledger.mark(root, stage.name, block, period, ledger.STARTED)
     result = stage.compute(root, block, period)
     ledger.mark(root, stage.name, block, period, result)
     days = stage.work_days(period)

@@ -1,13 +1,14 @@
 """Stores with versions (Icechunk): a stage becomes visible by one step, when all of it is there.
 
-Everything that a run writes goes, one commit a task, to the branch `in_progress`; when a stage is complete, the branch
-`main`, which readers see, is set to it. A task is therefore wholly there or not at all, and a killed run resumes from
-its last commit. On stores without versions each function here does nothing.
+Everything that a run writes goes to the branch `in_progress`, a commit for many tasks (`Uncommitted`); when a stage is
+complete, the branch `main`, which readers see, is set to it. A task is therefore wholly there or not at all, and a
+killed run resumes from its last commit. On stores without versions each function here does nothing.
 """
 
+import copy
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -18,11 +19,14 @@ from ldas.pipeline.store.guard import guard_of
 from ldas.pipeline.store.location import ICECHUNK, Location
 
 if TYPE_CHECKING:
-    from icechunk import Repository, Session
+    from icechunk import ForkSession, Repository, RepositoryConfig, Session
     from zarr.abc.store import Store
 
 _MADE_WITHIN_S = 5.0  # what another process may take to make a repository
 VISIBLE, IN_PROGRESS = "main", "in_progress"
+# A commit writes anew the lists of chunks (manifests) that it changes, and the list of these lists: with so many chunks
+# along each dimension in one, both stay small beside the chunks.
+_CHUNKS_IN_A_MANIFEST = {"cell": 128, "time": 16}
 # What this thread sees of a store: the session that it writes to, or, for None, the branch in progress.
 _views: ContextVar[Mapping[str, "Session | None"]] = ContextVar("views", default={})  # noqa: B039 - never changed in place
 
@@ -48,6 +52,85 @@ def committed(location: Location, message: str) -> Iterator[None]:
             _check_lease(location)
             with _alone(location):
                 session.commit(message, rebase_with=_icechunk(location).ConflictDetector())
+
+
+class Changes:
+    """What a task has written to a store with versions and no commit holds yet: small, it travels between processes.
+
+    The chunks are in the store already; here is only where they belong.
+    """
+
+    def __init__(self, session: "ForkSession") -> None:
+        self.session = session
+
+
+@contextmanager
+def continued(location: Location, before: Changes | None) -> Iterator[Changes | None]:
+    """What is written to the store inside the `with` follows what was written before, and is not committed.
+
+    It is in what the `with` gives, once that is over. `before` stays as it was: a task may be tried again.
+    """
+    if before is None:
+        yield None
+        return
+    with _icechunk_errors(location):
+        session = copy.deepcopy(before.session)
+        with _seen(location, session):
+            yield Changes(session)
+        _check_lease(location)
+
+
+class Uncommitted:
+    """What the tasks of a run have written since its last commit. The run's driver keeps it, and commits it.
+
+    A task gets what it is to see with `base`: the last commit, and the changes of the tasks that it depends on. Its own
+    changes come back through `add`; those of a later task of a chain hold those of the earlier ones.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self.tasks = 0
+        self._changes: dict[Hashable, Changes] = {}
+        self._committed: Changes | None = None
+
+    def base(self, chain: Hashable, others: Iterable[Hashable] = ()) -> Changes | None:
+        """What the next task of a chain begins with.
+
+        Args:
+            others: chains whose changes it is to see too.
+        """
+        if not self.location.has_versions:
+            return None
+        begun = self._changes.get(chain) or self._last_commit()
+        further = [self._changes[other].session for other in others if other in self._changes]
+        if not further:
+            return begun
+        with _icechunk_errors(self.location):
+            session = copy.deepcopy(begun.session)
+            session.merge(*further)
+        return Changes(session)
+
+    def add(self, chain: Hashable, changes: Changes | None) -> None:
+        """The changes of a task that is done."""
+        if changes is not None:
+            self._changes[chain] = changes
+            self.tasks += 1
+
+    def commit(self) -> None:
+        """Commits all changes; what follows is based on them, and on what else was committed meanwhile."""
+        changes, tasks = self._changes, self.tasks
+        self._changes, self.tasks, self._committed = {}, 0, None
+        if changes:
+            with committed(self.location, f"{tasks} tasks"):
+                session = _views.get()[self.location.url]
+                assert session is not None
+                session.merge(*(one.session for one in changes.values()))
+
+    def _last_commit(self) -> Changes:
+        if self._committed is None:
+            with _icechunk_errors(self.location):
+                self._committed = Changes(_repository(self.location).writable_session(IN_PROGRESS).fork())
+        return self._committed
 
 
 @contextmanager
@@ -171,7 +254,7 @@ def _repository(location: Location, *, make: bool = False) -> "Repository":
         if not make:
             raise FileNotFoundError(location.url) from None
         try:
-            repository = library.Repository.create(storage)
+            repository = library.Repository.create(storage, config=_configuration(library))
         except library.IcechunkError:  # another process is making it, or the folder holds something else
             repository = _made_by_another(library, storage, location)
     if make and IN_PROGRESS not in repository.list_branches():
@@ -189,13 +272,20 @@ def _made_by_another(library: Any, storage: Any, location: Location) -> "Reposit
     raise StoreError(f"{location.url} is not empty and holds no repository: choose a new folder or prefix")
 
 
+def _configuration(library: Any) -> "RepositoryConfig":
+    along = library.ManifestSplitDimCondition.DimensionName
+    sizes = {along(name): chunks for name, chunks in _CHUNKS_IN_A_MANIFEST.items()}
+    splitting = library.ManifestSplittingConfig.from_dict({library.ManifestSplitCondition.AnyArray(): sizes})
+    return library.RepositoryConfig(manifest=library.ManifestConfig(splitting=splitting))
+
+
 def _opened(library: Any, storage: Any) -> "Repository":
     """The repository; FileNotFoundError where there is none.
 
     Asked for by opening: `Repository.exists` takes one of a newer format for absent.
     """
     try:
-        return library.Repository.open(storage)
+        return library.Repository.open(storage, config=_configuration(library))
     except library.IcechunkError as error:
         if "repository doesn't exist" in str(error):
             raise FileNotFoundError from error

@@ -3,7 +3,10 @@
 import json
 import sys
 import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import icechunk
 import numpy as np
@@ -14,12 +17,22 @@ from distributed import Client
 import ldas.pipeline.cli
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.execution.cluster import connected
-from ldas.pipeline.execution.run_stages import Outcome
+from ldas.pipeline.execution.run_stages import Outcome, run_stages
+from ldas.pipeline.execution.signals import Interrupted
 from ldas.pipeline.execution.stage import prepare, run_task
 from ldas.pipeline.settings.experiment import ClusterConfig, load_experiment
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import array_hashes, has_group, open_dataset, open_run, open_store, read_region
-from ldas.pipeline.store.icechunk_store import IN_PROGRESS, VISIBLE, committed, published, unfinished
+from ldas.pipeline.store.arrays import (
+    array_hashes,
+    has_group,
+    open_dataset,
+    open_run,
+    open_store,
+    read_region,
+    write_region,
+)
+from ldas.pipeline.store.icechunk_store import IN_PROGRESS, VISIBLE, Uncommitted, committed, published, unfinished
+from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.opening import exists
 from tests.helpers.runs import run_stage
@@ -48,6 +61,15 @@ def run(stage: ToyStage, client: Client) -> Outcome:
     return run_stage(stage, client, tasks_in_flight=4, retries=1, listener=Silence())
 
 
+def run_and_commit(stage: ToyStage, block: int, periods: Sequence[Period]) -> None:
+    """Tasks of one block, as a run has them done."""
+    uncommitted = Uncommitted(stage.location)
+    for period in periods:
+        before = uncommitted.base(block)
+        uncommitted.add(block, run_task(stage, ledger.blocks_of(12, 3)[block], period, before=before).changes)
+    uncommitted.commit()
+
+
 def messages(location: Location, branch: str) -> list[str]:
     """What was committed to a branch, the last one first."""
     storage = icechunk.local_filesystem_storage(location.url.partition("://")[2])
@@ -61,17 +83,19 @@ def test_bit_identical_to_a_plain_store(toy_truth: dict[str, str], threads: Clie
     expected = read_region(open_store(location), "runs/toy", "x")
     np.testing.assert_array_equal(open_dataset(location, "runs/toy")["x"].values, expected)
     np.testing.assert_array_equal(open_run(location)["runs/toy"]["x"].values, expected)
-    assert len(messages(location, VISIBLE)) == 1 + 1 + 12 + 1  # the repository, prepared, a commit a task, finished
+    assert len(messages(location, VISIBLE)) == 1 + 1 + 3 + 1  # the repository, prepared, four tasks a commit, finished
     assert messages(location, VISIBLE)[0] == "toy: finished"
 
 
 def test_bit_identical_from_two_processes(toy_truth: dict[str, str], tmp_path: Path) -> None:
-    """They commit at the same time; no commit is lost."""
-    location = location_in(tmp_path)
+    """What each of them wrote is committed together, and what one of them that is killed had begun is not."""
+    location, kill_file = location_in(tmp_path), tmp_path / "kill"
+    kill_file.touch()
     with connected(ClusterConfig(workers=2, processes=True)) as client:
-        assert run(toy(location), client).complete
+        assert run(toy(location, kill_file=str(kill_file)), client).complete
+    assert not kill_file.exists()
     assert array_hashes(location) == toy_truth
-    assert len(messages(location, VISIBLE)) == 1 + 1 + 12 + 1
+    assert len(messages(location, VISIBLE)) == 1 + 1 + 3 + 1
 
 
 def test_bit_identical_on_an_s3_server(
@@ -98,9 +122,9 @@ def test_a_stage_is_seen_as_a_whole_or_not_at_all(toy_truth: dict[str, str], thr
         open_store(location, "a").create_group("land")
     stage = toy(location)
     prepare(stage)
-    blocks, periods = ledger.blocks_of(12, 3), stage.periods()
-    for period in periods[:2]:
-        run_task(stage, blocks[1], period)
+    run_and_commit(stage, 1, stage.periods()[:2])
+    before = Uncommitted(location).base(1)
+    assert run_task(stage, ledger.blocks_of(12, 3)[1], stage.periods()[2], before=before).cells == 3  # and then: killed
     assert [name for name, _ in open_store(location).groups()] == ["land"]
     with unfinished(location):
         status = ledger.statuses(open_store(location), "toy")
@@ -110,6 +134,55 @@ def test_a_stage_is_seen_as_a_whole_or_not_at_all(toy_truth: dict[str, str], thr
     assert run_stage(stage, threads, tasks_in_flight=4, retries=1, listener=listener).complete
     assert listener.done_before == 2
     assert array_hashes(location) == toy_truth
+
+
+@dataclass(frozen=True)
+class Doubled(ToyStage):
+    """Twice what the toy wrote for the same cells."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    follows: ClassVar[tuple[str, ...]] = ("toy",)
+
+    def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
+        """See Stage."""
+        region = {"time": period.days, "cell": block.region}
+        write_region(root, f"runs/{self.name}", {"x": 2.0 * read_region(root, "runs/toy", "x", region)}, region)
+        return np.full(block.cells, ledger.DONE, dtype="int8")
+
+
+def test_a_block_sees_what_it_follows_before_that_is_committed(threads: Client, tmp_path: Path) -> None:
+    """Blocks of another size; a stage of 100 tasks is committed in 50 parts."""
+    location = location_in(tmp_path)
+    first = toy(location, cells=20, cells_per_block=1, days=5, days_per_period=1)
+    stages = [replace(Doubled(**vars(first)), name="doubled", cells_per_block=3, days_per_period=5), first]
+    options: dict[str, Any] = {"tasks_in_flight": lambda: 2, "retries": 0, "listener": Silence()}
+    assert all(outcome.complete for outcome in run_stages(reversed(stages), threads, **options).values())
+    root = open_store(location)
+    np.testing.assert_array_equal(
+        read_region(root, "runs/doubled", "x"), 2.0 * read_region(root, "runs/toy", "x"), strict=True
+    )
+    said = messages(location, VISIBLE)
+    assert said.count("2 tasks") >= 50
+    assert len(said) <= 62
+
+
+def test_what_was_done_when_a_signal_came_is_committed(threads: Client, tmp_path: Path) -> None:
+    stage = toy(location_in(tmp_path))
+    prepare(stage)
+    listener = Silence()
+
+    def stop(name: str, result: Any) -> None:
+        listener.results.append(result)
+        if len(listener.results) == 3:
+            raise Interrupted(15)
+
+    listener.task_done = stop  # type: ignore[method-assign]
+    with pytest.raises(Interrupted):
+        run_stage(stage, threads, tasks_in_flight=4, retries=1, listener=listener)
+    with unfinished(stage.location):
+        status = ledger.statuses(open_store(stage.location), "toy")
+    assert (status == ledger.DONE).sum() == 3 * 3
+    assert messages(stage.location, IN_PROGRESS)[0] == "3 tasks"
 
 
 def test_a_task_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -150,7 +223,7 @@ def test_an_earlier_stage_that_is_run_again_does_not_show_a_later_one_in_progres
     assert run(first, threads).complete
     later = ToyStage("later", location, cells=12, cells_per_block=3)
     prepare(later)
-    run_task(later, ledger.blocks_of(12, 3)[0], later.periods()[0])
+    run_and_commit(later, 0, later.periods()[:1])
     assert run(first, threads).complete
     assert ledger.experiments(open_store(location)) == ["toy"]
     assert run(later, threads).complete
