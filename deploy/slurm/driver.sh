@@ -1,7 +1,7 @@
 #!/bin/bash
 # The driver of a run: a small job that submits the workers as jobs of their own and gives them work.
 # sbatch driver.sh EXPERIMENT.yaml   (from the folder that holds .venv, or with LDAS_VENV=/path/to/.venv)
-# Two minutes before its time is over, Slurm interrupts the run, which then takes its worker jobs back and ends with status
+# Two minutes before its time is over, Slurm interrupts the run, which then cancels its worker jobs and ends with status
 # 130. Submitted again, it resumes.
 #SBATCH --job-name=ldas
 #SBATCH --ntasks=1
