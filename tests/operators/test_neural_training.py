@@ -62,7 +62,8 @@ def test_equals_plain_keras_with_the_same_start_and_batches(data):
     import_tensorflow()
     import keras
 
-    options = NeuralOptions(epochs=3, block_size=1, precision="float64", validation_fraction=0.0)
+    own = {"batch_size": 24, "learning_rate": 2e-3}  # other than the defaults
+    options = NeuralOptions(epochs=3, block_size=1, precision="float64", validation_fraction=0.0, **own)
     x, y = data[0][CHOSEN], data[1][CHOSEN]
     operator = NeuralOperator(options).fit(x[None], y[None], cell_ids=IDS[[CHOSEN]])
     valid = ~np.isnan(y)
@@ -78,15 +79,16 @@ def test_equals_plain_keras_with_the_same_start_and_batches(data):
     )
     kernels, biases = initial_weights((3, 40, 1), IDS[[CHOSEN]], options.seed)
     model.set_weights([kernels[0][0], biases[0][0, 0], kernels[1][0], biases[1][0, 0]])
-    optimizer = keras.optimizers.Adam(0.001)
+    optimizer = keras.optimizers.Adam(options.learning_rate)
     count = int(valid.sum())
-    batches = np.zeros((-(-count // 32), 1, 32), np.int32)
+    size = options.batch_size
+    batches = np.zeros((-(-count // size), 1, size), np.int32)
     tensorflow = import_tensorflow()
     for epoch in range(options.epochs):
         fill_batches(options.seed, epoch, IDS[[CHOSEN]], np.array([count]), batches)
         order = batches.ravel()[:count]
-        for start in range(0, count, 32):
-            batch = order[start : start + 32]
+        for start in range(0, count, size):
+            batch = order[start : start + size]
             with tensorflow.GradientTape() as tape:
                 error = model(inputs[batch])[:, 0] - targets[batch]
                 loss = tensorflow.reduce_mean(error**2)
