@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -166,6 +167,26 @@ def run(
     _finish(result, experiment)
 
 
+@app.command()
+def cycle(
+    experiment: Experiment,
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Last day (default: as far as the forcing goes)"),
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Every day: ingest what is new, analyse it, compute again what late or corrected input touches, report."""
+    from ldas.pipeline.commands.cycle import run_cycle
+    from ldas.pipeline.execution.progress import ProgressDisplay
+
+    with ProgressDisplay() as display:
+        day = None if until is None else until.date()
+        result = run_cycle(_load(experiment), display, until=day, message=display.message)
+    _write_json(json_file, result.status)
+    _finish(result.run, experiment)
+
+
 def _finish(result: "RunResult", experiment: Path) -> None:
     """Exit status 3, and where to look, when something was set aside."""
     for name, outcome in result.outcomes.items():
@@ -186,7 +207,7 @@ def status(
     json_file: JsonFile = None,
 ) -> None:
     """What is done, running, failed and set aside."""
-    from ldas.pipeline.commands.status import experiment_status
+    from ldas.pipeline.commands.status import experiment_status, last_cycle
     from ldas.pipeline.store.lease import holder
 
     config = _load(experiment)
@@ -208,6 +229,8 @@ def status(
             Console().print(f"{row.name}: {row.cells_set_aside - len(row.set_aside)} more cells are set aside")
         for block, message in row.failures.items():
             Console().print(f"{row.name}, block {block}: {message}", markup=False, highlight=False, soft_wrap=True)
+    for line in last_cycle(config, datetime.now(UTC)):
+        Console().print(line, markup=False, highlight=False, soft_wrap=True)
     _write_json(json_file, [row.as_dict() for row in rows])
 
 

@@ -71,6 +71,22 @@ def _run_experiment(
     config: ExperimentConfig, listener: Listener, message: Callable[[str], None], stages: StageBuilder
 ) -> RunResult:
     ingest(config, message)
+    return run_ingested(config, listener, message, stages=stages)
+
+
+def run_ingested(
+    config: ExperimentConfig,
+    listener: Listener,
+    message: Callable[[str], None],
+    *,
+    stages: StageBuilder = build_stages,
+    report: bool = True,
+) -> RunResult:
+    """Stages and report of an experiment whose ingestion is done; the caller holds the lease of the store.
+
+    Args:
+        report: whether to write the report, if the experiment asks for one.
+    """
     if config.twin is None and stages is build_stages:
         _require_forcing(config)
     settings = config.execution
@@ -98,7 +114,7 @@ def _run_experiment(
         )
         if any(outcome.failures for outcome in result.outcomes.values()):
             return result
-        if config.report and stages is build_stages:
+        if report and config.report and stages is build_stages:
             from ldas.pipeline.report import write_report
 
             # The evaluation is many short operations, which threads of one process only take from each other.

@@ -1,11 +1,13 @@
 """`ldas status`: what the ledgers of a store say."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import zarr
 
+from ldas.pipeline.commands import cycle_status
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.settings.experiment import ExperimentConfig, ModelConfig
 from ldas.pipeline.stages.land import (
@@ -61,6 +63,13 @@ def experiment_status(config: ExperimentConfig) -> list[StageStatus]:
             raise StoreError(f"{config.location.url} does not exist: nothing has been run yet")
         root = open_store(config.location)
     return [_stage_status(root, name, config.model) for name in ledger.experiments(root)]
+
+
+def last_cycle(config: ExperimentConfig, now: datetime) -> list[str]:
+    """What the last `ldas cycle` took down, in words; nothing where there was none."""
+    with unfinished(config.location):
+        status = cycle_status.stored(open_store(config.location))
+    return [f"last cycle: {status['finished']}", *cycle_status.lines(status, now)] if status else []
 
 
 def _why_set_aside(root: zarr.Group, name: str, statuses: np.ndarray, model: ModelConfig) -> tuple[str, ...]:

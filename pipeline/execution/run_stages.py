@@ -159,7 +159,8 @@ class _Run:
 
     def _set_aside(self, root: zarr.Group, block: Block, period: Period, error: BaseException) -> None:
         self.outcome.failures[block.index] = f"{period}: {type(error).__name__}: {error}"
-        ledger.mark(root, self.stage.name, block, period, ledger.FAILED)
+        left = ledger.left_of(block, ledger.block_status(root, self.stage.name, block)[period.index])
+        ledger.mark(root, self.stage.name, left, period, ledger.FAILED)
         self.listener.block_failed(self.stage.name, block, period, str(error))
 
     def finish(self) -> Outcome:

@@ -68,7 +68,10 @@ class Stage(ABC):
 
     @abstractmethod
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
-        """Reads, computes and writes; the status (DONE or SET_ASIDE) of each cell of the block."""
+        """Reads, computes and writes; the status (DONE or SET_ASIDE) of each cell of the block.
+
+        Of a block with chosen cells, the others' output must stay as it is: not written, or computed to the same bytes.
+        """
 
     @abstractmethod
     def memory_bytes(self, cells: int) -> int:
@@ -101,6 +104,9 @@ class Stage(ABC):
 
     def record(self, root: zarr.Group) -> None:  # noqa: B027  (most stages have nothing of the kind)
         """What the present configuration says that the bytes do not depend on; called when the templates are there."""
+
+    def refresh(self, root: zarr.Group) -> None:  # noqa: B027
+        """Says again what the output is made from; called when inputs changed and a part of it is computed again."""
 
     def finish(self, root: zarr.Group) -> None:  # noqa: B027  (most stages have nothing left to do)
         """What is left to do when all tasks are done."""
@@ -171,12 +177,14 @@ def _run_task(stage: Stage, block: Block, period: Period) -> TaskResult:
     if period.index and not is_done(status[period.index - 1]):
         raise ConfigurationError(f"block {block.index}: period {period.index} before the one it follows is done")
     began = time.perf_counter()
+    left = ledger.left_of(block, status[period.index])
     if not stage.location.has_versions:  # where it would be seen with the task's end only
-        ledger.mark(root, stage.name, block, period, ledger.STARTED)
-    result = stage.compute(root, block, period)
-    ledger.mark(root, stage.name, block, period, result)
-    days = stage.work_days(period)
-    return TaskResult(block.index, period.index, block.cells, days, time.perf_counter() - began, _count(result))
+        ledger.mark(root, stage.name, left, period, ledger.STARTED)
+    result = stage.compute(root, left, period)
+    ledger.mark(root, stage.name, left, period, result)
+    set_aside = _count(result if left.mask is None else np.where(left.mask, result, status[period.index]))
+    cells, days = block.cells if left.chosen is None else len(left.chosen), stage.work_days(period)
+    return TaskResult(block.index, period.index, cells, days, time.perf_counter() - began, set_aside)
 
 
 def is_done(status: np.ndarray) -> bool:

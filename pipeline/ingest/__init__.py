@@ -1,15 +1,15 @@
 """Ingestion: product files as their providers ship them, to datasets in the store's form. One module a source."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ldas.pipeline.ingest.inspect import Report
     from ldas.pipeline.ingest.write import Ingested
     from ldas.pipeline.store.location import Location
 
-__all__ = ["appends", "check_ingest", "inspect_file", "run_ingest", "source_names"]
+__all__ = ["appends", "check_ingest", "inspect_file", "provisional_hours", "run_ingest", "source_names"]
 
 
 def run_ingest(
@@ -38,6 +38,14 @@ def inspect_file(path: Path) -> "Report":
     from ldas.pipeline.ingest import inspect
 
     return inspect.inspect_file(path)
+
+
+def provisional_hours(attributes: Mapping[str, Any]) -> int:
+    """How many of the last hours of a forcing the next append makes again; see
+    `ldas.pipeline.ingest.run.provisional_hours`."""
+    from ldas.pipeline.ingest import run
+
+    return run.provisional_hours(attributes)
 
 
 def source_names() -> dict[str, str]:

@@ -356,6 +356,21 @@ def appends(source: str, config_path: Path) -> bool:
     return _configured(source, config_path)[1].append
 
 
+def provisional_hours(attributes: Mapping[str, Any]) -> int:
+    """How many of the last hours of a stored forcing the next append makes again (docs/ingestion.md, Appending).
+
+    Args:
+        attributes: of the group; without those of an ingestion, all hours are final.
+    """
+    ingests: Any = attributes.get("ingests", [])
+    if not ingests:
+        return 0
+    source, given = ingests[-1]["source"], ingests[-1]["configuration"]
+    if source == "daily":
+        return daily.REPLACED_HOURS
+    return int(given.get("radiation") == "centred" or (source == "alma" and given.get("stamp", "instant") != "instant"))
+
+
 def run_ingest(
     source: str,
     config_path: Path,

@@ -297,6 +297,17 @@ class ExecutionConfig(StrictModel):
     cluster: ClusterConfig = ClusterConfig()
 
 
+class CycleConfig(StrictModel):
+    """What `ldas cycle` does beside `ldas run`."""
+
+    look_back_days: int | None = Field(
+        None,
+        ge=1,
+        description="Days before the last analysed one in which `ldas cycle` looks for forcing and observations that "
+        "were corrected or came late; default: all",
+    )
+
+
 class ExperimentConfig(StrictModel):
     """An experiment: `ldas run EXPERIMENT.yaml`."""
 
@@ -318,6 +329,7 @@ class ExperimentConfig(StrictModel):
     assimilation: tuple[AssimilationConfig, ...] = Field((), description="Assimilations, started from the open loop")
     report: bool = Field(True, description="Write the report when everything is done")
     execution: ExecutionConfig = ExecutionConfig()
+    cycle: CycleConfig = CycleConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -354,7 +354,7 @@ class Assimilate(LandStage):
             codes = [values.explained(number, result.quality[:, rows[name]]) for name, values in series.items()]
             result = result._replace(quality=np.concatenate(codes, axis=1))
             writer.add(number, result, method, {name: (rows[name], given[name].time) for name in given})
-        write_region(root, self.group, writer.values(), {"time": period.days, "cell": block.region})
+        write_region(root, self.group, writer.values(), {"time": period.days, "cell": block.region}, cells=block.mask)
         carried = zip(method.carried_states(before), method.carried_states(state), strict=True)
         for run, (old, new) in zip(self._restart_names(), carried, strict=True):
             write_restart(root, restart_path(run, period.stop), merged(old, new, whole), columns, block)

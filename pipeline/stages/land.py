@@ -50,13 +50,19 @@ class LandStage(Stage):
         if accepted != set(before):
             attributes[ACCEPTED] = sorted(accepted)
 
+    def refresh(self, root: zarr.Group) -> None:
+        """See `Stage.refresh`."""
+        existing_group(root, self.group).attrs.update(self.group_attributes(root))
+
     def model_identity(self) -> dict[str, Any]:
         """Options that the state of the model depends on."""
         return self.config.model.model_dump(exclude={"analysis_hour_utc"})
 
     def parameters(self, root: zarr.Group, block: Block) -> Parameters:
-        """`landmodel.Parameters` of a block's columns, from the group `land`; cells that cannot be run have none."""
-        return land_of(root, block, self.config.model).parameters
+        """`landmodel.Parameters` of a block's columns, from the group `land`; cells that cannot be run, or are not
+        chosen, have none."""
+        parameters = land_of(root, block, self.config.model).parameters
+        return parameters if block.mask is None else parameters.take(block.mask[parameters.cell])
 
     def example_state(self) -> State:
         """A state of one column, for the template of a restart."""
@@ -77,7 +83,7 @@ class LandStage(Stage):
         check_cells(root, existing_group(root, "forcing"), FORCING_NAMES[0], block.region)
         records = slice(int(first), int(last) + 1)
         dataset = xr.Dataset(
-            {name: (("time", "cell"), read_forcing(root, name, records, block.region)) for name in FORCING_NAMES},
+            {name: (("time", "cell"), _forcing_of(root, name, records, block)) for name in FORCING_NAMES},
             coords={"time": times[records], "cell": np.arange(block.start, block.stop)},
         )
         usable = ~without_columns(parameters, block.cells)
@@ -237,6 +243,16 @@ def read_forcing(root: zarr.Group, name: str, records: slice, cells: slice, *, a
     """
     unit = None if as_given else registry.variable(name).unit
     return read_region(root, "forcing", name, {"time": records, "cell": cells}, dims=("time", "cell"), unit=unit)
+
+
+def _forcing_of(root: zarr.Group, name: str, records: slice, block: Block) -> np.ndarray:
+    """A variable of the forcing in a block; only the chosen cells are read, and those between them."""
+    if block.chosen is None:
+        return read_forcing(root, name, records, block.region)
+    first, last = block.chosen[0], block.chosen[-1] + 1
+    values = np.full((records.stop - records.start, block.cells), np.nan)
+    values[:, first:last] = read_forcing(root, name, records, slice(block.start + first, block.start + last))
+    return values
 
 
 def check_cells(root: zarr.Group, group: zarr.Group, name: str, cells: slice = slice(None)) -> None:

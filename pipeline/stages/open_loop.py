@@ -187,7 +187,7 @@ class OpenLoop(LandStage):
         run = parameters.take(chosen)
         values = self._outputs(outputs, run, lost, number_of_patches(root), period)
         values |= overpass_states(self.config, outputs, steps, run, lost)
-        write_region(root, self.group, values, {"time": period.days, "cell": block.region})
+        write_region(root, self.group, values, {"time": period.days, "cell": block.region}, cells=block.mask)
         self._write_extra_restarts(root, block, period, parameters, columns, before, forcing, lost[columns.cell])
         write_restart(root, restart_path(self.name, period.stop), after, columns, block)
         return np.where(lost, ledger.SET_ASIDE, ledger.DONE).astype("int8")

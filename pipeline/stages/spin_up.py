@@ -155,6 +155,7 @@ class SpinUp(LandStage):
             GROUP,
             {"TOTAL_SOIL_WATER": water, "TOTAL_BIOMASS": biomass, "repetitions": used},
             {"cell": block.region},
+            cells=block.mask,
         )
         write_restart(root, restart_path(NAME, np.datetime64(self.config.period.start, "s")), state, columns, block)
         return np.where(lost, ledger.SET_ASIDE, ledger.DONE).astype("int8")

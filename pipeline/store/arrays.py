@@ -27,6 +27,8 @@ FILTER_STATES = "filter_states"
 #: what else would depend on a setting of the process, which other packages change (findings/cubed_zarr_setting.sh)
 AS_STORED: ArrayConfigParams = {"write_empty_chunks": False}
 """Group of what the next append to an observation needs."""
+CYCLE = "cycle"
+"""Group of what the next `ldas cycle` needs, and of how the last one ended."""
 TIME_ATTRIBUTES = {"units": cf.TIME_UNITS, "calendar": "proleptic_gregorian"}
 _CHUNK_VALUES = 2**18  # at most: a megabyte, a year of hours in 29 cells
 Region = Mapping[str, slice]
@@ -60,11 +62,12 @@ def open_run(where: str | Path | Location, *, everything: bool = False) -> xr.Da
     """The groups of a store as one lazy `xarray.DataTree` with CF attributes and decoded times.
 
     Each can be written with `to_netcdf`: nested attributes, such as `provenance`, are JSON text (see `portable`).
-    Restarts, ledgers and states of filters are left out unless `everything` is asked for: the next run needs them only.
+    Restarts, ledgers, states of filters and the record of `ldas cycle` are left out unless `everything` is asked for:
+    the next run needs them only.
     """
     location = as_location(where)
     root = open_store(location)
-    paths = _dataset_paths(root, skipped=() if everything else ("restarts", "ledger", FILTER_STATES))
+    paths = _dataset_paths(root, skipped=() if everything else ("restarts", "ledger", FILTER_STATES, CYCLE))
     return xr.DataTree.from_dict({f"/{path}": portable(_open_group(root, path), path) for path in paths})
 
 
@@ -230,10 +233,20 @@ def check_alignment(array: zarr.Array, region: Region) -> tuple[slice, ...]:
     return tuple(slices)
 
 
-def write_region(root: zarr.Group, path: str, values: Mapping[str, np.ndarray], region: Region) -> None:
+def write_region(
+    root: zarr.Group,
+    path: str,
+    values: Mapping[str, np.ndarray],
+    region: Region,
+    *,
+    cells: np.ndarray | None = None,
+) -> None:
     """Writes one region of several arrays of a group; dimensions that `region` does not name are written whole.
 
     Names, shapes and alignment to shards are checked for all arrays before the first byte is written.
+
+    Args:
+        cells: which cells of the region (boolean) are written; the others keep what they have.
     """
     names = list(values)
     ready: list[tuple[zarr.Array, tuple[slice, ...], np.ndarray]] = []
@@ -249,7 +262,11 @@ def write_region(root: zarr.Group, path: str, values: Mapping[str, np.ndarray], 
 
     def write(item: tuple[zarr.Array, tuple[slice, ...], np.ndarray]) -> None:
         array, slices, data = item
-        array[slices] = data.astype(array.dtype, copy=False)
+        data = data.astype(array.dtype, copy=False)
+        if cells is not None:
+            along = cells.reshape([-1 if dim == "cell" else 1 for dim in dimensions(array)])
+            data = np.where(along, data, np.asarray(array[slices]))
+        array[slices] = data
 
     at_once(write, ready)
 

@@ -1,7 +1,7 @@
 """What is done: one status per (period, cell) of an experiment, and the configuration that its bytes depend on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,15 @@ _MOST_PERIODS = 4096  # length of a chunk: all periods of a block are one object
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring cells that one task runs: `start` to `stop` (not included) of the cell axis."""
+    """Neighbouring cells that one task runs: `start` to `stop` (not included) of the cell axis.
+
+    chosen: places in the block of the cells that are computed, where the others keep what they have; None: all.
+    """
 
     index: int
     start: int
     stop: int
+    chosen: tuple[int, ...] | None = None
 
     @property
     def cells(self) -> int:
@@ -34,6 +38,11 @@ class Block:
     def region(self) -> slice:
         """The cells as a slice."""
         return slice(self.start, self.stop)
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """Which of its cells are computed (boolean); None: all."""
+        return None if self.chosen is None else np.isin(np.arange(self.cells), self.chosen)
 
 
 @dataclass(frozen=True)
@@ -207,7 +216,8 @@ def block_status(root: zarr.Group, experiment: str, block: Block) -> np.ndarray:
 def mark(root: zarr.Group, experiment: str, block: Block, period: Period, status: int | np.ndarray) -> None:
     """Sets the status of a block's cells in a period; only the block's own task, or the driver after it, may."""
     current = block_status(root, experiment, block)
-    current[period.index] = status
+    given = np.broadcast_to(np.asarray(status), block.cells)
+    current[period.index] = given if block.mask is None else np.where(block.mask, given, current[period.index])
     write_region(root, path_of(experiment), {"status": current}, {"cell": block.region})
 
 
@@ -216,6 +226,32 @@ def mark_all(root: zarr.Group, experiment: str, period: Period, status: int) -> 
     current = statuses(root, experiment)
     current[period.index] = status
     write_region(root, path_of(experiment), {"status": current}, {})
+
+
+def left_of(block: Block, status: np.ndarray) -> Block:
+    """A block with those of its cells that are not done, by their status (cell,) in a period."""
+    left = ~np.isin(status, (DONE, SET_ASIDE))
+    return block if left.all() else replace(block, chosen=tuple(np.flatnonzero(left).tolist()))
+
+
+def reopen(root: zarr.Group, experiment: str, instants: np.ndarray) -> np.ndarray:
+    """Cells have to be computed again from an instant on: they are not started in the period that holds it and in all
+    later ones. The next run does it, of these cells alone.
+
+    Args:
+        instants: of each cell (datetime64[s]); NaT where nothing changed.
+
+    Returns:
+        The cells (boolean) whose periods hold or follow the instant.
+    """
+    bounds = np.array(stored_periods(root, experiment), dtype="datetime64[s]")
+    touched = ~np.isnat(instants) & (instants < bounds[-1, 1])
+    if touched.any():
+        first = np.searchsorted(bounds[:, 0], np.where(touched, instants, bounds[-1, 1]), side="right") - 1
+        again = touched & (np.arange(len(bounds))[:, None] >= first)
+        status = np.where(again, NOT_STARTED, statuses(root, experiment)).astype("int8")
+        write_region(root, path_of(experiment), {"status": status}, {})
+    return np.asarray(touched)
 
 
 def set_failures(root: zarr.Group, experiment: str, failures: Mapping[int, str], url: str) -> None:

@@ -83,7 +83,7 @@ def write_restart(
     columns: Columns,
     block: Block,
 ) -> None:
-    """Writes the state of a block; patches without a column are NaN."""
+    """Writes the state of a block, or of its chosen cells; patches without a column are NaN."""
     group = existing_group(root, path)
     values = {}
     for name, field in state._asdict().items():
@@ -92,7 +92,7 @@ def write_restart(
         dense = np.full((block.cells, *array.shape[1:]), np.nan)
         dense[columns.cell, columns.patch] = field
         values[name] = dense
-    write_region(root, path, values, {"cell": block.region})
+    write_region(root, path, values, {"cell": block.region}, cells=block.mask)
 
 
 def read_restart(

@@ -419,6 +419,7 @@ TABLE: dict[str, Changed | Elsewhere] = {
     "assimilation.ensrf.snow_threshold": ensrf(1.0),
     "assimilation.options": EXTENDED,
     "report": STEPS,
+    "cycle.look_back_days": Elsewhere("commands/test_cycle.py", "test_days_before_the_look_back_are_not_compared"),
     "execution.cells_per_block": Changed(1, plan, {"execution": {"days_per_period": 10}}),
     "execution.days_per_period": Changed(7, plan, {"execution": {"cells_per_block": 2}}),
     "execution.window": Changed(1, first_blocks, {"execution": {"cluster": {"workers": 1}}}),

@@ -7,8 +7,10 @@ import yaml
 
 from ldas.pipeline import registry
 from ldas.pipeline.commands.check import check_experiment
+from ldas.pipeline.commands.cycle import run_cycle
 from ldas.pipeline.commands.run import run_experiment
-from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.errors import ConfigurationError, IngestError
+from ldas.pipeline.execution.run_stages import Outcome
 from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import array_hashes, existing_group, open_store
@@ -99,6 +101,9 @@ def test_bit_identical_after_new_days_of_forcing_and_observations(whole: dict[st
     said.clear()
     assert run_experiment(later, Silence(), message=said.append).complete
     assert said == []
+    result = run_cycle(later, Silence(), message=said.append)  # takes over what `ldas run` has made
+    assert result.run.outcomes == {"open_loop": Outcome(), "ekf": Outcome()}
+    assert said[0] == "growing: analysed from 2007-04-01 to 2007-04-14"
 
 
 def test_without_new_forcing_nothing_is_begun(tmp_path: Path) -> None:
@@ -108,4 +113,8 @@ def test_without_new_forcing_nothing_is_begun(tmp_path: Path) -> None:
     for append in (True, False):
         with pytest.raises(ConfigurationError, match=r"forcing .* runs from 2007-04-01.*to 2007-04-09.*append: true"):
             run_experiment(write_experiment(tmp_path, LAST_END, append), Silence())
+    assert array_hashes(str(tmp_path / "store.zarr")) == before
+    write_files(tmp_path, range(10, 15))
+    with pytest.raises(IngestError, match=r"24 in a row from 2007-04-09T01:00 UTC; complete the files"):
+        run_cycle(write_experiment(tmp_path, FIRST_END), Silence())
     assert array_hashes(str(tmp_path / "store.zarr")) == before
