@@ -285,7 +285,8 @@ class _Wanted:
         """Arrays (place, column[, member][, layer]) by name, the places in the order in which they were asked for."""
         if not self.names:
             return {}
-        back = np.argsort(self.order, axis=1).repeat(len(result) // len(self.order), axis=0)
+        members = len(result) // max(len(self.order), 1)  # there may be no column
+        back = np.argsort(self.order, axis=1).repeat(members, axis=0)
         placed = np.take_along_axis(result, back[:, :, None], axis=1)
         return {f"{name}_at": values for name, values in _split(self.names, placed, leading, parameters)}
 

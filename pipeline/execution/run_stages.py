@@ -14,7 +14,7 @@ import zarr
 
 from ldas.landmodel.errors import LdasError
 from ldas.pipeline.errors import ExecutionError, LeaseLostError
-from ldas.pipeline.execution.stage import Stage, TaskResult, prepare, run_task
+from ldas.pipeline.execution.stage import Stage, TaskResult, finish, prepare, run_task
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import open_store
 from ldas.pipeline.store.icechunk_store import Uncommitted, committed, continued, publish, unfinished
@@ -172,7 +172,7 @@ class _Run:
             root = open_store(location, "a")
             if not self.outcome.failures:
                 try:
-                    self.stage.finish(root)
+                    finish(self.stage, root)
                 except LdasError as error:
                     period = list(self.stage.periods())[-1]
                     self._set_aside(root, self.blocks[0], period, error)

@@ -11,7 +11,8 @@ import zarr
 
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import open_store
+from ldas.pipeline.store.arrays import has_group, open_store
+from ldas.pipeline.store.groups import show
 from ldas.pipeline.store.icechunk_store import Changes, committed, continued
 from ldas.pipeline.store.lease import borrowed
 from ldas.pipeline.store.ledger import Block, Period
@@ -94,9 +95,19 @@ class Stage(ABC):
         """Days that the model runs in a period, for the rate that progress shows."""
         return float((period.stop - period.start) / np.timedelta64(1, "D"))
 
+    @property
+    def growing_groups(self) -> Collection[str]:
+        """Groups whose time axis gets longer in an extension; readers do not see the new times before all are there."""
+        return ()
+
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
-        """Lengthens the templates to the present periods; only stages with `growing_keys` are asked to."""
+        """Lengthens the templates to the present periods, once it is certain that the run can continue from its old
+        end; only stages that grow are asked to."""
         raise NotImplementedError
+
+    def superseded_at(self, instant: np.datetime64) -> Collection[str]:
+        """Restarts at the end of an earlier run, inside a period, that nothing needs when the period is done."""
+        return ()
 
     def is_outdated(self, root: zarr.Group) -> bool:
         """Whether templates and ledger are of an earlier version whose tasks cannot be resumed; they are made again."""
@@ -129,12 +140,34 @@ def _prepare(stage: Stage) -> None:
     ledger.refuse_differences(stage.name, {key: v for key, v in different.items() if key not in growing})
     if stage.is_outdated(root):
         _begin_anew(root, stage)
-    elif growing:
+    elif growing or _ends_later(root, stage):
         shrunk = {key: values for key, values in growing.items() if not str(values[1]) > str(values[0])}
         ledger.refuse_differences(stage.name, shrunk)
         stage.extend(root, ledger.stored_periods(root, stage.name))
         ledger.extend(root, stage.name, stage.periods(), stage.identity())
     stage.record(root)
+
+
+def _ends_later(root: zarr.Group, stage: Stage) -> bool:
+    """Whether a stage that grows has later periods than its ledger, though no key of the configuration says so."""
+    if not stage.growing_groups:
+        return False
+    return bool(stage.periods()[-1].stop > np.datetime64(ledger.stored_periods(root, stage.name)[-1][1], "s"))
+
+
+def finish(stage: Stage, root: zarr.Group) -> None:
+    """What is left to do when all tasks are done: what only an extension under way needs goes, and all becomes visible.
+
+    Interrupted, it is done when the run is started again.
+    """
+    stage.finish(root)
+    for stop in ledger.interim_stops(root, stage.name):
+        for path in stage.superseded_at(stop):
+            if has_group(root, path):
+                del root[path]
+    ledger.settle(root, stage.name)
+    for path in stage.growing_groups:
+        show(root, path)
 
 
 def _begin_anew(root: zarr.Group, stage: Stage) -> None:
@@ -178,12 +211,13 @@ def _run_task(stage: Stage, block: Block, period: Period) -> TaskResult:
         raise ConfigurationError(f"block {block.index}: period {period.index} before the one it follows is done")
     began = time.perf_counter()
     left = ledger.left_of(block, status[period.index])
+    rest = ledger.rest_of(root, stage.name, left, period)
     if not stage.location.has_versions:  # where it would be seen with the task's end only
         ledger.mark(root, stage.name, left, period, ledger.STARTED)
-    result = stage.compute(root, left, period)
+    result = stage.compute(root, left, rest)
     ledger.mark(root, stage.name, left, period, result)
     set_aside = _count(result if left.mask is None else np.where(left.mask, result, status[period.index]))
-    cells, days = block.cells if left.chosen is None else len(left.chosen), stage.work_days(period)
+    cells, days = block.cells if left.chosen is None else len(left.chosen), stage.work_days(rest)
     return TaskResult(block.index, period.index, cells, days, time.perf_counter() - began, set_aside)
 
 

@@ -36,9 +36,18 @@ from ldas.pipeline.stages.open_loop import OpenLoop
 from ldas.pipeline.stages.train import cells_per_training_block, training_stage
 from ldas.pipeline.store import cf, ledger
 from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group, read_region, write_region
+from ldas.pipeline.store.groups import hide_new
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.operator_store import matches_overpasses, operator_identity, read_operator
-from ldas.pipeline.store.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
+from ldas.pipeline.store.restart import (
+    Columns,
+    check_restart,
+    columns_of,
+    create_restart,
+    read_restart,
+    restart_path,
+    write_restart,
+)
 from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
 
 _FLAGS = {
@@ -90,6 +99,11 @@ class Assimilate(LandStage):
             )
             for index, first in enumerate(range(0, len(ends), size))
         ]
+
+    @property
+    def growing_groups(self) -> Collection[str]:
+        """See `Stage.growing_groups`."""
+        return (self.group,)
 
     @property
     def needs(self) -> Collection[str]:
@@ -257,13 +271,11 @@ class Assimilate(LandStage):
                 )
 
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
-        """See `Stage.extend`: a last period that was shorter than it is now is run again, its restarts go."""
+        """See `Stage.extend`."""
         old_stops = {np.datetime64(stop, "s") for _, stop in old_periods}
-        stops = {period.stop for period in self.periods()}
-        for run in self._restart_names():
-            for stale in old_stops - stops:
-                if has_group(root, restart_path(run, stale)):
-                    del root[restart_path(run, stale)]
+        for path in self.superseded_at(max(old_stops)):
+            check_restart(root, path, State._fields, model=self.model_identity())
+        hide_new(root, self.group)
         attributes = {**self.group_attributes(root), "time_label": self._time_label}
         existing_group(root, self.group).attrs.update(attributes)  # of the longer period
         along_cells = labels.places(root)
@@ -271,6 +283,10 @@ class Assimilate(LandStage):
         labels.describe(root, self.group, self._specs(root))
         # Those of new periods are empty, also when an interrupted extension has made some of them.
         self._create_restarts(root, [period for period in self.periods() if period.stop not in old_stops])
+
+    def superseded_at(self, instant: np.datetime64) -> Collection[str]:
+        """See `Stage.superseded_at`."""
+        return [restart_path(run, instant) for run in self._restart_names()]
 
     def _restart_names(self) -> list[str]:
         """Names of the restarts: one, or one for each member of an ensemble."""
@@ -354,7 +370,8 @@ class Assimilate(LandStage):
             codes = [values.explained(number, result.quality[:, rows[name]]) for name, values in series.items()]
             result = result._replace(quality=np.concatenate(codes, axis=1))
             writer.add(number, result, method, {name: (rows[name], given[name].time) for name in given})
-        write_region(root, self.group, writer.values(), {"time": period.days, "cell": block.region}, cells=block.mask)
+        region = {"time": period.days, "cell": block.region}
+        write_region(root, self.group, writer.values(), region, continued="time", cells=block.mask)
         carried = zip(method.carried_states(before), method.carried_states(state), strict=True)
         for run, (old, new) in zip(self._restart_names(), carried, strict=True):
             write_restart(root, restart_path(run, period.stop), merged(old, new, whole), columns, block)
@@ -377,7 +394,7 @@ class Assimilate(LandStage):
         columns: Columns,
         method: Filter,
     ) -> State:
-        if period.index:
+        if period.days.start:
             parts = [
                 read_restart(
                     root, restart_path(run, period.start), State, State._fields, columns, block,
@@ -426,9 +443,10 @@ class Assimilate(LandStage):
         return state
 
     def _lost_before(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
-        """Cells that were set aside in an earlier period, or by the open loop in its period that holds the start."""
-        if period.index:
-            return np.asarray(ledger.block_status(root, self.name, block)[period.index - 1] == ledger.SET_ASIDE)
+        """Cells that were set aside earlier, or by the open loop in its period that holds the start."""
+        status = ledger.status_before(root, self.name, block, period)
+        if status is not None:
+            return np.asarray(status == ledger.SET_ASIDE)
         earlier = [other.index for other in self._open_loop().periods() if other.start < period.start]
         before = ledger.block_status(root, self.config.open_loop.name, block)
         return np.asarray(before[earlier[-1] if earlier else 0] == ledger.SET_ASIDE)

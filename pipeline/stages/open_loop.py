@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import Any, ClassVar
 
 import numpy as np
@@ -35,8 +34,17 @@ from ldas.pipeline.stages.overpass_states import (
 )
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group, write_region
+from ldas.pipeline.store.groups import hide_new
 from ldas.pipeline.store.ledger import Block, Period, day_axis, periods_of
-from ldas.pipeline.store.restart import Columns, columns_of, create_restart, read_restart, restart_path, write_restart
+from ldas.pipeline.store.restart import (
+    Columns,
+    check_restart,
+    columns_of,
+    create_restart,
+    read_restart,
+    restart_path,
+    write_restart,
+)
 from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
 
 
@@ -56,6 +64,11 @@ class OpenLoop(LandStage):
         """See `Stage.periods`."""
         period = self.config.period
         return periods_of(np.datetime64(period.start, "s"), period.days, self.config.execution.days_per_period)
+
+    @property
+    def growing_groups(self) -> Collection[str]:
+        """See `Stage.growing_groups`."""
+        return (self.group,)
 
     @property
     def needs(self) -> Collection[str]:
@@ -134,8 +147,7 @@ class OpenLoop(LandStage):
         """Those after the end of an earlier run are empty, also when an interrupted preparation began them."""
         example = self.example_state()
         ends = [period.stop for period in self.periods()]
-        chosen = [self._restart_instant(day) for day in self.config.open_loop.restart_on]
-        for instant in dict.fromkeys([*ends, *chosen]):
+        for instant in dict.fromkeys([*ends, *self._chosen_instants()]):
             earlier = run_until is not None and instant <= run_until
             if not (earlier and has_group(root, restart_path(self.name, instant))):
                 create_restart(
@@ -150,19 +162,24 @@ class OpenLoop(LandStage):
                     attributes=self.group_attributes(root),
                 )
 
-    def _restart_instant(self, day: date) -> np.datetime64:
-        return np.datetime64(day, "s") + np.timedelta64(self.config.model.analysis_hour_utc, "h")
+    def _chosen_instants(self) -> list[np.datetime64]:
+        """Instants of the restarts that the configuration asks for."""
+        hour = np.timedelta64(self.config.model.analysis_hour_utc, "h")
+        return [np.datetime64(day, "s") + hour for day in self.config.open_loop.restart_on]
 
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
-        """See `Stage.extend`: a last period that was shorter than it is now is run again, its restart goes."""
-        old_end, now = old_periods[-1][1], self.periods()[len(old_periods) - 1].stop
-        stale = restart_path(self.name, np.datetime64(old_end, "s"))
-        if np.datetime64(old_end, "s") != now and has_group(root, stale):
-            del root[stale]
+        """See `Stage.extend`."""
+        old_end = np.datetime64(old_periods[-1][1], "s")
+        check_restart(root, restart_path(self.name, old_end), State._fields, model=self.model_identity())
+        hide_new(root, self.group)
         existing_group(root, self.group).attrs.update(self.group_attributes(root))  # of the longer period
         extend_template(root, self.group, "time", self._days(), {**self._along_time(), **labels.places(root)})
         labels.describe(root, self.group, self._specs())
-        self._create_restarts(root, np.datetime64(old_end, "s"))
+        self._create_restarts(root, old_end)
+
+    def superseded_at(self, instant: np.datetime64) -> Collection[str]:
+        """See `Stage.superseded_at`."""
+        return () if instant in self._chosen_instants() else (restart_path(self.name, instant),)
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
         """See `Stage.compute`."""
@@ -187,7 +204,8 @@ class OpenLoop(LandStage):
         run = parameters.take(chosen)
         values = self._outputs(outputs, run, lost, number_of_patches(root), period)
         values |= overpass_states(self.config, outputs, steps, run, lost)
-        write_region(root, self.group, values, {"time": period.days, "cell": block.region}, cells=block.mask)
+        region = {"time": period.days, "cell": block.region}
+        write_region(root, self.group, values, region, continued="time", cells=block.mask)
         self._write_extra_restarts(root, block, period, parameters, columns, before, forcing, lost[columns.cell])
         write_restart(root, restart_path(self.name, period.stop), after, columns, block)
         return np.where(lost, ledger.SET_ASIDE, ledger.DONE).astype("int8")
@@ -200,20 +218,19 @@ class OpenLoop(LandStage):
         parameters: Parameters,
         columns: Columns,
     ) -> State:
-        if period.index == 0 and self.config.spin_up is None:
+        begins = period.days.start == 0
+        if begins and self.config.spin_up is None:
             return landmodel.cold_start(parameters, air_temperature=self.config.model.initial_temperature_k)
-        experiment = spin_up.NAME if period.index == 0 else self.name
+        experiment = spin_up.NAME if begins else self.name
         path = restart_path(experiment, period.start)
         return read_restart(root, path, State, State._fields, columns, block, model=self.model_identity())
 
     def _lost_before(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
-        """Cells that were set aside in an earlier period, or in the spin-up."""
-        lost = np.zeros(block.cells, dtype=bool)
-        if period.index:
-            lost |= ledger.block_status(root, self.name, block)[period.index - 1] == ledger.SET_ASIDE
-        elif self.config.spin_up is not None:
-            lost |= ledger.block_status(root, spin_up.NAME, block)[-1] == ledger.SET_ASIDE
-        return lost
+        """Cells that were set aside earlier, or in the spin-up."""
+        before = ledger.status_before(root, self.name, block, period)
+        if before is None and self.config.spin_up is not None:
+            before = ledger.block_status(root, spin_up.NAME, block)[-1]
+        return np.zeros(block.cells, dtype=bool) if before is None else before == ledger.SET_ASIDE
 
     def _request(self) -> OutputRequest:
         output = self.config.output
@@ -263,8 +280,7 @@ class OpenLoop(LandStage):
         lost: np.ndarray,
     ) -> None:
         """Restarts at the analysis hour of chosen days: the period is run once more up to there, without output."""
-        for day in self.config.open_loop.restart_on:
-            instant = self._restart_instant(day)
+        for instant in self._chosen_instants():
             if period.start < instant < period.stop:
                 state = self.advanced(parameters, before, forcing, period.start, instant, ~lost)
                 write_restart(root, restart_path(self.name, instant), state, columns, block)

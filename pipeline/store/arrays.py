@@ -17,6 +17,7 @@ from zarr.core.array_spec import ArrayConfigParams
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store import cf
 from ldas.pipeline.store.at_once import at_once
+from ldas.pipeline.store.committed_view import CommittedView
 from ldas.pipeline.store.location import Location, as_location, check_name, check_path
 from ldas.pipeline.store.opening import AccessMode, open_root
 from ldas.pipeline.store.plain_arrays import check_plain_array
@@ -103,8 +104,8 @@ def _open_group(root: zarr.Group, path: str, *, on_dask: bool = True) -> xr.Data
     for _, array in group.arrays():
         check_plain_array(array)
     chunks: dict[str, int] | None = {} if on_dask else None
-    dataset = xr.open_zarr(
-        root.store,
+    return xr.open_zarr(
+        CommittedView(root.store, group.path, sizes) if (sizes := committed_sizes(group)) else root.store,
         group=path,
         chunks=chunks,
         consolidated=False,
@@ -112,7 +113,6 @@ def _open_group(root: zarr.Group, path: str, *, on_dask: bool = True) -> xr.Data
         decode_coords="all",
         decode_timedelta=False,
     )
-    return dataset.isel({dim: slice(0, size) for dim, size in committed_sizes(group).items()})
 
 
 def committed_sizes(group: zarr.Group) -> dict[str, int]:
@@ -205,8 +205,11 @@ def dimensions(array: zarr.Array) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def check_alignment(array: zarr.Array, region: Region) -> tuple[slice, ...]:
+def check_alignment(array: zarr.Array, region: Region, continued: str | None = None) -> tuple[slice, ...]:
     """The region as slices per axis, once it is certain that it consists of whole shards.
+
+    Args:
+        continued: a dimension along which the region may begin inside a shard, see `write_region`.
 
     Raises:
         StoreError: a region that cuts a shard; names the race that this would cause.
@@ -219,7 +222,8 @@ def check_alignment(array: zarr.Array, region: Region) -> tuple[slice, ...]:
         wanted = region.get(dim, slice(None))
         start, stop, stride = wanted.indices(size)
         beyond = wanted.stop is not None and wanted.stop > size
-        if stride != 1 or beyond or start % step or (stop % step and stop != size) or (size and stop <= start):
+        cut = start % step and dim != continued
+        if stride != 1 or beyond or cut or (stop % step and stop != size) or (size and stop <= start):
             raise StoreError(
                 f"writing {dim} {wanted.start}:{wanted.stop} of '{array.path}' (size {size}, shards of {step}) is not "
                 "a whole number of shards: two writers would each read, change and write back the same shard, and the "
@@ -239,6 +243,7 @@ def write_region(
     values: Mapping[str, np.ndarray],
     region: Region,
     *,
+    continued: str | None = None,
     cells: np.ndarray | None = None,
 ) -> None:
     """Writes one region of several arrays of a group; dimensions that `region` does not name are written whole.
@@ -246,12 +251,14 @@ def write_region(
     Names, shapes and alignment to shards are checked for all arrays before the first byte is written.
 
     Args:
+        continued: a dimension along which the region may begin inside a shard whose earlier part the same writer wrote;
+            that shard is read, and replaced as a whole.
         cells: which cells of the region (boolean) are written; the others keep what they have.
     """
     names = list(values)
     ready: list[tuple[zarr.Array, tuple[slice, ...], np.ndarray]] = []
     for name, array in zip(names, at_once(lambda name: existing_array(root, path, name), names), strict=True):
-        slices = check_alignment(array, region)
+        slices = check_alignment(array, region, continued)
         data = encode(np.asarray(values[name]))[0]
         expected = tuple(part.stop - part.start for part in slices)
         if data.shape != expected:

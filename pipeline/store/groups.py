@@ -151,6 +151,24 @@ def append_group(
     group.attrs.update({**(attributes or {}), "committed": {**committed, dim: old_size + len(new)}, "appending": False})
 
 
+def hide_new(root: zarr.Group, path: str, dim: str = "time") -> None:
+    """Readers keep seeing a group as it is now, while it is lengthened along `dim`, until `show`."""
+    group = existing_group(root, path)
+    committed = committed_sizes(group)
+    if dim not in committed:
+        size = existing_array(root, path, dim).shape[0]
+        group.update_attributes({"committed": {**committed, dim: size}, "appending": True})
+
+
+def show(root: zarr.Group, path: str) -> None:
+    """Readers see all of a group that was lengthened (`hide_new`)."""
+    if has_group(root, path):
+        group = existing_group(root, path)
+        if group.attrs.get("appending"):
+            kept = {key: value for key, value in group.attrs.items() if key not in ("committed", "appending")}
+            group.attrs.put(kept)
+
+
 def _write_variable(array: zarr.Array, item: xr.DataArray, offset: Mapping[str, int], earlier: str = "") -> str:
     """Writes all of a variable, shard by shard, `offset` places after the beginning of the stored array's axes.
 

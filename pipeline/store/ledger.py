@@ -14,6 +14,9 @@ from ldas.pipeline.store.template import ArraySpec, create_template, extend_temp
 
 NOT_STARTED, STARTED, DONE, FAILED, SET_ASIDE = range(5)
 STATUS_NAMES = ("not started", "started", "done", "failed", "set aside")
+DAY = np.timedelta64(1, "D")
+# Of a run that was extended, until all of it is done: days done, and status then, of each cell; the earlier ends.
+_REACHED, _STATUS_THERE, _INTERIM = "reached", "status_there", "interim_stops"
 _MOST_PERIODS = 4096  # length of a chunk: all periods of a block are one object, which its one writer replaces
 
 
@@ -47,7 +50,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Period:
-    """A time span that one task runs: `start` to `stop` (datetime64[s]); `days` is its slice of the time axis."""
+    """A time span that one task runs: `start` to `stop` (datetime64[s]); `days` is its slice of the time axis.
+
+    Of a period that has become longer, a task runs what is left of it (see `rest_of`), under the same index.
+    """
 
     index: int
     start: np.datetime64
@@ -66,10 +72,9 @@ def blocks_of(cells: int, cells_per_block: int) -> list[Block]:
 
 def periods_of(start: np.datetime64, days: int, days_per_period: int) -> list[Period]:
     """A number of days cut into periods, counted from the first day, so that a later end only adds to them."""
-    day = np.timedelta64(1, "D")
     begin = start.astype("datetime64[s]")
     return [
-        Period(index, begin + first * day, begin + last * day, slice(first, last))
+        Period(index, begin + first * DAY, begin + last * DAY, slice(first, last))
         for index, first in enumerate(range(0, days, days_per_period))
         if (last := min(first + days_per_period, days))
     ]
@@ -175,16 +180,72 @@ def refuse_differences(experiment: str, different: Mapping[str, tuple[Any, Any]]
 
 
 def extend(root: zarr.Group, experiment: str, periods: Sequence[Period], identity: Mapping[str, Any]) -> None:
-    """Takes in a later end: new periods are not started, and so is a last one that has become longer."""
+    """Takes in a later end: new periods are not started; a last one that has become longer has its new days left to do.
+
+    How far each cell is in that one is kept until `settle`. Interrupted and repeated, it comes to the same.
+    """
     path = path_of(experiment)
-    old = stored_periods(root, experiment)
-    extend_template(root, path, "period", np.arange(len(periods)))
-    status = read_region(root, path, "status")
-    for index, (before, now) in enumerate(zip(old, _bounds(periods), strict=False)):
-        if before != now:
-            status[index] = NOT_STARTED
-    write_region(root, path, {"status": status}, {})
-    existing_group(root, path).attrs.update({"period_bounds": _bounds(periods), "identity": flatten(identity)})
+    group, old, status = existing_group(root, path), stored_periods(root, experiment), statuses(root, experiment)
+    reached, interim = {}, interim_stops(root, experiment)
+    last, cut = len(old) - 1, np.datetime64(old[-1][1], "s")
+    longer = cut != periods[last].stop
+    if longer:
+        was_done = np.isin(status[last], (DONE, SET_ASIDE))
+        now = {_REACHED: periods[last].days.start + (cut - periods[last].start) // DAY, _STATUS_THERE: status[last]}
+        for name, dtype in ((_REACHED, "int32"), (_STATUS_THERE, "int8")):
+            before = read_region(root, path, name) if name in group else np.zeros(status.shape[1], dtype)
+            reached[name] = ("cell",), np.where(was_done, now[name], before).astype(dtype)
+        interim = [*interim, *({cut} - set(interim))]
+    extend_template(root, path, "period", np.arange(len(periods)), reached)
+    if longer:
+        status = statuses(root, experiment)
+        status[last] = NOT_STARTED  # after what it says was kept
+        write_region(root, path, {"status": status}, {})
+    bounds = {"period_bounds": _bounds(periods), _INTERIM: [str(stop) for stop in interim]}
+    group.update_attributes({**bounds, "identity": flatten(identity)})  # all in one write
+
+
+def interim_stops(root: zarr.Group, experiment: str) -> list[np.datetime64]:
+    """Earlier ends of an experiment, inside the periods that they cut short, from which blocks may still continue."""
+    stops: Any = existing_group(root, path_of(experiment)).attrs.get(_INTERIM, [])
+    return [np.datetime64(stop, "s") for stop in stops]
+
+
+def rest_of(root: zarr.Group, experiment: str, block: Block, period: Period) -> Period:
+    """What a block has left to do of a period: all of it, or the days after the earlier end that it had reached."""
+    first = _reached(root, experiment, block)
+    if not period.days.start < first < period.days.stop:
+        return period
+    start = period.start + (first - period.days.start) * DAY
+    return Period(period.index, start, period.stop, slice(first, period.days.stop))
+
+
+def status_before(root: zarr.Group, experiment: str, block: Block, period: Period) -> np.ndarray | None:
+    """Status of a block's cells when a period, or what is left of one, begins; None at the beginning of the run."""
+    if period.days.start == 0:
+        return None
+    if period.days.start == _reached(root, experiment, block):
+        return read_region(root, path_of(experiment), _STATUS_THERE, {"cell": block.region})
+    return np.asarray(block_status(root, experiment, block)[period.index - 1])
+
+
+def _reached(root: zarr.Group, experiment: str, block: Block) -> int:
+    """Days of the run that all (chosen) cells of a block had done of a period that has become longer; 0 without one."""
+    path = path_of(experiment)
+    if _REACHED not in existing_group(root, path):
+        return 0
+    days = read_region(root, path, _REACHED, {"cell": block.region})
+    return int(days.min() if block.mask is None else days[block.mask].min())
+
+
+def settle(root: zarr.Group, experiment: str) -> None:
+    """Forgets earlier ends, when all periods are done: the ledger is that of one run."""
+    group = existing_group(root, path_of(experiment))
+    for name in (_REACHED, _STATUS_THERE):
+        if name in group:
+            del group[name]
+    if _INTERIM in group.attrs:
+        del group.attrs[_INTERIM]
 
 
 def statuses(root: zarr.Group, experiment: str) -> np.ndarray:
@@ -249,6 +310,10 @@ def reopen(root: zarr.Group, experiment: str, instants: np.ndarray) -> np.ndarra
     if touched.any():
         first = np.searchsorted(bounds[:, 0], np.where(touched, instants, bounds[-1, 1]), side="right") - 1
         again = touched & (np.arange(len(bounds))[:, None] >= first)
+        path = path_of(experiment)
+        if _REACHED in existing_group(root, path):  # of an extension under way: these cells do not continue there
+            reached = np.where(touched, 0, read_region(root, path, _REACHED))
+            write_region(root, path, {_REACHED: reached.astype("int32")}, {})
         status = np.where(again, NOT_STARTED, statuses(root, experiment)).astype("int8")
         write_region(root, path_of(experiment), {"status": status}, {})
     return np.asarray(touched)

@@ -111,17 +111,7 @@ def read_restart(
         StoreError: a restart that is not there, was not written for these cells, or belongs to a model with other
             options (each differing one named).
     """
-    if not has_group(root, path):
-        raise StoreError(f"no restart '{path}' in the store: run the stage that makes it up to that instant first")
-    stored: Any = existing_group(root, path).attrs["model"]
-    now = ledger.flatten(model)
-    different = [
-        f"{k}: {stored.get(k)!r} there, {now.get(k)!r} now"
-        for k in sorted({*stored, *now})
-        if stored.get(k) != now.get(k)
-    ]
-    if different:
-        raise StoreError(f"restart '{path}' is of a model with other options: {'; '.join(different)}")
+    check_restart(root, path, fields, model=model)
     values = {}
     for name in fields:
         dense = read_region(root, path, name, {"cell": block.region})
@@ -134,3 +124,30 @@ def read_restart(
             f"restart '{path}' holds nothing for cell {cell}: it was not written, or with other patch fractions"
         )
     return kind(**values)
+
+
+def check_restart(root: zarr.Group, path: str, fields: Sequence[str], *, model: Mapping[str, Any]) -> None:
+    """Refuses what a run cannot be continued from, without reading states.
+
+    Raises:
+        StoreError: a restart that is not there, lacks a field, or belongs to a model with other options (each differing
+            one named).
+    """
+    if not has_group(root, path):
+        raise StoreError(
+            f"no restart '{path}' in the store: run the stage that makes it up to that instant first, or bring it back "
+            "from a copy of the store"
+        )
+    group = existing_group(root, path)
+    stored: Any = group.attrs["model"]
+    now = ledger.flatten(model)
+    different = [
+        f"{k}: {stored.get(k)!r} there, {now.get(k)!r} now"
+        for k in sorted({*stored, *now})
+        if stored.get(k) != now.get(k)
+    ]
+    if different:
+        raise StoreError(f"restart '{path}' is of a model with other options: {'; '.join(different)}")
+    absent = sorted(set(fields) - set(group.array_keys()))
+    if absent:
+        raise StoreError(f"restart '{path}' has no {', '.join(absent)}: another version of ldas wrote it")

@@ -93,8 +93,8 @@ def extend_template(
     axis = existing_array(root, path, dim)
     new = encode(np.asarray(coordinate))[0]
     old = np.asarray(axis[...])
-    old = old[old != _NO_TIME]
-    if len(new) < len(old) or not np.array_equal(new[: len(old)], old):
+    written = np.flatnonzero((old != _NO_TIME) & (old != axis.fill_value))  # an interrupted extension left others
+    if written.size and (written[-1] >= len(new) or not np.array_equal(new[written], old[written])):
         raise StoreError(f"'{path}' cannot be extended along {dim}: the new axis does not begin with the stored one")
     for _, array in group.arrays():
         dims = dimensions(array)

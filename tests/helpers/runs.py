@@ -1,6 +1,6 @@
 """Stages on a cluster that is there, one after the other, as the tests of stages run them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from distributed import Client
@@ -8,7 +8,7 @@ from distributed import Client
 from ldas.pipeline.errors import PipelineError
 from ldas.pipeline.execution import run_stages as execution
 from ldas.pipeline.execution.run_stages import Listener, Outcome
-from ldas.pipeline.execution.stage import Stage
+from ldas.pipeline.execution.stage import Stage, TaskResult, finish, prepare, run_task
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.store import ledger
@@ -22,6 +22,19 @@ def run_stage(stage: Stage, client: Client, *, tasks_in_flight: int, retries: in
         [stage], client, tasks_in_flight=lambda: tasks_in_flight, retries=retries, listener=listener
     )
     return only[stage.name]
+
+
+def run_here(stage: Stage, after_task: Callable[[TaskResult], None] = lambda result: None) -> float:
+    """One stage in this process, without a cluster, blocks last to first; the days that were run, of all blocks."""
+    prepare(stage)
+    days = 0.0
+    for block in reversed(ledger.blocks_of(stage.cells, stage.cells_per_block)):
+        for period in stage.periods():
+            result = run_task(stage, block, period)
+            days += result.days
+            after_task(result)
+    finish(stage, open_store(stage.location, "a"))
+    return days
 
 
 def run_stages(

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from ldas.pipeline.errors import PipelineError
 from ldas.pipeline.execution.stage import Stage
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import read_region, write_region
+from ldas.pipeline.store.groups import hide_new
 from ldas.pipeline.store.ledger import Block, Period, day_axis, periods_of
 from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
@@ -75,14 +76,21 @@ class ToyStage(Stage):
     def _restart(self, instant: np.datetime64) -> str:
         return f"restarts/{self.name}/{str(instant.astype('datetime64[D]')).replace('-', '')}"
 
+    @property
+    def growing_groups(self) -> Collection[str]:
+        """See Stage."""
+        return (f"runs/{self.name}",)
+
+    def superseded_at(self, instant: np.datetime64) -> Collection[str]:
+        """See Stage."""
+        return (self._restart(instant),)
+
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
         """See Stage."""
+        hide_new(root, f"runs/{self.name}")
         extend_template(root, f"runs/{self.name}", "time", day_axis(START, self.days))
-        stale = self._restart(np.datetime64(old_periods[-1][1], "s"))
-        if np.datetime64(old_periods[-1][1], "s") != self.periods()[len(old_periods) - 1].stop:
-            del root[stale]
         for period in self.periods():
-            if self._restart(period.stop) not in root:
+            if period.stop > np.datetime64(old_periods[-1][1]):
                 self._create_restart(root, period)
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
@@ -95,7 +103,7 @@ class ToyStage(Stage):
             raise OSError("the disk was busy")
         if block.index in self.bad_blocks:
             raise PipelineError(f"cell {block.start}: soil made of cheese")
-        if period.index == 0:
+        if period.days.start == 0:
             x = 0.1 + 0.8 * np.arange(block.start, block.stop) / self.cells
         else:
             x = read_region(root, self._restart(period.start), "x", {"cell": block.region})
@@ -104,7 +112,8 @@ class ToyStage(Stage):
             x = self.factor * x * (1.0 - x)
             days.append(x)
         time.sleep(self.seconds)
-        write_region(root, f"runs/{self.name}", {"x": np.array(days)}, {"time": period.days, "cell": block.region})
+        region = {"time": period.days, "cell": block.region}
+        write_region(root, f"runs/{self.name}", {"x": np.array(days)}, region, continued="time")
         write_region(root, self._restart(period.stop), {"x": x}, {"cell": block.region})
         return np.full(block.cells, ledger.DONE, dtype="int8")
 

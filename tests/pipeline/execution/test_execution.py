@@ -2,8 +2,13 @@
 
 import dataclasses
 import errno
+import itertools
+import os
+import random
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +18,14 @@ from distributed import Client
 from ldas.pipeline.errors import ConfigurationError, ExecutionError
 from ldas.pipeline.execution.cluster import connected
 from ldas.pipeline.execution.run_stages import Outcome, check_memory
-from ldas.pipeline.execution.stage import Stage, prepare, run_task
+from ldas.pipeline.execution.stage import Stage, TaskResult, prepare, run_task
 from ldas.pipeline.settings.experiment import ClusterConfig
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import array_hashes, open_store, read_region, write_region
+from ldas.pipeline.store.arrays import array_hashes, open_dataset, open_store, read_region, write_region
 from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.opening import FolderStore
 from tests.helpers.failing import FailingFileSystem, register
-from tests.helpers.runs import run_stage
+from tests.helpers.runs import run_here, run_stage
 from tests.helpers.toy import Silence, toy
 from tests.support import REPOSITORY
 
@@ -110,12 +116,71 @@ def test_bit_identical_when_a_task_is_run_twice(toy_truth: dict[str, str], threa
 
 
 def test_bit_identical_after_extending(toy_truth: dict[str, str], threads: Client, tmp_path: Path) -> None:
-    """Ten days, then ten more: the second period was cut short by the first end and is run again."""
+    """Ten days, then ten more: of the second period, cut short by the first end, the four new days are run."""
     run(toy(tmp_path / "store", days=10), threads)
     outcome, listener = run(toy(tmp_path / "store", days=20), threads)
     assert outcome.complete
     assert listener.done_before == 4  # the first period of four blocks
+    assert sorted(result.days for result in listener.results) == 4 * [4.0] + 4 * [6.0]
     assert array_hashes(str(tmp_path / "store")) == toy_truth
+
+
+def test_blocks_that_reached_different_ends_continue_from_their_own(toy_truth: dict[str, str], tmp_path: Path) -> None:
+    """Two extensions were cut off, and left two blocks behind."""
+    run_here(toy(tmp_path / "store", days=10))
+    for end in (11, 13):
+        tasks = itertools.count(1)
+
+        def cut_off(result: TaskResult, tasks: Iterator[int] = tasks) -> None:
+            if next(tasks) == 4:  # two blocks of two periods
+                raise InterruptedError
+
+        with pytest.raises(InterruptedError):
+            run_here(toy(tmp_path / "store", days=end), cut_off)
+    root = open_store(str(tmp_path / "store"))
+    assert [str(stop)[8:10] for stop in ledger.interim_stops(root, "toy")] == ["11", "12"]
+    assert open_dataset(str(tmp_path / "store"), "runs/toy").sizes["time"] == 10
+    assert run_here(toy(tmp_path / "store")) == 2 * 7 + 2 * 10
+    assert array_hashes(str(tmp_path / "store")) == toy_truth
+
+
+def test_bit_identical_after_an_extension_was_cut_off_anywhere(
+    toy_truth: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No write after a random one: templates, data, ledger or what is left at the end. Readers see old days or all."""
+    small = {"cells": 6}  # the first two blocks
+    run_here(toy(tmp_path / "short", days=10, **small))
+    run_here(toy(tmp_path / "whole", **small))
+    expected = array_hashes(str(tmp_path / "whole"))
+    written = 0
+    check = FolderStore._check_write
+
+    def counted(store: FolderStore, key: str) -> None:
+        nonlocal written
+        written += 1
+        if written > last:
+            raise InterruptedError
+        check(store, key)
+
+    monkeypatch.setattr(FolderStore, "_check_write", counted)
+    seed = int.from_bytes(os.urandom(4), "little")
+    print(f"seed {seed}")
+    last, chosen = 10**9, random.Random(seed)
+    shutil.copytree(tmp_path / "short", tmp_path / "count")
+    run_here(toy(tmp_path / "count", **small))
+    everything, moments = written, int(os.environ.get("LDAS_FAULT_MOMENTS", "1"))
+    for number in chosen.sample(range(everything), min(6 * moments, everything)):
+        path = tmp_path / f"cut-{number}"
+        shutil.copytree(tmp_path / "short", path)
+        last, written = number, 0
+        with pytest.raises(InterruptedError):
+            run_here(toy(path, **small))
+        seen = open_dataset(str(path), "runs/toy").load()
+        assert seen.sizes["time"] in (10, 20)
+        assert np.isfinite(seen["x"]).all()
+        last = 10**9
+        run_here(toy(path, **small))
+        assert array_hashes(str(path)) == expected, number
 
 
 def test_an_earlier_end_is_refused(threads: Client, tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ldas.pipeline.execution.stage import Stage, prepare, run_task
+from ldas.pipeline.execution.stage import Stage
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.settings.twin import NatureConfig, TwinConfig, default_nature
-from ldas.pipeline.store.arrays import open_store
-from ldas.pipeline.store.ledger import blocks_of
 from ldas.pipeline.twin.climate import Climate
 from ldas.pipeline.twin.daily_weather import Latent
 from ldas.pipeline.twin.fields import Places
+from tests.helpers.runs import run_here
 
 SITES = Places(np.array([43.68, 43.74]), np.array([-0.10, 3.60]))  # Caumont, Puechabon
 GRID = Places(*(axis.reshape(-1) for axis in np.meshgrid(np.arange(43.125, 45.0, 0.5), np.arange(-0.875, 3.0, 0.5))))
@@ -69,10 +68,6 @@ def experiment(
 
 
 def run(stage: Stage) -> Stage:
-    """Runs all tasks of a stage in this process, blocks last to first."""
-    prepare(stage)
-    for block in reversed(blocks_of(stage.cells, stage.cells_per_block)):
-        for period in stage.periods():
-            run_task(stage, block, period)
-    stage.finish(open_store(stage.location, "a"))
+    """Runs a stage in this process."""
+    run_here(stage)
     return stage
