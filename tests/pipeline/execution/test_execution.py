@@ -140,8 +140,15 @@ def test_blocks_that_reached_different_ends_continue_from_their_own(toy_truth: d
     root = open_store(str(tmp_path / "store"))
     assert [str(stop)[8:10] for stop in ledger.interim_stops(root, "toy")] == ["11", "12"]
     assert open_dataset(str(tmp_path / "store"), "runs/toy").sizes["time"] == 10
+    shutil.copytree(tmp_path / "store", tmp_path / "corrected")
     assert run_here(toy(tmp_path / "store")) == 2 * 7 + 2 * 10
     assert array_hashes(str(tmp_path / "store")) == toy_truth
+    # Meanwhile the input of a cell of block 1 changed: its states at the old end are of no use.
+    instants = np.full(12, np.datetime64("NaT", "s"))
+    instants[4] = np.datetime64("2007-01-02")
+    ledger.reopen(open_store(str(tmp_path / "corrected"), "a"), "toy", instants)
+    assert run_here(toy(tmp_path / "corrected")) == 2 * 7 + 10 + 20
+    assert array_hashes(str(tmp_path / "corrected")) == toy_truth
 
 
 def test_bit_identical_after_an_extension_was_cut_off_anywhere(
