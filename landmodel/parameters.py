@@ -370,18 +370,21 @@ def _vertical_structure(entry: Any, given: Mapping[str, Array], vegetated: Array
     bare_depth = entry("DG2")
     depth = bare_depth if "DG2" in given else np.where(vegetated > 0.5, np.maximum(1.0, roots_depth), bare_depth)
     extinction, linear = entry("ROOT_EXTINCTION"), entry("ROOT_LINEAR")
-    bottoms = np.empty((count, SOIL_LAYERS))
-    roots = np.empty((count, SOIL_LAYERS))
-    moist = np.empty((count, 1))
-    runoff = np.empty((count, 1))
-    for i in range(count):
-        bottoms[i], number = soil_grid(float(max(depth[i], roots_depth[i] if vegetated[i] else 0.0)))
+    # Few columns differ in this: of the twelve patches there are twelve kinds at most, unless depths are given.
+    kinds, kind = np.unique(
+        np.stack([depth, roots_depth, vegetated, extinction, linear], axis=1), axis=0, return_inverse=True
+    )
+    bottoms, roots = np.empty((2, len(kinds), SOIL_LAYERS))
+    moist, runoff = np.empty((2, len(kinds), 1))
+    for i, (deep, rooted, covered, decrease, part) in enumerate(kinds.tolist()):
+        bottoms[i], number = soil_grid(max(deep, rooted if covered else 0.0))
         moist[i] = number
-        limited = min(float(roots_depth[i]), float(bottoms[i, number - 1]))
-        cumulative = cumulative_root_fraction(bottoms[i], limited, float(extinction[i]), float(linear[i]))
-        runoff[i] = runoff_depth(bottoms[i], number, cumulative, float(depth[i]))
-        roots[i] = np.diff(cumulative, prepend=0.0) * vegetated[i]
-    return {"layer_bottom": bottoms, "root_fraction": roots, "moist_layers": moist, "runoff_depth": runoff}
+        limited = min(rooted, float(bottoms[i, number - 1]))
+        cumulative = cumulative_root_fraction(bottoms[i], limited, decrease, part)
+        runoff[i] = runoff_depth(bottoms[i], number, cumulative, deep)
+        roots[i] = np.diff(cumulative, prepend=0.0) * covered
+    made = {"layer_bottom": bottoms, "root_fraction": roots, "moist_layers": moist, "runoff_depth": runoff}
+    return {name: values[kind.reshape(count)] for name, values in made.items()}
 
 
 def _runoff_weight(bottoms: Array, depth: Array) -> Array:
