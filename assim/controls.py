@@ -151,8 +151,12 @@ class ControlVector:
         """The state with a member axis (column, control, ...), one control perturbed in each.
 
         WG_l += t COFSWI; LAI and leaf biomass times (1 + t): without the biomass the midnight update would undo it.
+        What is perturbed in no member is stored once for all of them, and cannot be written.
         """
-        members = state.members(len(self.names))
+        count = len(self.names)
+        alike = State(*(np.broadcast_to(v[:, None], (len(v), count, *v.shape[1:])) for v in map(np.asarray, state)))
+        changed = ("soil_water", "leaf_area_index", "biomass")
+        members = alike._replace(**{name: getattr(alike, name).copy() for name in changed})
         for member, name in enumerate(self.names):
             here, size = self.present[:, member], relative_size[name]
             if name == "LAI":

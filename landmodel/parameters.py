@@ -136,10 +136,12 @@ def columns(
             hint = f"; did you mean {close[0]}?" if close else ""
             raise LandModelError(f"vegetation type: expected one of {', '.join(table)}, got {code!r}{hint}")
 
+    codes, code_of_column = np.unique(np.asarray(vegetation), return_inverse=True)
+
     def entry(name: str) -> Array:
         if name in given and given[name].ndim == 1:
             return given[name]
-        return np.array([table[code][name] for code in vegetation])
+        return np.array([table[str(code)][name] for code in codes])[code_of_column]
 
     clay_layers, sand_layers = _by_layer(clay, count, "clay"), _by_layer(sand, count, "sand")
     check_texture(clay_layers, sand_layers)
