@@ -78,6 +78,7 @@ class _Cycle:
 
     def run(self) -> CycleResult:
         """See `run_cycle`."""
+        self._revise()
         ingest(_ending(self.config, self.until or LAST_DATE), self.message)
         before = self._last_day()
         end = self._end(before)
@@ -99,6 +100,18 @@ class _Cycle:
             if self.config.twin is not None:
                 self._take_down(later)
         return self._concluded(end, replayed, result)
+
+    def _revise(self) -> None:
+        """Takes over what files now have otherwise than the store, before what is later is appended."""
+        from ldas.pipeline.ingest import revise_group
+        from ldas.pipeline.ingest.write import is_complete
+
+        location = self.config.location
+        for step in self.config.ingest:
+            if not (step.revise and exists(location) and is_complete(open_store(location), step.makes)):
+                continue
+            if (done := revise_group(step.source, step.config, location, step.makes)) is not None:
+                self.message(done)
 
     def _concluded(self, end: date, replayed: dict[str, int], result: RunResult) -> CycleResult:
         """Takes down how the analysis stands, unless it stands as before."""

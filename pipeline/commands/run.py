@@ -23,7 +23,8 @@ from ldas.pipeline.store.arrays import (
     open_store,
     read_times,
 )
-from ldas.pipeline.store.icechunk_store import unfinished
+from ldas.pipeline.store.groups import finish_replacing
+from ldas.pipeline.store.icechunk_store import published, unfinished
 from ldas.pipeline.store.lease import held
 from ldas.pipeline.store.opening import exists
 
@@ -128,6 +129,9 @@ def ingest(config: ExperimentConfig, message: Callable[[str], None]) -> None:
     """The ingestion steps whose group is not complete in the store, or ends before the experiment and may grow."""
     from ldas.pipeline.ingest import appends, run_ingest
 
+    if config.ingest and exists(config.location):
+        with published(config.location, "ingestion resumed"):
+            finish_replacing(open_store(config.location, "a"))
     for step in config.ingest:
         continued = False
         if exists(config.location):

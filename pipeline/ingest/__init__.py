@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ldas.pipeline.ingest.write import Ingested
     from ldas.pipeline.store.location import Location
 
-__all__ = ["appends", "check_ingest", "inspect_file", "provisional_hours", "run_ingest", "source_names"]
+__all__ = ["appends", "check_ingest", "inspect_file", "provisional_hours", "revise_group", "run_ingest", "source_names"]
 
 
 def run_ingest(
@@ -46,6 +46,13 @@ def provisional_hours(attributes: Mapping[str, Any]) -> int:
     from ldas.pipeline.ingest import run
 
     return run.provisional_hours(attributes)
+
+
+def revise_group(source: str, config_path: Path, location: "Location", group: str) -> str | None:
+    """Takes over what files have otherwise than the store; see `ldas.pipeline.ingest.revise.revise_group`."""
+    from ldas.pipeline.ingest import revise
+
+    return revise.revise_group(source, config_path, location, group)
 
 
 def source_names() -> dict[str, str]:

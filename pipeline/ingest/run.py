@@ -299,7 +299,7 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def _configured(source: str, config_path: Path) -> tuple[Source, IngestConfig]:
+def configured_source(source: str, config_path: Path) -> tuple[Source, IngestConfig]:
     """The source of that name and its configuration."""
     known = [*SOURCES, *extension_names(GROUP)]
     if source not in known:
@@ -344,7 +344,7 @@ def check_ingest(source: str, config_path: Path) -> int:
         IngestError: as `run_ingest`.
         ConfigurationError: as `run_ingest`.
     """
-    _, config = _configured(source, config_path)
+    _, config = configured_source(source, config_path)
     folder = config_path.resolve().parent
     if isinstance(config, land.LandConfig):
         return len(land.input_files(config, folder))
@@ -353,7 +353,7 @@ def check_ingest(source: str, config_path: Path) -> int:
 
 def appends(source: str, config_path: Path) -> bool:
     """Whether an ingest may add later times to a group that is there: its configuration says `append: true`."""
-    return _configured(source, config_path)[1].append
+    return configured_source(source, config_path)[1].append
 
 
 def provisional_hours(attributes: Mapping[str, Any]) -> int:
@@ -392,7 +392,7 @@ def run_ingest(
         ConfigurationError: a configuration that is not valid.
         StoreError: a group that already exists, times that overlap, or another command that writes the store.
     """
-    entry, config = _configured(source, config_path)
+    entry, config = configured_source(source, config_path)
     if store is None:
         if config.store is None:
             raise IngestError(f"{config_path}: no `store` is given: where should the data go?")

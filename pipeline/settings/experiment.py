@@ -76,6 +76,11 @@ class IngestStep(StrictModel):
         description="Group of the store that it makes; skipped when that group is complete, unless it ends before the "
         "experiment and the configuration says `append: true`: then later times are appended"
     )
+    revise: bool = Field(
+        False,
+        description="When files are new or have changed, `ldas cycle` reads all of them again and takes over what the "
+        "group has otherwise up to its last time: corrected values, and observations that came late",
+    )
 
 
 class PeriodConfig(WindowConfig):

@@ -22,6 +22,8 @@ from ldas.pipeline.store.arrays import (
 )
 from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
 
+_REPLACING = "replacing"  # group of groups that are about to take the place of others
+
 
 def write_group(
     root: zarr.Group,
@@ -72,6 +74,47 @@ def remove_group(root: zarr.Group, path: str) -> None:
     with suppress(Exception):  # it follows an error, which the user must see instead of another one of the same disk
         if has_group(root, path):
             del root[path]
+
+
+def replace_group(root: zarr.Group, path: str, dataset: xr.Dataset, attributes: Mapping[str, Any]) -> None:
+    """Puts a dataset in the place of a group, in the same chunks. It is written whole beside it first: what a killed
+    program leaves, `finish_replacing` ends."""
+    spare = f"{_REPLACING}/{path}"
+    remove_group(root, spare)
+    write_group(root, spare, dataset, **_layout_of(root, path), attributes=attributes)
+    _put_in_place(root, path)
+
+
+def finish_replacing(root: zarr.Group) -> None:
+    """Ends what a killed program has left of `replace_group`: the new group takes its place, or, unfinished, goes."""
+    if not has_group(root, _REPLACING):
+        return
+    for name, group in existing_group(root, _REPLACING).members(max_depth=None):
+        if isinstance(group, zarr.Group) and group.attrs.get("complete"):
+            _put_in_place(root, name)
+    remove_group(root, _REPLACING)
+
+
+def _put_in_place(root: zarr.Group, path: str) -> None:
+    """Writes a group once more, from the spare one; that one goes last."""
+    spare = existing_group(root, f"{_REPLACING}/{path}")
+    dataset = xr.open_zarr(
+        root.store, group=spare.path, consolidated=False, zarr_format=3, decode_coords="all", decode_timedelta=False
+    )
+    remove_group(root, path)
+    write_group(root, path, dataset.drop_encoding(), **_layout_of(root, spare.path))
+    remove_group(root, spare.path)
+
+
+def _layout_of(root: zarr.Group, path: str) -> dict[str, Mapping[str, int] | None]:
+    """Chunks and shards by dimension of the arrays of a group that are no coordinates."""
+    chunks, shards = dict[str, int](), dict[str, int]()
+    for _, array in existing_group(root, path).arrays():
+        dims = dimensions(array)
+        if len(dims) > 1:
+            chunks |= dict(zip(dims, array.chunks, strict=True))
+            shards |= dict(zip(dims, array.shards, strict=True)) if array.shards else {}
+    return {"chunks": chunks, "shards": shards or None}
 
 
 def append_group(
