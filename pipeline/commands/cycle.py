@@ -13,12 +13,12 @@ from ldas.pipeline.commands import cycle_status
 from ldas.pipeline.commands.run import RunResult, ingest, run_ingested
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.run_stages import Listener, Outcome, stop_if_hopeless
-from ldas.pipeline.execution.stage import Stage
+from ldas.pipeline.execution.stage import Stage, is_finished
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import LAST_DATE, ExperimentConfig
 from ldas.pipeline.stages.land import forcing_times
 from ldas.pipeline.stages.overpass_states import overpass_variables
-from ldas.pipeline.stages.replay import affected_from
+from ldas.pipeline.stages.replay import affected_from, require_restarts
 from ldas.pipeline.store import input_record, ledger
 from ldas.pipeline.store.arrays import existing_group, has_group, open_store
 from ldas.pipeline.store.icechunk_store import published, unfinished
@@ -172,7 +172,7 @@ class _Cycle:
         there = set(ledger.experiments(root))
         return any(
             stage.name not in there
-            or not ledger.is_complete(root, stage.name)
+            or not is_finished(stage, root)
             or bool(ledger.differences(root, stage.name, stage.identity()))
             for stage in build_stages(config)
         )
@@ -210,8 +210,10 @@ class _Cycle:
             root = open_store(config.location, "a")
             found = input_record.changes(root, now)
             self._tell(config, found)
-            cells = {}
-            for stage, instants in _affected(root, config, found):
+            cells, affected = {}, list(_affected(root, config, found))
+            for stage, instants in affected:
+                require_restarts(root, stage, instants)
+            for stage, instants in affected:
                 touched = ledger.reopen(root, stage.name, instants)
                 if touched.any():
                     stage.refresh(root)

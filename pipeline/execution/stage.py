@@ -11,7 +11,7 @@ import zarr
 
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import has_group, open_store
+from ldas.pipeline.store.arrays import existing_group, has_group, open_store
 from ldas.pipeline.store.groups import show
 from ldas.pipeline.store.icechunk_store import Changes, committed, continued
 from ldas.pipeline.store.lease import borrowed
@@ -153,6 +153,13 @@ def _ends_later(root: zarr.Group, stage: Stage) -> bool:
     if not stage.growing_groups:
         return False
     return bool(stage.periods()[-1].stop > np.datetime64(ledger.stored_periods(root, stage.name)[-1][1], "s"))
+
+
+def is_finished(stage: Stage, root: zarr.Group) -> bool:
+    """Whether all tasks are done, and all that follows from them (`finish`)."""
+    if not ledger.is_complete(root, stage.name) or ledger.interim_stops(root, stage.name):
+        return False
+    return not any(existing_group(root, path).attrs.get("appending", False) for path in stage.growing_groups)
 
 
 def finish(stage: Stage, root: zarr.Group) -> None:

@@ -76,6 +76,11 @@ class IngestStep(StrictModel):
         description="Group of the store that it makes; skipped when that group is complete, unless it ends before the "
         "experiment and the configuration says `append: true`: then later times are appended"
     )
+
+
+class CycledIngestStep(IngestStep):
+    """One ingestion of an experiment, whose files may be corrected later."""
+
     revise: bool = Field(
         False,
         description="When files are new or have changed, `ldas cycle` reads all of them again and takes over what the "
@@ -320,7 +325,7 @@ class ExperimentConfig(StrictModel):
     description: str = Field("", description="What it is, shown in the report")
     synthetic: bool = Field(False, description="True when the data are synthetic; every output then says so")
     store: StoreConfig
-    ingest: tuple[IngestStep, ...] = ()
+    ingest: tuple[CycledIngestStep, ...] = ()
     accept: tuple[InputCheck, ...] = Field(
         (), description="Checks of plausibility that land and forcing of the store need not pass: [night_shortwave]"
     )

@@ -18,6 +18,7 @@ import yaml
 from ldas.pipeline.commands.cycle import CycleResult, run_cycle
 from ldas.pipeline.commands.cycle_status import stored
 from ldas.pipeline.commands.run import run_experiment
+from ldas.pipeline.errors import StoreError
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import ExperimentConfig, SpinUpConfig
 from ldas.pipeline.stages.replay import affected_from
@@ -150,6 +151,31 @@ def test_a_machine_reads_how_the_analysis_stands(store: Path, tmp_path: Path) ->
     assert program("cycle", str(file), "--until", "2007-04-07", "--json", str(out)) == 0
     status = json.loads(out.read_text(encoding="utf-8"))
     assert status == stored(open_store(str(tmp_path / "store")))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("missing", "no restart 'restarts/open_loop/20070405T00' in the store"),
+        ("other", "is of a model with other options: runoff: 'other' there, "),
+    ],
+)
+def test_a_replay_without_its_restart_changes_nothing(store: Path, tmp_path: Path, damage: str, said: str) -> None:
+    """One message, also the next time."""
+    path = tmp_path / "store"
+    shutil.copytree(store, path)
+    correct_some(path)
+    root = open_store(str(path), "a")
+    if damage == "missing":
+        del root["restarts/open_loop/20070405T00"]
+    else:
+        attributes = root["restarts/open_loop/20070405T00"].attrs
+        attributes["model"] = {**attributes["model"], "runoff": "other"}  # type: ignore[dict-item]
+    before = array_hashes(str(path))
+    for _ in range(2):
+        with pytest.raises(StoreError, match=f"open_loop cannot be computed again from 2007-04-05.*{said}"):
+            cycle(path, 7)
+    assert array_hashes(str(path)) == before
 
 
 @pytest.fixture(scope="module")

@@ -301,6 +301,7 @@ TABLE: dict[str, Changed | Elsewhere] = {
     "ingest.source": STEPS,
     "ingest.config": STEPS,
     "ingest.makes": STEPS,
+    "ingest.revise": STEPS,
     "accept": Changed(["night_shortwave"], accepted),
     "period.start": Changed("2007-04-02", plan, {"period": PERIOD}),
     "period.end": Changed("2007-04-20", plan, {"period": PERIOD}),

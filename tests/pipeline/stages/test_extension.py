@@ -104,6 +104,13 @@ def test_bit_identical_after_new_days_of_forcing_and_observations(whole: dict[st
     result = run_cycle(later, Silence(), message=said.append)  # takes over what `ldas run` has made
     assert result.run.outcomes == {"open_loop": Outcome(), "ekf": Outcome()}
     assert said[0] == "growing: analysed from 2007-04-01 to 2007-04-14"
+    said.clear()
+    samples.write_cgls(tmp_path / "lai_13.nc", "LAI", "2007-04-13T00:00", scale_factor=1 / 20.0)
+    assert run_cycle(later, Silence(), message=said.append).replayed == {}
+    steps = tuple(step.model_copy(update={"revise": True}) for step in later.ingest[1:])
+    revising = later.model_copy(update={"ingest": steps})
+    assert run_cycle(revising, Silence(), message=said.append).replayed == {"ekf": 1}
+    assert "ekf: 1 of 1 cells again, from 2007-04-13 on" in said
 
 
 def test_without_new_forcing_nothing_is_begun(tmp_path: Path) -> None:
