@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ldas.pipeline.execution.stage import Stage
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.stages.assimilate import Assimilate
+from ldas.pipeline.stages.forecast import Forecast
 from ldas.pipeline.stages.land import number_of_cells, read_land
 from ldas.pipeline.stages.open_loop import OpenLoop
 from ldas.pipeline.stages.spin_up import NAME as SPIN_UP
@@ -28,8 +29,12 @@ def build_stages(config: ExperimentConfig) -> Iterator[Stage]:
     for operator in config.operators:
         block = cells_per_training_block(operator) or cells
         yield Train(training_stage(operator.name), config.location, cells, block, config, operator)
+    analyses = {}
     for run in config.assimilation:
-        yield Assimilate(run.name, config.location, cells, size, config, columns_per_cell, run)
+        analyses[run.name] = Assimilate(run.name, config.location, cells, size, config, columns_per_cell, run)
+        yield analyses[run.name]
+    for forecasts in config.forecasts:
+        yield Forecast(forecasts.name, config.location, cells, size, config, forecasts, analyses[forecasts.from_run])
     if config.twin is not None and config.twin.from_run is None:
         for name in (config.open_loop.name, *(run.name for run in config.assimilation)):
             yield error_stage(config, config.twin, name)

@@ -20,6 +20,9 @@ from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.acceptance import MEANING, way_on
 from ldas.pipeline.settings.assimilation import OperatorConfig
 from ldas.pipeline.settings.experiment import ExperimentConfig, IngestStep
+from ldas.pipeline.settings.forecast import ForecastConfig
+from ldas.pipeline.stages.forecast import forecast_forcing
+from ldas.pipeline.stages.labels import instants
 from ldas.pipeline.stages.land import (
     CELLS_LISTED,
     FORCING_NAMES,
@@ -97,6 +100,7 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
         rows.append(_check_land(root, config, unusable))
         rows += _check_forcing_span(root, config)
         rows += _check_estimated(root)
+        rows += [_check_forecasts(root, entry, config, made) for entry in config.forecasts]
         if values:
             if of_the_twin and not (TWIN in ledger.experiments(root) and ledger.is_complete(root, TWIN)):
                 rows.append(CheckRow("forcing values", "ok", BY_RUN))
@@ -199,6 +203,27 @@ def _check_forcing_span(root: zarr.Group, config: ExperimentConfig) -> Iterator[
         detail = f"{begin} 00 UTC to {end} 00 UTC needed, {times[0]} to {times[-1]} there"
         more = "; ingestion will append" if to_come else ""
         yield CheckRow("forcing span", "ok" if inside or to_come else "wrong", f"{detail}{more}")
+
+
+def _check_forecasts(root: zarr.Group, entry: ForecastConfig, config: ExperimentConfig, made: set[str]) -> CheckRow:
+    """How many forecasts there will be, and whether the forcing of each is there, if they have their own."""
+    windows = config.windows(next(run for run in config.assimilation if run.name == entry.from_run))
+    starts = entry.starts(windows, config.period.end)
+    detail = f"{len(starts)} of {entry.days} days, from the analyses of {entry.from_run} {starts[0]} to {starts[-1]}"
+    if entry.forcing is None:
+        return CheckRow(f"forecasts {entry.name}", "ok", f"{detail}, with the forcing of the open loop")
+    absent = []
+    for start in instants(starts, config.model.analysis_hour_utc):
+        group, stop = forecast_forcing(entry.forcing, start), start + np.timedelta64(entry.days, "D")
+        times = forcing_times(root, group) if has_group(root, group) else np.array([], dtype="datetime64[s]")
+        covered = len(times) and times[0] <= start and stop <= times[-1]
+        if not covered and not (group in made and not len(times)):
+            absent.append(f"{group} (needed: {start} to {stop})")
+    detail += f", with the forcings of {entry.forcing}"
+    if absent:
+        more = f" and {len(absent) - CELLS_LISTED} more" if len(absent) > CELLS_LISTED else ""
+        return CheckRow(f"forecasts {entry.name}", "missing", f"{detail}: {', '.join(absent[:CELLS_LISTED])}{more}")
+    return CheckRow(f"forecasts {entry.name}", "ok", detail)
 
 
 def _check_estimated(root: zarr.Group) -> Iterator[CheckRow]:

@@ -3,7 +3,7 @@
 Nothing here depends on other cells, so blocks can be done in any order and number; memory is that of one block.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,9 +16,13 @@ from ldas.landmodel.array_types import Array
 from ldas.operators.protocol import ObservationOperator
 from ldas.operators.scores import predict_where_observed
 from ldas.pipeline.evaluation import balance, metrics
+from ldas.pipeline.evaluation.forecasts import SCORES as FORECAST_SCORES
+from ldas.pipeline.evaluation.forecasts import Forecasts
 from ldas.pipeline.evaluation.operator_scores import operator_scores
 from ldas.pipeline.evaluation.plan import Comparison, Experiment, Kind, Plan, Series
 from ldas.pipeline.evaluation.reading import Reader, mean_of_overpasses, read_operator_part
+from ldas.pipeline.stages.forecast import LEAD
+from ldas.pipeline.store.arrays import read_region
 
 #: Codes of a day on which the observation is not to be believed, whatever the model says: no run is scored on it.
 MASKED = tuple(
@@ -78,6 +82,8 @@ def evaluate_block(root: zarr.Group, plan: Plan, places: slice) -> BlockResult:
         result.scores[comparison.name] = block.compare(comparison)
         if plan.overpass_series(comparison):
             result.scores[f"{comparison.name}{BY_OVERPASS}"] = block.compare_overpasses(comparison)
+    for name, (forecasts, comparison) in plan.forecast_comparisons.items():
+        result.scores[name] = block.compare_forecasts(forecasts, comparison)
     for experiment in plan.experiments:
         block.diagnose(experiment, result)
         found = balance.water_balance(reader, experiment, plan.days, places)
@@ -115,14 +121,16 @@ class _Block:
             return mean_of_overpasses(self.at_overpasses(experiment, variable, kind))
         if name in experiment.variables:
             return self.run(experiment.name, name)
+        return self.predicted(lambda name: self.run(experiment.name, experiment.stored_name(name, kind)), needed)
+
+    def predicted(self, predictor: Callable[[str], Array], needed: np.ndarray) -> Array:
+        """sigma40 (..., cell) where it is `needed`, of predictors of that shape by name; NaN without an operator."""
         if self.operator is None:
             return np.full(needed.shape, np.nan)
-        predictors = [
-            self.run(experiment.name, experiment.stored_name(predictor, kind)).T
-            for predictor in self.operator.predictor_names
-        ]
-        wanted = np.where(needed, 0.0, np.nan).T
-        return predict_where_observed(self.operator, np.stack(predictors, axis=-1), wanted).T
+        cells = needed.shape[-1]
+        predictors = [predictor(name).reshape(-1, cells).T for name in self.operator.predictor_names]
+        wanted = np.where(needed, 0.0, np.nan).reshape(-1, cells).T
+        return predict_where_observed(self.operator, np.stack(predictors, axis=-1), wanted).T.reshape(needed.shape)
 
     def at_overpasses(self, experiment: Experiment, variable: str, kind: Kind) -> Array:
         """A variable of an experiment (day, overpass, cell), where there is an observation beside it."""
@@ -211,6 +219,34 @@ class _Block:
         if place is not None:
             result = result.merge(metrics.information_contributions(result, place))
         return result.transpose("series", ..., "cell")
+
+    def compare_forecasts(self, forecasts: Forecasts, comparison: Comparison) -> xr.Dataset:
+        """Scores (series, lead_day, cell) of forecasts and the open loop, on days that the reference and both have."""
+        place = (forecasts.valid_days - self.plan.days[0]).astype(np.int64)
+        inside = ((place >= 0) & (place < len(self.plan.days)))[..., None]
+        place = np.clip(place, 0, len(self.plan.days) - 1)
+        reference = self.reference(comparison)
+        at = np.where(inside, reference[place], np.nan)
+        values = [self.forecast(forecasts, comparison.variable, np.isfinite(at))]
+        if self.plan.open_loop is not None:
+            experiment = self.plan.experiment(self.plan.open_loop)
+            free = self.series(experiment, comparison.variable, "run", np.isfinite(reference))
+            values.append(np.where(inside, free[place], np.nan))
+        model = xr.DataArray(np.stack(values), dims=("series", LEAD, "time", "cell"))
+        observed = xr.DataArray(np.where(np.isfinite(values).all(axis=0), at, np.nan), dims=(LEAD, "time", "cell"))
+        model.attrs["units"] = observed.attrs["units"] = comparison.unit if comparison.same_unit else "1"
+        names = FORECAST_SCORES if comparison.same_unit else ("n", "r")
+        found = metrics.scores(model, observed, names=names).transpose("series", ..., "cell")
+        return found.assign_coords({LEAD: np.arange(1, forecasts.leads + 1)})
+
+    def forecast(self, forecasts: Forecasts, variable: str, needed: np.ndarray) -> Array:
+        """A variable of forecasts (lead, forecast, cell); sigma40 is predicted where it is `needed`."""
+
+        def stored(name: str) -> Array:
+            values = read_region(self.reader.root, forecasts.path, name, {"cell": self.places}).astype(np.float64)
+            return values.swapaxes(0, 1)
+
+        return stored(variable) if variable in forecasts.variables else self.predicted(stored, needed)
 
     def diagnose(self, experiment: Experiment, result: BlockResult) -> None:
         """Innovations and increments of an experiment: daily sums, statistics per cell, quality codes."""

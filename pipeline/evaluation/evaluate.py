@@ -156,6 +156,8 @@ def _written_there(target: Location, result: BlockResult, block: Block, owner: t
 
 def _labels(plan: Plan, name: str) -> list[str]:
     """Labels of the series of a comparison."""
+    if name in plan.forecast_comparisons:
+        return plan.forecast_labels(plan.forecast_comparisons[name][0])
     compared = name.removesuffix(BY_OVERPASS)
     return [series.label for one in plan.comparisons if one.name == compared for series in one.series]
 
@@ -186,6 +188,15 @@ def _create(root: zarr.Group, plan: Plan, example: BlockResult) -> None:
 
 
 def _describe(plan: Plan, name: str) -> dict[str, Any]:
+    if name in plan.forecast_comparisons:
+        forecasts, comparison = plan.forecast_comparisons[name]
+        return {
+            "variable": comparison.variable,
+            "reference": f"{comparison.reference_path}/{comparison.reference_name}",
+            "from_run": forecasts.from_run,
+            "comment": "model minus reference, by days from the analysis, on the days that the reference, the "
+            "forecasts and the open loop have",
+        }
     for comparison in plan.comparisons:
         if comparison.name == name.removesuffix(BY_OVERPASS):
             return {

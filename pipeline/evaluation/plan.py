@@ -11,6 +11,7 @@ from ldas.landmodel.array_types import Days
 from ldas.pipeline import registry
 from ldas.pipeline.errors import RegistryError
 from ldas.pipeline.evaluation.errors import EvaluationError
+from ldas.pipeline.evaluation.forecasts import Forecasts, find_forecasts
 from ldas.pipeline.evaluation.reading import (
     Reader,
     attributes,
@@ -121,6 +122,24 @@ class Plan:
     operator: str | None
     operator_cells: np.ndarray | None  #: place of each cell among those of the operator
     notes: tuple[str, ...] = ()
+    forecasts: tuple[Forecasts, ...] = ()
+
+    @property
+    def forecast_comparisons(self) -> dict[str, tuple[Forecasts, Comparison]]:
+        """Forecasts and what they are compared with, by name of the group of their scores: whatever the run that they
+        start from is compared with, as far as they have the variable."""
+        found = {}
+        for forecasts in self.forecasts:
+            for one in self.comparisons:
+                predictable = one.variable == "sigma40" and self.operator is not None and "LAI" in forecasts.variables
+                of_run = any(series.experiment == forecasts.from_run for series in one.series)
+                if of_run and (one.variable in forecasts.variables or predictable):
+                    found[f"forecasts_{forecasts.name}_{one.name}"] = forecasts, one
+        return found
+
+    def forecast_labels(self, forecasts: Forecasts) -> list[str]:
+        """What is scored by lead day: the forecasts, and the open loop where there is one."""
+        return [forecasts.name, *([] if self.open_loop is None else [self.open_loop])]
 
     def overpass_series(self, comparison: Comparison) -> tuple[Series, ...]:
         """The series of a comparison to be scored by overpass: all, if a run keeps overpasses apart; else none."""
@@ -155,22 +174,26 @@ def make_plan(root: zarr.Group, experiments: Sequence[str] | None = None) -> Pla
     notes: list[str] = []
     compared, days = _common_period(found, notes)
     for experiment in compared:
-        notes += _completeness(root, experiment)
+        notes += _completeness(root, experiment.name)
         notes += _notes_of_ingestion(root, experiment)
     operator, operator_cells = _operator(root, notes)
     cells = len(read_region(root, "runs/" + compared[0].name, "cell"))
     comparisons = tuple(_comparisons(root, compared, operator, notes))
+    forecasts = find_forecasts(root, [experiment.name for experiment in compared])
+    for one in forecasts:
+        notes += _completeness(root, one.name)
     return Plan(
         experiments=tuple(compared),
         open_loop=open_loop,
         days=days,
         hour=analysis_hour(root, compared[0].name),
         cells=cells,
-        cells_per_block=_cells_per_block(root, compared, comparisons, len(days), cells),
+        cells_per_block=_cells_per_block(root, compared, comparisons, forecasts, len(days), cells),
         comparisons=comparisons,
         operator=operator,
         operator_cells=operator_cells,
         notes=tuple(notes),
+        forecasts=forecasts,
     )
 
 
@@ -225,22 +248,22 @@ def _common_period(experiments: Sequence[Experiment], notes: list[str]) -> tuple
     return compared, np.arange(first, last + np.timedelta64(1, "D"))
 
 
-def _completeness(root: zarr.Group, experiment: Experiment) -> list[str]:
+def _completeness(root: zarr.Group, name: str) -> list[str]:
     """What the ledger says is not done."""
-    if experiment.name not in ledger.experiments(root):
+    if name not in ledger.experiments(root):
         return []
-    statuses = ledger.statuses(root, experiment.name)
+    statuses = ledger.statuses(root, name)
     notes = []
     undone = (statuses != ledger.DONE) & (statuses != ledger.SET_ASIDE)
     if undone.any():
         cells = int(undone.any(axis=0).sum())
         notes.append(
-            f"{experiment.name} is incomplete: {undone.mean():.0%} of its cell-periods, in {cells} of "
+            f"{name} is incomplete: {undone.mean():.0%} of its cell-periods, in {cells} of "
             f"{statuses.shape[1]} cells, are not done. What is missing is left out, not filled."
         )
     aside = int((statuses[-1] == ledger.SET_ASIDE).sum())
     if aside:
-        notes.append(f"{aside} cells of {experiment.name} were set aside by the model.")
+        notes.append(f"{aside} cells of {name} were set aside by the model.")
     return notes
 
 
@@ -273,12 +296,18 @@ def _operator(root: zarr.Group, notes: list[str]) -> tuple[str | None, np.ndarra
 
 
 def _cells_per_block(
-    root: zarr.Group, experiments: Sequence[Experiment], comparisons: Sequence[Comparison], days: int, cells: int
+    root: zarr.Group,
+    experiments: Sequence[Experiment],
+    comparisons: Sequence[Comparison],
+    forecasts: Sequence[Forecasts],
+    days: int,
+    cells: int,
 ) -> int:
     """A stored shard's width, or as many of its chunks as keep a block's arrays small."""
     shard = max(_cells_per_shard(root, experiment.name) for experiment in experiments)
     series = max((len(comparison.series) for comparison in comparisons), default=1)
-    most = max(1, MOST_VALUES // (days * series))
+    values = max(days * series, *(2 * one.valid_days.size for one in forecasts), 1)
+    most = max(1, MOST_VALUES // values)
     return max(1, min(shard, most if most < 16 else most // 16 * 16, cells))
 
 

@@ -95,6 +95,10 @@ class Stage(ABC):
         """Days that the model runs in a period, for the rate that progress shows."""
         return float((period.stop - period.start) / np.timedelta64(1, "D"))
 
+    def places_until(self, period: Period, instant: np.datetime64) -> int:
+        """How many places of a period's axis (`Period.days`) an earlier run that ended at an instant had done: days."""
+        return int((instant - period.start) // ledger.DAY)
+
     @property
     def growing_groups(self) -> Collection[str]:
         """Groups whose time axis gets longer in an extension; readers do not see the new times before all are there."""
@@ -144,7 +148,7 @@ def _prepare(stage: Stage) -> None:
         shrunk = {key: values for key, values in growing.items() if not str(values[1]) > str(values[0])}
         ledger.refuse_differences(stage.name, shrunk)
         stage.extend(root, ledger.stored_periods(root, stage.name))
-        ledger.extend(root, stage.name, stage.periods(), stage.identity())
+        ledger.extend(root, stage.name, stage.periods(), stage.identity(), stage.places_until)
     stage.record(root)
 
 

@@ -171,6 +171,12 @@ OverpassesPerDay = Annotated[
 class ForcingConfig(IngestConfig):
     """What every forcing ingest shares."""
 
+    group: str = Field(
+        default="forcing",
+        pattern=r"^(forcing|forecast_forcing/[A-Za-z0-9_\-]+/\d{8}T\d{2})$",
+        description="group that is written: `forcing`, or that of one forecast by the time of its start, such as "
+        "forecast_forcing/ecmwf/20150106T09 where an experiment says `forecasts: [{forcing: ecmwf}]`",
+    )
     period: Period = Period()
     accept: tuple[ForcingCheck, ...] = Field(
         default=(),

@@ -121,8 +121,8 @@ class Job:
 
     def stored_end(self, config: ForcingConfig) -> StoredEnd | None:
         """The end of the forcing that is there, where this ingest appends to it."""
-        stored = self.stored("forcing", config)
-        return None if stored is None else StoredEnd.of(self.location, "forcing", stored)
+        stored = self.stored(config.group, config)
+        return None if stored is None else StoredEnd.of(self.location, config.group, stored)
 
     def put_forcing(
         self, dataset: xr.Dataset, config: ForcingConfig, origin: Origin, end: StoredEnd | None, replaced: int = 0
@@ -132,8 +132,8 @@ class Job:
         Args:
             replaced: how many of the last stored hours may be made again, because what follows was not known then.
         """
-        new = self._unwritten(dataset, "forcing", replaced)
-        return [] if new is None else [write_forcing(new, "forcing", self.location, config, origin, end, replaced)]
+        new = self._unwritten(dataset, config.group, replaced)
+        return [] if new is None else [write_forcing(new, config.group, self.location, config, origin, end, replaced)]
 
     def _unwritten(self, dataset: xr.Dataset, group: str, replaced: int = 0) -> xr.Dataset | None:
         """The times that the store does not have yet, None where there is none: all of it unless `continued`.

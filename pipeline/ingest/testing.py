@@ -25,7 +25,7 @@ from ldas.pipeline.store.arrays import array_hashes, existing_group, open_datase
 from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.opening import exists
 
-_FAMILIES = ("land", "forcing", "observations/", "insitu/", "runs/")
+_FAMILIES = ("land", "forcing", "forecast_forcing/", "observations/", "insitu/", "runs/")
 
 
 class SourceContract:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ldas.pipeline.report.forecast_section import forecast_table
 from ldas.pipeline.report.run_facts import run_numbers
 from ldas.pipeline.report.sources import Sources
 from ldas.pipeline.store.provenance import code_version, name_of
@@ -38,6 +39,7 @@ def report_numbers(sources: Sources) -> dict[str, Any]:
             "sigma40": _records(sources.score_table("sigma40_observations")),
             "lai": _records(sources.score_table("lai_observations")),
             "stations": _records(sources.station_table),
+            "forecasts": _records(forecast_table(sources)),
         },
         "quality": quality,
     }

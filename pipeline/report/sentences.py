@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ldas.landmodel.array_types import Array
+
 MOST = 0.75  # from this part of the cells on it is "most"
 HALF = 0.55
 AMOUNT = "kg m-2"  # of water
@@ -123,6 +125,47 @@ def alone(
         return f"The {what} of {named(experiment)} has no common day with {reference}."
     place = "" if cells == 1 else f" at the median of {count(cells, 'cell')}"
     return f"The {what} of {named(experiment)} differs from {reference} by {score} {with_unit(median, unit)}{place}."
+
+
+def forecast(
+    name: str,
+    run: str,
+    *,
+    what: str,
+    reference: str,
+    score: str,
+    unit: str,
+    values: Array,
+    open_loop: Array | None,
+) -> str:
+    """How far ahead forecasts from the analyses of a run are better than the open loop.
+
+    Args:
+        what: the quantity in words.
+        reference: what it is compared with, in words.
+        score: RMSD or R.
+        values: of the forecasts, by days from the analysis; NaN where there is none.
+        open_loop: the same of the open loop, or None.
+    """
+    subject = f"Forecasts {named(name)} of {what}, from the analyses of {named(run)}"
+    known = [place for place, value in enumerate(values) if np.isfinite(value)]
+    if not known:
+        return f"{subject}: too few days with {reference} to be compared."
+    first, last = known[0], known[-1]
+    if open_loop is None:
+        levels = " and ".join(
+            f"{with_unit(values[day], unit)} on day {day + 1}" for day in dict.fromkeys((first, last))
+        )
+        return f"{subject}: median {score} against {reference} {levels}."
+    sign = -1.0 if score == "R" else 1.0
+    better = [day for day in known if sign * values[day] < sign * open_loop[day]]
+    verb = "correlate better with" if score == "R" else "are closer to"
+    levels = "; ".join(
+        f"median {score} {with_unit(values[day], unit)} instead of {with_unit(open_loop[day], unit)} on day {day + 1}"
+        for day in dict.fromkeys((first, last))
+    )
+    when = f"on {len(better)} of {count(len(known), 'day')}" if better else "on no day"
+    return f"{subject}, {verb} {reference} than the open loop {when} ({levels})."
 
 
 def innovations(experiment: str, observation: str, unit: str, mean: float, deviation: float) -> str:

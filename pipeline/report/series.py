@@ -8,6 +8,7 @@ import matplotlib.dates as mdates
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ldas.landmodel.array_types import Array, Days
@@ -123,6 +124,25 @@ def monthly_means(
         axes.set_ylabel(label)
         axes.set_title(title)
         axes.legend()
+    return figure
+
+
+def by_lead_day(lines: Sequence[Line], *, title: str, label: str) -> Figure:
+    """A score by days from the analysis: lines (lead,)."""
+    with styled():
+        figure = new_figure()
+        axes = figure.subplots()
+        for one in lines:
+            days = np.arange(1, len(one.values) + 1)
+            style = {"color": colour(one.index), "linestyle": line(one.index)}
+            axes.plot(days, one.values, marker="o", markersize=3.5, label=one.label, **style)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.15 * (high - low))  # room for the legend, which would hide lines
+        axes.set_xlabel("days from the analysis")
+        axes.set_ylabel(label)
+        axes.set_title(title)
+        axes.legend(loc="upper right", ncols=2)
     return figure
 
 

@@ -11,7 +11,7 @@ from ldas.pipeline.errors import ExecutionError, PipelineError, StoreError, Stor
 from ldas.pipeline.evaluation.evaluate import evaluate
 from ldas.pipeline.evaluation.plan import configuration_of
 from ldas.pipeline.evaluation.scores import Scores
-from ldas.pipeline.report import sections, system_sections
+from ldas.pipeline.report import forecast_section, sections, system_sections
 from ldas.pipeline.report.document import Document, Section
 from ldas.pipeline.report.numbers import report_numbers
 from ldas.pipeline.report.page import as_html, as_markdown, write_tables
@@ -110,6 +110,7 @@ def make_document(sources: Sources) -> Document:
         sections.soil_moisture,
         sections.towers,
         sections.truth,
+        forecast_section.forecasts,
         system_sections.operator,
         system_sections.analysis,
         system_sections.water,

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
+from ldas.landmodel.array_types import Days
 from ldas.landmodel.errors import LdasError
 from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
 from ldas.pipeline import registry
@@ -25,6 +26,7 @@ from ldas.pipeline.settings.assimilation import (
     filter_options,
     operator_options,
 )
+from ldas.pipeline.settings.forecast import ForecastConfig, window_days
 from ldas.pipeline.settings.land_options import LandOptions
 from ldas.pipeline.settings.twin import TwinConfig
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
@@ -337,6 +339,7 @@ class ExperimentConfig(StrictModel):
     open_loop: OpenLoopConfig = OpenLoopConfig()
     operators: tuple[OperatorConfig, ...] = Field((), description="Observation operators to train on the open loop")
     assimilation: tuple[AssimilationConfig, ...] = Field((), description="Assimilations, started from the open loop")
+    forecasts: tuple[ForecastConfig, ...] = Field((), description="Forecasts from the analyses of assimilations")
     report: bool = Field(True, description="Write the report when everything is done")
     execution: ExecutionConfig = ExecutionConfig()
     cycle: CycleConfig = CycleConfig()
@@ -347,6 +350,7 @@ class ExperimentConfig(StrictModel):
         if outside:
             raise ValueError(f"open_loop.restart_on {outside[0]} is outside the period")
         self._check_assimilation()
+        self._check_forecasts()
         if self.spin_up is not None and "initial_temperature_k" in self.model.model_fields_set:
             raise ValueError(
                 "model.initial_temperature_k has no effect with a spin-up, which starts from its year's mean"
@@ -367,7 +371,7 @@ class ExperimentConfig(StrictModel):
         return self
 
     def _check_assimilation(self) -> None:
-        names = [self.open_loop.name, *(entry.name for entry in self.assimilation)]
+        names = [self.open_loop.name, *(run.name for run in self.assimilation), *(run.name for run in self.forecasts)]
         if len(set(names)) != len(names):
             raise ValueError(f"runs must have distinct names, got {', '.join(names)}")
         trained = {entry.name for entry in self.operators}
@@ -387,6 +391,27 @@ class ExperimentConfig(StrictModel):
                     raise ValueError(
                         f"assimilation {run.name}: add {variable} to output.instant to rescale {entry.name}"
                     )
+
+    def _check_forecasts(self) -> None:
+        for entry in self.forecasts:
+            run = next((run for run in self.assimilation if run.name == entry.from_run), None)
+            if run is None:
+                known = ", ".join(run.name for run in self.assimilation) or "none"
+                raise ValueError(f"forecasts {entry.name}: no assimilation {entry.from_run}; there are: {known}")
+            windows = self.windows(run)
+            starts = entry.starts(windows, self.period.end)
+            wanted = len(entry.start_on) or 1
+            if len(starts) < wanted:
+                span = f"{windows[0]} to {windows[-1]}" if len(windows) else "none"
+                raise ValueError(
+                    f"forecasts {entry.name}: {len(starts)} of {wanted} forecasts can be made: they start from the "
+                    f"analyses of {run.name} ({span}) and, with the open loop's forcing, end by {self.period.end}"
+                )
+
+    def windows(self, run: AssimilationConfig) -> Days:
+        """Days of the analyses of an assimilation."""
+        first, last = run.start or self.period.start, run.end or self.period.end
+        return window_days(first, last, self.model.analysis_hour_utc)
 
     def _check_error_source(self, run: AssimilationConfig, entry: AssimilatedConfig) -> None:
         source = entry.error_model.from_run

@@ -9,18 +9,18 @@ import numpy as np
 import zarr
 
 from ldas import landmodel
-from ldas.assim import QUALITY_MEANING, Filter, ObservationError, ObservationType, Window, WindowObservations
-from ldas.assim.diagnostics import desroziers, estimated_error
+from ldas.assim import Filter, ObservationType, Window
 from ldas.landmodel import OutputRequest, Parameters, State
 from ldas.operators.cells import cell_ids_from_coordinates
 from ldas.operators.direct import DirectOperator
 from ldas.operators.protocol import ObservationOperator
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.forcing.read import TimedForcing
 from ldas.pipeline.settings.assimilation import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig, TimeMatching
 from ldas.pipeline.settings.land_options import model_options
-from ldas.pipeline.stages import labels, spin_up
-from ldas.pipeline.stages.assimilation_output import AssimilationOutput, forecasts
+from ldas.pipeline.stages import kept_analyses, labels, spin_up
+from ldas.pipeline.stages.assimilation_output import AssimilationOutput, output_specs, rows_of_types
 from ldas.pipeline.stages.land import (
     FORCING_BYTES,
     LandStage,
@@ -31,11 +31,18 @@ from ldas.pipeline.stages.land import (
     number_of_patches,
     read_land,
 )
-from ldas.pipeline.stages.observations import WindowSeries, days_of, overpasses_a_day, require_hours, window_ends
+from ldas.pipeline.stages.observations import (
+    WindowSeries,
+    days_of,
+    error_of,
+    overpasses_a_day,
+    require_hours,
+    window_ends,
+)
 from ldas.pipeline.stages.open_loop import OpenLoop
 from ldas.pipeline.stages.train import cells_per_training_block, training_stage
-from ldas.pipeline.store import cf, ledger
-from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group, read_region, write_region
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group, write_region
 from ldas.pipeline.store.groups import hide_new
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.operator_store import matches_overpasses, operator_identity, read_operator
@@ -49,11 +56,6 @@ from ldas.pipeline.store.restart import (
     write_restart,
 )
 from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
-
-_FLAGS = {
-    "flag_values": [int(code) for code in QUALITY_MEANING],
-    "flag_meanings": " ".join(code.name.lower() for code in QUALITY_MEANING),
-}
 
 
 @dataclass(frozen=True)
@@ -188,9 +190,10 @@ class Assimilate(LandStage):
                 "analysis_hour_utc": self.hour,
                 "observations": [entry.name for entry in self.settings.observations],
                 "controls": list(self.settings.method.controls),
+                **({kept_analyses.KEPT: [str(instant) for instant in self.kept()]} if self.kept() else {}),
             },
         )
-        self._create_restarts(root, self.periods())
+        self._create_restarts(root, [*(period.stop for period in self.periods()), *self.kept()])
 
     @property
     def _time_label(self) -> str:
@@ -215,53 +218,34 @@ class Assimilate(LandStage):
         return max(lengths)
 
     def _specs(self, root: zarr.Group) -> dict[str, ArraySpec]:
-        output, at_end = self.config.output, f"at {labels.clock(self.hour)}"
-
-        def of(comment: str, *more: str) -> ArraySpec:
-            words = {"comment": comment} if comment else {}
-            return ArraySpec(("time", "cell", *more), "float32", None, {**words, **labels.OF_INSTANTS})
-
-        def at_overpass(spec: ArraySpec, comment: str = "") -> ArraySpec:
-            words = {"comment": comment} if comment else {}
-            attributes = {**spec.attributes, **words, **labels.OF_MEANS}
-            return ArraySpec(("time", "overpass", "cell"), spec.dtype, spec.fill_value, attributes)
-
-        mean = {"comment": "mean over the 24 h up to the analysis hour of the day, see time_bnds", **labels.OF_MEANS}
-        specs = {name: ArraySpec(("time", "cell"), "float32", None, mean) for name in output.mean}
-        specs |= {name: of(f"analysis {at_end}") for name in output.instant}
-        for name in forecasts(self.settings, output):
-            specs[f"{name}_forecast"] = of(f"24 h forecast {at_end}")
-        for entry in self.settings.observations:
-            made = {}
-            if entry.operator is not None:
-                made[entry.name] = of(f"of the analysis {at_end}")
-                made[f"{entry.name}_forecast"] = of(f"forecast {at_end}")
-            for family in ("innovation", "residual", "linear_residual", "dfs"):
-                made[f"{family}_{entry.name}"] = of("")
-            made[f"quality_{entry.name}"] = ArraySpec(("time", "cell"), "int8", 1, {**_FLAGS, **labels.OF_INSTANTS})
-            if self._matching(root, entry) == "overpass":
-                made = {name: at_overpass(spec) for name, spec in made.items()}
-                made[entry.name] = at_overpass(made[entry.name], "forecast at the overpass and what the analysis adds")
-                made[f"{entry.name}_forecast"] = at_overpass(made[entry.name], "forecast at the overpass")
-                made[f"overpass_hour_{entry.name}"] = ArraySpec(
-                    ("time", "overpass", "cell"), "float32", None, {**cf.OVERPASS_HOUR, **labels.OF_MEANS}
-                )
-            specs |= made
-        specs["chi_square"] = of("")
-        specs |= {f"increment_{control}": of("") for control in self.settings.method.controls}
-        return specs | {f"{name}_patch": of(f"analysis {at_end}", "patch") for name in output.per_patch}
+        apart = {entry.name for entry in self.settings.observations if self._matching(root, entry) == "overpass"}
+        return output_specs(self.settings, self.config.output, self.hour, apart)
 
     def _along_time(self) -> labels.Coordinates:
         return labels.along_time(days_of(self.ends()), self.hour, windows=True)
 
-    def _create_restarts(self, root: zarr.Group, periods: Sequence[Period]) -> None:
+    def kept(self) -> list[np.datetime64]:
+        """Instants whose analyses are kept as restarts, at the end of a period or not: forecasts start from them."""
+        return kept_analyses.wanted(self.config, self.name, days_of(self.ends()))
+
+    def record(self, root: zarr.Group) -> None:
+        """See `Stage.record`. A run that is done is run again from the first analysis on that a forecast needs and that
+        it did not keep."""
+        super().record(root)
+        known = kept_analyses.noted(root, self.group) | {period.stop for period in self.periods()}
+        if new := [instant for instant in self.kept() if instant not in known]:
+            ledger.reopen(root, self.name, np.full(self.cells, new[0]))
+            self._create_restarts(root, new)
+            kept_analyses.note(root, self.group, self.kept())
+
+    def _create_restarts(self, root: zarr.Group, instants: Sequence[np.datetime64]) -> None:
         example, patches, attributes = self.example_state(), number_of_patches(root), self.group_attributes(root)
-        for period in periods:
-            for run in self._restart_names():
+        for instant in dict.fromkeys(instants):
+            for run in self.restart_names():
                 create_restart(
                     root,
                     run,
-                    period.stop,
+                    instant,
                     example,
                     cells=self.cells,
                     patches=patches,
@@ -273,7 +257,8 @@ class Assimilate(LandStage):
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
         """See `Stage.extend`."""
         old_stops = {np.datetime64(stop, "s") for _, stop in old_periods}
-        for path in self.superseded_at(max(old_stops)):
+        for run in self.restart_names():
+            path = restart_path(run, max(old_stops))
             check_restart(root, path, State._fields, model=self.model_identity())
         hide_new(root, self.group)
         attributes = {**self.group_attributes(root), "time_label": self._time_label}
@@ -282,13 +267,17 @@ class Assimilate(LandStage):
         extend_template(root, self.group, "time", days_of(self.ends()), {**self._along_time(), **along_cells})
         labels.describe(root, self.group, self._specs(root))
         # Those of new periods are empty, also when an interrupted extension has made some of them.
-        self._create_restarts(root, [period for period in self.periods() if period.stop not in old_stops])
+        kept = [instant for instant in self.kept() if instant > max(old_stops)]
+        stops = [period.stop for period in self.periods() if period.stop not in old_stops]
+        self._create_restarts(root, [*stops, *kept])
+        if kept:
+            kept_analyses.note(root, self.group, [*kept_analyses.noted(root, self.group), *kept])
 
     def superseded_at(self, instant: np.datetime64) -> Collection[str]:
         """See `Stage.superseded_at`."""
-        return [restart_path(run, instant) for run in self._restart_names()]
+        return [] if instant in self.kept() else [restart_path(run, instant) for run in self.restart_names()]
 
-    def _restart_names(self) -> list[str]:
+    def restart_names(self) -> list[str]:
         """Names of the restarts: one, or one for each member of an ensemble."""
         return [f"{self.name}{suffix}" for suffix in self.settings.method.carried]
 
@@ -318,7 +307,7 @@ class Assimilate(LandStage):
         return ObservationType(
             name=entry.name,
             operator=operator,
-            error=_error_of(root, entry, block),
+            error=error_of(root, entry, block),
             valid_range=(low, high),
             innovation_limit=entry.innovation_limit or np.inf,
             assimilate=entry.assimilate,
@@ -354,15 +343,9 @@ class Assimilate(LandStage):
             patches=number_of_patches(root),
             overpasses=self._overpasses(root),
         )
-        output = self._request()
+        output, kept = self.output_request(), set(self.kept()) - {period.stop}
         for number, end in enumerate(ends):
-            window = Window.cut(
-                forcing.forcing,
-                end - np.timedelta64(1, "D"),
-                forcing_start=forcing.start,
-                step_s=self.config.model.time_step_s,
-                forcing_step_s=forcing.step_s,
-            )
+            window = self.window(forcing, end)
             given = {name: values.window(number) for name, values in series.items()}
             result = method.cycle(model, state, window, given, output=output, set_aside=lost)
             state, lost = result.state, result.set_aside
@@ -370,14 +353,40 @@ class Assimilate(LandStage):
             codes = [values.explained(number, result.quality[:, rows[name]]) for name, values in series.items()]
             result = result._replace(quality=np.concatenate(codes, axis=1))
             writer.add(number, result, method, {name: (rows[name], given[name].time) for name in given})
+            if end in kept:
+                self._write_restarts(root, block, end, method, columns, before, state, whole)
         region = {"time": period.days, "cell": block.region}
         write_region(root, self.group, writer.values(), region, continued="time", cells=block.mask)
-        carried = zip(method.carried_states(before), method.carried_states(state), strict=True)
-        for run, (old, new) in zip(self._restart_names(), carried, strict=True):
-            write_restart(root, restart_path(run, period.stop), merged(old, new, whole), columns, block)
+        self._write_restarts(root, block, period.stop, method, columns, before, state, whole)
         return np.where(lost, ledger.SET_ASIDE, ledger.DONE).astype("int8")
 
-    def _request(self) -> OutputRequest:
+    def _write_restarts(
+        self,
+        root: zarr.Group,
+        block: Block,
+        instant: np.datetime64,
+        method: Filter,
+        columns: Columns,
+        before: State,
+        state: State,
+        whole: np.ndarray,
+    ) -> None:
+        """Writes the states that the filter carries; of the columns that were run, or else as they were before."""
+        carried = zip(method.carried_states(before), method.carried_states(state), strict=True)
+        for run, (old, new) in zip(self.restart_names(), carried, strict=True):
+            write_restart(root, restart_path(run, instant), merged(old, new, whole), columns, block)
+
+    def window(self, forcing: TimedForcing, end: np.datetime64) -> Window:
+        """The 24 h up to an instant, cut from forcing."""
+        return Window.cut(
+            forcing.forcing,
+            end - np.timedelta64(1, "D"),
+            forcing_start=forcing.start,
+            step_s=self.config.model.time_step_s,
+            forcing_step_s=forcing.step_s,
+        )
+
+    def output_request(self) -> OutputRequest:
         output = self.config.output
         return OutputRequest(
             mean=tuple(dict.fromkeys(registry.base_name(name) for name in output.mean)),
@@ -395,15 +404,20 @@ class Assimilate(LandStage):
         method: Filter,
     ) -> State:
         if period.days.start:
-            parts = [
-                read_restart(
-                    root, restart_path(run, period.start), State, State._fields, columns, block,
-                    model=self.model_identity(),
-                )
-                for run in self._restart_names()
-            ]  # fmt: skip
-            return method.resumed_state(parts)
+            return self.analysed_state(root, block, period.start, columns, method)
         return method.initial_state(parameters, self._open_loop_state(root, block, period.start, parameters, columns))
+
+    def analysed_state(
+        self, root: zarr.Group, block: Block, instant: np.datetime64, columns: Columns, method: Filter
+    ) -> State:
+        """What the filter carries on from an analysis that was kept, or from the end of a period."""
+        model = self.model_identity()
+        return method.resumed_state(
+            [
+                read_restart(root, restart_path(run, instant), State, State._fields, columns, block, model=model)
+                for run in self.restart_names()
+            ]
+        )
 
     def _open_loop(self) -> OpenLoop:
         """The stage whose states the assimilation starts from."""
@@ -457,26 +471,3 @@ class Assimilate(LandStage):
         names = len(self.config.output.mean) + 2 * len(self.config.output.instant) + 20
         states = self.columns_per_cell * self.settings.method.model_runs * 4 * 2048
         return cells * (FORCING_BYTES * (24 * days + 1) + states + 8 * days * names)
-
-
-def rows_of_types(given: Mapping[str, WindowObservations]) -> dict[str, slice]:
-    """Where the observations of each type lie on the observation axis of a cycle's result."""
-    rows, begin = {}, 0
-    for name, observations in given.items():
-        rows[name] = slice(begin, begin + observations.rows)
-        begin += observations.rows
-    return rows
-
-
-def _error_of(root: zarr.Group, entry: AssimilatedConfig, block: Block) -> ObservationError:
-    """The error of an observation type; where it is estimated, one of each cell from an earlier assimilation."""
-    model = entry.error_model
-    if model.kind != "estimated":
-        return ObservationError(model.kind, model.size)
-    innovation, residual = (
-        np.asarray(
-            read_region(root, f"runs/{model.from_run}", f"{family}_{entry.name}", {"cell": block.region}), dtype=float
-        )
-        for family in ("innovation", "linear_residual")
-    )
-    return ObservationError("absolute", estimated_error(desroziers(innovation, residual), model.size))

@@ -1,21 +1,86 @@
 """What an assimilation stores of each window: analyses, forecasts, increments, and what came of the observations."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from ldas import landmodel
-from ldas.assim import CycleResult, Filter, Quality
+from ldas.assim import QUALITY_MEANING, CycleResult, Filter, Quality, WindowObservations
 from ldas.assim.controls import read_variable
 from ldas.landmodel import Parameters
 from ldas.pipeline import registry
 from ldas.pipeline.settings.assimilation import AssimilationConfig
 from ldas.pipeline.settings.experiment import OutputConfig
+from ldas.pipeline.stages import labels
+from ldas.pipeline.store import cf
+from ldas.pipeline.store.template import ArraySpec
+
+_FLAGS = {
+    "flag_values": [int(code) for code in QUALITY_MEANING],
+    "flag_meanings": " ".join(code.name.lower() for code in QUALITY_MEANING),
+}
 
 
 def forecasts(settings: AssimilationConfig, output: OutputConfig) -> tuple[str, ...]:
     """Stored states that the analysis changes: their forecasts are stored too."""
     return tuple(name for name in output.instant if name in settings.method.controls)
+
+
+def output_specs(
+    settings: AssimilationConfig, output: OutputConfig, hour: int, apart: Collection[str]
+) -> dict[str, ArraySpec]:
+    """The arrays of an assimilation.
+
+    Args:
+        settings: of the assimilation.
+        output: what runs store.
+        hour: analysis hour (UTC).
+        apart: observations whose overpasses are compared one by one.
+    """
+    at_end = f"at {labels.clock(hour)}"
+
+    def of(comment: str, *more: str) -> ArraySpec:
+        words = {"comment": comment} if comment else {}
+        return ArraySpec(("time", "cell", *more), "float32", None, {**words, **labels.OF_INSTANTS})
+
+    def at_overpass(spec: ArraySpec, comment: str = "") -> ArraySpec:
+        words = {"comment": comment} if comment else {}
+        attributes = {**spec.attributes, **words, **labels.OF_MEANS}
+        return ArraySpec(("time", "overpass", "cell"), spec.dtype, spec.fill_value, attributes)
+
+    mean = {"comment": "mean over the 24 h up to the analysis hour of the day, see time_bnds", **labels.OF_MEANS}
+    specs = {name: ArraySpec(("time", "cell"), "float32", None, mean) for name in output.mean}
+    specs |= {name: of(f"analysis {at_end}") for name in output.instant}
+    for name in forecasts(settings, output):
+        specs[f"{name}_forecast"] = of(f"24 h forecast {at_end}")
+    for entry in settings.observations:
+        made = {}
+        if entry.operator is not None:
+            made[entry.name] = of(f"of the analysis {at_end}")
+            made[f"{entry.name}_forecast"] = of(f"forecast {at_end}")
+        for family in ("innovation", "residual", "linear_residual", "dfs"):
+            made[f"{family}_{entry.name}"] = of("")
+        made[f"quality_{entry.name}"] = ArraySpec(("time", "cell"), "int8", 1, {**_FLAGS, **labels.OF_INSTANTS})
+        if entry.name in apart:
+            made = {name: at_overpass(spec) for name, spec in made.items()}
+            made[entry.name] = at_overpass(made[entry.name], "forecast at the overpass and what the analysis adds")
+            made[f"{entry.name}_forecast"] = at_overpass(made[entry.name], "forecast at the overpass")
+            made[f"overpass_hour_{entry.name}"] = ArraySpec(
+                ("time", "overpass", "cell"), "float32", None, {**cf.OVERPASS_HOUR, **labels.OF_MEANS}
+            )
+        specs |= made
+    specs["chi_square"] = of("")
+    specs |= {f"increment_{control}": of("") for control in settings.method.controls}
+    return specs | {f"{name}_patch": of(f"analysis {at_end}", "patch") for name in output.per_patch}
+
+
+def rows_of_types(given: Mapping[str, WindowObservations]) -> dict[str, slice]:
+    """Where the observations of each type lie on the observation axis of a cycle's result."""
+    rows, begin = {}, 0
+    for name, observations in given.items():
+        rows[name] = slice(begin, begin + observations.rows)
+        begin += observations.rows
+    return rows
 
 
 class AssimilationOutput:
@@ -36,7 +101,7 @@ class AssimilationOutput:
         self.parameters, self.cells, self.patches = parameters, cells, patches
         self.windows, self.days, self.overpasses = len(days), days, overpasses
         self.arrays: dict[str, np.ndarray] = {}
-        self.sources = _sources(output)
+        self.sources = output_sources(output)
         self.forecasts = forecasts(settings, output)
 
     def add(
@@ -44,9 +109,9 @@ class AssimilationOutput:
     ) -> None:
         """The values of one window. rows: by type, where it lies on the observation axis, with the times (cell,
         overpass) of its overpasses; None for a type that is compared at the window's end."""
-        columns = {name: self._output(result.outputs, name) for name in self.output.mean}
+        columns = {name: of_window(result.outputs, self.sources[name]) for name in self.output.mean}
         for name in self.output.instant:
-            forecast = self._output(result.outputs, name)
+            forecast = of_window(result.outputs, self.sources[name])
             columns[name] = self._analysed(name, forecast, result)
             if name in self.forecasts:
                 columns[f"{name}_forecast"] = forecast
@@ -78,12 +143,6 @@ class AssimilationOutput:
     def values(self) -> dict[str, np.ndarray]:
         """All arrays (window, cell[, patch])."""
         return self.arrays
-
-    def _output(self, outputs: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-        """Values by column of a stored variable at the window's end, or its mean over the window."""
-        key, layer = self.sources[name]
-        values = outputs[key][0]
-        return values if layer is None else values[:, layer - 1]
 
     def _analysed(self, name: str, forecast: np.ndarray, result: CycleResult) -> np.ndarray:
         """The analysis of a stored state; what no filter changes is the forecast."""
@@ -118,7 +177,7 @@ class AssimilationOutput:
         self.arrays[name][number, lost] = np.nan
 
 
-def _sources(output: OutputConfig) -> dict[str, tuple[str, int | None]]:
+def output_sources(output: OutputConfig) -> dict[str, tuple[str, int | None]]:
     """Where the land model puts each stored variable: name of its output (with `_end` where the mean of the same
     variable is asked for too), and layer."""
     of_mean = {registry.base_name(name) for name in output.mean}
@@ -127,3 +186,11 @@ def _sources(output: OutputConfig) -> dict[str, tuple[str, int | None]]:
         base = registry.base_name(name)
         sources[name] = (f"{base}_end" if base in of_mean else base, registry.variable(name).layer)
     return sources
+
+
+def of_window(outputs: Mapping[str, np.ndarray], source: tuple[str, int | None]) -> np.ndarray:
+    """Values by column of a stored variable at the window's end, or its mean over the window, from where the land model
+    puts it."""
+    key, layer = source
+    values = outputs[key][0]
+    return values if layer is None else values[:, layer - 1]

@@ -69,29 +69,36 @@ class LandStage(Stage):
         return landmodel.cold_start(_example_parameters(self.config.model), air_temperature=285.0)
 
     def forcing(
-        self, root: zarr.Group, block: Block, start: np.datetime64, stop: np.datetime64, parameters: Parameters
+        self,
+        root: zarr.Group,
+        block: Block,
+        start: np.datetime64,
+        stop: np.datetime64,
+        parameters: Parameters,
+        group: str = "forcing",
     ) -> TimedForcing:
         """Checked forcing of a block from `start` to `stop` (record at `stop` included); that of cells without columns,
         which the model does not read, is not checked. Gaps stop nobody: see `cells_with_gaps`."""
-        times = forcing_times(root)
+        times = forcing_times(root, group)
         first, last = np.searchsorted(times, [start, stop])
         if first >= len(times) or times[first] != start or last >= len(times) or times[last] != stop:
+            what = "the forcing of the store" if group == "forcing" else f"'{group}'"
             raise StoreError(
-                f"the forcing of the store runs from {times[0]} to {times[-1]}; {start} to {stop} is needed, with "
+                f"{what} runs from {times[0]} to {times[-1]}; {start} to {stop} is needed, with "
                 "records at both ends (the last interval ends with the record at its end)"
             )
-        check_cells(root, existing_group(root, "forcing"), FORCING_NAMES[0], block.region)
+        check_cells(root, existing_group(root, group), FORCING_NAMES[0], block.region)
         records = slice(int(first), int(last) + 1)
         dataset = xr.Dataset(
-            {name: (("time", "cell"), _forcing_of(root, name, records, block)) for name in FORCING_NAMES},
+            {name: (("time", "cell"), _forcing_of(root, name, records, block, group)) for name in FORCING_NAMES},
             coords={"time": times[records], "cell": np.arange(block.start, block.stop)},
         )
         usable = ~without_columns(parameters, block.cells)
         if usable.any():
             part = dataset.isel(cell=np.flatnonzero(usable))
             latitude, longitude = (read_land(root, name, block.region)[usable] for name in ("latitude", "longitude"))
-            source = f"{public_url(self.location.url)} forcing"
-            check_forcing(part, latitude, longitude, source, accepted_checks(root, self.config) | {"gap"})
+            source = f"{public_url(self.location.url)} {group}"
+            check_forcing(part, latitude, longitude, source, accepted_checks(root, self.config, group) | {"gap"})
         return land_forcing(dataset)
 
     def run_model(
@@ -225,33 +232,36 @@ def first_gap(root: zarr.Group, block: Block, start: np.datetime64, stop: np.dat
     return None
 
 
-def accepted_checks(root: zarr.Group, config: ExperimentConfig) -> frozenset[str]:
+def accepted_checks(root: zarr.Group, config: ExperimentConfig, group: str = "forcing") -> frozenset[str]:
     """Checks of plausibility that the experiment, or the ingestion of its forcing, accepts."""
-    ingests: Any = existing_group(root, "forcing").attrs.get("ingests", [])
+    ingests: Any = existing_group(root, group).attrs.get("ingests", [])
     return frozenset(config.accept).union(*(entry["configuration"].get("accept", ()) for entry in ingests))
 
 
-def forcing_times(root: zarr.Group) -> np.ndarray:
+def forcing_times(root: zarr.Group, group: str = "forcing") -> np.ndarray:
     """Times of the forcing, up to what is complete."""
-    return read_times(root, "forcing")
+    return read_times(root, group)
 
 
-def read_forcing(root: zarr.Group, name: str, records: slice, cells: slice, *, as_given: bool = False) -> np.ndarray:
+def read_forcing(
+    root: zarr.Group, name: str, records: slice, cells: slice, *, as_given: bool = False, group: str = "forcing"
+) -> np.ndarray:
     """A variable of the forcing (time, cell): what `ldas check` looks at is what a run reads.
 
     In the registry's unit, unless as_given: in the unit in which it is stored.
     """
     unit = None if as_given else registry.variable(name).unit
-    return read_region(root, "forcing", name, {"time": records, "cell": cells}, dims=("time", "cell"), unit=unit)
+    return read_region(root, group, name, {"time": records, "cell": cells}, dims=("time", "cell"), unit=unit)
 
 
-def _forcing_of(root: zarr.Group, name: str, records: slice, block: Block) -> np.ndarray:
+def _forcing_of(root: zarr.Group, name: str, records: slice, block: Block, group: str) -> np.ndarray:
     """A variable of the forcing in a block; only the chosen cells are read, and those between them."""
     if block.chosen is None:
-        return read_forcing(root, name, records, block.region)
+        return read_forcing(root, name, records, block.region, group=group)
     first, last = block.chosen[0], block.chosen[-1] + 1
+    cells = slice(block.start + first, block.start + last)
     values = np.full((records.stop - records.start, block.cells), np.nan)
-    values[:, first:last] = read_forcing(root, name, records, slice(block.start + first, block.start + last))
+    values[:, first:last] = read_forcing(root, name, records, cells, group=group)
     return values
 
 

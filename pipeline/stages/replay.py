@@ -12,6 +12,7 @@ from ldas.pipeline.execution.stage import Stage
 from ldas.pipeline.settings.assimilation import AssimilatedConfig
 from ldas.pipeline.stages import spin_up
 from ldas.pipeline.stages.assimilate import Assimilate
+from ldas.pipeline.stages.forecast import Forecast
 from ldas.pipeline.stages.observations import overpasses_a_day
 from ldas.pipeline.stages.open_loop import OpenLoop
 from ldas.pipeline.stages.overpass_states import overpass_variables
@@ -39,6 +40,8 @@ def affected_from(
         return _open_loop(stage, changes, earlier)
     if isinstance(stage, Assimilate):
         return _assimilation(root, stage, changes, earlier)
+    if isinstance(stage, Forecast):
+        return _forecasts(stage, changes, earlier)
     return None
 
 
@@ -102,6 +105,16 @@ def _assimilation(
             instants.append(_all_of(_in_climatology(changes, stage, entry), begin))
         if (source := entry.error_model.from_run) is not None:
             instants.append(_all_of(earlier.get(source), begin))
+    return _first(stage, instants)
+
+
+def _forecasts(stage: Forecast, changes: Changes, earlier: Mapping[str, np.ndarray]) -> np.ndarray:
+    """From the first forecast on that starts from a changed analysis, or has a changed record of forcing in its days; a
+    forcing of their own is not looked at."""
+    instants = [earlier.get(stage.analyses.name, np.full(1, _NEVER))]
+    if stage.settings.forcing is None:
+        begin = stage.periods()[0].start
+        instants.append(changes.first(FORCING, begin - DAY) - (stage.settings.days + 1) * DAY)
     return _first(stage, instants)
 
 

@@ -1,6 +1,6 @@
 """What is done: one status per (period, cell) of an experiment, and the configuration that its bytes depend on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -179,10 +179,19 @@ def refuse_differences(experiment: str, different: Mapping[str, tuple[Any, Any]]
         )
 
 
-def extend(root: zarr.Group, experiment: str, periods: Sequence[Period], identity: Mapping[str, Any]) -> None:
+def extend(
+    root: zarr.Group,
+    experiment: str,
+    periods: Sequence[Period],
+    identity: Mapping[str, Any],
+    places_until: Callable[[Period, np.datetime64], int],
+) -> None:
     """Takes in a later end: new periods are not started; a last one that has become longer has its new days left to do.
 
     How far each cell is in that one is kept until `settle`. Interrupted and repeated, it comes to the same.
+
+    Args:
+        places_until: how many places of a period a run had done that ended at an instant.
     """
     path = path_of(experiment)
     group, old, status = existing_group(root, path), stored_periods(root, experiment), statuses(root, experiment)
@@ -191,7 +200,8 @@ def extend(root: zarr.Group, experiment: str, periods: Sequence[Period], identit
     longer = cut != periods[last].stop
     if longer:
         was_done = np.isin(status[last], (DONE, SET_ASIDE))
-        now = {_REACHED: periods[last].days.start + (cut - periods[last].start) // DAY, _STATUS_THERE: status[last]}
+        done = periods[last].days.start + places_until(periods[last], cut)
+        now = {_REACHED: done, _STATUS_THERE: status[last]}
         for name, dtype in ((_REACHED, "int32"), (_STATUS_THERE, "int8")):
             before = read_region(root, path, name) if name in group else np.zeros(status.shape[1], dtype)
             reached[name] = ("cell",), np.where(was_done, now[name], before).astype(dtype)

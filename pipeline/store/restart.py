@@ -35,8 +35,12 @@ def columns_of(parameters: Any) -> Columns:
 
 def restart_path(experiment: str, instant: np.datetime64) -> str:
     """Group of the restart at an instant (whole hours): `restarts/open_loop/20150101T09`."""
-    text = str(instant.astype("datetime64[h]"))
-    return f"restarts/{experiment}/{text.replace('-', '')}"
+    return f"restarts/{experiment}/{instant_name(instant)}"
+
+
+def instant_name(instant: np.datetime64) -> str:
+    """An instant (whole hours) as part of the name of a group: `20150101T09`."""
+    return str(instant.astype("datetime64[h]")).replace("-", "")
 
 
 def create_restart(

@@ -40,6 +40,7 @@ class Synthetic:
     second_experiment: bool = True
     cells_per_block: int = 8
     incomplete: bool = False
+    forecasts: bool = False
 
 
 def make_store(folder: Path, options: Synthetic | None = None) -> Path:
@@ -81,6 +82,8 @@ class _Maker:
         self._analysed("ekf", nature, open_loop, ("sigma40",))
         if self.options.second_experiment:
             self._analysed("ekf_swi_lai", nature, open_loop, ("lai", "swi"))
+        if self.options.forecasts:
+            self._forecasts(nature)
         if self.options.stations:
             self._stations(nature)
 
@@ -260,6 +263,26 @@ class _Maker:
         for control, scale in (("WG2", 0.002), ("LAI", 0.02)):
             values[f"increment_{control}"] = scale * np.random.default_rng(4).normal(size=values["LAI"].shape)
         self._write_run(name, values, self.days[inside])
+
+    def _forecasts(self, nature: dict[str, np.ndarray]) -> None:
+        """Four days from every fifth analysis of `ekf`, further from nature day by day; some end after the runs."""
+        first, leads = self.options.open_loop_days_before, np.arange(1, 5)
+        starts = np.arange(first, self.total_days, 5)
+        valid = np.minimum(starts[:, None] + leads, self.total_days - 1)
+        dims = ("reference_time", "lead_day", "cell")
+        off = {"LAI": 0.1, "WG2": 0.01, "TG2": 0.2}
+        noise = 1.0 + self.random.normal(size=(*valid.shape, self.cells))
+        dataset = xr.Dataset(
+            {
+                name: (dims, (nature[name][valid] + size * leads[:, None] * noise).astype("float32"))
+                for name, size in off.items()
+            },
+            coords={
+                "reference_time": (self.days[starts] + np.timedelta64(HOUR, "h")).astype("datetime64[ns]"),
+                "lead_day": leads,
+            },
+        )
+        write_group(self.root, "forecasts/ahead", dataset, attributes={"from_run": "ekf", "analysis_hour_utc": HOUR})
 
     def _stations(self, nature: dict[str, np.ndarray]) -> None:
         chosen = sorted({0, self.cells // 2, self.cells - 1})

@@ -54,6 +54,20 @@ def test_era5_into_a_store_with_provenance(tmp_path):
     assert forcing.attrs["provenance"]["configuration"]["interpolation"] == "bilinear"
 
 
+def test_the_forcing_of_a_forecast_has_a_group_of_its_own(tmp_path):
+    era5_files(tmp_path)
+    group = "forecast_forcing/ecmwf/20150301T01"
+    for name in ("forcing", group):
+        run_ingest("era5", era5_config(tmp_path, group=name))
+    store = Location(str(tmp_path / "store.zarr"))
+    usual, found = (array_hashes(store, name) for name in ("forcing", group))
+    assert {name.removeprefix(group): value for name, value in found.items()} == {
+        name.removeprefix("forcing"): value for name, value in usual.items()
+    }
+    with pytest.raises(ConfigurationError, match="group"):
+        run_ingest("era5", era5_config(tmp_path, group="runs/20150301T01"))
+
+
 def test_a_second_ingest_appends_or_is_refused(tmp_path):
     era5_files(tmp_path, 60)
     first = era5_config(tmp_path, period={"start": "2015-03-01T00:00", "end": "2015-03-01T23:00"})

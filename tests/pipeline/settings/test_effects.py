@@ -278,6 +278,11 @@ def water(value: Any) -> Changed:
     return operator(value, calibrated)
 
 
+def forecasts(value: Any, **chosen: Any) -> Changed:
+    ahead = {"name": "ahead", "from_run": "ekf", "days": 4, **(chosen or {"every": 2})}
+    return Changed(value, plan, {"assimilation": [RUN, {**RUN, "name": "other"}], "forecasts": [ahead]})
+
+
 def sekf(value: Any, **others: Any) -> Changed:
     return of_run(value, cycle, sekf=others)
 
@@ -419,6 +424,10 @@ TABLE: dict[str, Changed | Elsewhere] = {
     "assimilation.ensrf.frozen_rule": ensrf("any_patch"),
     "assimilation.ensrf.snow_threshold": ensrf(1.0),
     "assimilation.options": EXTENDED,
+    **{f"forecasts.{key}": forecasts(value) for key, value in
+       {"name": "later", "from_run": "other", "days": 5, "every": 3}.items()},
+    "forecasts.start_on": forecasts(["2007-04-05"], start_on=["2007-04-04"]),
+    "forecasts.forcing": Elsewhere("stages/assimilate/test_forecast.py", "test_a_forcing_of_their_own"),
     "report": STEPS,
     "cycle.look_back_days": Elsewhere("commands/test_cycle.py", "test_days_before_the_look_back_are_not_compared"),
     "execution.cells_per_block": Changed(1, plan, {"execution": {"days_per_period": 10}}),

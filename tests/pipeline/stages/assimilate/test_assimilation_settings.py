@@ -16,7 +16,7 @@ from ldas.operators.direct import DirectOperator
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.stage import prepare
 from ldas.pipeline.settings.assimilation import AssimilatedConfig
-from ldas.pipeline.stages import assimilate
+from ldas.pipeline.stages.observations import error_of
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import open_store
 from ldas.pipeline.store.groups import write_group
@@ -94,7 +94,7 @@ def test_stored_diagnostics_and_an_error_estimated_from_them(store: Path, thread
     root = open_store(str(store), "a")
     write_group(root, "runs/made", xr.Dataset(made))
     entry = AssimilatedConfig.model_validate({"name": "swi", "error": {**estimated, "from_run": "made"}})
-    error = assimilate._error_of(root, entry, Block(1, 2, 4))
+    error = error_of(root, entry, Block(1, 2, 4))
     expected = estimated_error(desroziers(d[:, 2:], 0.5 * d[:, 2:]), 0.05)
     assert (error.kind, expected[1]) == ("absolute", 0.1)
     np.testing.assert_array_equal(error.size, expected)
