@@ -15,7 +15,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import least_squares
 
 from ldas.landmodel.array_types import Array, BoolArray, IntArray
 from ldas.operators.arrays import (
@@ -32,11 +31,13 @@ from ldas.operators.errors import OperatorFormatError, OperatorOptionError, Untr
 from ldas.operators.outcome import Outcome
 from ldas.operators.protocol import Names, OperatorArrays
 from ldas.operators.samples import CellSamples, cell_samples, checked_samples, require_target
+from ldas.operators.water_cloud_calibration import Found, Samples, search
 
 _DECIBEL = 10.0 / np.log(10.0)
 PARAMETERS = ("vegetation_scattering", "vegetation_attenuation", "dry_soil_backscatter", "soil_moisture_sensitivity")
 # Where the search starts; the best of these ends is taken, so that one poor valley does not decide.
-_STARTS = np.array([[0.05, 0.1, -15.0, 25.0], [0.2, 0.5, -20.0, 40.0], [0.01, 0.02, -12.0, 15.0]])
+STARTS = np.array([[0.05, 0.1, -15.0, 25.0], [0.2, 0.5, -20.0, 40.0], [0.01, 0.02, -12.0, 15.0]])
+_SAMPLES_AT_A_TIME = 2**14  # arrays that stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -172,9 +173,9 @@ class WaterCloudOperator(NamedOperator):
         cell_ids: ArrayLike | None = None,
         times: ArrayLike | None = None,
     ) -> Self:
-        """Calibrates each cell by bounded nonlinear least squares (SciPy's trust region reflective) and returns self.
+        """Calibrates each cell by bounded nonlinear least squares (`water_cloud_calibration`) and returns self.
 
-        Each cell has its own trust region, so no cell influences another. Errors and outcomes are those of
+        No cell influences another. Errors and outcomes are those of
         `NeuralOperator.fit`.
 
         Args:
@@ -197,59 +198,57 @@ class WaterCloudOperator(NamedOperator):
         self._training_rmsd = np.full(identities.size, np.nan)
         self._training_count = np.array([cell.target.size for cell in cells], np.int64)
         self._outcome = np.array([cell.outcome for cell in cells], np.int8)
+        trained = np.flatnonzero(self._outcome == Outcome.TRAINED)
+        # as many cells at a time as have small arrays: no cell's numbers depend on it
+        group = np.cumsum(self._training_count[trained]) // _SAMPLES_AT_A_TIME
+        for number in np.unique(group):
+            chosen = trained[group == number]
+            found = self._calibrated([cells[place] for place in chosen])
+            self._parameters[chosen] = found.parameters
+            self._training_rmsd[chosen] = np.sqrt(found.squares / self._training_count[chosen])
+            self._outcome[chosen[~found.converged]] = Outcome.DIVERGED
         self._reasons = {}
         for position, cell in enumerate(cells):
             identity = int(identities[position])
             if cell.outcome is not Outcome.TRAINED:
                 self._reasons[identity] = f"{cell.outcome.words}: {cell.reason}"
-                continue
-            found = self._calibrate(cell)
-            if found is None:
-                self._outcome[position] = Outcome.DIVERGED
+            elif self._outcome[position] == Outcome.DIVERGED:
                 self._reasons[identity] = f"{Outcome.DIVERGED.words}: no start of the calibration came to an end"
-                continue
-            self._parameters[position], self._training_rmsd[position] = found
         return self
 
-    def _calibrate(self, cell: CellSamples) -> tuple[Array, float] | None:
-        """Parameters (4,) and RMSD (dB) of one cell, from the best of several starts; None if none converged."""
-        moisture, leaf_area = cell.predictors[:, 0], cell.predictors[:, 1]
+    def _calibrated(self, cells: Sequence[CellSamples]) -> Found:
+        """What the best of several starts found in each cell; NaN where none came to an end."""
+        x = np.ascontiguousarray(np.concatenate([cell.predictors for cell in cells]).T)
+        target = np.concatenate([cell.target for cell in cells])
+        samples = Samples(x[0], x[1], target, np.array([cell.target.size for cell in cells]))
         bounds = self.options.bounds
-
-        def residual(parameters: Array) -> Array:
-            return _DECIBEL * np.log(_terms(parameters, moisture, leaf_area, self._cosine).total) - cell.target
-
-        def derivative(parameters: Array) -> Array:
-            terms = _terms(parameters, moisture, leaf_area, self._cosine)
-            seen = terms.soil / terms.total
-            attenuated = -2.0 * leaf_area / self._cosine * terms.transmissivity
-            return np.stack(
-                [
-                    _DECIBEL * leaf_area * self._cosine * (1.0 - terms.transmissivity) / terms.total,
-                    _DECIBEL * attenuated * (terms.bare_soil - terms.canopy) / terms.total,
-                    seen,
-                    moisture * seen,
-                ],
-                axis=1,
-            )
-
         # A start must lie inside the bounds: one that does not is moved in by a hundredth of their width.
         margin = 0.01 * (bounds[1] - bounds[0])
-        ends = [
-            least_squares(
-                residual,
-                np.clip(start, bounds[0] + margin, bounds[1] - margin),
-                jac=derivative,
-                bounds=bounds,
-                x_scale=bounds[1] - bounds[0],
-            )
-            for start in _STARTS
+        starts = np.clip(STARTS, bounds[0] + margin, bounds[1] - margin)
+        ends = [search(self.residuals, samples, start, bounds) for start in starts]
+        squares = np.array([np.where(end.converged, end.squares, np.inf) for end in ends])
+        best, every = squares.argmin(axis=0), np.arange(len(cells))
+        converged = np.isfinite(squares[best, every])
+        parameters = np.where(converged[:, None], np.array([end.parameters for end in ends])[best, every], np.nan)
+        return Found(parameters, np.where(converged, squares[best, every], np.nan), converged)
+
+    def residuals(self, parameters: Array, samples: Samples) -> tuple[Array, list[Array]]:
+        """Predicted minus observed (dB) of samples, and its derivative to each parameter.
+
+        Args:
+            parameters: (4, sample), or (4,).
+            samples: what is observed.
+        """
+        moisture, leaf_area, cosine = samples.moisture, samples.leaf_area, self._cosine
+        terms = _terms(parameters, moisture, leaf_area, cosine)
+        seen = terms.soil / terms.total
+        attenuated = -2.0 * leaf_area / cosine * terms.transmissivity
+        return _DECIBEL * np.log(terms.total) - samples.target, [
+            _DECIBEL * leaf_area * cosine * (1.0 - terms.transmissivity) / terms.total,
+            _DECIBEL * attenuated * (terms.bare_soil - terms.canopy) / terms.total,
+            seen,
+            moisture * seen,
         ]
-        converged = [end for end in ends if end.success and np.isfinite(end.cost)]
-        if not converged:
-            return None
-        best = min(converged, key=lambda end: float(end.cost))
-        return best.x, float(np.sqrt(2.0 * best.cost / cell.target.size))
 
     def _evaluated(self, predictors: ArrayLike) -> tuple[list[Array], Array, Array, _Terms]:
         """Parameters shaped to the predictors, soil moisture, leaf area index and the model's terms."""

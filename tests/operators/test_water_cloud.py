@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy.optimize import least_squares
 
-from ldas.operators import Outcome, WaterCloudOperator, WaterCloudOptions
+from ldas.operators import Outcome, WaterCloudOperator, WaterCloudOptions, water_cloud_calibration
 from ldas.operators.errors import (
     DuplicateTimesError,
     EmptyTrainingWindowError,
@@ -127,14 +128,51 @@ def test_bad_samples_and_options():
 
 
 def test_no_start_that_converges_is_called_diverged(monkeypatch):
-    from ldas.operators import water_cloud
-
-    original = water_cloud.least_squares
-
-    def stopped(*arguments, **options):
-        return original(*arguments, **options, max_nfev=1)
-
-    monkeypatch.setattr(water_cloud, "least_squares", stopped)
+    monkeypatch.setattr(water_cloud_calibration, "MOST_STEPS", 1)
     operator = WaterCloudOperator().fit(*data())
     assert (operator.outcome == Outcome.DIVERGED).all()
+    assert np.isnan(operator.parameters).all()
     assert "no start of the calibration" in operator.reasons[0]
+
+
+@pytest.mark.parametrize("bounds", [{}, {"soil_moisture_sensitivity": (0.0, 15.0)}], ids=["usual", "tight"])
+def test_the_calibration_agrees_with_scipy(bounds):
+    """SciPy's trust region reflective from the same starts, one cell after the other; it stops a little earlier."""
+    x, y = data(samples=1500, noise=0.3)
+    options = WaterCloudOptions(**bounds)
+    operator = WaterCloudOperator(options).fit(x, y)
+    lowest, highest = options.bounds
+    width = highest - lowest
+    for cell in range(3):
+        moisture, leaf_area = x[cell].T
+        ends = [
+            least_squares(
+                lambda p, w, v, observed: model(p, w, v) - observed,
+                np.clip(start, lowest + 0.01 * width, highest - 0.01 * width),
+                bounds=(lowest, highest),
+                x_scale=width,
+                args=(moisture, leaf_area, y[cell]),
+            )
+            for start in ([0.05, 0.1, -15.0, 25.0], [0.2, 0.5, -20.0, 40.0], [0.01, 0.02, -12.0, 15.0])
+        ]
+        best = min(ends, key=lambda end: end.cost)
+        np.testing.assert_allclose(operator.parameters[cell] / width, best.x / width, atol=1e-5)
+        rmsd = np.sqrt(2.0 * best.cost / 1500)
+        assert operator.training_rmsd[cell] <= rmsd * (1.0 + 1e-12)
+        np.testing.assert_allclose(operator.training_rmsd[cell], rmsd, rtol=1e-8)
+
+
+def test_a_corner_of_the_bounds_is_found():
+    """Made with a larger A and D than the bounds allow: they end at their bounds, and no place nearby is as good."""
+    x, y = data(noise=0.1)
+    options = WaterCloudOptions(vegetation_scattering=(0.0, 0.04), soil_moisture_sensitivity=(0.0, 15.0))
+    operator = WaterCloudOperator(options).fit(x, y)
+    assert (operator.parameters[:, 0] == 0.04).all()
+    assert (operator.parameters[[0, 2], 3] == 15.0).all()
+    lowest, highest = options.bounds
+    generator = np.random.default_rng(1)
+    for cell in range(3):
+        near = operator.parameters[cell] + 1e-3 * (highest - lowest) * generator.normal(size=(200, 4))
+        for parameters in np.clip(near, lowest, highest):
+            off = model(parameters, x[cell, :, 0], x[cell, :, 1]) - y[cell]
+            assert np.sqrt(np.mean(off**2)) >= operator.training_rmsd[cell]
