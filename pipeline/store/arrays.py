@@ -5,19 +5,22 @@ integers, booleans; times are whole seconds since 1970; text is kept as integer 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 import zarr
+from xarray.backends import ZarrStore
 from zarr.core.array_spec import ArrayConfigParams
 
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store import cf
 from ldas.pipeline.store.at_once import at_once
 from ldas.pipeline.store.committed_view import CommittedView
+from ldas.pipeline.store.lazy_tree import lazy_tree
 from ldas.pipeline.store.location import Location, as_location, check_name, check_path
 from ldas.pipeline.store.opening import AccessMode, open_root
 from ldas.pipeline.store.plain_arrays import check_plain_array
@@ -62,24 +65,53 @@ def open_store(where: str | Path | Location, mode: AccessMode = "r") -> zarr.Gro
 def open_run(where: str | Path | Location, *, everything: bool = False) -> xr.DataTree:
     """The groups of a store as one lazy `xarray.DataTree` with CF attributes and decoded times.
 
+    A group is opened when something of it is asked for, and refused then where it holds other things than numbers.
+
     Each can be written with `to_netcdf`: nested attributes, such as `provenance`, are JSON text (see `portable`).
     Restarts, ledgers, states of filters and the record of `ldas cycle` are left out unless `everything` is asked for:
     the next run needs them only.
     """
-    location = as_location(where)
-    root = open_store(location)
-    paths = _dataset_paths(root, skipped=() if everything else ("restarts", "ledger", FILTER_STATES, CYCLE))
-    return xr.DataTree.from_dict({f"/{path}": portable(_open_group(root, path), path) for path in paths})
+    root = open_store(where)
+    skipped = () if everything else ("restarts", "ledger", FILTER_STATES, CYCLE)
+    return lazy_tree(_Group(root, skipped))
 
 
-def _dataset_paths(group: zarr.Group, skipped: Sequence[str] = (), prefix: str = "") -> Iterator[str]:
-    """Paths of the groups that hold arrays and are complete."""
-    for name, child in sorted(group.groups()):
-        if name in skipped:
-            continue
-        if child.attrs.get("complete", True) and any(True for _ in child.array_keys()):
-            yield f"{prefix}{name}"
-        yield from _dataset_paths(child, prefix=f"{prefix}{name}/")
+class _Group:
+    """A group, as the source of a node: which arrays and groups are in it is asked for once, when that is needed."""
+
+    def __init__(self, group: zarr.Group, skipped: Sequence[str] = ()) -> None:
+        self._group, self._skipped = group, skipped
+
+    @cached_property
+    def _opened(self) -> ZarrStore:
+        return _with_members(self._group)
+
+    @cached_property
+    def _groups(self) -> dict[str, "_Group"]:
+        members = sorted(self._opened.members.items())
+        return {
+            name: _Group(item) for name, item in members if isinstance(item, zarr.Group) and name not in self._skipped
+        }
+
+    @cached_property
+    def _has_dataset(self) -> bool:
+        """Whether it is complete and holds arrays."""
+        return bool(self._group.attrs.get("complete", True)) and bool(self._opened.array_keys())
+
+    @cached_property
+    def _is_node(self) -> bool:
+        return self._has_dataset or any(child._is_node for child in self._groups.values())
+
+    def dataset(self) -> xr.Dataset:
+        return portable(_dataset_of(self._opened), self._group.path) if self._has_dataset else xr.Dataset()
+
+    def children(self) -> list[str]:
+        at_once(lambda child: child._is_node, list(self._groups.values()))
+        return [name for name, child in self._groups.items() if child._is_node]
+
+    def child(self, name: str) -> "_Group | None":
+        child = self._groups.get(name)
+        return child if child is not None and child._is_node else None
 
 
 def open_dataset(where: str | Path | Location, path: str) -> xr.Dataset:
@@ -101,18 +133,22 @@ def _open_group(root: zarr.Group, path: str, *, on_dask: bool = True) -> xr.Data
     group = existing_group(root, path)
     if not group.attrs.get("complete", True):
         raise StoreError(f"group '{path}' of {root.store} was never finished: run the command that makes it again")
+    return _dataset_of(_with_members(group), on_dask=on_dask)
+
+
+def _with_members(group: zarr.Group) -> ZarrStore:
+    """A group that has asked once what is in it; of one that is being lengthened, what is complete."""
+    if sizes := committed_sizes(group):
+        view = CommittedView(group.store, group.path, sizes)
+        group = zarr.open_group(view, path=group.path, mode="r", zarr_format=3, use_consolidated=False)
+    return ZarrStore(_as_it_is(group), mode="r", use_zarr_fill_value_as_mask=False)
+
+
+def _dataset_of(group: ZarrStore, *, on_dask: bool = True) -> xr.Dataset:
     for _, array in group.arrays():
         check_plain_array(array)
     chunks: dict[str, int] | None = {} if on_dask else None
-    return xr.open_zarr(
-        CommittedView(root.store, group.path, sizes) if (sizes := committed_sizes(group)) else root.store,
-        group=path,
-        chunks=chunks,
-        consolidated=False,
-        zarr_format=3,
-        decode_coords="all",
-        decode_timedelta=False,
-    )
+    return xr.open_dataset(group, chunks=chunks, decode_coords="all", decode_timedelta=False)
 
 
 def committed_sizes(group: zarr.Group) -> dict[str, int]:
@@ -145,11 +181,14 @@ def existing_group(root: zarr.Group, path: str) -> zarr.Group:
         raise StoreError(f"group '{path}' of {root.store}: {reason}; there are: {there or 'none'}") from None
     if not isinstance(group, zarr.Group):
         raise StoreError(f"'{path}' in {root.store} is an array, a group was expected")
-    if group.metadata.consolidated_metadata is not None:  # a copy of the metadata, which may be older than they are
-        group = zarr.open_group(
-            root.store, path=group.path, mode="r" if root.read_only else "r+", use_consolidated=False
-        )
-    return group
+    return _as_it_is(group)
+
+
+def _as_it_is(group: zarr.Group) -> zarr.Group:
+    """The group without the copy of its metadata that another program may have left there: that may be older."""
+    if group.metadata.consolidated_metadata is None:
+        return group
+    return zarr.open_group(group.store, path=group.path, mode="r" if group.read_only else "r+", use_consolidated=False)
 
 
 def existing_array(root: zarr.Group, path: str, name: str) -> zarr.Array:

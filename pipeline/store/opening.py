@@ -12,8 +12,8 @@ from typing import Literal
 
 import zarr
 from fsspec import AbstractFileSystem
-from zarr.abc.store import Store
-from zarr.core.buffer import Buffer
+from zarr.abc.store import ByteRequest, OffsetByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, LocalStore
 
 from ldas.landmodel.errors import LdasError
@@ -78,6 +78,12 @@ class FolderStore(LocalStore):
 
 class ObjectsStore(FsspecStore):
     """Objects behind fsspec, deleted one by one where the server has no request that deletes several."""
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """See `zarr.storage.FsspecStore`; a whole object too is one request to S3."""
+        if byte_range is None and "s3" in self.fs.protocol:  # s3fs would ask for the size first
+            byte_range = OffsetByteRequest(0)
+        return await super().get(key, prototype, byte_range)
 
     async def delete(self, key: str) -> None:
         """See `zarr.storage.FsspecStore`."""

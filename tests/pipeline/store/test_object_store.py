@@ -1,11 +1,13 @@
 """Object stores by their protocol: the same bytes as on disk, with failing requests too; clear errors."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import s3fs
+import xarray as xr
 from distributed import Client
 from zarr.core.sync import sync
 
@@ -13,9 +15,10 @@ from ldas.pipeline.commands.run import run_experiment
 from ldas.pipeline.errors import ExecutionError, StoreError
 from ldas.pipeline.execution.stage import prepare, run_task
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import array_hashes, open_store
+from ldas.pipeline.store.arrays import array_hashes, open_run, open_store
 from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.opening import exists, open_root
+from ldas.pipeline.store.template import ArraySpec, create_template
 from tests.helpers.runs import run_stage
 from tests.helpers.s3_server import S3Server
 from tests.helpers.synthetic_store import experiment, make_store
@@ -108,6 +111,29 @@ def test_an_s3_that_does_not_delete_several_objects_with_one_request(server: S3S
         "older/zarr.json",
         "zarr.json",
     ]
+
+
+def test_requests_of_a_tree(server: S3Server) -> None:
+    """One to open it; of a group, one for each description on the way to it and a few for its coordinates."""
+    location = bucket(server, "tree")
+    axes = {"time": (("time",), np.arange(3)), "cell": (("cell",), np.arange(4))}
+    arrays = {name: ArraySpec(("time", "cell")) for name in ("LAI", "WG2", "LE", "H")}
+    for path in ("forcing", "runs/open_loop", "runs/ekf", "restarts/ekf"):
+        create_template(open_store(location, "a"), path, arrays, coordinates=axes, chunks={})
+
+    def requests(action: Callable[[], object]) -> int:
+        before = server.faults.requests
+        action()
+        return server.faults.requests - before
+
+    opened: list[xr.DataTree] = []
+    assert requests(lambda: opened.append(open_run(location))) == 1
+    tree = opened[0]
+    # What is in the root (3 groups), in `runs` (2) and in `runs/ekf` (6 arrays), and a listing of each.
+    assert requests(lambda: tree["runs/ekf"]) == 3 + 3 + 2 + 6
+    assert requests(lambda: tree["runs/ekf"].to_dataset()) == 2  # the values of its two axes
+    assert requests(lambda: tree["runs/ekf"].children) == requests(lambda: tree["runs/ekf"].to_dataset()) == 0
+    assert sorted(node.path for node in tree.leaves) == ["/forcing", "/runs/ekf", "/runs/open_loop"]
 
 
 def test_a_read_only_s3_is_said_and_what_was_complete_stays(

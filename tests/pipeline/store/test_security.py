@@ -386,7 +386,7 @@ def test_other_than_numbers_are_refused_by_every_reader(tmp_path: Path, dtype: A
     root = open_store(url, "a")
     root.create_group("land").create_array("x", shape=(2,), dtype=dtype, dimension_names=("cell",))
     readers: list[Callable[[], object]] = [
-        lambda: open_run(url),
+        open_run(url)["land"].to_dataset,
         lambda: open_dataset(url, "land"),
         lambda: read_region(root, "land", "x"),
         lambda: array_hashes(url),
@@ -401,7 +401,8 @@ def test_a_codec_with_code_of_its_own_is_refused_by_every_reader(tmp_path: Path)
     url = str(tmp_path / "store")
     group = open_store(url, "a").create_group("land")
     group.create_array("x", shape=(2,), dtype="f4", dimension_names=("cell",), compressors=zarr.codecs.numcodecs.Zlib())
-    for reader in (lambda: open_run(url), lambda: array_hashes(url), lambda: read_region(open_store(url), "land", "x")):
+    opened = open_run(url)["land"]
+    for reader in (opened.to_dataset, lambda: array_hashes(url), lambda: read_region(open_store(url), "land", "x")):
         with pytest.raises(StoreError, match=r"codecs numcodecs\.zlib, which ldas does not run"):
             reader()
 
