@@ -59,17 +59,19 @@ class Reader:
     """Reads series from a store; the time axis of each group is read once.
 
     What was read last is kept: the comparisons of a block of cells have many series in common.
+    growing: whether to read days of runs that are being added, which other readers do not see before all are there.
     """
 
-    def __init__(self, root: zarr.Group) -> None:
-        self.root = root
+    def __init__(self, root: zarr.Group, *, growing: bool = False) -> None:
+        self.root, self.growing = root, growing
         self._axes: dict[str, Days] = {}
         self._kept: dict[tuple[object, ...], Array] = {}  # in the order of their last use
 
     def days_of(self, path: str) -> Days:
         """UTC day of each record of a group, in the order of the records, which must be that of time."""
         if path not in self._axes:
-            days = read_times(self.root, path).astype("datetime64[D]")
+            times = read_region(self.root, path, "time") if self.growing else read_times(self.root, path)
+            days = times.astype("datetime64[D]")
             if (np.diff(days) < np.timedelta64(0, "D")).any():
                 raise EvaluationError(f"'{path}': its times decrease; a period could not be read without the others")
             self._axes[path] = days

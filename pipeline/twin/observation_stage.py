@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,12 @@ from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.settings.twin import TwinConfig
 from ldas.pipeline.stages.land import land_checksum, read_land
 from ldas.pipeline.store import cf, ledger
-from ldas.pipeline.store.arrays import existing_group, has_group, open_store, read_region, write_region
+from ldas.pipeline.store.arrays import existing_group, has_group, open_store, read_region, read_times, write_region
+from ldas.pipeline.store.groups import hide_new
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.provenance import provenance
-from ldas.pipeline.store.template import ArraySpec, create_template
+from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
 from ldas.pipeline.twin import SYNTHETIC_ATTRIBUTES
 from ldas.pipeline.twin.fields import DAY, Places
 from ldas.pipeline.twin.geography import geography
@@ -34,6 +35,7 @@ from ldas.pipeline.twin.synthetic_groups import make_room, mark_complete
 OBSERVATIONS = "twin_observations"
 NEEDED, USEFUL = ("WG2", "LAI"), ("WG3", "TG2", "SWE", "WGI2")
 AT_OVERPASSES = ("WG2", "LAI", "TG2", "WGI2")  # states of the truth that backscatter at its own hour is made of
+_LEAST_CHUNK = 366  # times: a run that grows by days has few objects
 UNITS = {"sigma40": "dB", "swi": "1", "lai": "m2 m-2"}
 _FLAGS = {
     "flag_values": [int(code) for code in QUALITY_MEANING],
@@ -53,6 +55,11 @@ class Observations(Stage):
     source: str
     where: Location
 
+    @property
+    def growing_groups(self) -> Collection[str]:
+        """See `Stage.growing_groups`."""
+        return (*(f"observations/{name}" for name in UNITS), self._network())
+
     def periods(self) -> Sequence[Period]:
         """One: all days of the run."""
         days = self.days()
@@ -60,7 +67,7 @@ class Observations(Stage):
 
     def days(self) -> Times:
         """Days of the run (00 UTC)."""
-        return read_region(open_store(self.where), self.source, "time").astype("datetime64[D]").astype("datetime64[s]")
+        return read_times(open_store(self.where), self.source).astype("datetime64[D]").astype("datetime64[s]")
 
     def identity(self) -> Mapping[str, Any]:
         """See `Stage.identity`."""
@@ -97,16 +104,9 @@ class Observations(Stage):
         places = {name: (("cell",), read_land(root, name)) for name in ("latitude", "longitude")}
         for name, unit in UNITS.items():
             apart = name == "sigma40" and bool(self._hours)
-            times = self._instants(days[lai_days(days)] if name == "lai" else days)
             dims = ("time", "overpass", "cell") if apart else ("time", "cell")
-            along_time: dict[str, tuple[tuple[str, ...], np.ndarray]] = {"time": (("time",), times)}
-            if apart:
-                along_time = {
-                    "time": (("time",), days + DAY),
-                    "time_bnds": (("time", "bnds"), np.stack([days, days + DAY], axis=1)),
-                    "nominal_time": (("time",), days),
-                    "overpass": (("overpass",), np.arange(len(self._hours))),
-                }
+            along_time = self._along_time(name)
+            overpasses = {"overpass": (("overpass",), np.arange(len(self._hours)))} if apart else {}
             create_template(
                 root,
                 f"observations/{name}",
@@ -116,12 +116,36 @@ class Observations(Stage):
                     "quality": ArraySpec(dims, "int8", attributes=_FLAGS),
                     **({"overpass_hour": ArraySpec(dims, attributes=cf.OVERPASS_HOUR)} if apart else {}),
                 },
-                coordinates={**along_time, "cell": (("cell",), np.arange(self.cells)), **places},
-                chunks={"cell": self.cells_per_block},
+                coordinates={**along_time, **overpasses, "cell": (("cell",), np.arange(self.cells)), **places},
+                chunks={"cell": self.cells_per_block, "time": max(len(along_time["time"][1]), _LEAST_CHUNK)},
                 attributes={**attributes, **({"time_label": cf.END_LABEL} if apart else {})},
             )
         if stations:
             self._create_network(root, network, stations, days, attributes)
+
+    def _along_time(self, name: str) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+        """Coordinates along the time of a type of observation."""
+        days = self.days()
+        if name == "sigma40" and self._hours:
+            return {
+                "time": (("time",), days + DAY),
+                "time_bnds": (("time", "bnds"), np.stack([days, days + DAY], axis=1)),
+                "nominal_time": (("time",), days),
+            }
+        return {"time": (("time",), self._instants(days[lai_days(days)] if name == "lai" else days))}
+
+    def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
+        """See `Stage.extend`: each day has its random numbers, whatever days follow."""
+        self._check_source(root)
+        attributes = provenance(self.config.model_dump(mode="json"))
+        axes = {f"observations/{name}": self._along_time(name) for name in UNITS}
+        if has_group(root, self._network()):
+            axes[self._network()] = {"time": (("time",), self._instants(self.days()))}
+        for path, along_time in axes.items():
+            hide_new(root, path)
+            existing_group(root, path).update_attributes(attributes)
+            others = {name: given for name, given in along_time.items() if name != "time"}
+            extend_template(root, path, "time", along_time["time"][1], others)
 
     def _create_network(
         self, root: zarr.Group, network: str, stations: Mapping[str, int], days: Times, attributes: Mapping[str, Any]
@@ -141,7 +165,7 @@ class Observations(Stage):
                 "depth": (("station",), np.full(len(codes), SENSOR_DEPTH_M)),
                 "cell": (("station",), np.array(list(stations.values()))),
             },
-            chunks={"station": 1},
+            chunks={"station": 1, "time": max(len(days), _LEAST_CHUNK)},
             attributes=attributes,
         )
 
@@ -184,14 +208,12 @@ class Observations(Stage):
         return days + np.timedelta64(hour * 3600 if hour else 86399, "s")
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
-        """See `Stage.compute`."""
+        """See `Stage.compute`: made of all days, as one index has a memory; those of the period are written."""
         run, land, days = self._run(block), observed_land(root, block), self.days()
         seen = np.flatnonzero(_has_land(land))
-        region = {"cell": block.region}
         if not len(seen):
             for name in UNITS:
-                shape = self._shape(name, block)
-                write_region(root, f"observations/{name}", self._with_hours(name, _missing(shape)), region)
+                self._write(root, name, block, period, _missing(self._shape(name, block)))
             return np.full(block.cells, ledger.DONE, dtype="int8")
         made = observer_of(self.settings, land.isel(cell=seen), days)
         run = {name: values[..., seen] for name, values in run.items()}
@@ -200,13 +222,24 @@ class Observations(Stage):
             arrays = _missing(self._shape(name, block))
             for field, values in _arrays(observed).items():
                 arrays[field][..., seen] = values
-            write_region(root, f"observations/{name}", self._with_hours(name, arrays), region)
+            self._write(root, name, block, period, arrays)
         for index, (code, cell) in enumerate(self.stations(root).items()):
             if block.start <= cell < block.stop and cell - block.start in seen:
                 series = made.station(code, int(np.searchsorted(seen, cell - block.start)), run)
-                place = {"station": slice(index, index + 1)}
-                write_region(root, self._network(), {"soil_moisture": series[None]}, place)
+                place = {"station": slice(index, index + 1), "time": period.days}
+                measured = {"soil_moisture": series[None, period.days]}
+                write_region(root, self._network(), measured, place, continued="time")
         return np.full(block.cells, ledger.DONE, dtype="int8")
+
+    def _write(self, root: zarr.Group, name: str, block: Block, period: Period, arrays: dict[str, np.ndarray]) -> None:
+        """Writes the observations of a type (time of the run, [overpass,] cell) that lie in a period."""
+        first, last = period.days.start, period.days.stop
+        if name == "lai":
+            first, last = (int(n) for n in np.searchsorted(lai_days(self.days()), (first, last)))
+        if first < last or not first:
+            values = {key: value[first:last] for key, value in self._with_hours(name, arrays).items()}
+            region = {"time": slice(first, last), "cell": block.region}
+            write_region(root, f"observations/{name}", values, region, continued="time")
 
     def _run(self, block: Block) -> dict[str, Array]:
         source = open_store(self.where)

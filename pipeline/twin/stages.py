@@ -1,8 +1,8 @@
 """The twin as a stage: land, then weather and nature run block by block; and the order of the twin's stages."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
@@ -10,7 +10,7 @@ import zarr
 
 from ldas import landmodel
 from ldas.landmodel import OutputRequest, State
-from ldas.landmodel.array_types import Array
+from ldas.landmodel.array_types import Array, Times
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.stage import Stage
@@ -20,13 +20,20 @@ from ldas.pipeline.settings.twin import TwinConfig
 from ldas.pipeline.stages import labels
 from ldas.pipeline.stages.land import read_land
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import chunk_cells, has_group, open_store, read_region, write_region
-from ldas.pipeline.store.groups import write_group
+from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group, open_store, read_region, write_region
+from ldas.pipeline.store.groups import hide_new, write_group
 from ldas.pipeline.store.ledger import Block, Period, day_axis, periods_of
 from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.provenance import provenance
-from ldas.pipeline.store.restart import Columns, create_restart, read_restart, restart_path, write_restart
-from ldas.pipeline.store.template import ArraySpec, create_template
+from ldas.pipeline.store.restart import (
+    Columns,
+    check_restart,
+    create_restart,
+    read_restart,
+    restart_path,
+    write_restart,
+)
+from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
 from ldas.pipeline.twin import SYNTHETIC_ATTRIBUTES
 from ldas.pipeline.twin.daily_weather import Latent
 from ldas.pipeline.twin.hourly_weather import hourly_weather
@@ -87,6 +94,12 @@ class Twin(Stage):
 
     config: ExperimentConfig
     settings: TwinConfig
+    growing_keys: ClassVar[tuple[str, ...]] = ("period.end",)
+
+    @property
+    def growing_groups(self) -> Collection[str]:
+        """See `Stage.growing_groups`."""
+        return ("forcing", TRUTH)
 
     def periods(self) -> Sequence[Period]:
         """See `Stage.periods`."""
@@ -118,23 +131,18 @@ class Twin(Stage):
         write_group(root, "land", land, attributes=attributes)
         places = {name: (("cell",), land[name].to_numpy()) for name in ("latitude", "longitude")}
         cells = {"cell": (("cell",), np.arange(self.cells)), **places}
-        start, days = np.datetime64(self.config.period.start, "s"), self.config.period.days
         length = self.config.execution.days_per_period
         create_template(
             root,
             "forcing",
             {name: ArraySpec(("time", "cell")) for name in registry.names("forcing")},
-            coordinates={
-                "time": (("time",), start + np.arange(_HOURS * days + 1) * np.timedelta64(3600, "s")),
-                **cells,
-            },
+            coordinates={"time": (("time",), self._hourly()), **cells},
             chunks={"time": _HOURS * length, "cell": chunk_cells(self.cells_per_block, _HOURS * length)},
             shards={"time": _HOURS * length, "cell": self.cells_per_block},
             attributes={**attributes, "complete": False},
         )
         hour = self.config.model.analysis_hour_utc
         instant = {"cell_methods": "time: point", "comment": f"value at {labels.clock(hour)}", **labels.OF_INSTANTS}
-        axis = day_axis(start, days)
         create_template(
             root,
             TRUTH,
@@ -144,8 +152,8 @@ class Twin(Stage):
                 **{name: self._at_overpasses(name) for name in self._overpass_names()},
             },
             coordinates={
-                "time": (("time",), axis),
-                **labels.along_time(axis, hour, windows=False),
+                "time": (("time",), self._days()),
+                **labels.along_time(self._days(), hour, windows=False),
                 **({"overpass": (("overpass",), np.arange(len(self._hours)))} if self._hours else {}),
                 **cells,
             },
@@ -159,8 +167,19 @@ class Twin(Stage):
                 "nature": self.settings.nature_settings().model_dump(mode="json"),
             },
         )
-        example = landmodel.cold_start(self._nature(land.isel(cell=slice(0, 1))).parameters)
-        for period in self.periods():
+        self._create_restarts(root, self.periods(), attributes)
+
+    def _hourly(self) -> Times:
+        """Times of the forcing, with the record that ends the last hour."""
+        records = _HOURS * self.config.period.days + 1
+        return np.datetime64(self.config.period.start, "s") + np.arange(records) * np.timedelta64(3600, "s")
+
+    def _days(self) -> Times:
+        return day_axis(np.datetime64(self.config.period.start, "s"), self.config.period.days)
+
+    def _create_restarts(self, root: zarr.Group, periods: Sequence[Period], attributes: Mapping[str, Any]) -> None:
+        example = landmodel.cold_start(self._nature(observed_land(root, Block(0, 0, 1))).parameters)
+        for period in periods:
             create_restart(
                 root,
                 self.name,
@@ -172,6 +191,30 @@ class Twin(Stage):
                 model={},
                 attributes=attributes,
             )
+
+    def is_outdated(self, root: zarr.Group) -> bool:
+        """See `Stage.is_outdated`: an earlier version kept no state of nature to continue from."""
+        end = np.datetime64(ledger.stored_periods(root, self.name)[-1][1], "s")
+        return bool(end < self.periods()[-1].stop) and not has_group(root, restart_path(self.name, end))
+
+    def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
+        """See `Stage.extend`; no number of weather or nature depends on the end."""
+        old_end = np.datetime64(old_periods[-1][1], "s")
+        check_restart(root, restart_path(self.name, old_end), State._fields, model={})
+        attributes = {**SYNTHETIC_ATTRIBUTES, **provenance(self.config.model_dump(mode="json"))}
+        hour = self.config.model.analysis_hour_utc
+        for path, times, others in (
+            ("forcing", self._hourly(), {}),
+            (TRUTH, self._days(), labels.along_time(self._days(), hour, windows=False)),
+        ):
+            hide_new(root, path)
+            existing_group(root, path).update_attributes(attributes)
+            extend_template(root, path, "time", times, others)
+        self._create_restarts(root, [period for period in self.periods() if period.stop > old_end], attributes)
+
+    def superseded_at(self, instant: np.datetime64) -> Collection[str]:
+        """See `Stage.superseded_at`."""
+        return (restart_path(self.name, instant),)
 
     def _check_years(self) -> None:
         spin_up, period = self.config.spin_up, self.config.period
@@ -210,7 +253,7 @@ class Twin(Stage):
         last = period.stop == self.periods()[-1].stop
         records = slice(_HOURS * period.days.start, _HOURS * period.days.stop + (1 if last else 0))
         values = {name: array[: records.stop - records.start].astype("float32") for name, array in weather.items()}
-        write_region(root, "forcing", values, {"time": records, "cell": block.region})
+        write_region(root, "forcing", values, {"time": records, "cell": block.region}, continued="time")
         del weather, values
 
         natural = Latent(model.seed, model.settings, model.climate, forcing_variation(self.settings.nature_settings()))
@@ -219,7 +262,7 @@ class Twin(Stage):
         state = self._initial_state(root, block, period, nature, natural)
         state, outputs = nature.run(state, weather, period.start, period.stop, self._request(), self._hours)
         truth = self._truth(outputs, nature, land, period)
-        write_region(root, TRUTH, truth, {"time": period.days, "cell": block.region})
+        write_region(root, TRUTH, truth, {"time": period.days, "cell": block.region}, continued="time")
         write_restart(root, restart_path(self.name, period.stop), state, _columns(nature), block)
         return np.full(block.cells, ledger.DONE, dtype="int8")
 
@@ -228,7 +271,7 @@ class Twin(Stage):
         return make_nature(nature, self.settings.seed, land, self.config.model.time_step_s)
 
     def _initial_state(self, root: zarr.Group, block: Block, period: Period, nature: Nature, natural: Latent) -> State:
-        if period.index:
+        if period.days.start:
             path = restart_path(self.name, period.start)
             return read_restart(root, path, State, State._fields, _columns(nature), block, model={})
         weather = hourly_weather(natural, period.start, period.start + _YEAR)
@@ -266,10 +309,11 @@ class Twin(Stage):
         return {**values, "sigma40": sigma40}
 
     def finish(self, root: zarr.Group) -> None:
-        """See `Stage.finish`: the groups are complete, and get checksums; nature's restarts have served."""
+        """See `Stage.finish`: the groups are complete, and get checksums; nature's restarts but for the last served."""
         mark_complete(root, ("forcing", TRUTH))
-        if has_group(root, f"restarts/{self.name}"):
-            del root[f"restarts/{self.name}"]
+        for period in self.periods()[:-1]:
+            if has_group(root, restart_path(self.name, period.stop)):
+                del root[restart_path(self.name, period.stop)]
 
     def memory_bytes(self, cells: int) -> int:
         """Hourly weather of a period (twice: the model's is written first, nature's stays), and nature's columns."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
@@ -31,6 +31,7 @@ class TruthError(Stage):
     """Scores of a run against the truth over the days that both have, in the group `truth_error/<run>`."""
 
     run: str
+    growing_keys: ClassVar[tuple[str, ...]] = ("truth", "days", "ledger.period.end", "ledger.assimilation.end")
 
     @property
     def group(self) -> str:
@@ -49,7 +50,7 @@ class TruthError(Stage):
 
     def periods(self) -> Sequence[Period]:
         """One: all days that both have."""
-        reader = Reader(self.root())
+        reader = Reader(self.root(), growing=True)
         days = np.intersect1d(reader.days_of(TRUTH), reader.days_of(f"runs/{self.run}")).astype("datetime64[s]")
         return [Period(0, days[0], days[-1] + np.timedelta64(1, "D"), slice(0, len(days)))]
 
@@ -62,6 +63,10 @@ class TruthError(Stage):
             "ledger": ledger.stored_identity(root, self.run),
             "days": [str(edge) for period in self.periods() for edge in (period.start, period.stop)],
         }
+
+    def is_outdated(self, root: zarr.Group) -> bool:
+        """See `Stage.is_outdated`: scores of fewer days than there are now."""
+        return bool(ledger.differences(root, self.name, self.identity()))
 
     def variables(self) -> list[str]:
         """Variables that both hold, over the same hours."""
@@ -91,7 +96,7 @@ class TruthError(Stage):
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
         """See `Stage.compute`."""
-        reader = Reader(root)
+        reader = Reader(root, growing=True)  # of cells whose run is done
         days = day_axis(period.start, period.days.stop).astype("datetime64[D]")
         values: dict[str, np.ndarray] = {}
         for name in self.variables():

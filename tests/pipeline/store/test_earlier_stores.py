@@ -23,6 +23,8 @@ from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import array_hashes, open_dataset, open_run, open_store
 from ldas.pipeline.store.location import as_location
+from ldas.pipeline.twin.stages import twin_stages
+from tests.helpers.runs import run_here
 from tests.helpers.toy import Silence
 
 DATA = Path(__file__).parent / "data"
@@ -113,6 +115,23 @@ def test_an_earlier_soil_water_index_is_never_continued_from_nothing(earlier: Pa
     assert again.keys() - found.keys() == {f"{group}/{name}" for name in ("time", "time_bnds", "bnds")}
     assert filter_states.state_of(location, group, open_dataset(location, group)) is not None
     assert open_dataset(location, group).sizes["time"] == stored.sizes["time"] + 2
+
+
+def test_bit_identical_when_a_twin_is_extended(earlier: Path, tmp_path: Path) -> None:
+    """It kept no state of nature: it is made again from its beginning, the same, with the new days behind."""
+    shutil.copytree(earlier / "twin", tmp_path / "twin")
+    config = without_report(tmp_path / "twin" / "experiment.yaml", end="2007-01-21")
+    groups = ("forcing", "truth", "observations/sigma40", "observations/swi", "insitu/smosmania_twin")
+    before = {path: open_dataset(config.location, path).load() for path in groups}
+    assert config.twin is not None
+    for stage in twin_stages(config, config.twin):
+        run_here(stage)
+    for path, old in before.items():
+        new = open_dataset(config.location, path).load()
+        assert new.sizes["time"] == old.sizes["time"] + (24 if path == "forcing" else 1)
+        for name in old.variables:
+            there = new[name].isel(time=slice(old.sizes["time"])) if "time" in old[name].dims else new[name]
+            np.testing.assert_array_equal(there.to_numpy(), old[name].to_numpy(), err_msg=f"{path}/{name}")
 
 
 def test_a_moved_twin_has_nothing_left_to_do(earlier: Path, tmp_path: Path) -> None:

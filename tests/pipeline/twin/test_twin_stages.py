@@ -1,5 +1,6 @@
 """The twin as stages of a run: same bytes for any blocks, marked as synthetic, real data safe, OSSE, truth error."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +9,25 @@ import xarray as xr
 
 from ldas.assim.quality import Quality
 from ldas.pipeline.errors import ConfigurationError, StoreError
-from ldas.pipeline.execution.stage import Stage, prepare
+from ldas.pipeline.execution.stage import Stage, TaskResult, prepare
 from ldas.pipeline.forcing.check import check_forcing
 from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment
 from ldas.pipeline.settings.twin import TwinConfig, default_nature
 from ldas.pipeline.settings.yaml_file import validate
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import array_hashes, existing_array, has_group, open_dataset, open_store, read_region
-from ldas.pipeline.store.groups import write_group
-from ldas.pipeline.twin.stages import OBSERVATIONS, TWIN, error_stage, twin_stages
+from ldas.pipeline.store.arrays import (
+    array_hashes,
+    existing_array,
+    existing_group,
+    has_group,
+    open_dataset,
+    open_store,
+    read_region,
+)
+from ldas.pipeline.store.groups import append_group, write_group
+from ldas.pipeline.twin.stages import OBSERVATIONS, TRUTH, TWIN, error_stage, twin_stages
 from ldas.pipeline.twin.truth_error import truth_error
+from tests.helpers.runs import run_here
 from tests.pipeline.twin.support import experiment, nature_file, run
 from tests.support import REPOSITORY
 
@@ -123,8 +133,27 @@ def test_truth_and_observations_fit(twin: ExperimentConfig) -> None:
     np.testing.assert_allclose(stations["depth"], 0.05)
 
 
-def test_restarts_of_nature_do_not_stay(twin: ExperimentConfig) -> None:
-    assert not has_group(open_store(twin.location), f"restarts/{TWIN}")
+def test_bit_identical_when_it_grows_day_by_day(twin: ExperimentConfig, tmp_path: Path) -> None:
+    """By a day inside a period, then into the next one; readers see the old days until all new ones are there."""
+    settings = TwinConfig(subset="demo", nature=nature_file(tmp_path, spin_up_years=0))
+    url, seen, days = tmp_path / "store.zarr", set(), []
+
+    def look(result: TaskResult) -> None:
+        seen.add((len(days), open_dataset(str(url), TRUTH).sizes["time"]))
+
+    for end in ("2007-04-18", "2007-04-19", "2007-05-10"):
+        config = experiment(url, end=end)
+        for stage in twin_stages(config, settings):
+            days.append(run_here(stage, look if days else lambda result: None))
+    assert days == [2 * 18, 2 * 18, 2 * 1, 2 * 1, 2 * 21, 2 * 21]
+    assert seen == {(1, 18), (2, 18), (3, 19), (4, 19), (5, 40)}
+    assert array_hashes(config.location) == array_hashes(twin.location)
+    for path in MADE:
+        assert open_dataset(config.location, path).attrs.keys() == open_dataset(twin.location, path).attrs.keys()
+
+
+def test_the_last_state_of_nature_stays(twin: ExperimentConfig) -> None:
+    assert list(existing_group(open_store(twin.location), f"restarts/{TWIN}").group_keys()) == ["20070511T00"]
 
 
 def test_a_finished_twin_is_taken_as_it_is_and_another_is_refused(twin: ExperimentConfig, tmp_path: Path) -> None:
@@ -253,6 +282,21 @@ def test_error_of_a_run_against_the_truth(
         assert values["bias"] == pytest.approx(0.05, rel=1e-4)
         assert values["r"] == pytest.approx(1.0, abs=1e-6)
     assert read_region(root, "truth_error/shifted", "WG2_rmsd").shape == (4,)
+
+
+def test_the_error_of_a_run_that_grew_is_of_all_its_days(twin: ExperimentConfig, tmp_path: Path) -> None:
+    shutil.copytree(twin.location.url, tmp_path / "store.zarr")
+    config = experiment(tmp_path / "store.zarr")
+    root, truth = open_store(config.location, "a"), open_dataset(config.location, "truth").load()[["WG2"]]
+    truth = truth.drop_vars("instant_time").drop_attrs()
+    made = {"periods": [], "cells": 4, "cells_per_block": 2}
+    ledger.create(root, "mine", **made, identity={"period": {"end": "2007-04-30"}})
+    write_group(root, "runs/mine", truth.isel(time=slice(30)) + 0.05)
+    run(error_stage(config, TwinConfig(subset="demo"), "mine"))
+    append_group(root, "runs/mine", truth.isel(time=slice(30, 40)) + 0.25)
+    ledger.create(root, "mine", **made, identity={"period": {"end": "2007-05-10"}})
+    run(error_stage(config, TwinConfig(subset="demo"), "mine"))
+    assert truth_error(config.location, "mine")["WG2"]["bias"] == pytest.approx((30 * 0.05 + 10 * 0.25) / 40, rel=1e-4)
 
 
 def test_the_spin_up_year_must_lie_in_the_period(tmp_path: Path) -> None:
