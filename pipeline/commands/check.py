@@ -19,7 +19,7 @@ from ldas.pipeline.forcing.estimated import estimates_of
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.acceptance import MEANING, way_on
 from ldas.pipeline.settings.assimilation import OperatorConfig
-from ldas.pipeline.settings.experiment import ExperimentConfig, IngestStep
+from ldas.pipeline.settings.experiment import CycledIngestStep, ExperimentConfig
 from ldas.pipeline.settings.forecast import ForecastConfig
 from ldas.pipeline.stages.forecast import forecast_forcing
 from ldas.pipeline.stages.labels import instants
@@ -144,7 +144,7 @@ def _check_operator(operator: OperatorConfig, config: ExperimentConfig) -> Check
     return CheckRow(f"operator {operator.name}", "ok", detail)
 
 
-def _check_ingest(step: IngestStep) -> CheckRow:
+def _check_ingest(step: CycledIngestStep) -> CheckRow:
     """Whether the configuration of an ingestion is valid and its files are there."""
     from ldas.pipeline.ingest import check_ingest
 
@@ -155,7 +155,8 @@ def _check_ingest(step: IngestStep) -> CheckRow:
         number = check_ingest(step.source, step.config)
     except PipelineError as error:
         return CheckRow(what, "wrong", str(error))
-    return CheckRow(what, "ok", f"{step.config}, {number} files")
+    revised = ", revised by `ldas cycle` when they change" if step.revise else ""
+    return CheckRow(what, "ok", f"{step.config}, {number} files{revised}")
 
 
 def _check_group(root: zarr.Group, group: str, names: tuple[str, ...], made: set[str]) -> CheckRow:

@@ -225,11 +225,12 @@ class _Cycle:
 
     def _tell(self, config: ExperimentConfig, found: Changes) -> None:
         """Says which days of the inputs are not what they were."""
-        begin, stop = np.datetime64(config.period.start, "s") - DAY, np.datetime64(config.period.stop, "s")
+        begin, stop = np.datetime64(config.period.start, "s"), np.datetime64(config.period.stop, "s")
         for group in found.times:
+            first = begin - DAY if group == FORCING else begin  # the first record is that day's last one
             for where, cells in (
-                (", before the experiment: without effect", found.within(group, None, begin)),
-                ("", found.within(group, begin, stop)),
+                (", before the experiment: without effect", found.within(group, None, first)),
+                ("", found.within(group, first, stop)),
             ):
                 if cells.any():
                     days = found.times[group][cells.any(axis=1)].astype("datetime64[D]")

@@ -18,7 +18,7 @@ import yaml
 from ldas.pipeline.commands.cycle import CycleResult, run_cycle
 from ldas.pipeline.commands.cycle_status import stored
 from ldas.pipeline.commands.run import run_experiment
-from ldas.pipeline.errors import StoreError
+from ldas.pipeline.errors import ConfigurationError, StoreError
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import ExperimentConfig, SpinUpConfig
 from ldas.pipeline.stages.replay import affected_from
@@ -32,7 +32,7 @@ from tests.helpers.toy import Silence
 from tests.pipeline.stages.test_bit_identical import MOMENTS, moment_of
 from tests.support import REPOSITORY
 
-CELLS, DAYS = 3, 8
+CELLS, DAYS = 3, 10
 RESULTS = ("runs/", "restarts/", "ledger/")
 RUNS = [
     {"name": "ekf", "observations": [{"name": "lai"}]},
@@ -41,10 +41,10 @@ RUNS = [
 
 
 def config_of(path: Path, end: int = 5, **sections: Any) -> ExperimentConfig:
-    """One block of cells, periods of four days, up to a day of April 2007."""
+    """One block of cells, periods of four days, from 3 April 2007 up to a day of that month."""
     return experiment(
         path,
-        period={"start": "2007-04-01", "end": f"2007-04-{end:02d}"},
+        period={"start": "2007-04-03", "end": f"2007-04-{end:02d}"},
         output={"mean": ["LE"], "instant": ["WG2", "LAI"]},
         assimilation=RUNS,
         execution={"cells_per_block": CELLS, "days_per_period": 4, "cluster": {"workers": 1}},
@@ -58,8 +58,8 @@ def correct(path: Path, group: str, name: str, row: int, cell: int, value: float
 
 
 def correct_some(path: Path) -> None:
-    """Forcing of a noon of day 6 in cell 1, and leaf area on day 6 in cell 2, observed then for the first time."""
-    correct(path, "forcing", "Tair", 24 * 5 + 12, 1, 290.5)
+    """Forcing of a noon of day 8 in cell 1, and leaf area on day 6 in cell 2: in two periods."""
+    correct(path, "forcing", "Tair", 24 * 7 + 12, 1, 290.5)
     correct(path, "observations/lai", "value", 1, 2, 2.5)
     correct(path, "observations/lai", "quality", 1, 2, 0)
 
@@ -80,11 +80,11 @@ def cycle(path: Path, until: int | None = None) -> tuple[CycleResult, list[str]]
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store after a cycle up to day 7, to be copied."""
+    """A store after a cycle up to day 9, to be copied."""
     path = tmp_path_factory.mktemp("cycle") / "store"
     make_store(path, cells=CELLS, days=DAYS)
-    result, _ = cycle(path, 7)
-    assert result.status["last_day"] == "2007-04-07"
+    result, _ = cycle(path, 9)
+    assert result.status["last_day"] == "2007-04-09"
     return path
 
 
@@ -115,11 +115,11 @@ def test_bit_identical_after_a_replay_was_killed(
     process.wait()
     result, said = cycle(path)
     print("\n".join(said))
-    assert result.status["last_day"] == "2007-04-08"
+    assert result.status["last_day"] == "2007-04-10"
     assert results(path) == expected
     before = array_hashes(str(path)), stored(open_store(str(path)))
     result, said = cycle(path)
-    assert said[0] == "nothing new: analysed up to 2007-04-08"
+    assert said[0] == "nothing new: analysed up to 2007-04-10"
     assert result.run.outcomes.keys() == {"open_loop", "ekf", "ensrf"}
     cycle(path, 6)  # what is there stays
     assert array_hashes(str(path)) == before[0]
@@ -139,7 +139,7 @@ def test_two_cycles_at_once(store: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert program("cycle", str(file)) == 2
     assert capsys.readouterr().err.startswith(f"error: {store} is being written by the cycle of 'small' on ")
     assert program("status", str(file)) == 0
-    assert "small: analysed from 2007-04-01 to 2007-04-07" in capsys.readouterr().out
+    assert "small: analysed from 2007-04-03 to 2007-04-09" in capsys.readouterr().out
     (store / NAME).unlink()
     assert array_hashes(str(store)) == before
 
@@ -148,7 +148,7 @@ def test_a_machine_reads_how_the_analysis_stands(store: Path, tmp_path: Path) ->
     """The command repeated, with a day for which there is no forcing yet."""
     shutil.copytree(store, tmp_path / "store")
     file, out = written_to(tmp_path / "store"), tmp_path / "status.json"
-    assert program("cycle", str(file), "--until", "2007-04-07", "--json", str(out)) == 0
+    assert program("cycle", str(file), "--until", "2007-04-09", "--json", str(out)) == 0
     status = json.loads(out.read_text(encoding="utf-8"))
     assert status == stored(open_store(str(tmp_path / "store")))
 
@@ -156,7 +156,7 @@ def test_a_machine_reads_how_the_analysis_stands(store: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        ("missing", "no restart 'restarts/open_loop/20070405T00' in the store"),
+        ("missing", "no restart 'restarts/open_loop/20070407T00' in the store"),
         ("other", "is of a model with other options: runoff: 'other' there, "),
     ],
 )
@@ -167,14 +167,14 @@ def test_a_replay_without_its_restart_changes_nothing(store: Path, tmp_path: Pat
     correct_some(path)
     root = open_store(str(path), "a")
     if damage == "missing":
-        del root["restarts/open_loop/20070405T00"]
+        del root["restarts/open_loop/20070407T00"]
     else:
-        attributes = root["restarts/open_loop/20070405T00"].attrs
+        attributes = root["restarts/open_loop/20070407T00"].attrs
         attributes["model"] = {**attributes["model"], "runoff": "other"}  # type: ignore[dict-item]
     before = array_hashes(str(path))
     for _ in range(2):
-        with pytest.raises(StoreError, match=f"open_loop cannot be computed again from 2007-04-05.*{said}"):
-            cycle(path, 7)
+        with pytest.raises(StoreError, match=f"open_loop cannot be computed again from 2007-04-07.*{said}"):
+            cycle(path, 9)
     assert array_hashes(str(path)) == before
 
 
@@ -271,14 +271,43 @@ def test_checksums_find_the_day_and_cell(land_only: ExperimentConfig) -> None:
 
 
 def test_days_before_the_look_back_are_not_compared(store: Path, tmp_path: Path) -> None:
-    """Day 6 of a store that ends with day 7."""
+    """Days 6 and 8 of a store that ends with day 9."""
     shutil.copytree(store, tmp_path / "store")
     correct_some(tmp_path / "store")
     config = config_of(tmp_path / "store", cycle={"look_back_days": 1})
-    result = run_cycle(config, Silence(), until=date(2007, 4, 7))
+    result = run_cycle(config, Silence(), until=date(2007, 4, 9))
     assert result.replayed == {}
     assert results(tmp_path / "store") == results(store)
     assert result.status["inputs"]["observations/lai"] == {"last": None, "hours_behind": None}
+
+
+def test_input_before_the_experiment_has_no_effect(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store, tmp_path / "store")
+    correct(tmp_path / "store", "observations/lai", "value", 0, 0, 2.0)
+    correct(tmp_path / "store", "forcing", "Tair", 12, 1, 290.5)
+    result, said = cycle(tmp_path / "store", 9)
+    without = "since the last cycle (2007-04-01), in 1 cells, before the experiment: without effect"
+    assert said[:2] == [f"forcing: new or corrected {without}", f"observations/lai: new or corrected {without}"]
+    assert result.replayed == {}
+    assert results(tmp_path / "store") == results(store)
+
+
+@pytest.mark.parametrize(
+    ("days", "until", "said"),
+    [
+        (10, date(2007, 4, 2), "the first day of the experiment is 2007-04-03, but --until is 2007-04-02"),
+        (
+            2,
+            None,
+            r"the first day of the experiment is 2007-04-03, but the forcing of .* is whole up to 2007-04-02 only",
+        ),
+    ],
+)
+def test_nothing_is_begun_before_there_is_a_day(tmp_path: Path, days: int, until: date | None, said: str) -> None:
+    make_store(tmp_path / "store", cells=1, days=days)
+    with pytest.raises(ConfigurationError, match=said):
+        run_cycle(config_of(tmp_path / "store"), Silence(), until=until)
+    assert "ledger" not in open_store(str(tmp_path / "store"))
 
 
 if __name__ == "__main__":
