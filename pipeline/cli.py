@@ -365,6 +365,25 @@ def ingest(
 
 
 @app.command()
+def recipe(
+    experiment: Experiment,
+    out: Annotated[Path | None, typer.Option(help="New folder (default: data_NAME beside the experiment)")] = None,
+    region: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(metavar="SOUTH NORTH WEST EAST", help="Degrees (default: the cells that the experiment names)"),
+    ] = None,
+    step: Annotated[float, typer.Option(help="Size of the cells of --region, degrees")] = 0.25,
+) -> None:
+    """What to download for an experiment, from whom: requests, licences, sizes, and files to ingest it with."""
+    from ldas.pipeline.commands.recipe import write_recipe
+
+    config = _load(experiment)
+    folder = experiment.resolve().parent
+    written = write_recipe(config, folder, out or folder / f"data_{config.name}", region, step)
+    print(f"nothing was downloaded; begin with {written[0]}")
+
+
+@app.command()
 def train(
     table: Annotated[list[Path], typer.Option(help="NetCDF table of one cell; give it again for more cells")],
     train_window: Annotated[str, typer.Option("--train", help="Years of training")] = "2007-2013",
