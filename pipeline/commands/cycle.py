@@ -91,13 +91,13 @@ class _Cycle:
                 # First up to the old end: cells that are computed again then continue together with the others.
                 result = run_ingested(current, self.listener, self.message, report=end == before)
         if before is None or end > before:
-            if any(outcome.failures for outcome in result.outcomes.values()):
+            if result.failures:
                 return self._concluded(before or end, replayed, result)
             later = _ending(self.config, end)
             if before is None and self.config.twin is None:
                 self._take_down(later)
             result = run_ingested(later, self.listener, self.message)
-            if self.config.twin is not None:
+            if self.config.twin is not None and not result.failures:
                 self._take_down(later)
         return self._concluded(end, replayed, result)
 

@@ -18,26 +18,34 @@ from ldas.pipeline.store.input_record import FORCING
 from ldas.pipeline.store.provenance import code_version, library_versions
 
 _OF_ONE_CYCLE = ("finished", "replayed", "versions")  # what does not make another status
-_HOUR = np.timedelta64(3600, "s")
+_HOUR, _DAY = np.timedelta64(3600, "s"), np.timedelta64(86400, "s")
 
 
 def facts(root: zarr.Group, config: ExperimentConfig, observed: Sequence[str], until: date | None) -> dict[str, Any]:
     """How the analysis of an experiment stands, whose period ends with the last day that was asked of the stages."""
     end = np.datetime64(config.period.stop, "s")
-    target = end if until is None else max(end, np.datetime64(until, "s") + np.timedelta64(86400, "s"))
-    inputs = {group: _input(root, group, target) for group in input_record.input_groups(root, observed)}
-    runs = [config.open_loop.name, *(run.name for run in config.assimilation)]
+    target = end if until is None else max(end, np.datetime64(until, "s") + _DAY)
+    assimilations = {run.name: [entry.name for entry in run.observations] for run in config.assimilation}
+    there = set(ledger.experiments(root))
+    runs = {name: _run(root, name) for name in (config.open_loop.name, *assimilations) if name in there}
+    last_day = _last_day(runs, config.open_loop.name) if len(runs) == len(assimilations) + 1 else None
+    done = np.datetime64(config.period.start, "s") if last_day is None else np.datetime64(last_day, "s") + _DAY
     return {
         "experiment": config.name,
         "first_day": str(config.period.start),
-        "last_day": str(config.period.end),
+        "last_day": last_day,
         "until": None if until is None else str(until),
-        "days_missing": int((target - end) / np.timedelta64(1, "D")),
-        "inputs": inputs,
-        "runs": {name: _run(root, name) for name in runs if name in ledger.experiments(root)},
-        "scores": {run.name: _scores(root, run.name, [entry.name for entry in run.observations])
-                   for run in config.assimilation if has_group(root, f"runs/{run.name}")},
-    }  # fmt: skip
+        "days_missing": int((target - done) / _DAY),
+        "inputs": {group: _input(root, group, target) for group in input_record.input_groups(root, observed)},
+        "runs": runs,
+        "scores": {name: _scores(root, name, names) for name, names in assimilations.items() if name in there},
+    }
+
+
+def _last_day(runs: Mapping[str, Mapping[str, Any]], open_loop: str) -> str | None:
+    """The last day that all runs have; one that ends earlier by its own configuration does not count."""
+    days = [run["last_day"] for run in runs.values() if run["tasks_left"]] or [runs[open_loop]["last_day"]]
+    return None if None in days else str(min(days))
 
 
 def _input(root: zarr.Group, group: str, target: np.datetime64) -> dict[str, Any]:
@@ -126,7 +134,10 @@ def write(root: zarr.Group, status: Mapping[str, Any]) -> None:
 def lines(status: Mapping[str, Any], now: datetime) -> Iterator[str]:
     """The status in words, for a terminal or a log."""
     missing = f", {status['days_missing']} days less than asked for" if status["days_missing"] else ""
-    yield f"{status['experiment']}: analysed from {status['first_day']} to {status['last_day']}{missing}"
+    analysed = (
+        f"analysed from {status['first_day']} to {status['last_day']}" if status["last_day"] else "nothing analysed"
+    )
+    yield f"{status['experiment']}: {analysed}{missing}"
     for group, item in status["inputs"].items():
         yield f"{group}: {_age(item['last'], now)}"
     for run, observed in status["scores"].items():

@@ -40,6 +40,11 @@ class RunResult:
     report: Path | None = None
 
     @property
+    def failures(self) -> bool:
+        """Whether blocks failed, after which no other stage begins."""
+        return any(outcome.failures for outcome in self.outcomes.values())
+
+    @property
     def complete(self) -> bool:
         """Whether every block of every stage was done and no cell was set aside."""
         return all(outcome.complete for outcome in self.outcomes.values())
@@ -113,7 +118,7 @@ def run_ingested(
                 begin=begin,
             )
         )
-        if any(outcome.failures for outcome in result.outcomes.values()):
+        if result.failures:
             return result
         if report and config.report and stages is build_stages:
             from ldas.pipeline.report import write_report

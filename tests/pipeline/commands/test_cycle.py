@@ -16,14 +16,14 @@ import pytest
 import yaml
 
 from ldas.pipeline.commands.cycle import CycleResult, run_cycle
-from ldas.pipeline.commands.cycle_status import stored
+from ldas.pipeline.commands.cycle_status import facts, stored
 from ldas.pipeline.commands.run import run_experiment
 from ldas.pipeline.errors import ConfigurationError, StoreError
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import ExperimentConfig, SpinUpConfig
 from ldas.pipeline.stages.replay import affected_from
-from ldas.pipeline.store import input_record
-from ldas.pipeline.store.arrays import array_hashes, existing_array, open_store
+from ldas.pipeline.store import input_record, ledger
+from ldas.pipeline.store.arrays import array_hashes, existing_array, open_store, read_region
 from ldas.pipeline.store.input_record import Changes, Checksums, checksums
 from ldas.pipeline.store.lease import NAME, Record
 from tests.helpers.program import program
@@ -145,12 +145,25 @@ def test_two_cycles_at_once(store: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_machine_reads_how_the_analysis_stands(store: Path, tmp_path: Path) -> None:
-    """The command repeated, with a day for which there is no forcing yet."""
+    """After the command was repeated; and where a run is not done in one cell."""
     shutil.copytree(store, tmp_path / "store")
     file, out = written_to(tmp_path / "store"), tmp_path / "status.json"
     assert program("cycle", str(file), "--until", "2007-04-09", "--json", str(out)) == 0
     status = json.loads(out.read_text(encoding="utf-8"))
-    assert status == stored(open_store(str(tmp_path / "store")))
+    root = open_store(str(tmp_path / "store"), "a")
+    assert status == stored(root)
+    assert (status["last_day"], status["until"], status["days_missing"]) == ("2007-04-09", "2007-04-09", 0)
+    assert status["inputs"]["forcing"] == {"last": "2007-04-11T00:00:00", "hours_behind": 0.0}
+    assert status["inputs"]["observations/lai"] == {"last": "2007-04-06T00:00:00", "hours_behind": 96.0}
+    innovation = read_region(root, "runs/ensrf", "innovation_swi")[-1].astype(np.float64)
+    found = status["scores"]["ensrf"]["swi"]["innovation"]
+    assert found["number"] == np.isfinite(innovation).sum() > 0
+    assert found["mean"] == pytest.approx(np.nanmean(innovation), rel=1e-5)
+    assert found["standard_deviation"] == pytest.approx(np.nanstd(innovation), rel=1e-5)
+    ledger.reopen(root, "ekf", np.array(["2007-04-08", "NaT", "NaT"], "datetime64[s]"))
+    status = facts(root, config_of(tmp_path / "store", 9), ["lai", "swi"], date(2007, 4, 10))
+    assert (status["last_day"], status["days_missing"]) == ("2007-04-07", 3)  # the first period has four windows
+    assert status["runs"]["ekf"] == {"last_day": "2007-04-07", "tasks_left": 1, "cells_set_aside": 0}
 
 
 @pytest.mark.parametrize(
