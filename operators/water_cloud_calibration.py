@@ -1,8 +1,8 @@
 """Bounded least squares for the parameters of the water cloud model, in all cells of a block at once.
 
 Levenberg-Marquardt (Marquardt 1963, doi:10.1137/0111030) with the damping of Nielsen (1999, Damping parameter in
-Marquardt's method, IMM-REP-1999-05, Technical University of Denmark), projected onto the bounds: a parameter that the
-gradient would push out stays at its bound. The samples of all cells lie one after the other, so that the model is
+Marquardt's method, IMM-REP-1999-05, Technical University of Denmark), inside the bounds: a parameter that the gradient
+would push out stays at its bound. The samples of all cells lie one after the other, so that the model is
 evaluated for all at once; every sum is over one cell, so that no cell's numbers depend on the others.
 """
 
@@ -16,6 +16,8 @@ from ldas.landmodel.array_types import Array, BoolArray, IntArray
 MOST_STEPS = 200  # after which a search is given up
 _SMALLEST_STEP = 1e-11  # of the parameters, in units of the width of their bounds
 _SMALLEST_SLOPE = 1e-9  # cosine between residuals and what a parameter changes in them
+_AT_BOUND, _NEAR_BOUND = 1e-12, 1e-6  # in units of the width of the bounds
+_TOWARDS_BOUND = 0.9  # part of the way to a bound in a step: at B = 0, A means nothing, and a search would stay there
 _DAMPING = 1e-3  # of the first step, as a part of the curvature
 
 
@@ -95,7 +97,9 @@ def search(model: Model, samples: Samples, start: Array, bounds: Array) -> Found
         ended = (np.abs(step).max(axis=1) <= _SMALLEST_STEP) | _flat(point)
         if ended.any():
             done = running[ended]
-            found.parameters[done] = low + width * point.place[ended]
+            place = point.place[ended]
+            place = np.where(place <= _AT_BOUND, 0.0, np.where(place >= 1.0 - _AT_BOUND, 1.0, place))
+            found.parameters[done] = low + width * place
             found.squares[done], found.converged[done] = point.squares[ended], True
             left = ~ended
             samples, running = samples.of(left), running[left]
@@ -108,13 +112,12 @@ def search(model: Model, samples: Samples, start: Array, bounds: Array) -> Found
 def _step(point: _Point, damping: Array) -> tuple[Array, Array]:
     """Damped step (cell, parameter) inside the bounds, and the gain that the curvature promises for it.
 
-    A parameter that the step would take out goes to its bound, and the others make the best of that.
+    A parameter that the step would take out goes most of the way to its bound, and the others make the best of that.
     """
     size = np.einsum("cii->ci", point.curvature)
     size = np.maximum(size, 1e-12 * size.max(axis=1, keepdims=True)) + np.finfo(np.float64).tiny
     diagonal = np.arange(size.shape[1])
-    held = ((point.place <= 0.0) & (point.gradient > 0.0)) | ((point.place >= 1.0) & (point.gradient < 0.0))
-    step = np.zeros_like(point.place)
+    held, step = _held(point), np.zeros_like(point.place)
     for _ in diagonal:
         free = ~held
         matrix = np.where(free[:, :, None] & free[:, None, :], point.curvature, 0.0)
@@ -123,7 +126,8 @@ def _step(point: _Point, damping: Array) -> tuple[Array, Array]:
         step = np.where(held, step, np.linalg.solve(matrix, np.where(free, -pushed, 0.0)[..., None])[..., 0])
         inside = np.clip(point.place + step, 0.0, 1.0)
         out = free & (inside != point.place + step)
-        step = np.where(out, inside - point.place, step)
+        way = inside - point.place
+        step = np.where(out, np.where(np.abs(way) < _NEAR_BOUND, 1.0, _TOWARDS_BOUND) * way, step)
         held |= out
         if not out.any():
             break
@@ -132,8 +136,13 @@ def _step(point: _Point, damping: Array) -> tuple[Array, Array]:
     return step, -(step * (point.gradient + 0.5 * curved)).sum(axis=1)
 
 
+def _held(point: _Point) -> BoolArray:
+    """(cell, parameter) True at a bound that the gradient would cross."""
+    low, high = point.place <= _AT_BOUND, point.place >= 1.0 - _AT_BOUND
+    return np.asarray((low & (point.gradient > 0.0)) | (high & (point.gradient < 0.0)))
+
+
 def _flat(point: _Point) -> BoolArray:
     """(cell,) True where no parameter that may move changes the residuals in their own direction."""
-    held = ((point.place <= 0.0) & (point.gradient > 0.0)) | ((point.place >= 1.0) & (point.gradient < 0.0))
     steepest = np.sqrt(np.einsum("cii->ci", point.curvature) * point.squares[:, None])
-    return np.asarray((held | (np.abs(point.gradient) <= _SMALLEST_SLOPE * steepest)).all(axis=1))
+    return np.asarray((_held(point) | (np.abs(point.gradient) <= _SMALLEST_SLOPE * steepest)).all(axis=1))
