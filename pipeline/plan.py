@@ -33,8 +33,10 @@ def build_stages(config: ExperimentConfig) -> Iterator[Stage]:
     for run in config.assimilation:
         analyses[run.name] = Assimilate(run.name, config.location, cells, size, config, columns_per_cell, run)
         yield analyses[run.name]
-    for forecasts in config.forecasts:
-        yield Forecast(forecasts.name, config.location, cells, size, config, forecasts, analyses[forecasts.from_run])
+    for entry in config.forecasts:
+        forecast = Forecast(entry.name, config.location, cells, size, config, entry, analyses[entry.from_run])
+        if len(forecast.starts()):  # a cycle of the first days has none yet
+            yield forecast
     if config.twin is not None and config.twin.from_run is None:
         for name in (config.open_loop.name, *(run.name for run in config.assimilation)):
             yield error_stage(config, config.twin, name)

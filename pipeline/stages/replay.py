@@ -114,7 +114,7 @@ def _forecasts(stage: Forecast, changes: Changes, earlier: Mapping[str, np.ndarr
     instants = [earlier.get(stage.analyses.name, np.full(1, _NEVER))]
     if stage.settings.forcing is None:
         begin = stage.periods()[0].start
-        instants.append(changes.first(FORCING, begin - DAY) - (stage.settings.days + 1) * DAY)
+        instants.append(changes.first(FORCING, begin - DAY) - stage.settings.days * DAY)
     return _first(stage, instants)
 
 

@@ -33,11 +33,12 @@ from tests.pipeline.stages.test_bit_identical import MOMENTS, moment_of
 from tests.support import REPOSITORY
 
 CELLS, DAYS = 3, 10
-RESULTS = ("runs/", "restarts/", "ledger/")
+RESULTS = ("runs/", "restarts/", "forecasts/", "ledger/")
 RUNS = [
     {"name": "ekf", "observations": [{"name": "lai"}]},
     {"name": "ensrf", "filter": "ensrf", "ensrf": {"members": 2}, "observations": [{"name": "swi"}]},
 ]
+AHEAD = {"name": "ahead", "from_run": "ekf", "days": 1, "every": 2}
 
 
 def config_of(path: Path, end: int = 5, **sections: Any) -> ExperimentConfig:
@@ -47,6 +48,7 @@ def config_of(path: Path, end: int = 5, **sections: Any) -> ExperimentConfig:
         period={"start": "2007-04-03", "end": f"2007-04-{end:02d}"},
         output={"mean": ["LE"], "instant": ["WG2", "LAI"]},
         assimilation=RUNS,
+        forecasts=[AHEAD],
         execution={"cells_per_block": CELLS, "days_per_period": 4, "cluster": {"workers": 1}},
         **sections,
     )
@@ -206,6 +208,7 @@ def land_only(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
             {"name": "rescaled", "observations": [{"name": "swi", "rescale": "linear", "rescale_period": spring}]},
             {"name": "estimated", "start": "2007-04-03", "observations": [{"name": "swi", "error": estimated}]},
         ],
+        forecasts=[AHEAD],
     )
 
 
@@ -230,14 +233,14 @@ def one_change(config: ExperimentConfig, group: str, time: str, cell: int) -> Ch
     ("group", "time", "expected"),
     [
         ("forcing", "2007-04-06", {"open_loop": "04-06T00", "ekf": "04-06T00", "ensrf": "04-06T00",
-                                   "rescaled": "04-06T00", "estimated": "04-03T09"}),
+                                   "rescaled": "04-06T00", "estimated": "04-03T09", "ahead": "04-05T00"}),
         ("forcing", "2007-03-31", {"open_loop": "04-01T00", "ekf": "04-01T09", "ensrf": "04-01T09",
-                                   "rescaled": "04-01T09", "estimated": "04-03T09"}),
+                                   "rescaled": "04-01T09", "estimated": "04-03T09", "ahead": "04-01T09"}),
         ("forcing", "2007-03-30", {}),
         ("forcing", "2007-04-05", {"open_loop": "04-05T00", "ekf": "04-05T00", "ensrf": "04-05T00",
-                                   "rescaled": "04-01T09", "estimated": "04-03T09"}),
-        ("observations/lai", "2007-04-06T00", {"ekf": "04-05T09"}),
-        ("observations/lai", "2007-04-06T10", {"ekf": "04-06T09"}),
+                                   "rescaled": "04-01T09", "estimated": "04-03T09", "ahead": "04-04T00"}),
+        ("observations/lai", "2007-04-06T00", {"ekf": "04-05T09", "ahead": "04-05T09"}),
+        ("observations/lai", "2007-04-06T10", {"ekf": "04-06T09", "ahead": "04-06T09"}),
         ("observations/swi", "2007-04-04T06", {"ensrf": "04-03T09", "rescaled": "04-01T09", "estimated": "04-03T09"}),
         ("observations/swi", "2007-04-05T10", {"ensrf": "04-05T09", "rescaled": "04-05T09", "estimated": "04-03T09"}),
     ],
@@ -245,7 +248,8 @@ def one_change(config: ExperimentConfig, group: str, time: str, cell: int) -> Ch
 def test_what_a_changed_time_touches(
     land_only: ExperimentConfig, group: str, time: str, expected: dict[str, str]
 ) -> None:
-    """Worked out by hand: windows end at 09 UTC; a climatology touches its run from the beginning, and what follows."""
+    """Worked out by hand: windows end at 09 UTC; a climatology touches its run from the beginning, and what follows. A
+    forecast of a day has the changed record in it if it starts less than a day before."""
     found = affected(land_only, one_change(land_only, group, time, 1))
     assert found == {name: ["NaT", f"2007-{expected[name]}" if name in expected else "NaT", "NaT"] for name in found}
 

@@ -1,6 +1,7 @@
 """Forecasts from analyses: what they start from, how they are cut and grown, their forcing, their skill."""
 
 import shutil
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from distributed import Client
 from pydantic import ValidationError
 
 from ldas.pipeline.commands.check import check_experiment
+from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import existing_array, open_dataset, open_store
@@ -165,6 +167,14 @@ def test_cells_set_aside_and_gaps_of_the_forcing(store: Path, threads: Client) -
     assert there[:, :, 0].all()
     np.testing.assert_array_equal(there[:, :, 1], [[True, True], [False, False], [False, False]])
     assert ledger.statuses(open_store(str(store)), "ahead")[-1].tolist() == [ledger.DONE, ledger.SET_ASIDE]
+
+
+def test_a_cycle_of_the_first_days_has_no_forecast_yet(inputs: Path) -> None:
+    """One that ends before the first forecast does."""
+    config = small_here(inputs, LAI, forecasts=[AHEAD])
+    early = config.model_copy(update={"period": config.period.model_copy(update={"end": date(2007, 4, 4)})})
+    assert [stage.name for stage in build_stages(early)] == ["open_loop", "lai"]
+    assert [stage.name for stage in build_stages(config)] == ["open_loop", "lai", "ahead"]
 
 
 @pytest.mark.parametrize(
