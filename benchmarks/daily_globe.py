@@ -43,7 +43,7 @@ from ldas.pipeline.store import ledger  # noqa: E402
 from ldas.pipeline.store.arrays import existing_group, open_store  # noqa: E402
 from ldas.pipeline.store.groups import write_group  # noqa: E402
 from ldas.pipeline.store.icechunk_store import published, unfinished  # noqa: E402
-from ldas.pipeline.store.ledger import Block  # noqa: E402
+from ldas.pipeline.store.ledger import Block, Period  # noqa: E402
 from ldas.pipeline.store.location import Location  # noqa: E402
 from ldas.pipeline.store.restart import columns_of, read_restart, restart_path  # noqa: E402
 from ldas.pipeline.twin.land import make_land  # noqa: E402
@@ -52,6 +52,7 @@ GLOBE = 244_000
 FIRST_DAY = np.datetime64("1986-07-01", "D")
 DAYS = 3  # the open loop runs two; analyses end at the analysis hour of the second and, measured, of the third
 THREADS = 2
+MOST_CELLS = 10_500  # of a block: tasks of some seconds, a gigabyte and a half projected, and few objects
 
 
 def places(cells: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,8 +124,12 @@ def make_inputs(location: Location, cells: int, cells_per_block: int) -> None:
         write_group(root, "observations/lai", lai_group, chunks=blocks)
 
 
-def stages_until(location: Location, cells_per_block: int, day: int) -> list[Stage]:
-    """Open loop and assimilation of an experiment that ends with a day, counted from 0."""
+def stages_until(location: Location, layout: tuple[int, int], day: int) -> list[Stage]:
+    """Open loop and assimilation of an experiment that ends with a day, counted from 0.
+
+    Args:
+        layout: cells per block and days per period.
+    """
     content = {
         "name": "globe",
         "synthetic": True,
@@ -133,7 +138,7 @@ def stages_until(location: Location, cells_per_block: int, day: int) -> list[Sta
         "open_loop": {"restart_on": [str(FIRST_DAY)]},
         "assimilation": [{"name": "ekf", "observations": [{"name": "lai"}]}],
         "report": False,
-        "execution": {"cells_per_block": cells_per_block, "days_per_period": 1},
+        "execution": {"cells_per_block": layout[0], "days_per_period": layout[1]},
     }
     return list(build_stages(ExperimentConfig.model_validate(content)))
 
@@ -164,19 +169,19 @@ def roughen(location: Location, path: str) -> None:
                 array[cells] = values * (1.0 - 1e-7 * random.random(values.shape))
 
 
-def _make(location: Location, cells: int, cells_per_block: int, send: Any) -> None:
+def _make(location: Location, cells: int, layout: tuple[int, int], send: Any) -> None:
     """What is there before the measured day."""
-    make_inputs(location, cells, cells_per_block)
+    make_inputs(location, cells, layout[0])
     print("inputs are there", flush=True)
-    stages = stages_until(location, cells_per_block, DAYS - 2)
+    stages = stages_until(location, layout, DAYS - 2)
     run(stages)
     roughen(location, restart_path("ekf", stages[-1].periods()[-1].stop))
     send.send(None)
 
 
-def _step(location: Location, cells_per_block: int, began: float, send: Any) -> None:
+def _step(location: Location, layout: tuple[int, int], began: float, send: Any) -> None:
     """The measured day, then the model alone."""
-    stage = next(stage for stage in stages_until(location, cells_per_block, DAYS - 1) if stage.name == "ekf")
+    stage = next(stage for stage in stages_until(location, layout, DAYS - 1) if stage.name == "ekf")
     assert isinstance(stage, Assimilate)
     warm_up(stage)
     start = {"wall": time.time() - began, "cpu": time.process_time()}
@@ -191,8 +196,10 @@ def _step(location: Location, cells_per_block: int, began: float, send: Any) -> 
         {
             "cells": stage.cells,
             "columns": columns,
-            "cells_per_block": cells_per_block,
+            "cells_per_block": stage.cells_per_block,
+            "days_per_period": stage.config.execution.days_per_period,
             "tasks": listener.tasks,
+            "projected_task_mb": stage.memory_bytes(min(stage.cells, stage.cells_per_block)) / 2**20,
             "wall_s": wall,
             "start_s": start["wall"],
             "peak_mb": peak,
@@ -207,11 +214,17 @@ def _step(location: Location, cells_per_block: int, began: float, send: Any) -> 
     )
 
 
+def last_day(stage: Assimilate) -> Period:
+    """The measured window as a period."""
+    stop = stage.periods()[-1].stop
+    return Period(0, stop - np.timedelta64(1, "D"), stop, slice(0, 1))
+
+
 def warm_up(stage: Assimilate) -> None:
     """Loads the compiled model: part of the start, not of the step."""
     with unfinished(stage.location):
         root = stage.root()
-        block, period = Block(0, 0, 1), stage.periods()[-1]
+        block, period = Block(0, 0, 1), last_day(stage)
         parameters = stage.parameters(root, block)
         state = landmodel.cold_start(parameters, air_temperature=285.0)
         forcing = stage.forcing(root, block, period.start, period.stop, parameters)
@@ -220,8 +233,11 @@ def warm_up(stage: Assimilate) -> None:
 
 def model_alone(stage: Assimilate) -> tuple[int, int, float]:
     """Columns, column-steps run, and processor seconds of `Isba.run` in the last window of all blocks: the control run
-    and the perturbed members of the controls that each column has."""
-    root, period = stage.root(), stage.periods()[-1]
+    and the perturbed members of the controls that each column has.
+
+    They start from the restart that the step left, as the one before it may be gone.
+    """
+    root, period = stage.root(), last_day(stage)
     steps = int((period.stop - period.start) / np.timedelta64(stage.config.model.time_step_s, "s"))
     relative = stage.settings.sekf.relative_perturbation()
 
@@ -230,7 +246,7 @@ def model_alone(stage: Assimilate) -> tuple[int, int, float]:
         controls = stage.filter_of(root, block).controls_of(parameters)
         forcing = stage.forcing(root, block, period.start, period.stop, parameters)
         state = read_restart(
-            root, restart_path(stage.name, period.start), landmodel.State, landmodel.State._fields,
+            root, restart_path(stage.name, period.stop), landmodel.State, landmodel.State._fields,
             columns_of(parameters), block, model=stage.model_identity(),
         )  # fmt: skip
         perturbed = controls.perturbed_members(state, relative)
@@ -261,27 +277,41 @@ def apart(function: Any, *arguments: Any) -> Any:
         process.join()
 
 
-def size_of_step(folder: Path, before: set[Path]) -> dict[str, float]:
-    """Objects and bytes that were not there before."""
-    new = [path for path in folder.rglob("*") if path.is_file() and path not in before]
-    return {"new_objects": len(new), "new_mb": sum(path.stat().st_size for path in new) / 1e6}
+def objects(folder: Path) -> dict[Path, int]:
+    """The objects of a store, and when each was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def size_of_step(folder: Path, before: dict[Path, int]) -> dict[str, float]:
+    """Objects and bytes that were written since, and those of the restart among them."""
+    written = [path for path, when in objects(folder).items() if before.get(path) != when]
+    restart = [path for path in written if "restarts" in path.parts]
+    return {
+        "objects_written": len(written),
+        "mb_written": sum(path.stat().st_size for path in written) / 1e6,
+        "restart_objects": len(restart),
+        "restart_mb": sum(path.stat().st_size for path in restart) / 1e6,
+    }
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=GLOBE)
-    parser.add_argument("--cells-per-block", type=int, default=4096)
+    parser.add_argument("--cells-per-block", type=int, help="default: equal blocks of some 10,000, an even number")
+    parser.add_argument("--days-per-period", type=int, default=1)
     parser.add_argument("--icechunk", action="store_true", help="in an Icechunk repository instead of plain Zarr")
     parser.add_argument("--folder", help="where the store goes, for the time of the benchmark")
     parser.add_argument("--json", type=Path, metavar="FILE")
     chosen = parser.parse_args()
+    blocks = THREADS * -(-chosen.cells // (THREADS * MOST_CELLS))
+    layout = chosen.cells_per_block or -(-chosen.cells // blocks), chosen.days_per_period
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
         folder = Path(name) / "globe"
         location = Location(f"{'icechunk+' if chosen.icechunk else ''}file://{folder}")
-        apart(_make, location, chosen.cells, chosen.cells_per_block)
-        before = {path for path in folder.rglob("*") if path.is_file()}
-        figures = apart(_step, location, chosen.cells_per_block, time.time())
+        apart(_make, location, chosen.cells, layout)
+        before = objects(folder)
+        figures = apart(_step, location, layout, time.time())
         figures |= {"icechunk": chosen.icechunk, **size_of_step(folder, before)}
     print(
         f"{figures['wall_s']:.1f} s (wanted: 300), of which {figures['start_s']:.1f} s to start; "
@@ -293,7 +323,11 @@ def main() -> None:
         f"{figures['column_steps']:,} column-steps of {figures['columns']:,} columns "
         f"({figures['nominal_column_steps']:,} if each had all controls)"
     )
-    print(f"{figures['new_objects']} new objects, {figures['new_mb']:.1f} MB")
+    print(
+        f"{figures['objects_written']} objects written, {figures['mb_written']:.1f} MB, of which the restart "
+        f"{figures['restart_objects']} and {figures['restart_mb']:.1f} MB; the memory check projects "
+        f"{figures['projected_task_mb']:.0f} MB a task"
+    )
     if chosen.json:
         chosen.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 

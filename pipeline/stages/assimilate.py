@@ -11,6 +11,7 @@ import zarr
 from ldas import landmodel
 from ldas.assim import Filter, ObservationType, Window
 from ldas.landmodel import OutputRequest, Parameters, State
+from ldas.landmodel.layout import STATE_SIZE
 from ldas.operators.cells import cell_ids_from_coordinates
 from ldas.operators.direct import DirectOperator
 from ldas.operators.protocol import ObservationOperator
@@ -466,8 +467,9 @@ class Assimilate(LandStage):
         return np.asarray(before[earlier[-1] if earlier else 0] == ledger.SET_ASIDE)
 
     def memory_bytes(self, cells: int) -> int:
-        """Forcing of a period; states of all members; the stored series."""
+        """Forcing of a period; states of all members, and copies of those that the filter keeps; the stored series."""
         days = self.config.execution.days_per_period
         names = len(self.config.output.mean) + 2 * len(self.config.output.instant) + 20
-        states = self.columns_per_cell * self.settings.method.model_runs * 4 * 2048
+        method = self.settings.method
+        states = self.columns_per_cell * 8 * STATE_SIZE * (2 * method.model_runs + 7 * len(method.carried))
         return cells * (FORCING_BYTES * (24 * days + 1) + states + 8 * days * names)
