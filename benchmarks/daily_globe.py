@@ -252,7 +252,7 @@ def model_alone(stage: Assimilate) -> tuple[int, int, float]:
         perturbed = controls.perturbed_members(state, relative)
         where = controls.perturbation(state, relative) != 0.0
         model = landmodel.Isba(parameters, model_options(stage.config.model))
-        request = stage._request()
+        request = stage.output_request()
         began = time.thread_time()
         model.run(state, forcing.forcing, period.start, 1800.0, steps, forcing.step_s, request)
         model.run(perturbed, forcing.forcing, period.start, 1800.0, steps, forcing.step_s, where=where)
