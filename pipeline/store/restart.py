@@ -115,7 +115,7 @@ def read_restart(
         StoreError: a restart that is not there, was not written for these cells, or belongs to a model with other
             options (each differing one named).
     """
-    check_restart(root, path, fields, model=model)
+    check_restart(root, path, model=model)
     values = {}
     for name in fields:
         dense = read_region(root, path, name, {"cell": block.region})
@@ -130,8 +130,11 @@ def read_restart(
     return kind(**values)
 
 
-def check_restart(root: zarr.Group, path: str, fields: Sequence[str], *, model: Mapping[str, Any]) -> None:
+def check_restart(root: zarr.Group, path: str, fields: Sequence[str] = (), *, model: Mapping[str, Any]) -> None:
     """Refuses what a run cannot be continued from, without reading states.
+
+    Args:
+        fields: of the state, which must all be there.
 
     Raises:
         StoreError: a restart that is not there, lacks a field, or belongs to a model with other options (each differing
@@ -152,6 +155,6 @@ def check_restart(root: zarr.Group, path: str, fields: Sequence[str], *, model: 
     ]
     if different:
         raise StoreError(f"restart '{path}' is of a model with other options: {'; '.join(different)}")
-    absent = sorted(set(fields) - set(group.array_keys()))
+    absent = sorted(set(fields) - set(group.array_keys())) if fields else []
     if absent:
         raise StoreError(f"restart '{path}' has no {', '.join(absent)}: another version of ldas wrote it")

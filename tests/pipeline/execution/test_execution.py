@@ -315,7 +315,8 @@ def test_bit_identical_after_a_real_disk_was_full_and_read_only(tmp_path: Path) 
     script = [*alone, sys.executable, "-m", "tests.helpers.full_disk_run", str(tmp_path)]
     done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    full, read_only, same = done.stdout.splitlines()
+    full, read_only, extension, same = done.stdout.splitlines()
+    assert extension == full.replace("disk/store", "disk/growing")
     assert "cannot be written (No space left on device); what was complete stays readable" in full
     assert "cannot be written (Read-only file system)" in read_only
     assert same == "the same bytes"
