@@ -114,9 +114,14 @@ class _Run:
             failed = [name for name, state in states.items() if state is _State.GIVEN_UP]
             if not failed:
                 return chain
-            self.outcome.failures[chain.block.index] = f"not begun: it failed in {', '.join(failed)}"
+            self.give_up(chain, failed)
         self.all_submitted = True
         return None
+
+    def give_up(self, chain: _Chain, failed: list[str]) -> None:
+        """A block is left out, as stages that it follows failed."""
+        self.outcome.failures[chain.block.index] = f"not begun: it failed in {', '.join(failed)}"
+        chain.periods.clear()
 
     def state_of(self, block: Block) -> _State:
         """How far the cells of a block are, which may be one of another stage."""
@@ -333,7 +338,11 @@ class _Stages:
             run.take_error(chain, error)
         else:
             assert result is not None
-            run.take_result(chain, result)
+            fruitless = [name for name, ended in self.ended.items() if ended.fruitless]
+            if fruitless and result.changes is not None:  # they may hold what those had written before they failed
+                run.give_up(chain, fruitless)
+            else:
+                run.take_result(chain, result)
         if run.uncommitted.tasks >= self.tasks_a_commit:
             run.uncommitted.commit()
         if chain.periods:

@@ -3,6 +3,7 @@
 import json
 import sys
 import tarfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -146,6 +147,7 @@ class Doubled(ToyStage):
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
         """See Stage."""
         region = {"time": period.days, "cell": block.region}
+        time.sleep(self.seconds)
         write_region(root, f"runs/{self.name}", {"x": 2.0 * read_region(root, "runs/toy", "x", region)}, region)
         return np.full(block.cells, ledger.DONE, dtype="int8")
 
@@ -164,6 +166,28 @@ def test_a_block_sees_what_it_follows_before_that_is_committed(threads: Client, 
     said = messages(location, VISIBLE)
     assert said.count("2 tasks") >= 50
     assert len(said) <= 62
+
+
+class Fruitless(ToyStage):
+    """A stage that cannot be finished."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def finish(self, root: zarr.Group) -> None:
+        """See Stage."""
+        raise StoreError("nothing to be had")
+
+
+def test_what_follows_a_stage_that_cannot_be_finished_does_not_undo_that(threads: Client, tmp_path: Path) -> None:
+    """The tasks that were in flight began with what that stage had written."""
+    location = location_in(tmp_path)
+    first = Fruitless(**vars(toy(location, cells=4, cells_per_block=2, days=1, days_per_period=1)))
+    second = Doubled(**{**vars(first), "name": "doubled", "seconds": 1.0})
+    options: dict[str, Any] = {"tasks_in_flight": lambda: 8, "retries": 0, "listener": Silence()}
+    outcomes = run_stages([first, second], threads, **options)
+    assert outcomes["toy"].failures == {0: "2007-01-01 to 2007-01-02: StoreError: nothing to be had"}
+    with unfinished(location):
+        assert (ledger.statuses(open_store(location), "toy") == ledger.FAILED).all()
 
 
 def test_what_was_done_when_a_signal_came_is_committed(threads: Client, tmp_path: Path) -> None:
