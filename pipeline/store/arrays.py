@@ -5,8 +5,10 @@ integers, booleans; times are whole seconds since 1970; text is kept as integer 
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from copy import copy
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import xarray as xr
 import zarr
 from xarray.backends import ZarrStore
 from zarr.core.array_spec import ArrayConfigParams
+from zarr.core.metadata.v3 import ArrayV3Metadata
+from zarr.core.sync import sync
 
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store import cf
@@ -23,7 +27,7 @@ from ldas.pipeline.store.committed_view import CommittedView
 from ldas.pipeline.store.lazy_tree import lazy_tree
 from ldas.pipeline.store.location import Location, as_location, check_name, check_path
 from ldas.pipeline.store.opening import AccessMode, open_root
-from ldas.pipeline.store.plain_arrays import check_plain_array
+from ldas.pipeline.store.plain_arrays import check_plain_array, check_plain_metadata
 from ldas.pipeline.store.portable import portable
 
 FORMAT_VERSION = 1
@@ -193,15 +197,27 @@ def _as_it_is(group: zarr.Group) -> zarr.Group:
 
 def existing_array(root: zarr.Group, path: str, name: str) -> zarr.Array:
     """An array that must be there, checked to be plain."""
-    try:
-        array = root[f"{check_path(path)}/{check_name(name)}"]
-    except KeyError:
+    place = root.store_path / check_path(path) / check_name(name)
+    document = sync((place / "zarr.json").get())
+    if document is None:
         there = ", ".join(sorted(existing_group(root, path).array_keys()))
-        raise StoreError(f"no variable '{name}' in group '{path}'; there are: {there or 'none'}") from None
-    if not isinstance(array, zarr.Array):
+        raise StoreError(f"no variable '{name}' in group '{path}'; there are: {there or 'none'}")
+    content = json.loads(document.to_bytes())
+    if content.get("node_type") != "array":
         raise StoreError(f"'{path}/{name}' is a group, an array was expected")
-    check_plain_array(array)
-    return array.with_config(AS_STORED)
+    attributes = content.pop("attributes", {})
+    metadata = copy(_array_metadata(json.dumps(content), place.path))
+    object.__setattr__(metadata, "attributes", attributes)  # of this array alone: they are changed in place
+    return zarr.Array(zarr.AsyncArray(metadata, place, AS_STORED))
+
+
+@lru_cache(maxsize=4096)
+def _array_metadata(document: str, path: str) -> ArrayV3Metadata:
+    """The metadata of a plain array, without attributes. A task asks for the same few hundred arrays again and again,
+    and Zarr takes most of the time of a small read or write to understand what describes them."""
+    metadata = ArrayV3Metadata.from_dict(json.loads(document))
+    check_plain_metadata(metadata, path)
+    return metadata
 
 
 def chunk_cells(shard_cells: int, records: int) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import zarr
+from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
 from ldas.pipeline.errors import StoreError
 
@@ -13,14 +14,17 @@ _SAFE_CODECS = frozenset({"bytes", "zstd", "gzip", "blosc", "crc32c", "transpose
 
 def check_plain_array(array: zarr.Array) -> None:
     """Raises StoreError for another type, Zarr format or codec."""
-    content = array.metadata.to_dict()
-    if content.get("zarr_format") != 3 or array.dtype.kind not in PLAIN_KINDS:
-        raise StoreError(
-            f"array '{array.path}' holds {array.dtype} (Zarr v{content.get('zarr_format')}): only numbers are read"
-        )
+    check_plain_metadata(array.metadata, array.path)
+
+
+def check_plain_metadata(metadata: ArrayV2Metadata | ArrayV3Metadata, path: str) -> None:
+    """As `check_plain_array`, of what describes an array."""
+    content, dtype = metadata.to_dict(), metadata.dtype.to_native_dtype()
+    if content.get("zarr_format") != 3 or dtype.kind not in PLAIN_KINDS:
+        raise StoreError(f"array '{path}' holds {dtype} (Zarr v{content.get('zarr_format')}): only numbers are read")
     unknown = set(_codec_names(content.get("codecs", ()))) - _SAFE_CODECS
     if unknown:
-        raise StoreError(f"array '{array.path}' uses the codecs {', '.join(sorted(unknown))}, which ldas does not run")
+        raise StoreError(f"array '{path}' uses the codecs {', '.join(sorted(unknown))}, which ldas does not run")
 
 
 def _codec_names(codecs: Any) -> Iterator[str]:
