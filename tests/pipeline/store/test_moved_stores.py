@@ -48,11 +48,11 @@ def test_a_finished_run_that_is_moved_is_done_and_names_no_place(tmp_path: Path,
     first.mkdir()
     nature_file(first)
     content = {**EXPERIMENT, "store": {"url": f"{prefix}store.zarr"}}
-    if prefix:  # every commit takes time
-        content["assimilation"] = []
+    if prefix:  # every commit takes time, and the report is that of the other
+        content |= {"assimilation": [], "report": False}
     (first / "run.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     assert program("run", str(first / "run.yaml")) == 0
-    for folder in ("store.zarr", "store_report"):
+    for folder in ("store.zarr", *(() if prefix else ("store_report",))):
         assert named_in(first / folder) == []
         assert named_in(first / folder, str(Path.home() / "")) == []
     before = array_hashes(load_experiment(first / "run.yaml").location)
