@@ -85,12 +85,13 @@ servers:
 lock: env
 	$(VENV)/bin/python -m pip install --quiet uv
 	$(VENV)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header \
-		--extra test --extra docs --extra cluster --extra ingest --extra icechunk pyproject.toml --output-file requirements/test.txt
+		--extra test --extra docs --extra cluster --extra explore --extra export --extra ingest --extra icechunk \
+		pyproject.toml --output-file requirements/test.txt
 	$(VENV)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header \
-		--extra cluster --extra ingest --extra icechunk --extra azure --extra gcs --constraint requirements/test.txt \
+		--extra cluster --extra explore --extra export --extra ingest --extra icechunk --extra azure --extra gcs --constraint requirements/test.txt \
 		pyproject.toml --output-file requirements/run.txt
 	$(VENV)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header \
-		--extra test --extra cluster --extra ingest --extra icechunk --extra servers \
+		--extra test --extra cluster --extra explore --extra export --extra ingest --extra icechunk --extra servers \
 		--constraint requirements/test.txt --constraint requirements/run.txt pyproject.toml --output-file requirements/servers.txt
 
 clean:
