@@ -22,8 +22,6 @@ from ldas.pipeline.settings.experiment import ClusterConfig
 if TYPE_CHECKING:
     from distributed import Client
 
-# Of local worker processes. The threshold is Dask's own: freed memory goes back to the system.
-WORKER_ENVIRONMENT = {**ONE_THREAD, "MALLOC_TRIM_THRESHOLD_": "65536"}
 CONNECT_TIMEOUT_S = 15
 SCHEDULER_VARIABLE = "DASK_SCHEDULER_ADDRESS"  # Dask's own name for it
 _EXTRAS = {
@@ -59,7 +57,9 @@ def connected(config: ClusterConfig, message: Callable[[str], None] = lambda tex
             dask.config.set(
                 {
                     "distributed.comm.timeouts.connect": "10s",
-                    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+                    # In place of Dask's own, which has the system map every larger array anew: training took a sixth
+                    # more processor time (findings/dask_worker_page_faults.sh), and peaks of memory were the same.
+                    "distributed.nanny.pre-spawn-environ": ONE_THREAD,
                     # Dask's sampling of other threads' frames has ended a run on Python 3.11 (segmentation fault).
                     "distributed.worker.profile.enabled": False,
                 }
