@@ -8,7 +8,8 @@ idle cores.
 
 `ratio_of_two_workers` is the wall time of one worker, from the first batch to the last, over that of two;
 `processor_ratio` the processor time of one worker over that of the same training as a single task in one thread, which
-reads, trains, scores and writes all cells together; `peak_mb` the highest memory of the one worker after a quarter of the cells, and after all.
+reads, trains, scores and writes all cells together; `peak_mb` the highest memory of the one worker after a quarter of
+the cells, and after all.
 """
 
 import argparse
@@ -69,8 +70,8 @@ def make_samples(path: Path, cells: int, days: int) -> None:
     }
     sigma = -14.0 + 20.0 * states["WG2"] + 0.5 * states["LAI"] + random.normal(0.0, 0.3, (days, cells))
     sizes = {"time": 366, "cell": CELLS_PER_BLOCK}
-    for group, fields, hour in (("runs/open_loop", states, 0), ("observations/sigma40", {"value": sigma}, 6)):
-        arrays = {name: (("time", "cell"), values.astype("float32")) for name, values in fields.items()}
+    for group, content, hour in (("runs/open_loop", states, 0), ("observations/sigma40", {"value": sigma}, 6)):
+        arrays = {name: (("time", "cell"), values.astype("float32")) for name, values in content.items()}
         coordinates = {"time": time + np.timedelta64(hour, "h")}
         write_group(root, group, xr.Dataset(arrays, coords=coordinates), chunks=sizes)
     periods = ledger.periods_of(START, days, days)
