@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# cubed 0.27.0: opening an array switches `array.write_empty_chunks` of Zarr on, for the whole process and for good. Whatever
-# the process writes with Zarr later, with cubed or not, has other objects: chunks that hold nothing but the fill value are
-# stored. Seen: False before `cubed.from_zarr`, True after; an untouched-looking array has 1 object instead of none.
+# cubed 0.27.0: opening an array switches `array.write_empty_chunks` of Zarr on, for the rest of the process. Whatever the
+# process writes with Zarr later, with cubed or not, has other objects: chunks that hold nothing but the fill value are
+# stored. Seen: False before `cubed.from_zarr`, True after; an array of fill values has 1 object instead of none.
 # It is not only a matter of size: NaN that was computed as 0 / 0 has its sign bit set, and comes back with it from a chunk
-# that was stored, without it from one that was not, so that hashes of the values differ. Way on: `zarr.config.set` as a
+# that was stored, without it from one that was not, so that hashes of the values differ. Workaround: `zarr.config.set` as a
 # context around the use of cubed, or `array.with_config({"write_empty_chunks": False})` before each write.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -1,8 +1,8 @@
 #!/bin/sh
 # icechunk 1.1.21: two sessions that write the same chunk conflict when the second is committed (ConflictError). Two forks
 # do not, if the second is merged into a session that was opened after the first was committed: a fork remembers no
-# version that it began with, so its chunk silently replaces the committed one. Who keeps forks beyond a commit must see
-# to it that they do not overlap. Exits 1 when the behaviour has changed. Needs the package registry.
+# version that it began with, so its chunk silently replaces the committed one. Whoever keeps forks beyond a commit must
+# make sure that they do not overlap. Exits 1 when the behaviour has changed. Needs the package registry.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
