@@ -18,7 +18,7 @@ from ldas.pipeline.ingest.config import CellsConfig, Region
 from ldas.pipeline.ingest.grid import target_cells
 from ldas.pipeline.ingest.run import SOURCES
 from ldas.pipeline.settings.experiment import ExperimentConfig
-from ldas.pipeline.settings.yaml_file import load_model
+from ldas.pipeline.settings.yaml_file import load_model, validate
 from ldas.pipeline.store.arrays import has_group, open_store, read_region
 from ldas.pipeline.store.opening import exists
 
@@ -76,15 +76,12 @@ def _scope(
     when = (config.period.start, config.period.stop, frozenset(observed))
     if region is not None:
         south, north, west, east = region
-        try:
-            given = Region(south=south, north=north, west=west, east=east, step=step)
-        except ValueError as error:
-            said = str(error).split("Value error, ")[-1].split(" [")[0]
-            raise ConfigurationError(f"--region {south:g} {north:g} {west:g} {east:g}: {said}") from None
-        return _of_cells(CellsConfig(region=given), *when)
-    cells = _cells_of_ingests(config, folder)
-    if cells is not None:
-        return _of_cells(cells, *when)
+        content = {"south": south, "north": north, "west": west, "east": east, "step": step}
+        given = validate(content, Region, source=f"--region {south:g} {north:g} {west:g} {east:g}")
+        return _of_cells(CellsConfig(region=given), given.step, *when)
+    named = _cells_of_ingests(config, folder)
+    if named is not None:
+        return _of_cells(*named, *when)
     if exists(config.location) and has_group(root := open_store(config.location), "land"):
         latitude, longitude = (read_region(root, "land", name) for name in ("latitude", "longitude"))
         return Scope.around(latitude, longitude, _NATIVE, None, *when)
@@ -94,7 +91,8 @@ def _scope(
     )
 
 
-def _cells_of_ingests(config: ExperimentConfig, folder: Path) -> CellsConfig | None:
+def _cells_of_ingests(config: ExperimentConfig, folder: Path) -> tuple[CellsConfig, float] | None:
+    """The cells that a configuration of an ingestion names, and their size, degrees."""
     for entry in config.ingest:
         path = folder / entry.config
         if entry.source not in SOURCES or not path.exists():
@@ -102,15 +100,15 @@ def _cells_of_ingests(config: ExperimentConfig, folder: Path) -> CellsConfig | N
         found: Any = load_model(path, SOURCES[entry.source].config)
         cells, place = getattr(found, "cells", None), getattr(found, "place", None)
         if cells is not None and cells.from_group is None:
-            return CellsConfig.model_validate(cells.model_dump())
+            size = cells.region.step if cells.region is not None else getattr(found, "cell_size", _NATIVE)
+            return CellsConfig.model_validate(cells.model_dump()), size
         if place is not None:
-            return CellsConfig(points=((place.latitude, place.longitude),))
+            return CellsConfig(points=((place.latitude, place.longitude),)), _NATIVE
     return None
 
 
-def _of_cells(cells: CellsConfig, *when: Any) -> Scope:
+def _of_cells(cells: CellsConfig, step: float, *when: Any) -> Scope:
     target = target_cells(cells)
-    step = cells.region.step if cells.region is not None else _NATIVE
     scope = Scope.around(target.latitude, target.longitude, step, cells, *when)
     region = cells.region
     if region is not None and scope.east - scope.west > region.east - region.west + step / 2:

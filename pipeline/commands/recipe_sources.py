@@ -29,6 +29,7 @@ AMOUNTS = ("surface_solar_radiation_downwards", "surface_thermal_radiation_downw
 TEXTURE = ("clay", "sand")
 SNOWFALL = "snowfall"  # not among the variables of the time series
 CDS_LICENCE = "Copernicus licence, attribution; accepted once on the page of the data set"
+MANIFESTS = "https://globalland.vito.be/download/manifest"
 COPERNICUS = "Copernicus: free, full and open, attribution"
 CDS_SCRIPT = '''"""Downloads what cds.json asks for; needs cdsapi and a key of the Climate Data Store (~/.cdsapirc)."""
 
@@ -46,13 +47,15 @@ for item in json.loads((folder / "cds.json").read_text()):
         cdsapi.Client().retrieve(item["dataset"], item["request"], str(part))
         part.rename(target)
 '''
-# Metop: first and last day of H121 (H SAF's server as listed in August 2026)
+LAND_COVER = (2001, 2022)  # years of MCD12Q1.061 as LP DAAC described it; there may be later ones
+# First and last day of each satellite in H121, as a public program lists the server. H SAF's own description of the
+# record has its whole period only (Hahn et al. 2026, Earth Syst. Sci. Data 18, 4393).
 H121 = {
     "metop_a": (date(2007, 1, 1), date(2021, 11, 15)),
     "metop_b": (date(2013, 6, 1), date(2024, 12, 31)),
     "metop_c": (date(2019, 4, 1), date(2024, 12, 31)),
 }
-LAI_1KM = (date(1999, 1, 1), date(2020, 6, 30))  # later: 300 m only
+LAI_1KM_END = date(2020, 6, 30)  # later: 300 m only
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,13 @@ def _months(days: list[date]) -> Iterator[tuple[int, int, list[str]]]:
 
 
 def _land_cover(scope: Scope) -> Source:
-    year = max(scope.start.year, 2001)
+    year = max(scope.start.year, LAND_COVER[0])
+    late = (
+        f" The provider describes maps up to {LAND_COVER[1]}; that there is one of {year} is not confirmed: otherwise "
+        "ask for an earlier year."
+        if year > LAND_COVER[1]
+        else ""
+    )
     west, south, east, north = scope.box
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
     feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
@@ -175,7 +184,8 @@ def _land_cover(scope: Scope) -> Source:
         f"{megabytes(pixels, 1)} (500 m, one year)",
         "`appeears.json` is an area task of AppEEARS (appeears.earthdatacloud.nasa.gov, account of NASA Earthdata): "
         "send it to its API (`POST /api/task`), or give the same choices in its pages. Put the NetCDF file into "
-        "`land_cover/` under the name that `land.yaml` has: how AppEEARS numbers its files is not confirmed.\n\n"
+        "`land_cover/` under the name that `land.yaml` has: how AppEEARS numbers its files is not confirmed."
+        f"{late}\n\n"
         "The table of classes in ldas is that of IGBP. Two other maps need a table beside them (`cover.table`): a "
         "CSV of its classes, which ldas does not have, for ESA CCI (CDS, data set `satellite-land-cover`, request "
         f"`{json.dumps(_cci_request(scope, year))}`, NetCDF in a zip, variable `lccs_class`; ESA CCI and Copernicus "
@@ -227,8 +237,8 @@ def _texture(scope: Scope) -> Source:
         "CC-BY 4.0",
         f"{megabytes(2 * pixels, 2)} (250 m, two maps)",
         "`sh soilgrids.sh` in this folder asks the coverage service for the layer 0-5 cm (mean, g/kg) and has GDAL "
-        "write it as NetCDF, in which its variable is `Band1`. How large a region the service gives in one request, "
-        "and what it writes over water, is not confirmed: look at the maps first.",
+        "write it as NetCDF, in which its variable is called `Band1`. That name, how large a region the service gives "
+        "in one request, and what it writes over water, are not confirmed: look at the maps first.",
         {"soilgrids.sh": "\n".join(lines) + "\n"},
     )
 
@@ -301,7 +311,8 @@ def _era5_at_a_point(scope: Scope, point: tuple[float, float]) -> Source:
         "`python download_cds.py` sends the request of `cds.json`; it needs `pip install cdsapi` and a key of your "
         "account. Unpack `era5/point.zip` in its folder (a CSV file). The series is that of the point of ERA5's grid "
         "nearest to the place; ECMWF calls the data set experimental. It has no snowfall: `snow` of `era5.yaml` "
-        "splits precipitation by temperature.",
+        "splits precipitation by temperature. That it has `surface_thermal_radiation_downwards` is not confirmed: if "
+        "the request is refused, ask for ERA5 on its grid (`ldas recipe` with `--region` around the place).",
         {"cds.json": [item], "download_cds.py": CDS_SCRIPT},
         "era5",
         {
@@ -330,9 +341,10 @@ def _ascat(scope: Scope, quantity: str) -> Source:
         if scope.overlaps(first, end)
     ]
     there = (
-        "Folders of the period, by year and month: " + ", ".join(folders) + "."
+        "Folders of the period, by year and month: " + ", ".join(folders) + " (first and last days of each satellite "
+        "are not confirmed)."
         if folders
-        else "Of this period the server has nothing (2007 to 2024 as listed in August 2026)."
+        else "Of this period it has nothing: the record is of 2007 to 2024."
     )
     return Source(
         "Backscatter and soil moisture (ASCAT, H121)",
@@ -360,29 +372,31 @@ def _ascat(scope: Scope, quantity: str) -> Source:
 def _copernicus_land(scope: Scope, group: str) -> Source:
     last = scope.stop - timedelta(days=1)
     if group == "swi":
-        names, variable, what = ["SWI_12.5KM_V3_DAILY"], "SWI_001", "Soil water index (12.5 km, daily)"
+        spans = [("SWI_12.5KM_V3_DAILY", scope.start, last)]
+        variable, what = "SWI_001", "Soil water index (12.5 km, daily)"
         note = ""
-    else:
-        names = [name for name, used in (("LAI_1KM_V2_10DAILY", scope.start <= LAI_1KM[1]),
-                                         ("LAI_300M_V1_10DAILY", last > LAI_1KM[1])) if used]  # fmt: skip
+    else:  # one after the other: two maps of a date are refused
+        spans = [
+            ("LAI_1KM_V2_10DAILY", scope.start, min(last, LAI_1KM_END)),
+            ("LAI_300M_V1_10DAILY", max(scope.start, LAI_1KM_END + timedelta(days=1)), last),
+        ]
         variable, what = "LAI", "Leaf area index (every ten days)"
-        note = " The maps of 1 km end in June 2020, later ones have 300 m."
+        note = (
+            " The maps of 1 km end in June 2020, later ones have 300 m; of each date, keep one. They are averaged over "
+            f"squares of {scope.step:g} degrees (`cell_size`)."
+        )
+    spans = [(name, begin, end) for name, begin, end in spans if begin <= end]
     requests = [
         {
             "dataset_id": f"EO:CLMS:DAT:CLMS_GLOBAL_{name}_NETCDF",
-            "start": f"{scope.start}T00:00:00.000Z",
-            "end": f"{last}T23:59:59.999Z",
+            "start": f"{begin}T00:00:00.000Z",
+            "end": f"{end}T23:59:59.999Z",
             "bbox": scope.box,
         }
-        for name in names
+        for name, begin, end in spans
     ]
-    lists = " and ".join(
-        ""
-        ""
-        ""
-        f"https://globalland.vito.be/download/manifest/{name.lower()}_netcdf/manifest_clms_global_{name.lower()}_netcdf_latest.txt"
-        for name in names
-    )
+    products = [f"{name.lower()}_netcdf" for name, _, _ in spans]
+    lists = " and ".join(f"{MANIFESTS}/{name}/manifest_clms_global_{name}_latest.txt" for name in products)
     return Source(
         what,
         "Copernicus Land Monitoring Service",

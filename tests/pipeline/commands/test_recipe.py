@@ -93,6 +93,10 @@ def test_requests_cover_region_and_period(tmp_path: Path) -> None:
         "EO:CLMS:DAT:CLMS_GLOBAL_LAI_1KM_V2_10DAILY_NETCDF",
         "EO:CLMS:DAT:CLMS_GLOBAL_LAI_300M_V1_10DAILY_NETCDF",
     ]
+    assert [(item["start"][:10], item["end"][:10]) for item in lai] == [
+        ("2019-12-31", "2020-06-30"),
+        ("2020-07-01", "2020-07-02"),  # the ingestion refuses two maps of a date
+    ]
     assert lai[0]["bbox"] == [-1.0, 43.1, 0.5, 44.1]
     soil = (out / "soilgrids.sh").read_text(encoding="utf-8")
     assert "COVERAGEID=clay_0-5cm_mean" in soil
