@@ -71,11 +71,17 @@ def _taken_over(root: zarr.Group, location: Location, group: str, found: xr.Data
     stored = open_dataset(location, group)
     _require_alike(root, location, group, stored, found)
     before, now = stored["time"].to_numpy(), found["time"].to_numpy()
-    last = before[-1]
-    if group == "forcing":
-        last = last - np.timedelta64(provisional_hours(existing_group(root, group).attrs), "h")
+    last = before[-1] - np.timedelta64(provisional_hours(existing_group(root, group).attrs), "h")
     first = now[0] if now[0] <= before[0] else now[0] + _EDGE
     found = found.isel(time=(now >= first) & (now <= last))
+    if not found.sizes["time"]:
+        begin = files.instant(now[0])
+        return (
+            f"{group} of {location.url} is not revised: the files begin at {begin}, and their first two days follow "
+            "from what came before; keep the files of the days before beside them"
+            if now[0] <= last
+            else None
+        )
     now = found["time"].to_numpy()
     earlier: Any = existing_group(root, group).attrs.get("ingests", [])
     attributes = {"ingests": [*earlier, {**origin.record(found), "revised": True}]}
@@ -97,7 +103,8 @@ def _require_alike(root: zarr.Group, location: Location, group: str, stored: xr.
         raise IngestError(f"{group} of {location.url} has other cells or variables than its files now make: {what}")
     if ("time_label" in stored.attrs) != ("time_label" in found.attrs):
         raise IngestError(f"{group} of {location.url} has the time labels of version 0.1.0: it cannot be revised")
-    recursive = has_group(root, f"{FILTER_STATES}/{group.removeprefix('observations/')}") and group != "forcing"
+    observed = group.startswith("observations/")
+    recursive = observed and has_group(root, f"{FILTER_STATES}/{group.removeprefix('observations/')}")
     if recursive and found["time"].to_numpy()[0] > stored["time"].to_numpy()[0]:
         raise IngestError(
             f"{group} of {location.url} follows from all files since {files.instant(stored['time'].to_numpy()[0])}: "

@@ -69,6 +69,14 @@ def test_bit_identical_to_one_ingest_of_the_corrected_files(folder: Path, tmp_pa
         revise_group("site", config.ingest[0].config, config.location, "land")
     entry = existing_group(open_store(url), "observations/lai").attrs["ingests"][-1]  # type: ignore[index]
     assert entry["revised"]  # type: ignore[index, call-overload]
+    before = array_hashes(url)
+    left_as_is = [f"{step.makes} of {url} is not revised" for step in config.ingest[1:]]
+    for day, expected in ((13, left_as_is), (16, ["None", "None"])):  # the only files: of a stored day, of a later one
+        for file in folder.glob("*.nc"):
+            file.unlink()
+        write_files(folder, range(day, day + 1))
+        assert [str(text).partition(":")[0] for text in revised(config)] == expected
+    assert array_hashes(url) == before
 
 
 def test_a_replacement_that_was_killed_is_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
