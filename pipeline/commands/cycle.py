@@ -95,7 +95,7 @@ class _Cycle:
                 return self._concluded(before or end, replayed, result)
             later = _ending(self.config, end)
             if before is None and self.config.twin is None:
-                self._take_down(later)
+                replayed = self._reopen(later)  # a first cycle that came to an end early may have a spin-up
             result = run_ingested(later, self.listener, self.message)
             if self.config.twin is not None and not result.failures:
                 self._take_down(later)
@@ -190,7 +190,7 @@ class _Cycle:
         return {group: input_record.checksums(root, group, first) for group in groups}
 
     def _take_down(self, config: ExperimentConfig) -> None:
-        """Records the inputs of a first run, or those that a run has made itself, as a twin's."""
+        """Records the inputs that a twin's run has made itself."""
         now = self._inputs(config)
         root = open_store(config.location)
         if not input_record.same({group: input_record.recorded(root, group) for group in now}, now):

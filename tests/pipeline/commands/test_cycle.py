@@ -19,6 +19,7 @@ from ldas.pipeline.commands.cycle import CycleResult, run_cycle
 from ldas.pipeline.commands.cycle_status import facts, stored
 from ldas.pipeline.commands.run import run_experiment
 from ldas.pipeline.errors import ConfigurationError, StoreError
+from ldas.pipeline.execution.stage import prepare
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import ExperimentConfig, SpinUpConfig
 from ldas.pipeline.stages.replay import affected_from
@@ -251,6 +252,22 @@ def test_a_changed_spin_up_touches_all_of_its_cells(land_only: ExperimentConfig)
     found = affected(config, one_change(config, "forcing", "2006-08-01", 2))
     begin = {"spin_up": "2006-04-01T00", "open_loop": "2007-04-01T00", "estimated": "2007-04-03T09"}
     assert found == {name: ["NaT", "NaT", begin.get(name, "2007-04-01T09")] for name in found}
+
+
+def test_a_spin_up_of_a_first_cycle_that_failed_is_not_kept(tmp_path: Path) -> None:
+    """Its forcing was corrected in a cell before the next cycle, which then says what more a spin-up needs."""
+    path, said = tmp_path / "store", list[str]()
+    make_store(path, cells=CELLS, days=DAYS)
+    config = config_of(path).model_copy(update={"spin_up": SpinUpConfig(year=2007)})
+    stage = next(build_stages(config))
+    prepare(stage)
+    root = open_store(str(path), "a")
+    ledger.mark_all(root, stage.name, stage.periods()[0], ledger.DONE)
+    input_record.keep(root, {"forcing": checksums(root, "forcing")})
+    correct_some(path)
+    with pytest.raises(ConfigurationError, match="the spin-up needs"):
+        run_cycle(config, Silence(), message=said.append)
+    assert said[-1] == "spin_up: 1 of 3 cells again, from 2007-04-01 on"
 
 
 def test_checksums_find_the_day_and_cell(land_only: ExperimentConfig) -> None:
