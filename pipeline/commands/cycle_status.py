@@ -142,11 +142,12 @@ def lines(status: Mapping[str, Any], now: datetime) -> Iterator[str]:
         yield f"{group}: {_age(item['last'], now)}"
     for run, observed in status["scores"].items():
         for name, families in observed.items():
-            counted = families["innovation"]
-            words = "no observation was used"
-            if counted["number"]:
-                words = f"{counted['number']} observations, innovation {counted['mean']:.3g} +- "
-                words += f"{counted['standard_deviation']:.3g}, residual {families['residual']['mean']:.3g}"
+            innovation, residual = families["innovation"], families["residual"]
+            words = f"{innovation['number']} observations"
+            if innovation["number"]:
+                words += f", innovation {innovation['mean']:.3g} +- {innovation['standard_deviation']:.3g}"
+            if residual["number"]:
+                words += f", residual {residual['mean']:.3g}"
             yield f"{run}, {name} on the last day: {words}"
 
 

@@ -14,15 +14,8 @@ from ldas.pipeline.execution.run_stages import Listener, Outcome, check_memory, 
 from ldas.pipeline.execution.stage import Stage, prepare
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import ExperimentConfig
-from ldas.pipeline.stages.land import (
-    forcing_times,
-)
-from ldas.pipeline.store.arrays import (
-    existing_group,
-    has_group,
-    open_store,
-    read_times,
-)
+from ldas.pipeline.stages.land import forcing_times
+from ldas.pipeline.store.arrays import existing_group, open_store, read_times
 from ldas.pipeline.store.groups import finish_replacing
 from ldas.pipeline.store.icechunk_store import published, unfinished
 from ldas.pipeline.store.lease import held
@@ -132,16 +125,19 @@ def run_ingested(
 
 def ingest(config: ExperimentConfig, message: Callable[[str], None]) -> None:
     """The ingestion steps whose group is not complete in the store, or ends before the experiment and may grow."""
+    if not config.ingest:
+        return
     from ldas.pipeline.ingest import appends, run_ingest
+    from ldas.pipeline.ingest.write import is_complete
 
-    if config.ingest and exists(config.location):
+    if exists(config.location):
         with published(config.location, "ingestion resumed"):
             finish_replacing(open_store(config.location, "a"))
     for step in config.ingest:
         continued = False
         if exists(config.location):
             root = open_store(config.location)
-            if has_group(root, step.makes) and existing_group(root, step.makes).attrs.get("complete", True):
+            if is_complete(root, step.makes):
                 if not (_ends_early(root, step.makes, config) and appends(step.source, step.config)):
                     continue
                 continued = True
