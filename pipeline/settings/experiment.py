@@ -113,7 +113,9 @@ class ModelConfig(LandOptions):
     time_step_s: int = Field(1800, description="Model time step (s): a divisor of 3600")
     air_height_m: float = Field(2.0, gt=0, description="Height of the forcing's temperature and humidity (m)")
     wind_height_m: float = Field(10.0, gt=0, description="Height of the forcing's wind (m)")
-    cell_size_km: float = Field(25.0, gt=0, description="Size of a grid cell (km), for rain over a part of it")
+    cell_size_km: float = Field(
+        25.0, gt=0, description="Size of a grid cell (km), for rain over a part of it; without effect unless drip: SGH"
+    )
     minimum_fraction: float = Field(
         0.0, ge=0, lt=1, description="Smaller patches are left out and the others scaled up"
     )
