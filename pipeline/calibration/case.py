@@ -106,7 +106,7 @@ class ObservedSettings(StrictModel):
         except LdasError as error:
             raise ValueError(str(error)) from error
         if entry.group not in ("state", "flux", "diagnostic") or entry.axis is not None:
-            raise ValueError(f"'{name}' is no single series of the land model; of layers name one, such as WG3")
+            raise ValueError(f"'{name}' is not a single series of the land model; of layers name one, such as WG3")
         return name
 
 

@@ -165,7 +165,7 @@ def _from_dataset(settings: ObservedSettings, columns: list[str], dataset: xr.Da
                 f"{settings.place}: {name} is in '{stated}', the case file says '{settings.unit}': correct the unit"
             )
         if dataset[name].size != dataset.sizes["time"]:
-            raise ConfigurationError(f"{settings.place}: {name} is no single series over time: select the place")
+            raise ConfigurationError(f"{settings.place}: {name} is not a single series over time: select the place")
     series = {name: dataset[name].to_numpy().reshape(-1) for name in columns}
     return pd.DataFrame(series, index=pd.DatetimeIndex(dataset["time"].to_numpy()))
 

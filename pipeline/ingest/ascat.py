@@ -120,7 +120,7 @@ def read(paths: list[Path], cells: Cells, config: AscatConfig, folder: Path) -> 
         folder: what `config.grid` is relative to.
 
     Raises:
-        IngestError: a file that is no ASCAT product, a quantity it does not have, no point near any cell.
+        IngestError: a file that is not an ASCAT product, a quantity it does not have, no point near any cell.
     """
     return read_after(paths, cells, config, folder)[0]
 

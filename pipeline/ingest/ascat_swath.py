@@ -124,7 +124,7 @@ def is_fibonacci(dataset: xr.Dataset) -> bool:
 
 
 def read_swath(path: Path, limits: FlagLimits) -> Swath:
-    """The nodes of a swath; IngestError for a file that is truncated or is no ASCAT soil moisture product."""
+    """The nodes of a swath; IngestError for a file that is truncated or not an ASCAT soil moisture product."""
     content = _read_bufr(path) if files.holds_messages(path, BUFR) else _read_netcdf(path)
     time = content.pop("time").astype("datetime64[ns]")
     latitude, longitude = content.pop("latitude"), content.pop("longitude")

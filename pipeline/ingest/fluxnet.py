@@ -88,7 +88,7 @@ def read_daily_forcing(path: Path, max_gap_days: int = 0) -> xr.Dataset:
 
     Args:
         max_gap_days: missing values are interpolated linearly over at most this many days in a row (precipitation,
-            which is no continuous quantity, is never interpolated).
+            which is not a continuous quantity, is never interpolated).
 
     Raises:
         IngestError: a column, a day or a value missing: the message names column and first day.

@@ -138,7 +138,7 @@ def centred(hour_means: xr.DataArray) -> xr.DataArray:
 def _not_negative(field: xr.DataArray, noise: float) -> xr.DataArray:
     """The field with 0 for small negative numbers: packed files hold -1 packing step at night and in dry hours.
 
-    Larger ones are no noise, and stay for the check of ranges.
+    Larger ones are not noise, and stay for the check of ranges.
     """
     return xr.where((field < 0.0) & (field >= -noise), 0.0, field)
 

@@ -168,7 +168,7 @@ def flag_entries(attributes: Mapping[Any, Any]) -> list[tuple[float, float, str]
 
 
 def _is_flag(packed: npt.NDArray[Any], attributes: Mapping[Any, Any]) -> BoolArray:
-    """Numbers that a scaled variable declares as flags are no values; one without scale may hold the flags alone."""
+    """Numbers that a scaled variable declares as flags are not values; one without scale may hold the flags alone."""
     found = np.zeros(packed.shape, dtype=bool)
     if float(attributes.get("scale_factor", 1.0)) != 1.0:
         for first, last, _ in flag_entries(attributes):

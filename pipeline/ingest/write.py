@@ -279,7 +279,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _layout(dataset: xr.Dataset, config: IngestConfig) -> tuple[dict[str, int], dict[str, int]]:
-    """Chunks and shards per dimension; IngestError for shards that are no whole number of chunks."""
+    """Chunks and shards per dimension; IngestError for shards that are not a whole number of chunks."""
     chunks, shards = {}, {}
     if "Tair" in dataset:
         chunks, shards = FORCING_CHUNKS, FORCING_SHARDS
@@ -289,8 +289,8 @@ def _layout(dataset: xr.Dataset, config: IngestConfig) -> tuple[dict[str, int], 
     for name, shard in shards.items():
         if shard % min(chunks.get(name, shard), shard):
             raise IngestError(
-                f"shards of {shard} along {name} are no multiple of chunks of {chunks[name]}: set both, `chunks` and "
-                "`shards`"
+                f"shards of {shard} along {name} are not a multiple of chunks of {chunks[name]}: set both, `chunks` "
+                "and `shards`"
             )
     return chunks, shards
 

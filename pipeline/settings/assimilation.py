@@ -197,7 +197,7 @@ class OperatorConfig(StrictModel):
         if self.observed_lai is None and "lai" in self.model_fields_set and self.lai is not None:
             raise ValueError(
                 f"operator {self.name}: `lai` has no effect: "
-                + ("a direct operator is of the model's own LAI" if self.kind == "direct" else "LAI is no predictor")
+                + ("a direct operator is of the model's own LAI" if self.kind == "direct" else "LAI is not a predictor")
             )
         return self
 
@@ -265,7 +265,7 @@ class AssimilatedConfig(StrictModel):
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.operator is None and self.name not in MODEL_VARIABLE:
-            raise ValueError(f"{self.name} is no model variable: name the stored operator that predicts it")
+            raise ValueError(f"{self.name} is not a model variable: name the stored operator that predicts it")
         if self.error is None and self.name not in DEFAULT_ERRORS:
             raise ValueError(f"{self.name} has no default error: give one")
         if self.valid_range is None:

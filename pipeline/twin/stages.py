@@ -309,7 +309,7 @@ class Twin(Stage):
         return {**values, "sigma40": sigma40}
 
     def finish(self, root: zarr.Group) -> None:
-        """See `Stage.finish`: the groups are complete, and get checksums; nature's restarts but for the last served."""
+        """See `Stage.finish`: the groups are complete, and get checksums; of nature's restarts the last one stays."""
         mark_complete(root, ("forcing", TRUTH))
         for period in self.periods()[:-1]:
             if has_group(root, restart_path(self.name, period.stop)):

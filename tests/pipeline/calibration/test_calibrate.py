@@ -217,7 +217,7 @@ def observation(**changes: Any) -> dict[str, Any]:
         (observation(unit="W"), ["the unit 'W' is not known: expected W m-2"]),
         (observation(column="LEE"), ["tower.csv: no column LEE; it has TIMESTAMP, NEE"]),
         (observation(error={"relative": 0.1}), ["give column or absolute"]),
-        (observation(variable="WG"), ["'WG' is no single series of the land model"]),
+        (observation(variable="WG"), ["'WG' is not a single series of the land model"]),
         (observation(file="nothing.csv"), ["nothing.csv: cannot be read"]),
         ({"utc_offset_h": 1}, ["let the site start at 1986-05-10T23:00:00"]),
     ],

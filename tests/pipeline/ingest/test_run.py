@@ -323,7 +323,7 @@ def test_cells_with_gaps_can_be_left_out(tmp_path):
 def test_shards_that_are_no_multiples_of_chunks_are_refused(tmp_path):
     dataset, config = lazy_forcing(cells=3)
     odd = config.model_copy(update={"shards": {"time": 100}, "chunks": {"time": 30}})
-    with pytest.raises(IngestError, match="shards of 100 along time are no multiple of chunks of 30"):
+    with pytest.raises(IngestError, match="shards of 100 along time are not a multiple of chunks of 30"):
         write.write_forcing(dataset, "forcing", Location(str(tmp_path / "store.zarr")), odd, ORIGIN)
 
 
