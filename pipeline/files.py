@@ -8,6 +8,7 @@ import os
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
+from xarray.backends import BackendEntrypoint, NetCDF4BackendEntrypoint, ScipyBackendEntrypoint
 
 from ldas.landmodel.array_types import Times
 from ldas.pipeline.errors import IngestError
@@ -46,6 +48,8 @@ def library(name: str) -> Any:
 @cache
 def eccodes() -> Any:
     """The library ecCodes, which keeps to itself what it would print: its errors are raised."""
+    with suppress(ImportError):  # before it: it brings a PROJ that all others in the process would find first
+        importlib.import_module("pyproj")
     module = library("eccodes")
     nowhere = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lasts
     atexit.register(nowhere.close)
@@ -191,7 +195,8 @@ def open_netcdf(path: Path, chunks: Any = None, **options: Any) -> xr.Dataset:
     head = magic(path)
     if head not in NETCDF:
         raise IngestError(f"{path}: not a NetCDF file: {beginning(path)}")
-    engine: Any = "scipy" if head in CLASSIC else "netcdf4"
+    # By class: to find an engine by its name, xarray imports those of all packages.
+    engine: type[BackendEntrypoint] = ScipyBackendEntrypoint if head in CLASSIC else NetCDF4BackendEntrypoint
     try:
         return xr.open_dataset(path, engine=engine, chunks=chunks, **options)
     except READING_ERRORS as error:
@@ -200,9 +205,10 @@ def open_netcdf(path: Path, chunks: Any = None, **options: Any) -> xr.Dataset:
         raise IngestError(f"{path}: the file is truncated or damaged, download it again: {error}") from error
 
 
-def _opens(path: Path, engine: str) -> bool:
+def _opens(path: Path, engine: type[BackendEntrypoint]) -> bool:
     """Whether the library itself, without xarray, opens a NetCDF file."""
-    opened = library("scipy.io").netcdf_file if engine == "scipy" else library("netCDF4").Dataset
+    by_scipy = engine is ScipyBackendEntrypoint
+    opened = library("scipy.io").netcdf_file if by_scipy else library("netCDF4").Dataset
     try:
         with opened(str(path)):
             return True

@@ -8,6 +8,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import pyproj  # noqa: E402, F401  (before ecCodes, see ldas.pipeline.files.eccodes)
 from hypothesis import settings  # noqa: E402  (the environment must be set before numpy is imported)
 
 # Numba compiles at the first example of a property: a time limit per example would be about the compiler.

@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 import zarr
 from xarray.backends import ZarrStore
+from xarray.backends.store import StoreBackendEntrypoint
 from zarr.core.array_spec import ArrayConfigParams
 from zarr.core.metadata.v3 import ArrayV3Metadata
 from zarr.core.sync import sync
@@ -152,7 +153,10 @@ def _dataset_of(group: ZarrStore, *, on_dask: bool = True) -> xr.Dataset:
     for _, array in group.arrays():
         check_plain_array(array)
     chunks: dict[str, int] | None = {} if on_dask else None
-    return xr.open_dataset(group, chunks=chunks, decode_coords="all", decode_timedelta=False)
+    # By class: to find an engine by its name, xarray imports those of all packages, and rioxarray takes a second.
+    return xr.open_dataset(
+        group, engine=StoreBackendEntrypoint, chunks=chunks, decode_coords="all", decode_timedelta=False
+    )
 
 
 def committed_sizes(group: zarr.Group) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 import zarr
+from xarray.backends import ZarrBackendEntrypoint
 
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store.arrays import (
@@ -98,8 +99,15 @@ def finish_replacing(root: zarr.Group) -> None:
 def _put_in_place(root: zarr.Group, path: str) -> None:
     """Writes a group once more, from the spare one; that one goes last."""
     spare = existing_group(root, f"{_REPLACING}/{path}")
-    dataset = xr.open_zarr(
-        root.store, group=spare.path, consolidated=False, zarr_format=3, decode_coords="all", decode_timedelta=False
+    dataset = xr.open_dataset(  # the engine by class, see `arrays`
+        root.store,  # type: ignore[arg-type]
+        engine=ZarrBackendEntrypoint,
+        chunks={},
+        group=spare.path,
+        consolidated=False,
+        zarr_format=3,
+        decode_coords="all",
+        decode_timedelta=False,
     )
     remove_group(root, path)
     write_group(root, path, dataset.drop_encoding(), **_layout_of(root, spare.path))
