@@ -104,9 +104,12 @@ class Stage(ABC):
         """Groups whose time axis gets longer in an extension; readers do not see the new times before all are there."""
         return ()
 
+    def require_restart(self, root: zarr.Group, instant: np.datetime64) -> None:  # noqa: B027
+        """Refuses (StoreError) to continue from an instant without its restart, or with one of another version or
+        model; most stages have none."""
+
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
-        """Lengthens the templates to the present periods, once it is certain that the run can continue from its old
-        end; only stages that grow are asked to."""
+        """Lengthens the templates to the present periods; only stages that grow are asked to."""
         raise NotImplementedError
 
     def superseded_at(self, instant: np.datetime64) -> Collection[str]:
@@ -147,13 +150,18 @@ def _prepare(stage: Stage) -> None:
     elif growing or _ends_later(root, stage):
         shrunk = {key: values for key, values in growing.items() if not str(values[1]) > str(values[0])}
         ledger.refuse_differences(stage.name, shrunk)
-        stage.extend(root, ledger.stored_periods(root, stage.name))
-        ledger.extend(root, stage.name, stage.periods(), stage.identity(), stage.places_until)
+        old_periods = ledger.stored_periods(root, stage.name)
+        stage.require_restart(root, np.datetime64(old_periods[-1][1], "s"))
+        # First, so that the earlier end is refused from now on: what is lengthened fits the later one only.
+        ledger.set_identity(root, stage.name, stage.identity())
+        stage.extend(root, old_periods)
+        ledger.extend(root, stage.name, stage.periods(), stage.places_until)
     stage.record(root)
 
 
 def _ends_later(root: zarr.Group, stage: Stage) -> bool:
-    """Whether a stage that grows has later periods than its ledger, though no key of the configuration says so."""
+    """Whether a stage that grows has later periods than its ledger, though no key of the configuration says so: it
+    follows another one that became longer, or an extension was interrupted."""
     if not stage.growing_groups:
         return False
     return bool(stage.periods()[-1].stop > np.datetime64(ledger.stored_periods(root, stage.name)[-1][1], "s"))

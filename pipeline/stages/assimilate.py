@@ -255,12 +255,14 @@ class Assimilate(LandStage):
                     attributes=attributes,
                 )
 
+    def require_restart(self, root: zarr.Group, instant: np.datetime64) -> None:
+        """See `Stage.require_restart`."""
+        for run in self.restart_names():
+            check_restart(root, restart_path(run, instant), State._fields, model=self.model_identity())
+
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
         """See `Stage.extend`."""
         old_stops = {np.datetime64(stop, "s") for _, stop in old_periods}
-        for run in self.restart_names():
-            path = restart_path(run, max(old_stops))
-            check_restart(root, path, State._fields, model=self.model_identity())
         hide_new(root, self.group)
         attributes = {**self.group_attributes(root), "time_label": self._time_label}
         existing_group(root, self.group).attrs.update(attributes)  # of the longer period

@@ -167,15 +167,17 @@ class OpenLoop(LandStage):
         hour = np.timedelta64(self.config.model.analysis_hour_utc, "h")
         return [np.datetime64(day, "s") + hour for day in self.config.open_loop.restart_on]
 
+    def require_restart(self, root: zarr.Group, instant: np.datetime64) -> None:
+        """See `Stage.require_restart`."""
+        check_restart(root, restart_path(self.name, instant), State._fields, model=self.model_identity())
+
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
         """See `Stage.extend`."""
-        old_end = np.datetime64(old_periods[-1][1], "s")
-        check_restart(root, restart_path(self.name, old_end), State._fields, model=self.model_identity())
         hide_new(root, self.group)
         existing_group(root, self.group).attrs.update(self.group_attributes(root))  # of the longer period
         extend_template(root, self.group, "time", self._days(), {**self._along_time(), **labels.places(root)})
         labels.describe(root, self.group, self._specs())
-        self._create_restarts(root, old_end)
+        self._create_restarts(root, np.datetime64(old_periods[-1][1], "s"))
 
     def superseded_at(self, instant: np.datetime64) -> Collection[str]:
         """See `Stage.superseded_at`."""

@@ -6,7 +6,6 @@ import numpy as np
 import zarr
 
 from ldas.assim.windows import DAY, window_end
-from ldas.landmodel import State
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.execution.stage import Stage
 from ldas.pipeline.settings.assimilation import AssimilatedConfig
@@ -19,7 +18,6 @@ from ldas.pipeline.stages.overpass_states import overpass_variables
 from ldas.pipeline.stages.spin_up import SpinUp
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.input_record import FORCING, Changes
-from ldas.pipeline.store.restart import check_restart
 
 _NEVER = np.datetime64("NaT", "s")
 
@@ -54,19 +52,16 @@ def require_restarts(root: zarr.Group, stage: Stage, instants: np.ndarray) -> No
     Raises:
         StoreError: a restart that is not there, or of another version or model.
     """
-    if not isinstance(stage, OpenLoop | Assimilate):
-        return
     begins = np.array(ledger.stored_periods(root, stage.name), dtype="datetime64[s]")[:, 0]
     periods = np.searchsorted(begins, instants[~np.isnat(instants)], side="right") - 1
     for begin in begins[np.unique(periods[periods > 0])]:
-        for path in stage.superseded_at(begin):
-            try:
-                check_restart(root, path, State._fields, model=stage.model_identity())
-            except StoreError as error:
-                raise StoreError(
-                    f"{stage.name} cannot be computed again from {begin} on: {error}; to make the run anew, delete its "
-                    "groups in runs, restarts and ledger together"
-                ) from error
+        try:
+            stage.require_restart(root, begin)
+        except StoreError as error:
+            raise StoreError(
+                f"{stage.name} cannot be computed again from {begin} on: {error}; to make the run anew, delete its "
+                "groups in runs, restarts and ledger together"
+            ) from error
 
 
 def _spin_up(stage: SpinUp, changes: Changes) -> np.ndarray:

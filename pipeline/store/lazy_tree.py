@@ -1,4 +1,8 @@
-"""A tree of datasets that asks for its groups and their arrays when they are first used, then keeps them."""
+"""A tree of datasets that asks for its groups and their arrays when they are first used, then keeps them.
+
+It rests on what xarray keeps of a node, which is private: with a version that keeps other things, a tree is filled when
+it is made.
+"""
 
 from collections.abc import Callable
 from threading import RLock
@@ -9,6 +13,8 @@ import xarray as xr
 # What xarray keeps of a node: of its dataset, and of the nodes below it.
 _DATA = ("_data_variables", "_node_coord_variables", "_node_dims", "_node_indexes", "_attrs", "_encoding", "_close")
 _CHILDREN = "_children"
+_OTHERS = ("_name", "_parent", "_cache")
+_IS_AS_KNOWN = {*xr.DataTree.__slots__} == {*_DATA, _CHILDREN, *_OTHERS} and hasattr(xr.DataTree, "_set_node_data")
 _one_at_a_time = RLock()  # threads that ask for the same node at the same time get the same one
 
 
@@ -51,7 +57,7 @@ class LazyTree(xr.DataTree):
             if (source := self._source_of_children) is None:
                 return None
             if name not in self._children_found and (found := source.child(name)) is not None:
-                child = lazy_tree(found)
+                child = _lazy_node(found)
                 child._source_of_data = found
                 child._name, child._parent = name, self
                 self._children_found[name] = child
@@ -65,8 +71,18 @@ class LazyTree(xr.DataTree):
                 self._children: Any = children
 
 
-def lazy_tree(source: Source) -> LazyTree:
+def lazy_tree(source: Source) -> xr.DataTree:
     """A tree of what is below a source; its root has no dataset."""
+    return _lazy_node(source) if _IS_AS_KNOWN else xr.DataTree(children=_filled(source))
+
+
+def _filled(source: Source) -> dict[str, xr.DataTree]:
+    """What is below a source, read at once."""
+    found = {name: source.child(name) for name in source.children()}
+    return {name: xr.DataTree(one.dataset(), _filled(one)) for name, one in found.items() if one is not None}
+
+
+def _lazy_node(source: Source) -> LazyTree:
     root = LazyTree()
     root._source_of_children, root._children_found = source, {}
     return root
@@ -82,6 +98,7 @@ def _filled_on_use(name: str, fill: Callable[[LazyTree], None]) -> property:
     return property(value, slot.__set__)
 
 
-for _name in _DATA:
-    setattr(LazyTree, _name, _filled_on_use(_name, LazyTree._open_dataset))
-setattr(LazyTree, _CHILDREN, _filled_on_use(_CHILDREN, LazyTree._find_children))
+if _IS_AS_KNOWN:
+    for _name in _DATA:
+        setattr(LazyTree, _name, _filled_on_use(_name, LazyTree._open_dataset))
+    setattr(LazyTree, _CHILDREN, _filled_on_use(_CHILDREN, LazyTree._find_children))

@@ -179,11 +179,15 @@ def refuse_differences(experiment: str, different: Mapping[str, tuple[Any, Any]]
         )
 
 
+def set_identity(root: zarr.Group, experiment: str, identity: Mapping[str, Any]) -> None:
+    """Records that the experiment has a later end, before anything is made for it (see `extend`)."""
+    existing_group(root, path_of(experiment)).attrs["identity"] = flatten(identity)
+
+
 def extend(
     root: zarr.Group,
     experiment: str,
     periods: Sequence[Period],
-    identity: Mapping[str, Any],
     places_until: Callable[[Period, np.datetime64], int],
 ) -> None:
     """Takes in a later end: new periods are not started; a last one that has become longer has its new days left to do.
@@ -211,8 +215,8 @@ def extend(
         status = statuses(root, experiment)
         status[last] = NOT_STARTED  # after what it says was kept
         write_region(root, path, {"status": status}, {})
-    bounds = {"period_bounds": _bounds(periods), _INTERIM: [str(stop) for stop in interim]}
-    group.update_attributes({**bounds, "identity": flatten(identity)})  # all in one write
+    # Both in one write.
+    group.update_attributes({"period_bounds": _bounds(periods), _INTERIM: [str(stop) for stop in interim]})
 
 
 def interim_stops(root: zarr.Group, experiment: str) -> list[np.datetime64]:
@@ -319,13 +323,13 @@ def reopen(root: zarr.Group, experiment: str, instants: np.ndarray) -> np.ndarra
     touched = ~np.isnat(instants) & (instants < bounds[-1, 1])
     if touched.any():
         first = np.searchsorted(bounds[:, 0], np.where(touched, instants, bounds[-1, 1]), side="right") - 1
-        again = touched & (np.arange(len(bounds))[:, None] >= first)
+        status = statuses(root, experiment)  # of more periods, where an extension was interrupted
+        again = touched & (np.arange(len(status))[:, None] >= first)
         path = path_of(experiment)
         if _REACHED in existing_group(root, path):  # of an extension under way: these cells do not continue there
             reached = np.where(touched, 0, read_region(root, path, _REACHED))
             write_region(root, path, {_REACHED: reached.astype("int32")}, {})
-        status = np.where(again, NOT_STARTED, statuses(root, experiment)).astype("int8")
-        write_region(root, path_of(experiment), {"status": status}, {})
+        write_region(root, path, {"status": np.where(again, NOT_STARTED, status).astype("int8")}, {})
     return np.asarray(touched)
 
 

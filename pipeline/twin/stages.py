@@ -197,10 +197,13 @@ class Twin(Stage):
         end = np.datetime64(ledger.stored_periods(root, self.name)[-1][1], "s")
         return bool(end < self.periods()[-1].stop) and not has_group(root, restart_path(self.name, end))
 
+    def require_restart(self, root: zarr.Group, instant: np.datetime64) -> None:
+        """See `Stage.require_restart`."""
+        check_restart(root, restart_path(self.name, instant), State._fields, model={})
+
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
         """See `Stage.extend`; no number of weather or nature depends on the end."""
         old_end = np.datetime64(old_periods[-1][1], "s")
-        check_restart(root, restart_path(self.name, old_end), State._fields, model={})
         attributes = {**SYNTHETIC_ATTRIBUTES, **provenance(self.config.model_dump(mode="json"))}
         hour = self.config.model.analysis_hour_utc
         for path, times, others in (

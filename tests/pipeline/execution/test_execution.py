@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.opening import FolderStore
 from tests.helpers.failing import FailingFileSystem, register
 from tests.helpers.runs import run_here, run_stage
-from tests.helpers.toy import Silence, toy
+from tests.helpers.toy import START, Silence, toy
 from tests.support import REPOSITORY
 
 
@@ -154,7 +155,8 @@ def test_blocks_that_reached_different_ends_continue_from_their_own(toy_truth: d
 def test_bit_identical_after_an_extension_was_cut_off_anywhere(
     toy_truth: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No write after a random one: templates, data, ledger or what is left at the end. Readers see old days or all."""
+    """No write after a random one: templates, data, ledger or what is left at the end. Readers see old days or all,
+    also where the earlier end is asked for again, which is refused once anything is longer."""
     small = {"cells": 6}  # the first two blocks
     run_here(toy(tmp_path / "short", days=10, **small))
     run_here(toy(tmp_path / "whole", **small))
@@ -176,16 +178,21 @@ def test_bit_identical_after_an_extension_was_cut_off_anywhere(
     shutil.copytree(tmp_path / "short", tmp_path / "count")
     run_here(toy(tmp_path / "count", **small))
     everything, moments = written, int(os.environ.get("LDAS_FAULT_MOMENTS", "1"))
-    for number in chosen.sample(range(everything), min(6 * moments, everything)):
+    numbers = {chosen.randrange(everything // share) for share in 2 * (1, 1, 4) for _ in range(moments)}
+    for number in numbers:  # a third of them while it is prepared
         path = tmp_path / f"cut-{number}"
         shutil.copytree(tmp_path / "short", path)
         last, written = number, 0
         with pytest.raises(InterruptedError):
             run_here(toy(path, **small))
+        last = 10**9
+        with suppress(ConfigurationError):
+            run_here(toy(path, days=10, **small))
         seen = open_dataset(str(path), "runs/toy").load()
         assert seen.sizes["time"] in (10, 20)
         assert np.isfinite(seen["x"]).all()
-        last = 10**9
+        # Meanwhile the input of a cell changed.
+        ledger.reopen(open_store(str(path), "a"), "toy", np.where(np.arange(6) == 4, START, np.datetime64("NaT")))
         run_here(toy(path, **small))
         assert array_hashes(str(path)) == expected, number
 

@@ -10,6 +10,7 @@ import zarr
 
 from ldas import open_run
 from ldas.pipeline.errors import StoreError
+from ldas.pipeline.store import lazy_tree
 from ldas.pipeline.store.arrays import open_dataset, open_store
 from ldas.pipeline.store.groups import write_group
 from ldas.pipeline.store.portable import portable
@@ -69,6 +70,15 @@ def test_it_is_a_tree_as_any_other(url: str) -> None:
     assert sorted(tree["runs"].children) == ["ekf", "mine", "open_loop", "windows"]
     del tree["land"]
     assert list(tree.children) == ["runs"]
+
+
+def test_with_another_xarray_it_is_filled_when_it_is_made(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = open_run(url).load()
+    monkeypatch.setattr(lazy_tree, "_IS_AS_KNOWN", False)
+    tree = open_run(url)
+    assert type(tree) is xr.DataTree
+    assert sorted(node.path for node in tree.subtree) == SHOWN
+    assert tree.identical(expected)
 
 
 def test_a_group_that_is_refused_leaves_the_others_readable(url: str) -> None:
