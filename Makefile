@@ -18,12 +18,13 @@ export TF_CPP_MIN_LOG_LEVEL := 2
 # otherwise each of the many processes of the tests compiles TensorFlow and the rest again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help env demo hawaii test lint format types unit kernel docs lock faults servers clean
+.PHONY: help env demo hawaii test long lint format types unit kernel docs lock faults servers clean
 
 help:
 	@echo "make demo [OUT=folder]   a synthetic example from spin-up to report"
 	@echo "make hawaii [DATA=folder]   the examples of docs/hawaii.md and their scores (real data, which you fetch)"
 	@echo "make test                lint, format, types and all tests (what CI runs)"
+	@echo "make long                further cases of what the tests hold (some minutes)"
 	@echo "make env [PYTHON=...]    only the environment, in $(VENV)"
 	@echo "make servers             tests on object stores, Slurm and the image, where these can start (installs packages)"
 	@echo "make lint|format|types|unit|kernel|docs|lock|faults|clean   one part each"
@@ -45,6 +46,10 @@ hawaii: env
 test: lint
 	$(MAKE) --jobs=2 types kernel
 	$(PYTEST)
+
+# Further cases of what shorter tests hold, and measurements of memory.
+long: env kernel
+	$(PYTEST) -m long
 
 lint: env
 	$(VENV)/bin/ruff check .

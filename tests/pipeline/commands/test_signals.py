@@ -212,7 +212,7 @@ def other_store(experiment: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("number", [INT, TERM])
+@pytest.mark.parametrize("number", [pytest.param(INT, marks=pytest.mark.long), TERM])
 def test_a_run_in_processes(start: Start, tmp_path: Path, number: int) -> None:
     """The signal reaches all processes, as Ctrl-C in a terminal and the end of a job of Slurm do."""
     experiment = tmp_path / "experiment.yaml"
@@ -295,6 +295,7 @@ def test_a_twin(fork: Fork, tmp_path: Path) -> None:
     assert array_hashes(str(tmp_path / "store")) == array_hashes(str(tmp_path / "undisturbed"))
 
 
+@pytest.mark.long
 def test_a_report(fork: Fork, experiment: Path, tmp_path: Path) -> None:
     assert program("run", str(experiment)) == 0
     assert program("report", str(tmp_path / "store"), "--out", str(tmp_path / "expected")) == 0

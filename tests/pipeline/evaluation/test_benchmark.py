@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support import REPOSITORY
 
 
+@pytest.mark.long
 def test_the_benchmark_runs(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     command = [sys.executable, str(REPOSITORY / "benchmarks" / "evaluation.py"), "--cells", "4", "12", "--days", "60"]

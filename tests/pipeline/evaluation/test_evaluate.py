@@ -221,6 +221,7 @@ def test_same_scores_for_any_blocks_and_on_dask(tmp_path: Path) -> None:
     assert array_hashes(tmp_path / "2" / "synthetic.zarr", "scores") == hashes[0]
 
 
+@pytest.mark.long
 def test_nothing_of_a_block_stays_in_memory(tmp_path: Path) -> None:
     """What is held after three blocks is what is held after eight, to the few kB of growing tables of names."""
     narrow = replace(BARE, days=60, open_loop_days_before=0, cells_per_block=1)

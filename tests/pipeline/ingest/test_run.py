@@ -149,6 +149,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     assert open_dataset(location, "forcing").sizes["time"] == 130
 
 
+@pytest.mark.long
 def test_many_files_are_read_block_by_block(tmp_path, monkeypatch):
     """Five files of two days in blocks of a day: what is in memory after a block does not grow from block to block."""
     axis = {"latitude": 46.0 - 0.25 * np.arange(40), "longitude": -2.0 + 0.25 * np.arange(40)}

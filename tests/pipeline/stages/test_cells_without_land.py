@@ -112,6 +112,7 @@ def test_status_tells_why_they_are_set_aside(stores: tuple[Path, Path]) -> None:
     assert "no land" in status.set_aside[0]
 
 
+@pytest.mark.long
 def test_the_report_is_that_of_the_other_cells(stores: tuple[Path, Path], tmp_path: Path) -> None:
     numbers = [write_report(path, tmp_path / path.name).numbers for path in stores]
     mixed, good = numbers

@@ -129,6 +129,7 @@ def test_bit_identical_blocks_and_periods(
     assert {name: found[name] for name in common} == {name: expected[name] for name in common}
 
 
+@pytest.mark.long
 def test_bit_identical_after_extending(inputs: Path, truth: Path, threads: Client, tmp_path: Path) -> None:
     path = tmp_path / "store"
     shutil.copytree(inputs, path)

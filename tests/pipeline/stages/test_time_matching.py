@@ -131,6 +131,7 @@ def test_scores_by_overpass_are_those_of_the_stored_pairs(store: Path, tmp_path:
     np.testing.assert_allclose(statistics["number"], np.isfinite(innovation).reshape(-1, CELLS).sum(axis=0))
 
 
+@pytest.mark.long
 def test_a_later_end_gives_the_bytes_of_one_run(store: Path, tmp_path: Path) -> None:
     path = tmp_path / "store"
     make_store(path, cells=CELLS, days=DAYS)

@@ -41,7 +41,7 @@ def named_in(folder: Path, text: str = PLACE) -> list[str]:
     return [str(path.relative_to(folder)) for path in files if text.encode() in path.read_bytes()]
 
 
-@pytest.mark.parametrize("prefix", ["", "icechunk+file://"])
+@pytest.mark.parametrize("prefix", ["", pytest.param("icechunk+file://", marks=pytest.mark.long)])
 def test_a_finished_run_that_is_moved_is_done_and_names_no_place(tmp_path: Path, prefix: str) -> None:
     """With its report, scores, restarts and the comparison with the truth."""
     first, second = tmp_path / PLACE, tmp_path / "second"

@@ -60,6 +60,7 @@ def test_an_interrupted_preparation_is_made_good(
     assert common_hashes(store, good, "runs/lai/", "restarts/lai/") > 60
 
 
+@pytest.mark.long
 def test_bit_identical_after_extending(inputs: Path, good: Path, threads: Client, tmp_path: Path) -> None:
     """A later end: the last period, cut short by the first end, is run again."""
     path = tmp_path / "store"
