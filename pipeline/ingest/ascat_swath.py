@@ -105,7 +105,7 @@ def is_swath(path: Path) -> bool:
         if files.holds_messages(path, BUFR):
             return True
         raise IngestError(f"{path}: neither NetCDF nor BUFR: {files.beginning(path)}")
-    with files.open_netcdf(path, decode_cf=False) as dataset:
+    with files.open_netcdf(path, decode_times=False, mask_and_scale=False, decode_coords=False) as dataset:
         return is_swath_header(dataset)
 
 
