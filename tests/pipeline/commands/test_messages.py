@@ -200,6 +200,7 @@ def read_only(*folders: Path) -> tuple[str, ...]:
     return before if able else ()
 
 
+@pytest.mark.long
 def test_a_read_only_home_and_installation(tmp_path: Path) -> None:
     """The kernel's cache falls back to a temporary folder, says so once, and the run is done, with its report."""
     # What keeps others out keeps root out only without these rights.

@@ -67,7 +67,9 @@ def day_files(dataset: xr.Dataset, folder: Path, kind: str) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize(("kind", "snowfall"), [("netcdf", False), ("netcdf", True), ("grib", False)])
+@pytest.mark.parametrize(
+    ("kind", "snowfall"), [pytest.param("netcdf", False, marks=pytest.mark.long), ("netcdf", True), ("grib", False)]
+)
 def test_era5_by_day(tmp_path, kind, snowfall):
     """Files of single days: the radiation of 23 UTC and the snow of 00 UTC need both."""
     names = day_files(weather(3 if snowfall else 2, snowfall), tmp_path, kind)
@@ -125,7 +127,7 @@ def test_an_experiment_whose_files_grow(tmp_path):
     assert ingest(tmp_path, "pieces.zarr", files=["*.nc"], append=True, continued=True) == ()
 
 
-@pytest.mark.parametrize("kind", ["land netcdf", "land grib"])
+@pytest.mark.parametrize("kind", [pytest.param("land netcdf", marks=pytest.mark.long), "land grib"])
 def test_era5_land_by_day_needs_the_day_before(tmp_path, kind):
     names = day_files(samples.since_midnight(weather(2)), tmp_path, kind)
     settings = {"accumulation": "since_midnight"}
@@ -154,7 +156,7 @@ def test_hours_that_are_missing_at_the_seam(tmp_path):
     assert_same_bytes(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["t2m", "sp", "strd"])
+@pytest.mark.parametrize("name", [pytest.param("t2m", marks=pytest.mark.long), "sp", "strd"])
 def test_values_that_are_missing_at_the_seam(tmp_path, name):
     whole = weather(2)
     whole[name][24:26] = np.nan

@@ -222,6 +222,7 @@ def killed_during(path: Path, client: Client, moment: int) -> Killer:
 
 
 @pytest.mark.faults
+@pytest.mark.long
 @pytest.mark.parametrize("moment", range(MOMENTS))
 def test_bit_identical_after_a_worker_was_killed(
     truth: Path, expected: dict[str, str], trained: Path, processes: Client, tmp_path: Path, moment: int

@@ -115,7 +115,7 @@ def test_opens_as_a_tree_with_attributes(truth: Path) -> None:
     assert "/restarts/open_loop/20070125T00" in {n.path for n in ldas.open_run(str(truth), everything=True).leaves}
 
 
-@pytest.mark.parametrize(("cells", "days"), [(1, 10), (64, 10), (2, 24), (3, 7)])
+@pytest.mark.parametrize(("cells", "days"), [pytest.param(1, 10, marks=pytest.mark.long), (64, 10), (2, 24), (3, 7)])
 def test_bit_identical_blocks_and_periods(
     inputs: Path, truth: Path, threads: Client, tmp_path: Path, cells: int, days: int
 ) -> None:
@@ -138,7 +138,7 @@ def test_bit_identical_after_extending(inputs: Path, truth: Path, threads: Clien
     assert hashes(path) == hashes(truth)
 
 
-@pytest.mark.parametrize("first_end", [None, "2007-01-16"])
+@pytest.mark.parametrize("first_end", [pytest.param(None, marks=pytest.mark.long), "2007-01-16"])
 def test_a_restart_that_an_interrupted_preparation_left_half_made_is_made_anew(
     inputs: Path, truth: Path, threads: Client, tmp_path: Path, first_end: str | None
 ) -> None:
@@ -312,6 +312,7 @@ def test_run_experiment_and_status(tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
+@pytest.mark.long
 @pytest.mark.parametrize("moment", range(int(os.environ.get("LDAS_FAULT_MOMENTS", "1"))))
 def test_bit_identical_after_the_program_was_killed(
     inputs: Path, truth: Path, threads: Client, tmp_path: Path, moment: int
