@@ -14,11 +14,15 @@ EXPERIMENT = "experiment.yaml"
 
 
 def run_demo(out: Path, listener: Listener, *, message: Callable[[str], None]) -> RunResult:
-    """Writes the experiment file to `out`, runs or resumes it, and writes the report."""
+    """Writes the experiment file to `out`, runs or resumes it, and writes the report.
+
+    An experiment file that is there is kept: a demo of another version, or one that was edited, resumes as it is.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         experiment = out / EXPERIMENT
-        experiment.write_text(experiment_text(), encoding="utf-8")
+        if not experiment.exists():
+            experiment.write_text(experiment_text(), encoding="utf-8")
     except OSError as error:
         raise PipelineError(f"{out}: cannot be written ({error.strerror})") from error
     message(f"SYNTHETIC: land, weather and observations are made by a generator, nothing was measured ({experiment})")

@@ -18,6 +18,7 @@ from ldas.operators.scores import predict_where_observed
 from ldas.pipeline.evaluation import balance, metrics
 from ldas.pipeline.evaluation.forecasts import SCORES as FORECAST_SCORES
 from ldas.pipeline.evaluation.forecasts import Forecasts
+from ldas.pipeline.evaluation.gain import GainCounts, gains
 from ldas.pipeline.evaluation.operator_scores import operator_scores
 from ldas.pipeline.evaluation.plan import Comparison, Experiment, Kind, Plan, Series
 from ldas.pipeline.evaluation.reading import Reader, mean_of_overpasses, read_operator_part
@@ -66,11 +67,12 @@ class DailySum:
 
 @dataclass
 class BlockResult:
-    """Of one block: datasets per group of `scores` (with a cell dimension), daily sums, counts of quality codes."""
+    """Of one block: datasets per group of `scores` (with a cell dimension), daily sums, counts of codes and gains."""
 
     scores: dict[str, xr.Dataset] = field(default_factory=dict)
     daily: dict[tuple[str, str], DailySum] = field(default_factory=dict)
     quality: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    gains: dict[str, GainCounts] = field(default_factory=dict)
 
 
 def evaluate_block(root: zarr.Group, plan: Plan, places: slice) -> BlockResult:
@@ -79,7 +81,7 @@ def evaluate_block(root: zarr.Group, plan: Plan, places: slice) -> BlockResult:
     block = _Block(reader, plan, places)
     result = BlockResult()
     for comparison in sorted(plan.comparisons, key=lambda one: one.variable):  # the reader still has the same variable
-        result.scores[comparison.name] = block.compare(comparison)
+        block.compare(comparison, result)
         if plan.overpass_series(comparison):
             result.scores[f"{comparison.name}{BY_OVERPASS}"] = block.compare_overpasses(comparison)
     for name, (forecasts, comparison) in plan.forecast_comparisons.items():
@@ -192,8 +194,8 @@ class _Block:
         values = self.reader.at_overpasses(f"runs/{experiment.name}", name, self.plan.days, self.places)
         return values.reshape(-1, values.shape[-1])
 
-    def compare(self, comparison: Comparison) -> xr.Dataset:
-        """Scores (series, cell), per month and per season, all series on the same days."""
+    def compare(self, comparison: Comparison, result: BlockResult) -> None:
+        """Scores (series, cell), per month and per season, all series on the same days; how sure their gain is."""
         reference = self.reference(comparison)
         needed = np.isfinite(reference)
         values = np.stack(
@@ -211,14 +213,19 @@ class _Block:
         if comparison.observation is not None:  # a twin has many variables, and their years are no question
             parts.append(_renamed(metrics.scores_by_month(model, observed, names=GROUPED_SCORES), "month"))
             parts.append(_renamed(metrics.scores_by_season(model, observed, names=GROUPED_SCORES), "season"))
-        result = xr.merge(parts, combine_attrs="drop_conflicts")
+        found = xr.merge(parts, combine_attrs="drop_conflicts")
         if not comparison.same_unit:
-            meaningless = [n for n in result if str(n).split("_")[0] in ("bias", "rmsd", "ubrmsd", "kge")]
-            result = result.drop_vars(meaningless)
+            meaningless = [n for n in found if str(n).split("_")[0] in ("bias", "rmsd", "ubrmsd", "kge")]
+            found = found.drop_vars(meaningless)
         place = place_of(self.plan.open_loop, comparison.series)
         if place is not None:
-            result = result.merge(metrics.information_contributions(result, place))
-        return result.transpose("series", ..., "cell")
+            found = found.merge(metrics.information_contributions(found, place))
+            score = self.plan.judged.get(comparison.name)
+            if score is not None and score in found:
+                limits, result.gains[comparison.name] = gains(values, reference, self.plan.days, place, score)
+                for name, limit in zip(("low", "high"), limits, strict=True):
+                    found[f"nic_{score}_{name}"] = (("series", "cell"), limit, {"units": "1"})
+        result.scores[comparison.name] = found.transpose("series", ..., "cell")
 
     def compare_forecasts(self, forecasts: Forecasts, comparison: Comparison) -> xr.Dataset:
         """Scores (series, lead_day, cell) of forecasts and the open loop, on days that the reference and both have."""

@@ -16,6 +16,7 @@ import zarr
 from ldas.assim.quality import Quality
 from ldas.pipeline.evaluation import architectures
 from ldas.pipeline.evaluation.blocks import BY_OVERPASS, BlockResult, DailySum, evaluate_block
+from ldas.pipeline.evaluation.gain import GainCounts
 from ldas.pipeline.evaluation.plan import Plan, make_plan
 from ldas.pipeline.evaluation.reading import Reader, group_names
 from ldas.pipeline.evaluation.scores import ROOT, Scores
@@ -224,6 +225,7 @@ class _Totals:
     def __init__(self) -> None:
         self.daily: dict[tuple[str, str], DailySum] = {}
         self.quality: dict[tuple[str, str], np.ndarray] = {}
+        self.gains: dict[str, GainCounts] = {}
 
     def add(self, result: BlockResult) -> None:
         """Takes in a block."""
@@ -234,9 +236,15 @@ class _Totals:
                 self.daily[key] = part
         for key, counts in result.quality.items():
             self.quality[key] = self.quality.get(key, 0) + counts
+        for name, gained in result.gains.items():
+            if name in self.gains:
+                self.gains[name].add(gained)
+            else:
+                self.gains[name] = gained
 
     def write(self, root: zarr.Group, plan: Plan) -> None:
-        """Groups `daily_<experiment>` (mean, spread and number of cells per day) and `quality_<experiment>`."""
+        """Groups `daily_<experiment>` (mean, spread and number of cells per day), `quality_<experiment>` and
+        `gain_<comparison>`."""
         for experiment in plan.experiments:
             mine = {name: part for (owner, name), part in self.daily.items() if owner == experiment.name}
             if mine:
@@ -244,6 +252,10 @@ class _Totals:
             counts = {name: part for (owner, name), part in self.quality.items() if owner == experiment.name}
             if counts:
                 _write_quality(root, experiment.name, counts)
+        for name, gained in self.gains.items():
+            labels = np.array(_labels(plan, name), dtype=object)
+            found = gained.dataset(plan.days).astype("float32").assign_coords(series=labels)
+            write_group(root, f"{ROOT}/gain_{name}", found)
 
 
 def _write_daily(root: zarr.Group, plan: Plan, experiment: str, sums: dict[str, DailySum]) -> None:

@@ -33,6 +33,13 @@ MODEL_EQUIVALENT = {"sigma40": "sigma40", **MODEL_VARIABLE}
 # Observations of the same content in another unit: only what does not depend on units is compared.
 OTHER_UNIT = frozenset({"swi"})
 MOST_VALUES = 1_500_000  # series x days x cells read at a time: 12 MB in double precision, a dozen such arrays at once
+# What an experiment is judged by: key -> (score, whether less is better, references in order of preference). Truth is
+# the first where there is one (a twin experiment), except for backscatter, which is judged as the satellite sees it.
+JUDGED = {
+    "sigma40_rmsd": ("rmsd", True, ("sigma40_observations", "sigma40_truth")),
+    "lai_rmsd": ("rmsd", True, ("LAI_truth", "lai_observations")),
+    "ssm_r": ("r", False, ("WG2_truth", "swi_observations", "ssm_observations")),
+}
 _FAMILIES = ("innovation_", "residual_", "quality_", "increment_")
 
 
@@ -146,6 +153,17 @@ class Plan:
         name = comparison.observation
         apart = any(f"innovation_{name}" in experiment.at_overpasses for experiment in self.experiments)
         return comparison.series if name is not None and apart else ()
+
+    def comparison(self, *names: str) -> Comparison | None:
+        """The first comparison of these names that is made."""
+        made = {comparison.name: comparison for comparison in self.comparisons}
+        return next((made[name] for name in names if name in made), None)
+
+    @property
+    def judged(self) -> dict[str, str]:
+        """Names of the comparisons that experiments are judged by, each with its score."""
+        found = ((self.comparison(*names), score) for score, _, names in JUDGED.values())
+        return {comparison.name: score for comparison, score in found if comparison is not None}
 
     def experiment(self, name: str) -> Experiment:
         """An experiment by its name."""

@@ -68,8 +68,7 @@ class Scores:
 
     def comparison(self, *names: str) -> Comparison | None:
         """The first comparison of these names that was made."""
-        made = {comparison.name: comparison for comparison in self.plan.comparisons}
-        return next((made[name] for name in names if name in made), None)
+        return self.plan.comparison(*names)
 
     def open_loop(self, series: Sequence[Series]) -> Series | None:
         """The open loop among the series, or None."""

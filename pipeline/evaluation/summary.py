@@ -4,18 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from ldas.pipeline.evaluation.plan import Comparison, primary
+from ldas.pipeline.evaluation.plan import JUDGED, Comparison, primary
 from ldas.pipeline.evaluation.scores import Scores
 from ldas.pipeline.evaluation.tables import median
 
 STORED_PRECISION = 1e-5
-# What an experiment is judged by: key -> (score, whether less is better, references in order of preference). Truth is
-# the first where there is one (a twin experiment), except for backscatter, which is judged as the satellite sees it.
-JUDGED = {
-    "sigma40_rmsd": ("rmsd", True, ("sigma40_observations", "sigma40_truth")),
-    "lai_rmsd": ("rmsd", True, ("LAI_truth", "lai_observations")),
-    "ssm_r": ("r", False, ("WG2_truth", "swi_observations", "ssm_observations")),
-}
 
 
 def summary(scores: Scores) -> dict[str, Any]:
@@ -23,8 +16,10 @@ def summary(scores: Scores) -> dict[str, Any]:
 
     `<what>_improved_fraction` counts the cells that have both scores; it is None where there is nothing to compare.
     `<what>_nic_median` is the median normalised information contribution. `<what>_reference` says against what,
-    `<what>_cells` in how many cells. An experiment's forecasts are what is compared (24 h before the analysis);
-    `_analysis_` keys have the same for its analyses.
+    `<what>_cells` in how many cells. `<what>_nic_low` and `_high` are 95 % limits of that median,
+    `<what>_surely_improved_cells` and `_surely_worsened_cells` the cells whose own limits lie on one side of zero
+    (`evaluation.gain`). An experiment's forecasts are what is compared (24 h before the analysis); `_analysis_` keys
+    have the same for its analyses.
     """
     return {experiment.name: _of_experiment(scores, experiment.name) for experiment in scores.plan.experiments}
 
@@ -65,7 +60,22 @@ def judged(
             before = stored[score].sel(series=reference.label).values
             found |= improvement(before, values, what, less_is_better)
             found[f"{what}_nic_median"] = median(stored[f"nic_{score}"].sel(series=one.label).values)
+            found |= _certainty(scores, comparison, one.label, what, score)
     return found
+
+
+def _certainty(scores: Scores, comparison: Comparison, label: str, what: str, score: str) -> dict[str, Any]:
+    """95 % limits of the median gain, and the cells in which the gain is beyond chance, either way."""
+    if not scores.has(f"gain_{comparison.name}"):
+        return {}
+    domain = scores.dataset(f"gain_{comparison.name}").sel(series=label)
+    cells = scores.dataset(comparison.name).sel(series=label)
+    return {
+        f"{what}_nic_low": float(domain["median_low"]),
+        f"{what}_nic_high": float(domain["median_high"]),
+        f"{what}_surely_improved_cells": int((cells[f"nic_{score}_low"] > 0.0).sum()),
+        f"{what}_surely_worsened_cells": int((cells[f"nic_{score}_high"] < 0.0).sum()),
+    }
 
 
 def improvement(before: np.ndarray, after: np.ndarray, what: str, less_is_better: bool) -> dict[str, Any]:

@@ -103,6 +103,30 @@ class Section:
         return not (self.sentences or self.pictures or self.tables or self.texts)
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What assimilation did to one variable: in two words, as a number, its details, and pictures of where and when.
+
+    tone: `better`, `worse` or nothing, for its colour.
+    """
+
+    what: str
+    verdict: str
+    tone: str
+    headline: str
+    details: list[str]
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The first screen: sentences, one verdict for each variable, and what the pictures show."""
+
+    sentences: list[str]
+    verdicts: list[Verdict]
+    caption: str
+
+
 @dataclass
 class Document:
     """A whole report. facts: short lines under the title (what, where, when). notes: what is missing or left out."""
@@ -112,3 +136,4 @@ class Document:
     facts: Mapping[str, str]
     notes: list[str]
     sections: list[Section]
+    answer: Answer | None = None

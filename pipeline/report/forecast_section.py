@@ -5,8 +5,7 @@ import pandas as pd
 
 from ldas.landmodel.array_types import Array
 from ldas.pipeline.evaluation.forecasts import Forecasts
-from ldas.pipeline.evaluation.plan import Comparison
-from ldas.pipeline.evaluation.summary import JUDGED
+from ldas.pipeline.evaluation.plan import JUDGED, Comparison
 from ldas.pipeline.evaluation.tables import median
 from ldas.pipeline.report import sentences
 from ldas.pipeline.report.document import Picture, Section, Table, picture

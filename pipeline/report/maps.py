@@ -17,6 +17,7 @@ from ldas.pipeline.evaluation.stations import grid_spacing
 from ldas.pipeline.report.style import DIVERGING, SEQUENTIAL, new_figure, styled
 
 _MAP_WIDTH = 3.35  # inches
+SMALL_MAP_WIDTH = 2.4
 MOST_VECTOR_CELLS = 2000  # beyond, the squares are drawn as an image inside the figure: a page must stay small
 MOST_MARKED_CELLS = 600
 MOST_GRID_POINTS = 4_000_000  # of the rectangle around the cells; sparser cells are drawn as points
@@ -43,6 +44,7 @@ def cell_map(
     limits: tuple[float, float] | None = None,
     worse: NDArray[np.bool_] | None = None,
     stations: Sequence[tuple[str, float, float]] = (),
+    width: float = _MAP_WIDTH,
 ) -> Figure:
     """Values (cell,) at cell centres (degrees), missing ones hatched.
 
@@ -52,10 +54,11 @@ def cell_map(
         limits: of the colours (default: the 2nd and 98th percentile, with arrows where values lie beyond).
         worse: cells to mark with a cross, so that the sign of a change survives a grey print.
         stations: (code, latitude, longitude).
+        width: of the map in inches, without the numbers beside it.
     """
     with styled(axes__grid=False):
         spacing = grid_spacing(latitude, longitude)
-        figure, axes, bar = _frame(latitude, longitude, spacing)
+        figure, axes, bar = _frame(latitude, longitude, spacing, width)
         low, high = limits or colour_limits(values, diverging)
         norm = Normalize(low, high)
         drawn = _draw(axes, latitude, longitude, values, spacing, norm, _colours(diverging, better))
@@ -65,7 +68,9 @@ def cell_map(
         finite = values[np.isfinite(values)]
         below, above = bool((finite < low).any()), bool((finite > high).any())
         extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-        figure.colorbar(drawn, cax=bar, label=label, extend=extend[below, above])
+        solids = figure.colorbar(drawn, cax=bar, label=label, extend=extend[below, above]).solids
+        if solids is not None:
+            solids.set_rasterized(True)  # as squares they would be larger than the map
     return figure
 
 
@@ -185,22 +190,22 @@ def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, 
     return across * up if across > 0.0 and up > 0.0 else 0.0
 
 
-def _frame(latitude: Array, longitude: Array, spacing: float) -> tuple[Figure, Axes, Axes]:
+def _frame(latitude: Array, longitude: Array, spacing: float, map_width: float) -> tuple[Figure, Axes, Axes]:
     """A figure as high as the domain needs, with the axes of the map and of its colour bar."""
     margin = 0.75 * spacing
     # Near a pole a degree of longitude is next to nothing, and the map would collapse.
     stretch = 1.0 / max(float(np.cos(np.deg2rad(latitude.mean()))), 0.1)
     across = np.ptp(longitude) + 2 * margin
-    tall = float(np.clip(_MAP_WIDTH * stretch * (np.ptp(latitude) + 2 * margin) / across, 1.4, 4.6))
-    width, height = _MAP_WIDTH + 1.65, tall + 0.85
+    tall = float(np.clip(map_width * stretch * (np.ptp(latitude) + 2 * margin) / across, 1.4, 4.6))
+    width, height = map_width + 1.65, tall + 0.85
     figure = new_figure(width, height)
-    axes = figure.add_axes((0.62 / width, 0.5 / height, _MAP_WIDTH / width, tall / height))
-    bar = figure.add_axes(((0.72 + _MAP_WIDTH) / width, 0.5 / height, 0.13 / width, tall / height))
+    axes = figure.add_axes((0.62 / width, 0.5 / height, map_width / width, tall / height))
+    bar = figure.add_axes(((0.72 + map_width) / width, 0.5 / height, 0.13 / width, tall / height))
     axes.set_xlim(longitude.min() - margin, longitude.max() + margin)
     axes.set_ylim(latitude.min() - margin, latitude.max() + margin)
     axes.set_aspect(stretch, anchor="W")
     axes.set_facecolor("#d3d7db")  # darker than the middle of the differences: no cell is told from no change
-    axes.set_xlabel("longitude (degrees east)")
-    axes.set_ylabel("latitude (degrees north)")
+    axes.set_xlabel("longitude (°E)")
+    axes.set_ylabel("latitude (°N)")
     axes.locator_params(nbins=5)
     return figure, axes, bar

@@ -8,9 +8,8 @@ import pandas as pd
 import xarray as xr
 
 from ldas.pipeline.evaluation.blocks import BY_OVERPASS
-from ldas.pipeline.evaluation.plan import Comparison, Series, primary
+from ldas.pipeline.evaluation.plan import JUDGED, Comparison, Series, primary
 from ldas.pipeline.evaluation.stations import Station, monthly_cycle, observations_of, run_at
-from ldas.pipeline.evaluation.summary import JUDGED
 from ldas.pipeline.evaluation.tables import (
     median,
     patch_table,

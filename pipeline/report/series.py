@@ -12,12 +12,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ldas.landmodel.array_types import Array, Days
-from ldas.pipeline.report.style import OBSERVED, colour, hatch, line, new_figure, styled
+from ldas.pipeline.report.style import DIVERGING, OBSERVED, colour, hatch, line, new_figure, styled
 
 MONTHS = ("J", "F", "M", "A", "M", "J", "J", "A", "S", "O", "N", "D")
 _WIDE = 9.0
 _LEGEND_COLUMNS = 4
 _LEGEND_ROW = 0.2  # inches
+_CARD = (4.05, 2.0)  # inches, as wide as the maps of the first screen
 _NUMBERS_MARGIN = 0.92  # inches left of an axis whose numbers may have three decimals and a sign
 
 
@@ -124,6 +125,35 @@ def monthly_means(
         axes.set_ylabel(label)
         axes.set_title(title)
         axes.legend()
+    return figure
+
+
+def gain_by_month(
+    months: Days, low: Array, middle: Array, high: Array, *, heights: tuple[float, float], title: str, label: str
+) -> Figure:
+    """Bars of the middle of each month (month,), blue above zero and red below, with lines from low to high.
+
+    Args:
+        heights: lowest and highest value that is shown.
+        label: quantity and unit.
+    """
+    with styled(axes__grid=False):
+        figure = new_figure(*_CARD)
+        axes = figure.subplots()
+        whole = months.astype("datetime64[M]")
+        start = whole.astype("datetime64[D]")
+        width = 0.8 * ((whole + 1).astype("datetime64[D]") - start).astype(float)
+        centre = start + 14
+        shades = [DIVERGING(0.9 if value < 0.0 else 0.1) for value in np.nan_to_num(middle)]
+        axes.bar(centre, middle, width, color=shades, linewidth=0)
+        axes.vlines(centre, low, high, color="black", linewidth=0.8)
+        axes.axhline(0.0, color="black", linewidth=0.8)
+        margin = 0.05 * (heights[1] - heights[0])
+        axes.set_ylim(heights[0] - margin, heights[1] + margin)
+        _time_axis(axes, np.array([start[0], start[-1] + 31]))
+        axes.set_xlabel("")
+        axes.set_ylabel(label)
+        axes.set_title(title)
     return figure
 
 

@@ -10,10 +10,10 @@ import pandas as pd
 from ldas.landmodel.array_types import Array
 from ldas.pipeline import registry
 from ldas.pipeline.errors import RegistryError
-from ldas.pipeline.evaluation.plan import Comparison, Series, primary
+from ldas.pipeline.evaluation.plan import JUDGED, Comparison, Series, primary
 from ldas.pipeline.evaluation.scores import Scores
 from ldas.pipeline.evaluation.stations import is_synthetic
-from ldas.pipeline.evaluation.summary import JUDGED, judged, summary
+from ldas.pipeline.evaluation.summary import judged, summary
 from ldas.pipeline.evaluation.tables import score_table, station_table
 from ldas.pipeline.report.run_facts import status_table, volume_table
 from ldas.pipeline.report.sentences import shown_unit

@@ -12,6 +12,7 @@ from ldas.pipeline.evaluation.evaluate import evaluate
 from ldas.pipeline.evaluation.plan import configuration_of
 from ldas.pipeline.evaluation.scores import Scores
 from ldas.pipeline.report import forecast_section, sections, system_sections
+from ldas.pipeline.report.answer import answer
 from ldas.pipeline.report.document import Document, Section
 from ldas.pipeline.report.numbers import report_numbers
 from ldas.pipeline.report.page import as_html, as_markdown, write_tables
@@ -134,4 +135,5 @@ def make_document(sources: Sources) -> Document:
         facts=facts,
         notes=list(scores.notes),
         sections=[section for section in made if not section.is_empty],
+        answer=answer(sources),
     )

@@ -8,11 +8,18 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from ldas import open_run
-from ldas.pipeline.settings.experiment import load_experiment
+from ldas.pipeline.commands.demo import EXPERIMENT, experiment_text
+from ldas.pipeline.evaluation.stations import cell_at
+from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment
+from ldas.pipeline.settings.yaml_file import validate
+from ldas.pipeline.twin.geography import geography
+from ldas.pipeline.twin.land import make_land
 from tests.support import REPOSITORY
 
 JUDGED = ("RMSD of backscatter", "RMSD of leaf area index", "R of surface soil moisture")
@@ -27,8 +34,12 @@ def ldas(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The folder of a finished demo, and what it printed."""
+    """The folder of a finished demo of four cells, and what it printed."""
     folder = tmp_path_factory.mktemp("demo") / "demo"
+    folder.mkdir()
+    small = yaml.safe_load(experiment_text()) | {"twin": {"seed": 1, "subset": "demo"}}
+    small["execution"]["cells_per_block"] = 2
+    (folder / EXPERIMENT).write_text(yaml.safe_dump(small), encoding="utf-8")  # it is kept
     return folder, ldas("demo", "--out", str(folder), "--json", str(folder.with_suffix(".json")))
 
 
@@ -50,6 +61,18 @@ def test_the_demo_runs_and_says_that_it_is_synthetic(demo: tuple[Path, subproces
     outcomes = json.loads(folder.with_suffix(".json").read_text(encoding="utf-8"))
     assert {"spin_up", "open_loop", "train-neural", "EKF", "EKF_SWI_LAI"} <= set(outcomes)
     assert all(not outcome["failures"] for outcome in outcomes.values())
+
+
+def test_the_whole_demo_is_a_small_region_of_crops_and_forest() -> None:
+    config = validate(yaml.safe_load(experiment_text()), ExperimentConfig, source="demo.yaml")
+    assert config.twin is not None
+    land = make_land(config.twin)
+    dominant = land["patch_fraction"].to_numpy().argmax(axis=1) + 1
+    conifers, crops = dominant == 5, np.isin(dominant, (7, 8))
+    assert (len(dominant), int(conifers.sum()), int(crops.sum())) == (46, 7, 35)
+    places = (station.place for station in geography().stations.values())
+    cells = [cell_at(*place, land["latitude"].to_numpy(), land["longitude"].to_numpy()) for place in places]
+    assert sum(cell is not None for cell in cells) == 8
 
 
 @pytest.mark.parametrize("score", JUDGED)

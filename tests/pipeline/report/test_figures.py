@@ -60,8 +60,8 @@ def test_a_map_has_units_stations_and_hatched_gaps() -> None:
         stations=[("CDM", 42.5, -1.5)],
     )
     axes, bar = figure.axes
-    assert axes.get_xlabel() == "longitude (degrees east)"
-    assert axes.get_ylabel() == "latitude (degrees north)"
+    assert axes.get_xlabel() == "longitude (°E)"
+    assert axes.get_ylabel() == "latitude (°N)"
     assert bar.get_ylabel() == "RMSD (dB)"
     assert any(text.get_text() == "CDM" for text in axes.texts)
     assert any(getattr(item, "get_hatch", lambda: None)() for item in axes.collections)

@@ -123,6 +123,7 @@ def test_every_picture_is_whole_has_words_and_loads_nothing(page: _Page) -> None
 def test_the_sections_of_the_paper_are_there_with_their_anchors(report: Report, page: _Page) -> None:
     keys = [section["id"] for section in page.all("section")]
     assert keys == [
+        "answer",
         "overview",
         "domain",
         "backscatter",
@@ -135,7 +136,7 @@ def test_the_sections_of_the_paper_are_there_with_their_anchors(report: Report, 
         "water",
         "run",
     ]
-    assert [link["href"] for link in page.all("a")] == [f"#{key}" for key in keys]
+    assert [link["href"] for link in page.all("a")] == [f"#{key}" for key in keys[1:]]
     text = report.page.read_text(encoding="utf-8")
     for number in ("1", "2", "3", "4", "5a", "5b", "6a", "6b", "7", "8a", "8b", "9"):
         assert f"Figure {number}." in text, number
@@ -148,6 +149,15 @@ def test_the_sections_of_the_paper_are_there_with_their_anchors(report: Report, 
         assert words in text
     for section in re.split(r"<section ", text)[1:]:
         assert 'class="sentence"' in section, section[:80]  # every section says in words what its numbers say
+
+
+def test_the_first_screen_answers_for_every_variable(report: Report) -> None:
+    text = report.page.read_text(encoding="utf-8").split("<nav")[0]
+    assert "With backscatter assimilated (“ekf”), 24 h forecasts change the error of backscatter by −" in text
+    assert text.count('class="verdict ') == 3
+    assert text.count("too few months for an interval") == 3
+    assert text.count("<p>better in 8 of 8 cells") == 3
+    assert "in 5 of 5 months, most in" in text
 
 
 def test_it_says_that_the_data_are_synthetic(report: Report) -> None:

@@ -1,0 +1,94 @@
+"""The sentences of the first screen, for gains that are clear, unclear, bad, and of periods that are too short."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ldas.pipeline.report import answer_words as words
+from ldas.pipeline.report.answer_words import Gain
+
+LEAF = Gain(
+    what="leaf area index",
+    reference="the truth",
+    score="RMSD",
+    unit="m2 m-2",
+    median=0.341,
+    low=0.17,
+    high=0.49,
+    level=0.375,
+    level_before=0.616,
+    cells=46,
+    improved=42,
+    worsened=4,
+    surely_improved=24,
+    surely_worsened=1,
+)
+WATER = replace(
+    LEAF, what="surface soil moisture", score="R", unit="1", median=0.03, low=-0.014, high=0.06, surely_worsened=0
+)
+HARMED = replace(WATER, median=-0.12, low=-0.2, high=-0.05)
+SHORT = replace(LEAF, low=np.nan, high=np.nan)
+
+
+def test_verdicts() -> None:
+    assert [one.verdict for one in (LEAF, WATER, HARMED, SHORT)] == [
+        "helped",
+        "no clear change",
+        "did harm",
+        "too short to tell",
+    ]
+    assert words.headline(LEAF) == "34\u00a0% less error"
+    assert words.headline(HARMED) == "12\u00a0% more error"
+    assert words.headline(replace(WATER, median=0.004)) == "same error"
+
+
+def test_did_it_help() -> None:
+    assert words.did_it_help("EKF", ["sigma40"], [LEAF, WATER]) == (
+        "With backscatter assimilated (“EKF”), 24 h forecasts have less error than the model alone (the open loop) in "
+        "leaf area index (34\u00a0% less; 95 %: 17 to 49\u00a0%); there is no clear change in surface soil moisture "
+        "(3\u00a0% less; 95 %: −1 to 6\u00a0%)."
+    )
+    assert words.did_it_help("EKF", ["lai", "swi"], [LEAF, HARMED]).endswith(
+        "(34\u00a0% less; 95 %: 17 to 49\u00a0%) but more error in surface soil moisture (12\u00a0% more; 95 %: 5 to "
+        "20\u00a0%)."
+    )
+    assert words.did_it_help("EKF", ["lai"], [HARMED]).startswith(
+        "With leaf area index assimilated (“EKF”), 24 h forecasts have more error than the model alone (the open loop)"
+    )
+    assert words.did_it_help("EKF", ["lai"], [SHORT]) == (
+        "With leaf area index assimilated (“EKF”), 24 h forecasts change the error of leaf area index by −34\u00a0%, "
+        "over too few months to say how sure that is."
+    )
+
+
+def test_where() -> None:
+    assert words.where([LEAF, WATER], "leaf area index", {"conifers": 0.04, "C3 crops": 0.43}) == (
+        "Leaf area index is better in 42 of 46 cells (24 beyond chance) and surface soil moisture in 42 (24); worse "
+        "beyond chance is leaf area index in 1 cell. Leaf area index gains most where C3 crops dominate (43\u00a0% at "
+        "the median) and least where conifers do (4\u00a0%)."
+    )
+    assert words.where([WATER], "", {}).endswith("; nothing is worse beyond chance in any cell.")
+    assert words.where([replace(LEAF, cells=1, improved=1)], "", {}) == ""
+
+
+def test_when() -> None:
+    months = np.array(["2008-03", "2008-04", "2008-05"], dtype="datetime64[M]")
+    low, middle, high = np.array([[-1.0, 0.1, 0.36], [-0.08, 0.2, 0.7], [0.2, 0.3, 0.81]])
+    assert words.when("leaf area index", months, low, middle, high) == (
+        "Leaf area index has less error than the open loop in 2 of 3 months, most in May 2008 (70\u00a0%; half of the "
+        "cells 36 to 81\u00a0%) and least in March 2008 (−8\u00a0%: more error than the open loop)."
+    )
+    assert words.when("leaf area index", months[:1], low[:1], middle[:1], high[:1]) == ""
+
+
+def test_details() -> None:
+    assert words.details(LEAF) == [
+        "95 % interval: 17 to 49\u00a0% less",
+        "median RMSD against the truth: 0.375 instead of 0.616\u00a0m²\u00a0m⁻²",
+        "better in 42 of 46 cells (24 beyond chance), worse in 4 (1)",
+    ]
+    assert words.details(HARMED)[0] == "95 % interval: 5 to 20\u00a0% more"
+    assert words.details(replace(SHORT, cells=1))[:2] == [
+        "too few months for an interval",
+        "RMSD against the truth: 0.375 instead of 0.616\u00a0m²\u00a0m⁻²",
+    ]
