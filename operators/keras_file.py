@@ -10,7 +10,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def export_keras(operator: NeuralOperator, cell_id: int, path: Path | str) -> No
         "predictor_units": list(operator.predictor_units),
         "output_name": operator.output_name,
         "output_unit": operator.output_unit,
-        "options": asdict(operator.options),
+        "options": {entry.name: getattr(operator.options, entry.name) for entry in fields(NeuralOptions)},
         "training_count": int(cell.networks.training_count[0]),
         "validation_count": int(cell.networks.validation_count[0]),
     }

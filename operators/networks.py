@@ -71,27 +71,35 @@ class Networks:
         )
 
     @classmethod
-    def of_no_cell(cls, widths: Sequence[int], epochs: int, precision: str) -> Self:
-        """Arrays of the types and shapes that training leaves, of no cell; widths of all layers, inputs first."""
-        layers = list(itertools.pairwise(widths))
+    def untrained(cls, cell_ids: IntArray, widths: Sequence[int], epochs: int, precision: str) -> Self:
+        """Arrays of the types and shapes that training leaves, with nothing in them; widths of all layers, inputs
+        first."""
+        layers, cells = list(itertools.pairwise(widths)), cell_ids.size
         return cls(
-            cell_ids=np.zeros(0, np.int64),
-            outcome=np.zeros(0, np.int8),
-            kernels=tuple(np.zeros((0, *layer), precision) for layer in layers),
-            biases=tuple(np.zeros((0, width_out), precision) for _, width_out in layers),
-            input_mean=np.zeros((0, widths[0])),
-            input_std=np.ones((0, widths[0])),
-            target_mean=np.zeros(0),
-            target_std=np.ones(0),
-            training_count=np.zeros(0, np.int64),
-            validation_count=np.zeros(0, np.int64),
-            training_rmsd=np.zeros((0, epochs), np.float32),
-            validation_rmsd=np.zeros((0, epochs), np.float32),
+            cell_ids=cell_ids,
+            outcome=np.full(cells, Outcome.NO_DATA, np.int8),
+            kernels=tuple(np.full((cells, *layer), np.nan, precision) for layer in layers),
+            biases=tuple(np.full((cells, width_out), np.nan, precision) for _, width_out in layers),
+            input_mean=np.zeros((cells, widths[0])),
+            input_std=np.ones((cells, widths[0])),
+            target_mean=np.zeros(cells),
+            target_std=np.ones(cells),
+            training_count=np.zeros(cells, np.int64),
+            validation_count=np.zeros(cells, np.int64),
+            training_rmsd=np.full((cells, epochs), np.nan, np.float32),
+            validation_rmsd=np.full((cells, epochs), np.nan, np.float32),
         )
 
     @classmethod
     def _from_parts(cls, combine: Any, parts: Sequence["Networks"]) -> Self:
         return cls(**{field.name: combine(*(getattr(part, field.name) for part in parts)) for field in fields(cls)})
+
+    def take(self, position: int, other: "Networks") -> None:
+        """Puts the network of another set, at the same position, in the place of one."""
+        for field in fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            for to, of in zip(mine, theirs, strict=True) if isinstance(mine, tuple) else [(mine, theirs)]:
+                to[position] = of[position]
 
     def to_arrays(self) -> tuple[dict[str, NDArray[np.generic]], dict[str, tuple[str, ...]]]:
         """All arrays by name (kernel_0, bias_0, kernel_1, ...) and the names of their axes."""

@@ -113,8 +113,7 @@ class NeuralOperator(NamedOperator):
         x, y = checked_samples(predictors, target, self._names, None)
         identities = checked_cell_ids(cell_ids, x.shape[0])
         if not identities.size:
-            options = self.options
-            self._set(Networks.of_no_cell((x.shape[2], *options.hidden, 1), options.epochs, options.precision), {}, {})
+            self._set(self._untrained(identities), {}, {})
             return self
         return self._fit(x, y, identities, 1, None)
 
@@ -146,6 +145,12 @@ class NeuralOperator(NamedOperator):
             libraries,
         )
         return self
+
+    def _untrained(self, cell_ids: IntArray) -> Networks:
+        """Networks of these cells, still to be trained."""
+        options = self.options
+        widths = (len(self.predictor_names), *options.hidden, 1)
+        return Networks.untrained(cell_ids, widths, options.epochs, options.precision)
 
     def _train_cells(self, x: Array, y: Array, cell_ids: IntArray) -> tuple[Networks, dict[int, str]]:
         """Networks and reasons of the cells of one training block; x (cell, sample, predictor), y (cell, sample)."""
@@ -253,7 +258,9 @@ class NeuralOperator(NamedOperator):
             "predictor_units": list(self.predictor_units),
             "output_name": self.output_name,
             "output_unit": self.output_unit,
-            "options": asdict(self.options) | {"hidden": list(self.options.hidden)},
+            "options": {
+                key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.options).items()
+            },
             "reasons": {str(cell): reason for cell, reason in self._reasons.items()},
             "libraries": dict(self._libraries),
         }
@@ -267,7 +274,8 @@ class NeuralOperator(NamedOperator):
             ("predictor_names", "predictor_units", "output_name", "output_unit", "options", "reasons", "libraries"),
         )
         try:
-            options = NeuralOptions(**(attributes["options"] | {"hidden": tuple(attributes["options"]["hidden"])}))
+            given = attributes["options"].items()
+            options = cls.OPTIONS(**{key: tuple(value) if isinstance(value, list) else value for key, value in given})
             operator = cls(
                 options,
                 predictor_names=text_tuple(attributes["predictor_names"], "predictor_names"),

@@ -56,6 +56,41 @@ class NeuralOptions:
             )
 
 
+@dataclass(frozen=True)
+class PooledOptions(NeuralOptions):
+    """Of one network for many cells, with a correction of each; what is inherited is of the cells' own networks.
+
+    policy: pooled: the pooled network with the cell's correction; per_cell: the cell's own network; auto: the cell's
+    own where its error in the validation samples is smaller by more than its standard error (Breiman et al. 1984). In
+    all three a cell that cannot have a network of its own has the pooled one. static: fields of the land that are
+    inputs of the pooled network besides the predictors; mean and standard deviation of each predictor in the cell
+    always are. correction: head: of all weights of the output layer; linear: of level and scale; none. pool_samples:
+    samples it is trained with, of all cells alike. pool_epochs, pool_batch_size, pool_learning_rate: of its training.
+    """
+
+    hidden: tuple[int, ...] = (40, 20)
+    policy: Literal["pooled", "per_cell", "auto"] = "pooled"
+    static: tuple[str, ...] = ("clay", "sand", "patch_fraction")
+    correction: Literal["head", "linear", "none"] = "head"
+    pool_samples: int = 200_000
+    pool_epochs: int = 60
+    pool_batch_size: int = 256
+    pool_learning_rate: float = 0.002
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("pool_samples", "pool_epochs", "pool_batch_size"):
+            _check(getattr(self, name) > 0, f"{name} must be positive, got {getattr(self, name)}")
+        _check(self.pool_learning_rate > 0.0, f"pool_learning_rate must be positive, got {self.pool_learning_rate}")
+        for name, known in (("policy", ("pooled", "per_cell", "auto")), ("correction", ("head", "linear", "none"))):
+            _check(getattr(self, name) in known, f"{name} must be {' or '.join(known)}, got {getattr(self, name)}")
+        if self.policy == "pooled":
+            own = ("learning_rate", "epochs", "batch_size", "early_stopping_patience")
+            idle = [name for name in own if getattr(self, name) != getattr(NeuralOptions, name)]
+            said = ", ".join(idle)
+            _check(not idle, f"{said}: no effect with policy: pooled, whose cells have no networks of their own")
+
+
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise OperatorOptionError(f"training options: {message}")

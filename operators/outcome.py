@@ -21,6 +21,7 @@ class Outcome(IntEnum):
     PREDICTOR_OUT_OF_RANGE = 6
     TARGET_OUT_OF_RANGE = 7
     DIVERGED = 8
+    OUTSIDE_TRAINING_RANGE = 9
 
     @property
     def words(self) -> str:

@@ -4,7 +4,7 @@ An operator holds one independent function per grid cell, all cells stacked in a
 of shape (cell, ..., predictor), in the operator's own units; `...` are any axes (member, time, patch, none).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -89,6 +89,16 @@ class ObservationOperator(Protocol):
         """The operator that `to_arrays` took apart; OperatorFormatError where something is missing or altered."""
 
 
+class TrainingBlock(NamedTuple):
+    """Samples of some cells: predictors (cell, sample, predictor), target (cell, sample), cell_ids (cell,), and static
+    fields of the land by name, (cell,) or (cell, part)."""
+
+    predictors: ArrayLike
+    target: ArrayLike
+    cell_ids: ArrayLike
+    static: Mapping[str, ArrayLike]
+
+
 class TrainableOperator(ObservationOperator, Protocol):
     """An operator that an experiment can train or calibrate: `kind: KIND` in the section `operators`.
 
@@ -101,6 +111,8 @@ class TrainableOperator(ObservationOperator, Protocol):
     say so. There may be no target in the block: then no cell is usable. Given no cell, it returns an operator of no
     cell, whose arrays, with `cell` as first dimension and `cell_ids` among them, have the types and shapes of a trained
     one. An operator without that method is given all cells at once.
+
+    An operator whose cells share weights may have both: see `SharingOperator`.
     """
 
     KIND: ClassVar[str]
@@ -117,3 +129,20 @@ class TrainableOperator(ObservationOperator, Protocol):
     @property
     def reasons(self) -> dict[int, str]:
         """Why a cell has no valid function, by its identity."""
+
+
+@runtime_checkable
+class SharingOperator(Protocol):
+    """A `TrainableOperator` trained by blocks once the weights that all cells share are there.
+
+    Where its options have `static`, names of fields of the land, its methods that train are given these fields.
+    """
+
+    def fit_shared(self, blocks: Iterable[TrainingBlock], cells: int) -> Self:
+        """Trains what all cells share from blocks that come once, one after the other, of `cells` cells together."""
+
+    def shared_arrays(self) -> Mapping[str, NDArray[np.generic]]:
+        """What all cells share, by name."""
+
+    def with_shared(self, arrays: Mapping[str, NDArray[np.generic]]) -> Self:
+        """This operator, still without cells, with what `shared_arrays` gave; then `fit_block` trains its cells."""

@@ -10,7 +10,8 @@ from ldas.pipeline.stages.land import number_of_cells, read_land
 from ldas.pipeline.stages.open_loop import OpenLoop
 from ldas.pipeline.stages.spin_up import NAME as SPIN_UP
 from ldas.pipeline.stages.spin_up import SpinUp
-from ldas.pipeline.stages.train import Train, cells_per_training_block, training_stage
+from ldas.pipeline.stages.train import Train, cells_per_training_block, shares_weights, sharing_stage, training_stage
+from ldas.pipeline.stages.train_shared import TrainShared
 from ldas.pipeline.store.arrays import open_store
 from ldas.pipeline.twin.stages import error_stage, twin_stages
 
@@ -28,7 +29,10 @@ def build_stages(config: ExperimentConfig) -> Iterator[Stage]:
     yield OpenLoop(config.open_loop.name, config.location, cells, size, config, columns_per_cell)
     for operator in config.operators:
         block = cells_per_training_block(operator) or cells
-        yield Train(training_stage(operator.name), config.location, cells, block, config, operator)
+        train = Train(training_stage(operator.name), config.location, cells, block, config, operator)
+        if shares_weights(operator):
+            yield TrainShared(sharing_stage(operator.name), config.location, cells, cells, train)
+        yield train
     analyses = {}
     for run in config.assimilation:
         analyses[run.name] = Assimilate(run.name, config.location, cells, size, config, columns_per_cell, run)

@@ -20,7 +20,7 @@ from ldas.assim import EnSRFConfiguration, FilterConfiguration, SEKFConfiguratio
 from ldas.assim.controls import variable_unit
 from ldas.landmodel.errors import LdasError
 from ldas.operators.extensions import extension, extension_names
-from ldas.operators.options import NeuralOptions
+from ldas.operators.options import NeuralOptions, PooledOptions
 from ldas.operators.protocol import Names, TrainableOperator
 from ldas.operators.registry import operator_class
 from ldas.operators.water_cloud import WaterCloudOptions
@@ -39,6 +39,7 @@ def _name(value: str) -> str:
 
 Name = Annotated[str, AfterValidator(_name)]
 _FILTERS = "ldas.filters"  # entry points of other packages
+_OWN_SECTIONS = ("neural", "pooled", "water_cloud")  # kinds of operators whose options are a section of that name
 TimeMatching = Literal["window_end", "overpass"]
 MODEL_VARIABLE = {"lai": "LAI", "swi": "WG2", "ssm": "WG2"}
 """Model variable that an observation type observes directly."""
@@ -52,6 +53,13 @@ def state_name(variable: str, observation: str) -> str:
 @dataclass(frozen=True)
 class NeuralSettings(NeuralOptions):
     """`operators.NeuralOptions` as a section of the experiment file: unknown keys are mistakes."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class PooledSettings(PooledOptions):
+    """`operators.PooledOptions` as a section of the experiment file: unknown keys are mistakes."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -125,13 +133,13 @@ class OperatorConfig(StrictModel):
 
     name: Name = Field("neural", description="Name of the operator in the store")
     kind: Name = Field(
-        "neural", description="neural, water_cloud, direct, or the name of an entry point `ldas.operators`"
+        "neural", description="neural, pooled, water_cloud, direct, or the name of an entry point `ldas.operators`"
     )
     observation: Name = Field("sigma40", description="Observation group that is the target")
     predictors: tuple[str, ...] | None = Field(
         None,
         description="Model variables at the analysis hour (LAI, WG1 to WG14, WGI1 ..., TG1 ...; they are stored by "
-        "output.instant); default: neural WG2, TG2, LAI; water_cloud WG2, LAI; direct the variable that is observed",
+        "output.instant); default: neural, pooled WG2, TG2, LAI; water_cloud WG2, LAI; direct the variable observed",
     )
     lai: Name | None = Field(
         "lai", description="Observation group whose LAI is a predictor, linear in time; null: the model's own LAI"
@@ -145,6 +153,9 @@ class OperatorConfig(StrictModel):
     training: WindowConfig = Field(description="Window it is trained on (direct: only scored)")
     test: WindowConfig | None = Field(None, description="Window that is only scored")
     neural: NeuralSettings = Field(NeuralSettings(), description="Shape and training of the networks")
+    pooled: PooledSettings = Field(
+        PooledSettings(), description="Kind pooled: one network for all cells, with a correction of each"
+    )
     water_cloud: WaterCloudSettings = Field(
         WaterCloudSettings(), description="Bounds of the calibrated parameters, and the incidence angle"
     )
@@ -168,7 +179,7 @@ class OperatorConfig(StrictModel):
         """The operator, still to be trained."""
         units = tuple(variable_unit(name) for name in self.predictor_names)
         names = Names(self.predictor_names, units, self.observation, registry.variable(self.observation).unit)
-        own = {"neural": self.neural, "water_cloud": self.water_cloud}
+        own = {"neural": self.neural, "pooled": self.pooled, "water_cloud": self.water_cloud}
         chosen = operator_class(self.kind)
         options = own[self.kind] if self.kind in own else options_of(chosen.OPTIONS, self.options)
         return chosen.for_observation(names, options)
@@ -179,7 +190,7 @@ class OperatorConfig(StrictModel):
             operator_class(self.kind)
         except LdasError as error:
             raise ValueError(f"operator {self.name}: kind {error}") from error
-        belongs = {"neural": "neural", "search_architectures": "neural", "water_cloud": "water_cloud"}
+        belongs = {"search_architectures": "neural", **{kind: kind for kind in _OWN_SECTIONS}}
         for key, kind in belongs.items():
             if key in self.model_fields_set and self.kind != kind:
                 raise ValueError(f"operator {self.name}: `{key}` belongs to kind: {kind}, the kind is {self.kind}")
@@ -188,7 +199,7 @@ class OperatorConfig(StrictModel):
                 f"operator {self.name}: `time_matching: overpass` belongs to trained operators; a direct one is of the "
                 "window's end"
             )
-        if self.options and self.kind in ("neural", "water_cloud"):
+        if self.options and self.kind in _OWN_SECTIONS:
             raise ValueError(f"operator {self.name}: the options of kind: {self.kind} are in its section `{self.kind}`")
         try:
             self.untrained()
@@ -205,7 +216,7 @@ class OperatorConfig(StrictModel):
     def _without_what_has_no_part(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What identifies the operator: without options of other kinds. Of a network it is what it always was."""
         values: dict[str, Any] = serialize(self)
-        gone = {"water_cloud"} if self.kind == "neural" else {"neural", "search_architectures", "water_cloud"}
+        gone = {*_OWN_SECTIONS} | (set() if self.kind == "neural" else {"search_architectures"})
         gone |= {key for key in ("predictors", "options") if not values.get(key)}
         gone |= {"kind"} if self.kind == "neural" else set()
         gone |= {"time_matching"} if self.time_matching == "window_end" else set()

@@ -13,7 +13,7 @@ from ldas.operators.architecture import ARCHITECTURES, search_architectures
 from ldas.operators.cells import cell_ids_from_coordinates
 from ldas.operators.neural import NeuralOperator
 from ldas.operators.outcome import outcome_counts
-from ldas.operators.protocol import TrainableOperator
+from ldas.operators.protocol import SharingOperator, TrainableOperator
 from ldas.operators.scores import predict_where_observed, score
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
@@ -44,9 +44,10 @@ from ldas.pipeline.store.operator_blocks import (
 )
 from ldas.pipeline.store.operator_store import operator_path, write_operator
 from ldas.pipeline.store.provenance import group_checksum
+from ldas.pipeline.store.shared_weights import read_shared
 from ldas.pipeline.store.template import ArraySpec, create_template
 
-_TENSORFLOW_BYTES = 750 * 2**20  # imported, with a compiled training; more blocks in the same worker take no more
+TENSORFLOW_BYTES = 750 * 2**20  # imported, with a compiled training; more blocks in the same worker take no more
 _CELLS_PER_BLOCK = 64  # of operators whose options do not say it
 
 
@@ -72,9 +73,19 @@ def cells_per_training_block(settings: OperatorConfig) -> int | None:
     return int(getattr(getattr(operator, "options", None), "block_size", _CELLS_PER_BLOCK))
 
 
-def _fit_block(settings: OperatorConfig) -> Callable[..., TrainableOperator]:
+def sharing_stage(operator: str) -> str:
+    """Name of the stage that trains what all cells of an operator share."""
+    return f"train-{operator}-shared"
+
+
+def shares_weights(settings: OperatorConfig) -> bool:
+    """Whether the cells share weights, which are trained before any of them."""
+    return isinstance(settings.untrained(), SharingOperator)
+
+
+def _fit_block(operator: TrainableOperator) -> Callable[..., TrainableOperator]:
     """`fit_block` of an operator still to be trained, which has it."""
-    fit: Callable[..., TrainableOperator] = settings.untrained().fit_block  # type: ignore[attr-defined]
+    fit: Callable[..., TrainableOperator] = operator.fit_block  # type: ignore[attr-defined]
     return fit
 
 
@@ -101,8 +112,11 @@ class Train(Stage):
 
     @property
     def needs(self) -> Collection[str]:
-        """See `Stage.needs`: the states that the observations are paired with, where all are needed at once."""
-        return () if self.by_blocks else (self.config.open_loop.name,)
+        """See `Stage.needs`: the states that the observations are paired with, where all are needed at once, and what
+        the cells share."""
+        if not self.by_blocks:
+            return (self.config.open_loop.name,)
+        return (sharing_stage(self.settings.name),) if shares_weights(self.settings) else ()
 
     @property
     def follows(self) -> Collection[str]:
@@ -126,7 +140,7 @@ class Train(Stage):
         Raises:
             ConfigurationError, StoreError: if nothing could be trained; the operator of that name is still there.
         """
-        self._require_inputs(root)
+        self.require_inputs(root)
         self._refuse_another(root)
         if not self.by_blocks:
             return
@@ -135,18 +149,20 @@ class Train(Stage):
         create_operator(
             root,
             self.settings.name,
-            _fit_block(self.settings)(np.zeros((0, 0, predictors)), np.zeros((0, 0)), cell_ids=np.zeros(0, np.int64)),
+            _fit_block(self.settings.untrained())(
+                np.zeros((0, 0, predictors)), np.zeros((0, 0)), cell_ids=np.zeros(0, np.int64)
+            ),
             cells_per_block=self.cells_per_block,
             cell_ids=cell_ids_from_coordinates(latitude, longitude),
             coordinates={"latitude": latitude.astype(np.float64), "longitude": longitude.astype(np.float64)},
             windows={name: _days(window) for name, window in self.windows.items()},
             configuration=self.settings.model_dump(mode="json"),
-            identity=self._operator_identity(root),
+            identity=self.operator_identity(root),
         )
         if self.settings.search_architectures:
             self._create_architectures(root)
 
-    def _require_inputs(self, root: zarr.Group) -> None:
+    def require_inputs(self, root: zarr.Group) -> None:
         """Refuses windows without a day, predictors that the open loop does not store, and missing observations."""
         name, observation = self.settings.name, self.settings.observation
         for window in self.windows.values():
@@ -155,6 +171,12 @@ class Train(Stage):
         missing = [predictor for predictor in self.settings.predictor_names if predictor not in stored]
         if missing:
             raise ConfigurationError(f"operator {name}: add {', '.join(missing)} to output.instant")
+        for field in self._static_names:
+            if field not in existing_group(root, "land"):
+                raise ConfigurationError(
+                    f"operator {name}: the group 'land' has no {field}, which its option `static` names; it has "
+                    f"{', '.join(sorted(array for array, _ in existing_group(root, 'land').arrays()))}"
+                )
         for needed in filter(None, (observation, self.settings.observed_lai)):
             read_observations(root, needed, Block(0, 0, 1))
         if self.settings.time_matching == "overpass":
@@ -175,13 +197,13 @@ class Train(Stage):
         if self.name in ledger.experiments(root) or not has_group(root, path):
             return
         known = existing_group(root, path).attrs
-        if known.get("complete", False) and known.get("identity") != self._operator_identity(root):
+        if known.get("complete", False) and known.get("identity") != self.operator_identity(root):
             raise ConfigurationError(
                 f"operator {self.settings.name}: the store has one of that name that was trained otherwise; give this "
                 f"one another name, or remove the group '{path}'"
             )
 
-    def _operator_identity(self, root: zarr.Group) -> str:
+    def operator_identity(self, root: zarr.Group) -> str:
         """Checksum of all that the operator follows from: settings, what made the open loop, and the observations."""
         paths = {f"observations/{name}" for name in (self.settings.observation, self.settings.observed_lai) if name}
         observed = {path: group_checksum(existing_group(root, path)) for path in sorted(paths) if has_group(root, path)}
@@ -213,6 +235,16 @@ class Train(Stage):
                 f"{window.start} to {window.end}"
             )
         return days[chosen], slice(int(chosen.argmax()), int(len(chosen) - chosen[::-1].argmax()))
+
+    @property
+    def _static_names(self) -> Sequence[str]:
+        """Fields of the land that the operator is given in training."""
+        return getattr(getattr(self.settings.untrained(), "options", None), "static", ())
+
+    def static(self, root: zarr.Group, block: Block) -> dict[str, Any]:
+        """These fields of a block by name, as the argument `static` of what trains; none if it has no such options."""
+        names = self._static_names
+        return {"static": {name: read_land(root, name, block.region) for name in names}} if names else {}
 
     def samples(self, root: zarr.Group, block: Block, window: WindowConfig) -> Samples:
         """Pairs of a window in a block: open-loop soil moisture and temperature at the analysis hour, LAI, and the
@@ -274,10 +306,12 @@ class Train(Stage):
         latitude, longitude = (read_land(root, name, block.region) for name in ("latitude", "longitude"))
         cell_ids = cell_ids_from_coordinates(latitude, longitude)
         parts = {name: self.samples(root, block, window) for name, window in self.windows.items()}
-        if self.by_blocks:
-            operator = _fit_block(self.settings)(*parts["training"], cell_ids=cell_ids)
-        else:
-            operator = self.settings.untrained().fit(*parts["training"], cell_ids=cell_ids)
+        operator = self.settings.untrained()
+        if isinstance(operator, SharingOperator):
+            shared = read_shared(root, self.settings.name, self.operator_identity(root))
+            operator = operator.with_shared(shared)
+        fit = _fit_block(operator) if self.by_blocks else operator.fit
+        operator = fit(*parts["training"], cell_ids=cell_ids, **self.static(root, block))
         scores = {name: score(predict_where_observed(operator, *part), part.target) for name, part in parts.items()}
         if self.by_blocks:
             more: dict[str, Any] = {"reason": next(iter(operator.reasons.values()), None)}
@@ -389,7 +423,7 @@ class Train(Stage):
         if self.settings.test is not None:
             days += (self.settings.test.end - self.settings.test.start).days + 1
         samples = cells * days * (len(self.settings.predictor_names) + 1) * 8 * 6
-        return samples + (_TENSORFLOW_BYTES if self.settings.kind == "neural" else 0)
+        return samples + (TENSORFLOW_BYTES if self.settings.kind in ("neural", "pooled") else 0)
 
 
 def _label(hidden: Sequence[int]) -> str:

@@ -274,6 +274,11 @@ def neural(value: Any, **others: Any) -> Changed:
     return Changed(value, untrained, {"operators": [{"name": "n", "training": SPRING, "neural": others}]})
 
 
+def pooled(value: Any, **others: Any) -> Changed:
+    one = {"name": "p", "kind": "pooled", "training": SPRING, "pooled": others}
+    return Changed(value, untrained, {"operators": [one]})
+
+
 def water(value: Any) -> Changed:
     return operator(value, calibrated)
 
@@ -363,6 +368,23 @@ TABLE: dict[str, Changed | Elsewhere] = {
     "operators.neural.minimum_samples": neural(7),
     "operators.neural.block_size": neural(8),
     "operators.neural.precision": neural("float64"),
+    "operators.pooled.hidden": pooled([8]),
+    "operators.pooled.learning_rate": pooled(0.01, policy="auto"),
+    "operators.pooled.epochs": pooled(3, policy="auto"),
+    "operators.pooled.batch_size": pooled(16, policy="auto"),
+    "operators.pooled.seed": pooled(1),
+    "operators.pooled.validation_fraction": pooled(0.3),
+    "operators.pooled.early_stopping_patience": pooled(5, policy="auto"),
+    "operators.pooled.minimum_samples": pooled(7),
+    "operators.pooled.block_size": pooled(8),
+    "operators.pooled.precision": pooled("float64"),
+    "operators.pooled.policy": pooled("auto"),
+    "operators.pooled.static": pooled(["clay"]),
+    "operators.pooled.correction": pooled("linear"),
+    "operators.pooled.pool_samples": pooled(1000),
+    "operators.pooled.pool_epochs": pooled(3),
+    "operators.pooled.pool_batch_size": pooled(16),
+    "operators.pooled.pool_learning_rate": pooled(0.01),
     "operators.water_cloud.vegetation_scattering": water([0.3, 0.4]),
     "operators.water_cloud.vegetation_attenuation": water([0.3, 0.4]),
     "operators.water_cloud.dry_soil_backscatter": water([-20.0, -18.0]),

@@ -429,7 +429,7 @@ def test_the_identity_of_a_network_is_what_it_was_before_there_were_kinds(base: 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"kind": "crystal_ball"}, r"'crystal_ball' is unknown: expected direct, neural, water_cloud"),
+        ({"kind": "crystal_ball"}, r"'crystal_ball' is unknown: expected direct, neural, pooled, water_cloud"),
         ({"kind": "water_cloud"}, r"`neural` belongs to kind: neural, the kind is water_cloud"),
         ({"water_cloud": {}}, r"`water_cloud` belongs to kind: water_cloud, the kind is neural"),
         ({"options": {"a": 1}}, r"options of kind: neural are in its section `neural`"),
