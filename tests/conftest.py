@@ -7,6 +7,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("LDAS_DASHBOARD", "none")  # its import takes a second of each process that starts a cluster
 
 import pyproj  # noqa: E402, F401  (before ecCodes, see ldas.pipeline.files.eccodes)
 from hypothesis import settings  # noqa: E402  (the environment must be set before numpy is imported)

@@ -1,7 +1,6 @@
 """Dask clusters: this machine by default, a scheduler's address, Slurm, Kubernetes or Gateway by configuration."""
 
 import asyncio
-import importlib.util
 import logging
 import math
 import os
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 15
 SCHEDULER_VARIABLE = "DASK_SCHEDULER_ADDRESS"  # Dask's own name for it
+DASHBOARD_VARIABLE = "LDAS_DASHBOARD"  # HOST:PORT of the dashboard of a cluster on this machine, or `none`
+_ANY_PORT = "127.0.0.1:0"  # of this machine only
 _EXTRAS = {
     "slurm": ("dask_jobqueue", "SLURMCluster", "pip install 'ldas[cluster]'"),
     "kubernetes": ("dask_kubernetes.operator", "KubeCluster", "pip install 'ldas[cluster]'"),
@@ -151,11 +152,28 @@ def scheduler_address(config: ClusterConfig) -> str:
 
 
 def dashboard(client: "Client", config: ClusterConfig) -> str | None:
-    """Link of the scheduler's dashboard; none where this process serves it and Bokeh, which draws it, is missing."""
-    served_here = config.kind in ("local", "slurm")
-    if served_here and importlib.util.find_spec("bokeh") is None:
+    """Link of the scheduler's dashboard, None where there is none."""
+    if config.kind != "local":
+        return client.dashboard_link or None
+    if not _dashboard_options()["scheduler_kwargs"]["dashboard"]:
         return None
-    return client.dashboard_link or None
+    from distributed.utils import format_dashboard_link
+
+    # The cluster's own link names this machine as others see it, where the dashboard does not listen.
+    host = _dashboard_options()["dashboard_address"].rpartition(":")[0]
+    link: str = format_dashboard_link(host, client.cluster.scheduler.services["dashboard"].port)
+    return link
+
+
+def _dashboard_options() -> dict[str, Any]:
+    """Where a cluster on this machine serves its dashboard, and whether it does."""
+    wanted = os.environ.get(DASHBOARD_VARIABLE, _ANY_PORT)
+    if wanted == "none":
+        return {"dashboard_address": _ANY_PORT, "scheduler_kwargs": {"dashboard": False}}
+    host, _, port = wanted.rpartition(":")
+    if not (host and port.isascii() and port.isdigit() and int(port) < 2**16):
+        raise ExecutionError(f"{DASHBOARD_VARIABLE}={wanted}: expected HOST:PORT, such as 127.0.0.1:8787, or none")
+    return {"dashboard_address": wanted, "scheduler_kwargs": {"dashboard": True}}
 
 
 def _cluster(config: ClusterConfig) -> Any:
@@ -204,7 +222,7 @@ def cluster_arguments(config: ClusterConfig) -> dict[str, Any]:
             "processes": config.processes,
             "memory_limit": config.memory_limit or "auto",
             "silence_logs": logging.CRITICAL,  # failed tasks are reported by the run itself, once
-            "dashboard_address": "127.0.0.1:0",  # any free port, of this machine only
+            **_dashboard_options(),
         }
     given = dict(config.options)
     if config.kind == "slurm":

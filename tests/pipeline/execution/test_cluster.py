@@ -1,10 +1,12 @@
 """Each kind of cluster: by file or by flag, with a stand-in where the real one cannot be here."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
+from urllib.request import urlopen
 
 import pytest
 from distributed import Client, LocalCluster
@@ -119,6 +121,29 @@ def test_an_address_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             assert client.cluster is None  # not ours: it stays when we go
         with Client(running.scheduler_address) as after:
             assert after.submit(sum, [3, 4]).result() == 7
+
+
+def test_the_link_of_the_dashboard_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ClusterConfig(workers=1)
+    with cluster.connected(config) as client:
+        assert cluster.dashboard(client, config) is None  # as the tests ask for
+        monkeypatch.delenv(cluster.DASHBOARD_VARIABLE)
+    with cluster.connected(config) as client:
+        link = cluster.dashboard(client, config)
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/status", str(link))
+        with urlopen(str(link)) as answer:
+            assert answer.status == 200
+            assert "Bokeh" in answer.read().decode()
+
+
+@pytest.mark.parametrize("wanted", ["8787", "localhost:", "localhost:65536", "no"])
+def test_a_dashboard_nowhere(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+    monkeypatch.setenv(cluster.DASHBOARD_VARIABLE, wanted)
+    with (
+        pytest.raises(ExecutionError, match=rf"LDAS_DASHBOARD={wanted}: expected HOST:PORT, such as 127.0.0.1:8787"),
+        cluster.connected(ClusterConfig(workers=1)),
+    ):
+        pass
 
 
 def test_flags_override_the_file(tmp_path: Path) -> None:
