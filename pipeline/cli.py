@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ldas.pipeline.commands.run import RunResult
     from ldas.pipeline.commands.status import StageStatus
     from ldas.pipeline.settings.experiment import ExperimentConfig
-    from ldas.pipeline.store.location import Location
 
 app = typer.Typer(
     name="ldas",
@@ -34,6 +33,9 @@ app = typer.Typer(
     add_completion=False,
 )
 Experiment = Annotated[Path, typer.Argument(metavar="EXPERIMENT.yaml", help="Experiment file")]
+RunUrl = Annotated[
+    str, typer.Argument(metavar="RUN", help="Store of the run (folder or URL), experiment file, or folder of the demo")
+]
 ClusterKind = Literal["local", "address", "slurm", "kubernetes", "gateway"]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON too")]
 WRONG_INPUT, INCOMPLETE, BROKEN_PIPE = 2, 3, 141
@@ -245,23 +247,9 @@ def _block_table(rows: "list[StageStatus]") -> Table:
     return table
 
 
-def _location_of_run(run: str) -> "Location":
-    """The store that an argument names: itself, an experiment file, or the folder of one, such as that of the demo."""
-    from ldas.pipeline.commands.demo import EXPERIMENT
-    from ldas.pipeline.store.location import Location
-
-    inside = Path(run) / EXPERIMENT
-    if "://" not in run and inside.is_file():
-        return _load(inside).location
-    return _load(Path(run)).location if run.endswith((".yaml", ".yml")) else Location(run)
-
-
 @app.command()
 def report(
-    run_url: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="Store of the run (folder or URL), experiment file, or folder of the demo"),
-    ],
+    run_url: RunUrl,
     out: Annotated[Path | None, typer.Option(help="Folder (default: beside a local store)")] = None,
     experiment: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Run to compare, may be repeated (default: all)")
@@ -270,12 +258,30 @@ def report(
     json_file: JsonFile = None,
 ) -> None:
     """Tables, figures and a page from any run."""
+    from ldas.pipeline.commands.locate import location_of_run
     from ldas.pipeline.report import write_report
 
-    written = write_report(_location_of_run(run_url), out, json_file, markdown, experiments=experiment or None)
+    written = write_report(location_of_run(run_url), out, json_file, markdown, experiments=experiment or None)
     if markdown:
         print(written.markdown)
     print(written.page)
+
+
+@app.command()
+def explore(
+    run_url: RunUrl,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port (0: any that is free)")] = 5006,
+    host: Annotated[str, typer.Option(help="Where to listen; another than the default lets others look")] = "127.0.0.1",
+    origin: Annotated[
+        list[str] | None, typer.Option(metavar="HOST:PORT", help="Name of the page behind a proxy, may be repeated")
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open the page")] = True,
+) -> None:
+    """Look at any store in the browser: maps, differences and scores; the series of a cell."""
+    from ldas.pipeline.commands.explore import explore_store
+    from ldas.pipeline.commands.locate import location_of_run
+
+    explore_store(location_of_run(run_url), host=host, port=port, origins=origin or (), browser=browser)
 
 
 @app.command()

@@ -20,6 +20,8 @@ LIBRARIES = {
     "assim": {"numpy", "numba", "scipy", "ldas.landmodel", "ldas.operators"},
 }
 LAZY = {"operators": {"tensorflow", "keras"}}
+EXPLORER = {"panel", "holoviews", "bokeh", "datashader", "hvplot"}  # an extra: only these files may need it
+PAGE = {REPOSITORY / "pipeline" / "explore" / name for name in ("page.py", "pictures.py")}
 # The floors of the house: a room imports from rooms further up in this list only.
 FLOORS = (
     "landmodel",
@@ -38,6 +40,7 @@ FLOORS = (
     "pipeline.stages",
     "pipeline.evaluation",
     "pipeline.report",
+    "pipeline.explore",
     "pipeline.calibration",
     "pipeline.twin",
     "pipeline.plan",
@@ -143,6 +146,13 @@ def test_a_knot_would_be_found() -> None:
 def test_tensorflow_only_inside_functions() -> None:
     heavy = {"tensorflow", "keras"}
     assert [path for path in FILES for name, inside in imports(path) if within(name, heavy) and not inside] == []
+
+
+def test_the_explorer_alone_needs_its_libraries() -> None:
+    needed = {path for path in FILES for name, inside in imports(path) if within(name, EXPLORER) and not inside}
+    assert needed == PAGE
+    page = {f"ldas.pipeline.explore.{path.stem}" for path in PAGE}
+    assert [path for path in set(FILES) - PAGE for name, inside in imports(path) if name in page and not inside] == []
 
 
 def test_nothing_is_unpickled_or_evaluated() -> None:

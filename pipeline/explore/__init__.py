@@ -1,2 +1,3 @@
-"""`ldas explore`: a store seen in the browser. `content`: what it has; `choice`: what is shown of it; `values`: what is
-read for that; `pictures` and `page` draw it with HoloViews and Panel, which only they import."""
+"""`ldas explore`: a store in the browser. `content`: what it has; `choice`: what is shown of it; `maps`, `series`: what
+is read for that; `taken`: the same as files; `pictures`, `page`: drawn with HoloViews and Panel, which only they import.
+"""

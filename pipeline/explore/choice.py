@@ -70,7 +70,8 @@ def settle(content: Content, wanted: Mapping[str, Any]) -> tuple[Choice, list[st
         *(["land"] if content.land else []),
     ]
     show = cast(Show, one_of("show", shows, shows[0]))
-    experiment, minus, variable, day, leads = "", "", "", np.datetime64("NaT", "D"), 0
+    experiment, minus, variable, leads = "", "", "", 0
+    day: np.datetime64 = np.datetime64("NaT", "D")
     if content.sources:
         experiment = one_of("experiment", content.sources, _first_source(content))
         source = content.sources[experiment]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import zarr
@@ -13,7 +13,16 @@ from ldas.pipeline.evaluation.forecasts import find_forecasts
 from ldas.pipeline.evaluation.reading import Reader, attributes, cell_centres, group_names, variable_names
 from ldas.pipeline.evaluation.stations import Station, find_stations, is_synthetic
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import decode_labels, dimensions, existing_array, existing_group, has_group, open_lazily
+from ldas.pipeline.store.arrays import (
+    decode_labels,
+    dimensions,
+    existing_array,
+    existing_group,
+    has_group,
+    open_lazily,
+    open_store,
+)
+from ldas.pipeline.store.location import Location
 
 Kind = Literal["run", "truth", "forecasts", "observations"]
 KINDS: dict[Kind, str] = {
@@ -75,6 +84,11 @@ class Content:
 
     def __init__(self, root: zarr.Group) -> None:
         self.root, self.reader = root, Reader(root)
+
+    @classmethod
+    def of(cls, location: Location) -> Self:
+        """Of a store as it is now."""
+        return cls(open_store(location))
 
     @cached_property
     def sources(self) -> dict[str, Source]:

@@ -11,12 +11,16 @@ import holoviews as hv
 import numpy as np
 import pandas as pd
 import panel as pn
+from bokeh.document import Document
 
 from ldas.landmodel.errors import LdasError
-from ldas.pipeline.explore import pictures, values
+from ldas.pipeline.explore import pictures
 from ldas.pipeline.explore.choice import TABS, comparable, settle
 from ldas.pipeline.explore.content import KINDS, Content
 from ldas.pipeline.explore.grid import cell_at_click, grid_of
+from ldas.pipeline.explore.maps import Map, described, map_of, score_words
+from ldas.pipeline.explore.series import CellSeries, compared, profile_at, quantity_of, series_at
+from ldas.pipeline.explore.taken import map_dataset, map_table, series_dataset, series_table
 
 _NOTHING = "nothing"
 _SHOWS = {"Day": "day", "Score": "score", "Land": "land"}
@@ -54,8 +58,8 @@ class Page:
         self._series_key: object = None
         latitude, longitude = content.centres
         self._grid = grid_of(latitude, longitude)
-        self._shown = values.map_of(content, self.choice)
-        self._series: values.CellSeries | None = None
+        self._shown = map_of(content, self.choice)
+        self._series: CellSeries | None = None
         self._structure: object = None
         self._map_data = self._mark = self._series_data = hv.streams.Pipe(data=None)
         self._day_mark = hv.streams.Pipe(data=self._moment())
@@ -66,7 +70,7 @@ class Page:
         self.map = pn.pane.HoloViews(**wide)
         self.series, self.profile = pn.pane.HoloViews(**wide), pn.pane.HoloViews(**wide)
         self.tabs = pn.Tabs(("Series", self.series), ("Soil profile", self.profile), sizing_mode="stretch_width")
-        self.tabs.param.watch(lambda event: self._setting or self.choose(tab=TABS[event.new]), "active")
+        self.tabs.param.watch(self._tab_chosen, "active")
         self._say(problems)
         self._set_widgets()
         self._show_map()
@@ -77,23 +81,23 @@ class Page:
         wide = {"sizing_mode": "stretch_width"}
         self.widgets: dict[str, Any] = {
             "show": pn.widgets.RadioButtonGroup(
-                name="show", options=_SHOWS, button_type="primary", button_style="outline", **wide
+                label="show", options=_SHOWS, color="primary", variant="outline", **wide
             ),
-            "experiment": pn.widgets.Select(name="Experiment", **wide),
-            "minus": pn.widgets.Select(name="Compared with", **wide),
-            "variable": pn.widgets.Select(name="Variable", **wide),
-            "day": pn.widgets.DatePicker(name="Day", **wide),
-            "lead": pn.widgets.IntSlider(name="Day of the forecast", start=1, end=2, **wide),
-            "score": pn.widgets.Select(name="Evaluation", **wide),
-            "measure": pn.widgets.Select(name="Score", **wide),
-            "series": pn.widgets.Select(name="Experiment", **wide),
-            "less": pn.widgets.Select(name="Compared with", **wide),
-            "land": pn.widgets.Select(name="Variable", **wide),
+            "experiment": pn.widgets.Select(label="Experiment", **wide),
+            "minus": pn.widgets.Select(label="Compared with", **wide),
+            "variable": pn.widgets.Select(label="Variable", **wide),
+            "day": pn.widgets.DatePicker(label="Day", **wide),
+            "lead": pn.widgets.IntSlider(label="Day of the forecast", start=1, end=2, **wide),
+            "score": pn.widgets.Select(label="Evaluation", **wide),
+            "measure": pn.widgets.Select(label="Score", **wide),
+            "series": pn.widgets.Select(label="Experiment", **wide),
+            "less": pn.widgets.Select(label="Compared with", **wide),
+            "land": pn.widgets.Select(label="Variable", **wide),
         }
-        self.earlier = pn.widgets.Button(name="◀", width=44, align="end")
-        self.later = pn.widgets.Button(name="▶", width=44, align="end")
-        self.slider = pn.widgets.IntSlider(name="", show_value=False, start=0, end=1, **wide)
-        self.keep = pn.widgets.Checkbox(name="Keep the colour scale")
+        self.earlier = pn.widgets.Button(label="◀", width=44, align="end")
+        self.later = pn.widgets.Button(label="▶", width=44, align="end")
+        self.slider = pn.widgets.IntSlider(label="", show_value=False, start=0, end=1, **wide)
+        self.keep = pn.widgets.Checkbox(label="Keep the colour scale")
         for name, widget in self.widgets.items():
             watched = "value_throttled" if name == "lead" else "value"
             widget.param.watch(self._by_widget(name), watched)
@@ -108,6 +112,10 @@ class Page:
 
         return changed
 
+    def _tab_chosen(self, event: Any) -> None:
+        if not self._setting:
+            self.choose(tab=TABS[event.new])
+
     def _step(self, by: int) -> None:
         days = self.content.sources[self.choice.experiment].days
         self._to_place(int(np.searchsorted(days, self.choice.day)) + by)
@@ -119,13 +127,12 @@ class Page:
 
     def choose(self, **changes: Any) -> None:
         """Changes the choice by some of its fields and shows the new one."""
-        self.choice, _ = settle(self.content, {**asdict(self.choice), **changes})
-        self._say([])
-        self._set_widgets()
         with self._telling():
+            self.choice, _ = settle(self.content, {**asdict(self.choice), **changes})
             if set(changes) == {"cell"}:
                 self._mark.send(self._place())
             else:
+                self._set_widgets()
                 self._show_map()
             self.show_series()
         self._to_link()
@@ -152,12 +159,12 @@ class Page:
                 widgets["day"].param.update(start=first, end=last, value=choice.day.astype(date))
                 place = int(np.searchsorted(source.days, choice.day))
                 self.slider.param.update(end=max(len(source.days) - 1, 1), value=place)
-                widgets["day"].name = "Start of the forecast" if source.leads else "Day (UTC)"
+                widgets["day"].label = "Start of the forecast" if source.leads else "Day (UTC)"
                 leads = source.leads
             if choice.show == "score":
                 group = content.scores(choice.score)
-                self._fill("score", {name.replace("_", " "): name for name in content.score_groups})
-                self._fill("measure", {name.replace("_", " "): name for name in group.measures})
+                self._fill("score", {_score_label(name): name for name in content.score_groups})
+                self._fill("measure", {score_words(name): name for name in group.measures})
                 self._fill("series", {name: name for name in group.series})
                 self._fill("less", {_NOTHING: "", **{name: name for name in group.series if name != choice.series}})
                 leads = group.leads
@@ -183,17 +190,17 @@ class Page:
         self.widgets[name].param.update(options=dict(options), value=getattr(self.choice, name))
 
     def _label(self, path: str, name: str) -> str:
-        words = values.described(self.content, path, name)[0]
+        words = described(self.content, path, name)[0]
         return f"{name} · {words}" if words != name else name
 
     # --- what is shown -------------------------------------------------------------------------------------------
 
     def _show_map(self) -> None:
-        shown = self._shown = values.map_of(self.content, self.choice)
+        shown = self._shown = map_of(self.content, self.choice)
         same_scale = (shown.name, shown.unit, shown.signed)
         if not (self.keep.value and self._limits and self._map_key == same_scale):
             self._limits = pictures.limits_of(shown)
-        self.heading.object = f"#### {shown.title}\n{pictures.named(shown.long_name, shown.unit)}"
+        self.heading.object = f"**{shown.title}**  \n{pictures.named(shown.long_name, shown.unit)}"
         there = int(np.isfinite(shown.values).sum())
         if there == 0:
             self.heading.object += "  \n*no values here: nothing was computed or observed, or it is not there yet*"
@@ -207,7 +214,7 @@ class Page:
         latitude, longitude = self.content.centres
         stretch = 1.0 / max(float(np.cos(np.deg2rad(latitude.mean()))), 0.1)
 
-        def draw(data: tuple[values.Map, tuple[float, float]]) -> hv.Element:
+        def draw(data: tuple[Map, tuple[float, float]]) -> hv.Element:
             return pictures.map_element(data[0], self._grid, latitude, longitude, data[1])
 
         picture = pictures.map_picture(draw, [self._map_data], shown, len(latitude), self._grid, stretch)
@@ -227,6 +234,13 @@ class Page:
         latitude, longitude = self.content.centres
         return float(latitude[self.choice.cell]), float(longitude[self.choice.cell])
 
+    def show_first_series(self) -> None:
+        """The series, once the map is there."""
+        try:
+            self.show_series()
+        except (LdasError, OSError) as error:
+            self._say([str(error)])
+
     def show_series(self) -> None:
         """The series or the soil profile of the chosen cell, read if anything of them has changed."""
         if not self.content.sources:
@@ -235,15 +249,15 @@ class Page:
         if self.choice.tab == "profile":
             self._show_profile()
             return
-        quantity = values.quantity_of(self.content, self.choice)
-        sources = tuple(source.path for source in values.compared(self.content, self.choice))
+        quantity = quantity_of(self.content, self.choice)
+        sources = tuple(source.path for source in compared(self.content, self.choice))
         forecast = (self.choice.experiment, self.choice.day) if self.choice.lead and self.choice.show == "day" else None
         self._day_mark.send(self._moment())
         key = (self.choice.cell, quantity, sources, forecast)
         if key == self._series_key:
             return
         self._series_key = key
-        series = self._series = values.series_at(self.content, self.choice)
+        series = self._series = series_at(self.content, self.choice)
         if (structure := pictures.structure_of(series)) == self._structure:
             self._series_data.send(series)
             return
@@ -265,20 +279,21 @@ class Page:
     def _head_cell(self) -> None:
         latitude, longitude = self._place()
         self.cell_heading.object = (
-            f"#### Cell {self.choice.cell}\n{abs(latitude):.3f}° {'N' if latitude >= 0 else 'S'}, "
+            f"**Cell {self.choice.cell}**  \n{abs(latitude):.3f}° {'N' if latitude >= 0 else 'S'}, "
             f"{abs(longitude):.3f}° {'E' if longitude >= 0 else 'W'}"
         )
 
     def _show_profile(self) -> None:
-        profile = values.profile_at(self.content, self.choice)
+        profile = profile_at(self.content, self.choice)
         self.profile.object = None if profile is None else pictures.profile_picture(profile)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
         """An error about the store becomes a message on the page."""
+        self._say([])
         try:
             yield
-        except LdasError as error:
+        except (LdasError, OSError) as error:
             self._say([str(error)])
 
     def _say(self, problems: list[str]) -> None:
@@ -289,13 +304,17 @@ class Page:
             query = "&".join(f"{key}={value}" for key, value in self.choice.query().items())
             pn.state.location.search = f"?{query}"
 
+    def warm_up(self) -> None:
+        """Draws everything once, for nobody: what the libraries import and compile at first use is there then."""
+        self.show_series()
+        self.view().server_doc(Document())
+
     # --- to take away --------------------------------------------------------------------------------------------
 
     def _downloads(self) -> list[Any]:
         def file(label: str, name: Callable[[], str], make: Callable[[], bytes]) -> Any:
             button = pn.widgets.FileDownload(
                 label=label,
-                button_type="default",
                 callback=lambda: io.BytesIO(make()),
                 filename="view",
                 width=128,
@@ -310,22 +329,22 @@ class Page:
             return synthetic + "_".join(self._shown.title.replace(",", "").split()).replace("/", "-") + end
 
         def of_cell(end: str) -> str:
-            return f"{synthetic}{values.quantity_of(self.content, self.choice)}_cell_{self.choice.cell}{end}"
+            return f"{synthetic}{quantity_of(self.content, self.choice)}_cell_{self.choice.cell}{end}"
 
         files = [
-            file("Map, NetCDF", lambda: of_map(".nc"), lambda: _netcdf(values.map_dataset(self.content, self._shown))),
-            file("Map, CSV", lambda: of_map(".csv"), lambda: _csv(values.map_table(self.content, self._shown))),
+            file("Map, NetCDF", lambda: of_map(".nc"), lambda: _netcdf(map_dataset(self.content, self._shown))),
+            file("Map, CSV", lambda: of_map(".csv"), lambda: _csv(map_table(self.content, self._shown))),
             file(
                 "Cell, NetCDF",
                 lambda: of_cell(".nc"),
-                lambda: _netcdf(values.series_dataset(self.content, self._now())),
+                lambda: _netcdf(series_dataset(self.content, self._now())),
             ),
-            file("Cell, CSV", lambda: of_cell(".csv"), lambda: _csv(values.series_table(self._now()))),
+            file("Cell, CSV", lambda: of_cell(".csv"), lambda: _csv(series_table(self._now()))),
         ]
         return [pn.FlexBox(*files, styles={"gap": "2px"})]
 
-    def _now(self) -> values.CellSeries:
-        return self._series or values.series_at(self.content, self.choice)
+    def _now(self) -> CellSeries:
+        return self._series or series_at(self.content, self.choice)
 
     @staticmethod
     def _named(button: Any, name: str, content: bytes) -> io.BytesIO:
@@ -336,14 +355,16 @@ class Page:
         """The page as Panel serves it."""
         widgets = self.widgets
         synthetic = pn.pane.HTML("<span class='ldas-synthetic'>SYNTHETIC</span>", stylesheets=[_STYLE])
-        return pn.template.BootstrapTemplate(
-            title=self.where,
+        return _template(
+            self.where,
             header=[synthetic] if self.content.synthetic else [],
-            header_background="#1f3a4d",
             sidebar=[
-                widgets["show"], widgets["experiment"], widgets["score"], widgets["measure"], widgets["series"],
-                widgets["minus"], widgets["less"], widgets["variable"], widgets["land"],
-                pn.Row(self.earlier, widgets["day"], self.later), self.slider, widgets["lead"], self.keep,
+                *(widgets[name] for name in ("show", "experiment", "score", "measure", "series", "minus", "less")),
+                *(widgets[name] for name in ("variable", "land")),
+                pn.Row(self.earlier, widgets["day"], self.later),
+                self.slider,
+                widgets["lead"],
+                self.keep,
             ],
             main=[
                 self.message,
@@ -354,9 +375,14 @@ class Page:
                     styles=_COLUMNS,
                 ),
             ],
-            sidebar_width=300,
-            raw_css=[_STYLE],
-        )  # fmt: skip
+        )
+
+
+def _score_label(name: str) -> str:
+    """A group of scores as it is read: `LAI_truth` as `LAI against truth`."""
+    for end in ("_truth", "_observations"):
+        name = name.replace(end, f" against {end[1:]}")
+    return name.replace("_", " ")
 
 
 def _csv(table: pd.DataFrame) -> bytes:
@@ -368,8 +394,17 @@ def _netcdf(dataset: Any) -> bytes:
 
 
 def page(content: Callable[[], Content], where: str) -> pn.template.BootstrapTemplate:
-    """The page for the request that is being answered."""
+    """The page for the request that is being answered; of a store that cannot be shown, what is wrong with it."""
     wanted = {} if pn.state.location is None else pn.state.location.query_params
-    made = Page(content(), where, wanted)
-    pn.state.onload(made.show_series)
+    try:
+        made = Page(content(), where, wanted)
+    except (LdasError, OSError) as error:
+        return _template(where, main=[pn.pane.Alert(str(error), alert_type="danger")])
+    pn.state.onload(made.show_first_series)
     return made.view()
+
+
+def _template(where: str, **parts: Any) -> pn.template.BootstrapTemplate:
+    return pn.template.BootstrapTemplate(
+        title=where, header_background="#1f3a4d", sidebar_width=300, raw_css=[_STYLE], **parts
+    )

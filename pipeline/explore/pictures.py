@@ -5,14 +5,15 @@ from typing import Any
 
 import holoviews as hv
 import numpy as np
-from bokeh.models import HoverTool
+from bokeh.models import BasicTickFormatter, HoverTool
 from holoviews.operation.datashader import rasterize
 from matplotlib.colors import Colormap, to_hex
 
 from ldas.landmodel.array_types import Array
 from ldas.pipeline.evaluation.stations import Station
 from ldas.pipeline.explore.grid import Grid
-from ldas.pipeline.explore.values import CellSeries, Line, Map, Points, Profile
+from ldas.pipeline.explore.maps import Map
+from ldas.pipeline.explore.series import TRUTH, CellSeries, Line, Points, Profile
 from ldas.pipeline.report.maps import colour_limits
 from ldas.pipeline.report.sentences import shown_unit
 from ldas.pipeline.report.style import DIVERGING, OBSERVED, SEQUENTIAL, colour
@@ -21,6 +22,7 @@ MOST_SENT = 200_000  # places of a map that the browser gets as they are; of mor
 MAP_TOOLS = ["pan", "wheel_zoom", "box_zoom", "reset", "save"]
 _GREY = "#8a8f94"
 _LAND = "#e9ebed"  # behind the cells
+_STATION = "#7b4a12"
 _DASHES = {"free": "solid", "analysis": "solid", "forecast": "dashed", "truth": "dotted", "station": "solid"}
 
 
@@ -68,13 +70,15 @@ def map_picture(
     colours = _SEQUENTIAL
     if shown.signed:
         colours = _DIVERGING[::-1] if shown.more_is_better else _DIVERGING
-    hover = HoverTool(
-        tooltips=[(shown.name, "@image{0.0000}"), ("latitude", "$y{0.000}°"), ("longitude", "$x{0.000}°")]
-    )
+    hover = _hover(shown.name, "@image", "$y", "$x")
     look: dict[str, Any] = {
         "cmap": colours,
         "colorbar": True,
-        "colorbar_opts": {"title": named(shown.name, shown.unit), "width": 14},
+        "colorbar_opts": {
+            "title": named(shown.name, shown.unit),
+            "width": 14,
+            "formatter": BasicTickFormatter(power_limit_low=-4),
+        },
         "clipping_colors": {"NaN": "rgba(0,0,0,0)"},
         "responsive": True,
         "min_height": 320,
@@ -89,13 +93,15 @@ def map_picture(
         rastered = rasterize(picture, **({} if grid is not None else {"aggregator": "mean"}))
         return rastered.opts(hv.opts.Image(tools=[hover], **look))
     if grid is None:
-        points = HoverTool(
-            tooltips=[(shown.name, "@value{0.0000}"), ("latitude", "@latitude"), ("longitude", "@longitude")]
-        )
-        return picture.opts(
-            hv.opts.Points(color="value", size=9, line_color="black", line_width=0.4, tools=[points], **look)
-        )
+        points = {"color": "value", "size": 9, "line_color": "black", "line_width": 0.4}
+        tools = [_hover(shown.name, "@value", "@latitude", "@longitude")]
+        return picture.opts(hv.opts.Points(tools=tools, **points, **look))
     return picture.opts(hv.opts.Image(tools=[hover], **look))
+
+
+def _hover(name: str, value: str, north: str, east: str) -> HoverTool:
+    tooltips = [(name, f"{value}{{%.4g}}"), ("latitude", f"{north}{{%.3f°}}"), ("longitude", f"{east}{{%.3f°}}")]
+    return HoverTool(tooltips=tooltips, formatters=dict.fromkeys((value, north, east), "printf"))
 
 
 def cell_mark(latitude: float, longitude: float) -> hv.Points:
@@ -129,10 +135,10 @@ _FIGURE: dict[str, Any] = {
     "responsive": True,
     "show_grid": True,
     "legend_position": "top",
-    "legend_cols": 4,
+    "legend_cols": 3,
     "legend_opts": _LEGEND,
     "xlabel": "",
-    "fontsize": {"title": 10, "legend": 8, "labels": 10},
+    "fontsize": {"title": 10, "legend": 8, "labels": 10, "ticks": 8},
 }
 _HEIGHTS = {"value": 300, "increment": 190, "innovation": 190}
 
@@ -186,16 +192,20 @@ def _overlay(series: CellSeries, part: str) -> hv.Overlay:
 def _curve(line: Line) -> hv.Curve:
     is_forecast = line.kind == "forecast"
     return hv.Curve((line.times, line.values), "time", "value", label=line.label).opts(
-        color="black" if line.kind == "truth" else "#7b4a12" if line.kind == "station" else colour(line.place),
+        color=_STATION if line.kind == "station" else _colour(line.place),
         line_dash=_DASHES[line.kind],
         line_width=1.1 if is_forecast else 1.7,
         alpha=0.75 if is_forecast else 1.0,
     )
 
 
+def _colour(place: int) -> str:
+    return "black" if place == TRUTH else colour(place)
+
+
 def _spikes(line: Line) -> hv.Spikes:
     return hv.Spikes((line.times, line.values), "time", "increment", label=line.label).opts(
-        color=colour(line.place), line_width=1.2
+        color=_colour(line.place), line_width=1.2
     )
 
 
@@ -210,9 +220,9 @@ def _scatter(points: Points, part: str, used: bool) -> hv.Scatter:
     label = points.label if used else f"{points.label}, not used"
     hover = HoverTool(
         tooltips=[
-            ("", label), ("time", "@time{%F %H:%M} UTC"), (part, f"@{part}{{0.0000}}"), ("quality", "@code: @meaning")
+            ("", label), ("time", "@time{%F %H:%M} UTC"), (part, f"@{part}{{%.4g}}"), ("quality", "@code: @meaning")
         ],
-        formatters={"@time": "datetime"},
+        formatters={"@time": "datetime", f"@{part}": "printf"},
     )  # fmt: skip
     look = {"color": OBSERVED, "line_color": "black"} if used else {"color": "white", "line_color": _GREY}
     data = (points.times[chosen], points.values[chosen], points.codes[chosen], meanings)
@@ -224,7 +234,7 @@ def profile_picture(profile: Profile) -> hv.Overlay:
     """A soil profile, the surface on top."""
     lines: list[hv.Element] = []
     for label, column in profile.values.items():
-        look = {"color": colour(profile.places[label])}
+        look: dict[str, Any] = {"color": _colour(profile.places[label])}
         lines.append(hv.Curve((column, profile.depths), profile.name, "depth", label=label).opts(**look))
         lines.append(hv.Scatter((column, profile.depths), profile.name, "depth", label=label).opts(size=6, **look))
     look = {**_FIGURE, "title": profile.long_name, "xlabel": named(profile.name, profile.unit), "height": 420}

@@ -1,13 +1,9 @@
-"""What is read of a store for what is shown: the values of a map, the series of a cell, a soil profile; and both as
-datasets and tables to take away."""
+"""The series of a cell, and its soil profile: what is read of it, source by source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 
 from ldas.assim.quality import QUALITY_MEANING, Quality
 from ldas.landmodel.array_types import Array, Days, Times
@@ -18,115 +14,21 @@ from ldas.pipeline.evaluation.plan import FORECAST_SUFFIX, MODEL_EQUIVALENT, OTH
 from ldas.pipeline.evaluation.reading import variable_names
 from ldas.pipeline.evaluation.stations import MODEL_NAMES
 from ldas.pipeline.explore.choice import Choice
-from ldas.pipeline.explore.content import LAND, SCORES, Content, Source
+from ldas.pipeline.explore.content import Content, Source
 from ldas.pipeline.stages.forecast import AXIS, LEAD
 from ldas.pipeline.stages.labels import instants
-from ldas.pipeline.stages.land import read_land
 from ldas.pipeline.stages.observations import (
     good_values,
     read_observations,
     values_of_windows,
 )
-from ldas.pipeline.store.arrays import existing_array, open_lazily, read_region
-from ldas.pipeline.store.grid import to_grid
+from ldas.pipeline.store.arrays import read_region
 from ldas.pipeline.store.ledger import Block
 
 _FAMILIES = ("linear_residual_", "innovation_", "residual_", "increment_", "quality_", "dfs_")
-_SIGNED = ("linear_residual_", "innovation_", "residual_", "increment_")
-_MORE_IS_BETTER = ("r", "kge", "anomaly_r", "nic_r", "r_test", "r_training")
 _DAY = np.timedelta64(1, "D")
-
-
-@dataclass(frozen=True)
-class Map:
-    """Values (cell,) with what they are. `signed`: zero is the middle; `more_is_better`: of scores."""
-
-    values: Array
-    name: str
-    title: str
-    long_name: str
-    unit: str
-    signed: bool = False
-    more_is_better: bool = False
-
-
-def map_of(content: Content, choice: Choice) -> Map:
-    """The map of a choice; only what is shown is read.
-
-    Raises:
-        StoreError: if it is not stored.
-    """
-    if choice.show == "land":
-        long_name, unit = described(content, LAND, choice.land)
-        return Map(read_land(content.root, choice.land).astype(np.float64), choice.land, choice.land, long_name, unit)
-    return _map_of_score(content, choice) if choice.show == "score" else _map_of_day(content, choice)
-
-
-def _map_of_day(content: Content, choice: Choice) -> Map:
-    source = content.sources[choice.experiment]
-    long_name, unit = described(content, source.path, choice.variable)
-    values = values_of_day(content, source, choice.variable, choice.day, choice.lead)
-    title = f"{choice.variable} of {source.name}"
-    if choice.minus:
-        other = content.sources[choice.minus]
-        values = values - values_of_day(content, other, choice.variable, choice.day, choice.lead)
-        title = f"{choice.variable} of {source.name} minus {other.name}"
-        long_name = f"difference of {long_name}"
-    when = f"start {choice.day}, day {choice.lead}" if source.leads else str(choice.day)
-    signed = bool(choice.minus) or choice.variable.startswith(_SIGNED)
-    return Map(values, choice.variable, f"{title}, {when}", long_name, unit, signed)
-
-
-def values_of_day(content: Content, source: Source, variable: str, day: np.datetime64, lead: int) -> Array:
-    """A variable of all cells, (cell,), on a day; of forecasts, on the lead day of the forecast of that day; NaN where
-    the source has no such day."""
-    cells = len(content.centres[0])
-    if not source.leads:
-        return content.reader.daily(source.path, variable, np.array([day]), slice(0, cells))[0]
-    place = np.flatnonzero(source.days == day)
-    if not place.size:
-        return np.full(cells, np.nan)
-    region = {AXIS: slice(int(place[0]), int(place[0]) + 1), LEAD: slice(lead - 1, lead)}
-    read = read_region(content.root, source.path, variable, region, dims=(AXIS, LEAD, "cell"))
-    return read[0, 0].astype(np.float64)
-
-
-def _map_of_score(content: Content, choice: Choice) -> Map:
-    group = content.scores(choice.score)
-    found = open_lazily(content.root, f"{SCORES}/{choice.score}")[choice.measure]
-    if group.leads:
-        found = found.isel(lead_day=choice.lead - 1)
-    unit = str(found.attrs.get("units", ""))
-    measure = choice.measure.replace("_", " ")
-    values, title = found, f"{measure} ({choice.score})"
-    if choice.series:
-        values = found.isel(series=group.series.index(choice.series))
-        title = f"{measure} of {choice.series}"
-    if choice.less:
-        values = values - found.isel(series=group.series.index(choice.less))
-        title = f"{title} minus {choice.less}"
-    against = f" against {group.reference}" if group.reference else ""
-    lead = f", day {choice.lead}" if group.leads else ""
-    long_name = f"{measure} of {group.variable}{against}" if group.variable else f"{measure}, {choice.score}"
-    signed = bool(choice.less) or choice.measure.startswith(("bias", "nic_", "mean"))
-    better = choice.measure in _MORE_IS_BETTER
-    return Map(
-        np.asarray(values.values, dtype=np.float64), choice.measure, title + lead, long_name, unit, signed, better
-    )
-
-
-def described(content: Content, path: str, name: str) -> tuple[str, str]:
-    """Long name and unit of a stored array: of the registry, or its own."""
-    observed = path.removeprefix("observations/") if path.startswith("observations/") else ""
-    try:
-        entry = registry.variable(observed if name in ("value", "uncertainty") else name)
-    except RegistryError:
-        stored = existing_array(content.root, path, name).attrs.asdict()
-        return str(stored.get("long_name", name.replace("_", " "))), str(stored.get("units", ""))
-    return (f"uncertainty of {entry.long_name}" if name == "uncertainty" else entry.long_name), entry.unit
-
-
-# --- series of a cell --------------------------------------------------------------------------------------------
+TRUTH = -1
+"""In place of the number of a run's colour."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +45,8 @@ class Line:
     @property
     def times(self) -> Times:
         """When they hold."""
-        return self.days.astype("datetime64[s]") + np.timedelta64(round(3600 * self.hour), "s")
+        after = np.timedelta64(round(3600 * self.hour), "s")
+        return np.asarray(self.days.astype("datetime64[s]") + after, dtype="datetime64[s]")
 
 
 @dataclass(frozen=True)
@@ -227,7 +130,7 @@ def series_at(content: Content, choice: Choice) -> CellSeries:
             innovations.append(found)
             if name in OTHER_UNIT and quantity + FORECAST_SUFFIX in source.variables:
                 forecast = _line(content, source, quantity + FORECAST_SUFFIX, cell, "forecast")
-                observed.append(_as_model_sees(found, forecast, name, source))
+                observed.append(_as_model_sees(found, forecast, name))
     observed += [
         _observed(content, name, cell, sources)
         for name in (path.removeprefix("observations/") for path in content.sources if path.startswith("observations/"))
@@ -250,13 +153,13 @@ def _words_of(quantity: str) -> tuple[str, str]:
 
 def _place(content: Content, source: Source) -> int:
     """The number of its colour: that of its place among the runs."""
-    return content.runs.index(source) if source.kind == "run" else len(content.runs)
+    return content.runs.index(source) if source.kind == "run" else TRUTH
 
 
 def _line(content: Content, source: Source, name: str, cell: int, kind: str) -> Line:
     days = np.arange(source.days[0], source.days[-1] + _DAY)
     values = content.reader.daily(source.path, name, days, slice(cell, cell + 1))[:, 0]
-    label = f"{source.name} 24 h forecast" if kind == "forecast" else source.name
+    label = f"{source.name} forecast" if kind == "forecast" else source.name
     return Line(label, days, values, _hour_of(source, name), _place(content, source), kind)
 
 
@@ -350,11 +253,11 @@ def _innovations(content: Content, source: Source, name: str, cell: int) -> Poin
     return Points(f"{name} of {source.name}", line.times[there], line.values[there], codes[there])
 
 
-def _as_model_sees(innovation: Points, forecast: Line, name: str, source: Source) -> Points:
+def _as_model_sees(innovation: Points, forecast: Line, name: str) -> Points:
     """Observations of another unit in the model's, as the filter compared them: forecast and innovation."""
     place = np.searchsorted(forecast.times, innovation.times)
     values = forecast.values[place] + innovation.values
-    return Points(f"{name} observed, rescaled by {source.name}", innovation.times, values, innovation.codes)
+    return Points(f"{name} observed, rescaled", innovation.times, values, innovation.codes)
 
 
 def _observed(content: Content, name: str, cell: int, sources: list[Source]) -> Points:
@@ -425,92 +328,3 @@ def _layers(source: Source, base: str) -> list[int]:
         for name in source.variables
         if name.removeprefix(base).isdigit() and name.startswith(base)
     )
-
-
-# --- to take away ------------------------------------------------------------------------------------------------
-
-
-def map_dataset(content: Content, shown: Map) -> xr.Dataset:
-    """A map with its coordinates: over latitude and longitude, or over cells where they are on no grid."""
-    latitude, longitude = (xr.DataArray(axis, dims="cell") for axis in content.centres)
-    attributes = {"long_name": shown.long_name, "units": shown.unit or "1"}
-    cells = xr.Dataset({shown.name: ("cell", shown.values, attributes)})
-    rows, columns = (len(np.unique(np.round(axis, 6))) for axis in content.centres)
-    if rows * columns <= 4 * len(latitude):
-        found = to_grid(cells, latitude, longitude)
-    else:
-        found = cells.assign_coords(latitude=latitude, longitude=longitude)
-    found["latitude"].attrs.update(units="degrees_north", standard_name="latitude")
-    found["longitude"].attrs.update(units="degrees_east", standard_name="longitude")
-    return found.assign_attrs(_attributes(content, shown.title))
-
-
-def map_table(content: Content, shown: Map) -> pd.DataFrame:
-    """A map as a table: a row a cell."""
-    latitude, longitude = content.centres
-    column = f"{shown.name} ({shown.unit})" if shown.unit else shown.name
-    return pd.DataFrame(
-        {"cell": np.arange(len(latitude)), "latitude": latitude, "longitude": longitude, column: shown.values}
-    )
-
-
-def series_table(series: CellSeries) -> pd.DataFrame:
-    """All series of a cell as one table: what, series, time (UTC), value, unit and quality code, one row a value."""
-    parts = []
-    for what, lines in (("value", series.lines), ("increment", series.increments)):
-        parts += [
-            pd.DataFrame({"what": what, "series": one.label, "time": one.times, "value": one.values}) for one in lines
-        ]
-    for what, points in (("observation", series.observed), ("innovation", series.innovations)):
-        parts += [
-            pd.DataFrame(
-                {
-                    "what": what,
-                    "series": one.label,
-                    "time": one.times,
-                    "value": one.values,
-                    "quality": one.codes,
-                    "meaning": one.meanings,
-                }
-            )
-            for one in points
-        ]
-    columns = ["what", "series", "time", "value", "unit", "quality", "meaning"]
-    if not parts:
-        return pd.DataFrame(columns=columns)
-    table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True).assign(unit=series.unit)
-    table = table.reindex(columns=columns).dropna(subset=["value"]).reset_index(drop=True)
-    return table.astype({"quality": "Int64"})
-
-
-def series_dataset(content: Content, series: CellSeries) -> xr.Dataset:
-    """All series of a cell as a dataset, each with its own times."""
-    found = {}
-    for what, drawn in (
-        ("", series.lines),
-        ("increment_", series.increments),
-        ("", series.observed),
-        ("innovation_", series.innovations),
-    ):
-        for one in drawn:
-            name = what + "".join(sign if sign.isalnum() else "_" for sign in one.label)
-            time = f"time_{name}"
-            attributes = {"long_name": f"{one.label} {series.long_name}", "units": series.unit or "1"}
-            found[name] = xr.DataArray(
-                one.values, {time: one.times.astype("datetime64[ns]")}, (time,), attrs=attributes
-            )
-            if isinstance(one, Points):
-                flags = {
-                    "flag_values": np.array([*Quality], dtype=np.int8),
-                    "flag_meanings": " ".join(q.name.lower() for q in Quality),
-                }
-                found[f"quality_{name}"] = xr.DataArray(one.codes.astype(np.int8), dims=(time,), attrs=flags)
-    place = {"latitude": series.latitude, "longitude": series.longitude, "cell": series.cell}
-    return xr.Dataset(found, attrs=_attributes(content, f"{series.quantity} of cell {series.cell}")).assign_coords(
-        place
-    )
-
-
-def _attributes(content: Content, title: str) -> dict[str, Any]:
-    synthetic = {"synthetic": "true"} if content.synthetic else {}
-    return {"Conventions": "CF-1.11", "title": title, **synthetic}
