@@ -62,7 +62,7 @@ def make_server(location: Location, *, host: str, port: int, origins: Sequence[s
     store anew. Errors are those of `explore_store`."""
     content = Content.of(location)
     _ = content.sources  # refused now, and not on the page
-    name = location.url.rstrip("/").split("/")[-1]
+    name = "/".join(location.url.rstrip("/").split("/")[-2:])
     port = usable_port(host, port)  # before libraries are imported, which takes seconds
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="datashader|holoviews|hvplot|panel|param|pyct")

@@ -313,13 +313,7 @@ class Page:
 
     def _downloads(self) -> list[Any]:
         def file(label: str, name: Callable[[], str], make: Callable[[], bytes]) -> Any:
-            button = pn.widgets.FileDownload(
-                label=label,
-                callback=lambda: io.BytesIO(make()),
-                filename="view",
-                width=128,
-                height=32,
-            )
+            button = pn.widgets.FileDownload(label=label, filename="view", margin=3, styles={"flex": "1 1 104px"})
             button.callback = lambda: self._named(button, name(), make())
             return button
 
@@ -341,7 +335,7 @@ class Page:
             ),
             file("Cell, CSV", lambda: of_cell(".csv"), lambda: _csv(series_table(self._now()))),
         ]
-        return [pn.FlexBox(*files, styles={"gap": "2px"})]
+        return [pn.FlexBox(*files, sizing_mode="stretch_width")]
 
     def _now(self) -> CellSeries:
         return self._series or series_at(self.content, self.choice)

@@ -21,7 +21,7 @@ from ldas.pipeline.report.style import DIVERGING, OBSERVED, SEQUENTIAL, colour
 MOST_SENT = 200_000  # places of a map that the browser gets as they are; of more, an image of what is in view
 MAP_TOOLS = ["pan", "wheel_zoom", "box_zoom", "reset", "save"]
 _GREY = "#8a8f94"
-_LAND = "#e9ebed"  # behind the cells
+_LAND = "#d3d7db"  # behind the cells: darker than the middle of the differences
 _STATION = "#7b4a12"
 _DASHES = {"free": "solid", "analysis": "solid", "forecast": "dashed", "truth": "dotted", "station": "solid"}
 
@@ -81,7 +81,7 @@ def map_picture(
         },
         "clipping_colors": {"NaN": "rgba(0,0,0,0)"},
         "responsive": True,
-        "min_height": 320,
+        "min_height": 260,
         "data_aspect": stretch,
         "bgcolor": _LAND,
         "show_title": False,
@@ -175,10 +175,10 @@ def series_picture(stream: Any, day: Any, series: CellSeries) -> tuple[hv.Layout
         look = {**_FIGURE, "title": title, "ylabel": axis, "height": _HEIGHTS[part]}
         look["show_legend"] = not (part == "increment" and alone)
         figure = hv.DynamicMap(lambda data, part=part: _overlay(data, part), streams=[stream])
-        shown = hv.opts.Overlay(default_tools=TIME_TOOLS, active_tools=["xpan"], framewise=True, **look)
+        shown = hv.opts.Overlay(default_tools=TIME_TOOLS, active_tools=["xpan"], xticks=5, framewise=True, **look)
         figures.append(figure)
         marked.append((figure * mark).opts(shown))
-    return hv.Layout(marked).cols(1).opts(toolbar="right", sizing_mode="stretch_width"), figures[0]
+    return hv.Layout(marked).cols(1).opts(toolbar="above", sizing_mode="stretch_width"), figures[0]
 
 
 def _overlay(series: CellSeries, part: str) -> hv.Overlay:
