@@ -168,12 +168,9 @@ def transfer(twin: Mapping[str, Any], real: Mapping[str, Any]) -> dict[str, Any]
         if number:
             own = NeuralOperator(NeuralOptions(minimum_samples=20)).fit(x, target, workers=1)
             row["own network"] = _rmsd(own, real)
-        for correction in ("none",) if number == 0 else ("none", "linear", "head"):
-            options = PooledOptions(static=(), minimum_samples=2, correction=correction)
-            arrays = dict(shared)
-            if correction == "none":
-                arrays["prior_covariance"] = np.zeros_like(shared["prior_covariance"])
-            row[f"pooled, {correction}"] = _rmsd(PooledOperator(options).with_shared(arrays).fit_block(x, target), real)
+        for name, options in {"pooled": {}, "auto": {"policy": "auto"}}.items():
+            chosen = PooledOptions(static=(), minimum_samples=2 if number == 0 else 20, **options)
+            row[name] = _rmsd(PooledOperator(chosen).with_shared(shared).fit_block(x, target), real)
         figures[str(number)] = row
         say(f"{number} samples: {row}")
     return figures

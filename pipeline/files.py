@@ -79,7 +79,11 @@ def beside(folder: Path, name: str) -> Path:
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a file's bytes; of a folder, such as a Zarr store, that of the names and checksums of its files."""
+    if path.is_dir():
+        inside = sorted(item for item in path.rglob("*") if item.is_file())
+        lines = (f"{item.relative_to(path).as_posix()} {checksum(item)}\n" for item in inside)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

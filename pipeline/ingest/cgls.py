@@ -337,7 +337,7 @@ def _row(
     error_name = _first(dataset, product.uncertainty, suffix)
     error = None if error_name is None else read_layer(dataset, error_name, product.units, config, path).values
     if isinstance(mapping, Weights):
-        return _interpolated(dated, path, values, error, mapping)
+        return interpolated(dated, path, values, error, mapping)
     mean, _, count = mapping.apply(values.reshape(-1))
     code = area_quality(count, mapping, layer.flags, config.least_fraction)
     uncertainty = np.full(mean.shape, np.nan) if error is None else mapping.apply(error.reshape(-1))[0]
@@ -366,7 +366,8 @@ def area_quality(
     return np.where(too_few, Quality.MASKED_PRODUCT_FLAG, code).astype(np.int8)
 
 
-def _interpolated(dated: Dated, path: Path, values: Array, error: Array | None, weights: Weights) -> Row:
+def interpolated(dated: Dated, path: Path, values: Array, error: Array | None, weights: Weights) -> Row:
+    """Value, uncertainty, quality and count of the cells, from pixels (row, column) of one date."""
     box = np.ix_(weights.box_rows, weights.box_columns)
     mean = weights.apply(values[box])
     there = np.isfinite(mean)

@@ -25,6 +25,7 @@ from ldas.pipeline.ingest import (
     forcing_fields,
     formats,
     grid,
+    gridded,
     half_hourly,
     ismn,
     land,
@@ -211,6 +212,11 @@ def _cgls(job: Job, config: cgls.CglsConfig) -> list[Ingested]:
     return job.put(dataset, f"observations/{name}", config, paths)
 
 
+def _gridded(job: Job, config: gridded.GriddedConfig) -> list[Ingested]:
+    paths = job.paths(config)
+    return job.put(gridded.read(paths, job.cells(config.cells), config), f"observations/{config.group}", config, paths)
+
+
 def _modis(job: Job, config: modis.ModisConfig) -> list[Ingested]:
     paths = job.paths(config)
     dataset = modis.read(paths, job.cells(config.cells), config)
@@ -288,6 +294,11 @@ SOURCES: dict[str, Source] = {
     "epw": Source("EnergyPlus weather files: a typical year at one place", epw.EpwConfig, _at_one_place(epw.read)),
     "ascat": Source("ASCAT backscatter and soil moisture: H SAF, EUMETSAT", ascat.AscatConfig, _ascat),
     "cgls": Source("Copernicus Global Land SWI, SSM, LAI", cgls.CglsConfig, _cgls),
+    "gridded": Source(
+        "any gridded CF product of observations: NetCDF or Zarr, described by the configuration",
+        gridded.GriddedConfig,
+        _gridded,
+    ),
     "modis": Source("MODIS leaf area index", modis.ModisConfig, _modis),
     "ismn": Source("in situ soil moisture of the ISMN", ismn.IsmnConfig, _ismn),
     "land": Source("patch fractions, texture, elevation, masks from maps", land.LandConfig, _land),

@@ -13,6 +13,7 @@ from tests.pipeline.ingest import (
     samples,
     test_alma,
     test_daily,
+    test_gridded,
     test_ismn,
     test_land_surfex,
     test_modis_files,
@@ -65,6 +66,10 @@ def cgls(folder: Path) -> Keys:
     return {"files": [str(file)], "variable": "SWI_001", "cells": {"points": [[44.25, 0.25]]}}
 
 
+def gridded(folder: Path) -> Keys:
+    return test_gridded.esa_cci(folder)
+
+
 def modis(folder: Path) -> Keys:
     cells = test_modis_files.REGION.model_dump(mode="json")
     return {"files": [str(test_modis_files.modistools(folder / "a.csv"))], "cells": cells, "least_fraction": 0.3}
@@ -105,8 +110,8 @@ def collocated(folder: Path) -> Keys:
 
 MAKERS: dict[str, Callable[[Path], Keys]] = {
     "era5": era5, "arco": arco, "alma": alma, "daily": daily, "station": station,
-    "half_hourly": half_hourly, "epw": epw, "ascat": ascat, "cgls": cgls, "modis": modis, "ismn": ismn,
-    "land": land, "surfex-land": surfex_land, "surfex-run": surfex_run, "site": site, "tower": tower,
+    "half_hourly": half_hourly, "epw": epw, "ascat": ascat, "cgls": cgls, "gridded": gridded, "modis": modis,
+    "ismn": ismn, "land": land, "surfex-land": surfex_land, "surfex-run": surfex_run, "site": site, "tower": tower,
     "collocated": collocated,
 }  # fmt: skip
 

@@ -1,0 +1,212 @@
+"""Gridded CF products by configuration. No real file of these products is at hand: all files here are SYNTHETIC, made
+after the products' documentation (ESA CCI soil moisture, SMAP L3, VODCA, TROPOSIF)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+
+from ldas.assim.quality import Quality
+from ldas.pipeline.errors import ConfigurationError, IngestError
+from ldas.pipeline.ingest import run_ingest
+from ldas.pipeline.settings.experiment import ExperimentConfig
+from ldas.pipeline.store.arrays import open_dataset
+from ldas.pipeline.store.location import Location
+
+Keys = dict[str, Any]
+LATITUDE = np.array([44.375, 44.125, 43.875])  # from north to south
+LONGITUDE = np.array([0.125, 0.375, 0.625, 0.875])
+POINTS = {"points": [[44.125, 0.375], [43.875, 0.875]]}
+PIXELS = ((1, 1), (2, 3))  # of the points
+VALUES = 0.1 + 0.01 * np.arange(24.0).reshape(2, 3, 4)
+
+
+def esa_cci(folder: Path, **change: Any) -> Keys:
+    """Two days of soil moisture with flags: 0 good, 1 snow or frozen."""
+    sm = np.float32(VALUES)
+    sm[1, 1, 1] = -9999.0
+    flag = np.zeros((2, 3, 4), dtype="int8")
+    flag[0, 2, 3] = 1
+    dims, meanings = ("time", "lat", "lon"), {"flag_values": np.array([0, 1], "int8"), "flag_meanings": "good snow"}
+    clock = {"units": "days since 1970-01-01 00:00:00", "calendar": "standard"}
+    fill = {"_FillValue": np.float32(-9999.0)}
+    dataset = xr.Dataset(
+        {
+            "sm": (dims, sm, {"units": "m3 m-3", **fill}),
+            "sm_uncertainty": (dims, np.float32(0.1 * VALUES), {"units": "m3 m-3", **fill}),
+            "flag": (dims, flag, meanings),
+        },
+        coords={
+            "time": ("time", np.array([16000, 16001]), clock),
+            "lat": ("lat", LATITUDE, {"units": "degrees_north"}),
+            "lon": ("lon", LONGITUDE, {"units": "degrees_east"}),
+        },
+    )
+    for name, attributes in change.items():
+        dataset[name].attrs = {**dataset[name].attrs, **attributes}
+    dataset.to_netcdf(folder / "cci.nc", encoding={name: {"_FillValue": None} for name in ("time", "lat", "lon")})
+    return {
+        "files": [str(folder / "cci.nc")],
+        "variable": "sm",
+        "group": "ssm",
+        "error": {"variable": "sm_uncertainty"},
+        "flags": [{"variable": "flag", "keep": [0], "code": "masked_frozen"}],
+        "cells": POINTS,
+    }
+
+
+def smap(folder: Path) -> Keys:
+    """The morning of one day on a grid whose coordinates are fields, undefined outside the swath."""
+    latitude, longitude = np.meshgrid(LATITUDE, LONGITUDE, indexing="ij")
+    latitude, longitude = latitude.copy(), longitude.copy()
+    latitude[:, 0] = longitude[:, 0] = -9999.0
+    latitude[0], longitude[0] = -9999.0, -9999.0
+    flag = np.zeros((3, 4), dtype="uint16")
+    flag[2, 3] = 0b1000  # only bit 0, retrieval not recommended, counts
+    flag[1, 1] = 0b0001
+    dims = ("y", "x")
+    xr.Dataset(
+        {
+            "soil_moisture": (dims, np.float32(VALUES[0]), {"units": "cm**3/cm**3", "_FillValue": np.float32(-9999.0)}),
+            "retrieval_qual_flag": (dims, flag, {"_FillValue": np.uint16(65534)}),
+            "latitude": (dims, np.float32(latitude), {"units": "degrees_north"}),
+            "longitude": (dims, np.float32(longitude), {"units": "degrees_east"}),
+        }
+    ).to_netcdf(folder / "SMAP_L3_SM_P_20150401_R18290_001.h5", group="Soil_Moisture_Retrieval_Data_AM")
+    return {
+        "files": [str(folder / "*.h5")],
+        "file_group": "Soil_Moisture_Retrieval_Data_AM",
+        "variable": "soil_moisture",
+        "group": "ssm",
+        "date": "file_name",
+        "flags": [{"variable": "retrieval_qual_flag", "reject_bits": [0]}],
+        "error": {"size": 0.04},
+        "method": "nearest",
+        "cells": POINTS,
+    }
+
+
+def cube(folder: Path, zarr_format: Any) -> Keys:
+    """Composites of eight days with a further dimension, in Zarr, and a text that is not looked at."""
+    values = np.stack([VALUES, 2.0 * VALUES], axis=1)
+    times = np.array(["2015-04-01", "2015-04-09"], dtype="datetime64[ns]")
+    dims = ("time", "band", "lat", "lon")
+    dataset = xr.Dataset(
+        {"sif": (dims, values, {"units": "mW/m2/sr/nm"})}, coords={"time": times, "lat": LATITUDE, "lon": LONGITUDE}
+    )
+    if zarr_format == 2:
+        dataset["name"] = "band", np.array(["red", "far red"], dtype=object)
+    dataset.to_zarr(folder / "cube.zarr", zarr_format=zarr_format, consolidated=False)
+    keys = {"files": [str(folder / "cube.zarr")], "variable": "sif", "group": "sif", "select": {"band": 1}}
+    return {**keys, "days": 8, "cells": POINTS}
+
+
+def ingest(folder: Path, keys: Keys) -> xr.Dataset:
+    file = folder / "product.yaml"
+    file.write_text(yaml.safe_dump({"store": {"url": str(folder / "store")}, **keys}), encoding="utf-8")
+    (written,) = run_ingest("gridded", file)
+    return open_dataset(Location(str(folder / "store")), written.group).load()
+
+
+def test_esa_cci_soil_moisture(tmp_path: Path) -> None:
+    found = ingest(tmp_path, esa_cci(tmp_path))
+    assert found["value"].attrs["units"] == "m3 m-3"
+    expected = np.array([[VALUES[0, 1, 1], np.nan], [np.nan, VALUES[1, 2, 3]]], dtype=np.float32)
+    np.testing.assert_array_equal(found["value"], expected)
+    np.testing.assert_allclose(found["uncertainty"][0, 0], 0.1 * VALUES[0, 1, 1], rtol=1e-6)
+    codes = [[Quality.USED, Quality.MASKED_FROZEN], [Quality.MISSING, Quality.USED]]
+    np.testing.assert_array_equal(found["quality"], codes)
+    # A mean over a day is labelled with its end.
+    assert found["time"].to_numpy().astype("datetime64[D]").astype(str).tolist() == ["2013-10-23", "2013-10-24"]
+
+
+def test_smap_l3_with_bits_and_coordinates_in_fields(tmp_path: Path) -> None:
+    found = ingest(tmp_path, smap(tmp_path))
+    np.testing.assert_array_equal(found["value"], np.array([[np.nan, VALUES[0, 2, 3]]], dtype=np.float32))
+    np.testing.assert_allclose(found["uncertainty"][0, 1], 0.04)
+    assert found["nominal_time"].to_numpy()[0] == np.datetime64("2015-04-01")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_zarr_cube_of_composites(tmp_path: Path, zarr_format: int) -> None:
+    found = ingest(tmp_path, cube(tmp_path, zarr_format))
+    expected = np.array([[2.0 * VALUES[time][pixel] for pixel in PIXELS] for time in (0, 1)], dtype=np.float32)
+    np.testing.assert_array_equal(found["value"], expected)
+    bounds = found["time_bnds"].to_numpy().astype("datetime64[D]").astype(str).tolist()
+    assert bounds == [["2015-04-01", "2015-04-09"], ["2015-04-09", "2015-04-17"]]
+
+
+def test_factor_and_period(tmp_path: Path) -> None:
+    keys = esa_cci(tmp_path, sm={"units": "kg m-2"}, sm_uncertainty={"units": "kg m-2"})
+    with pytest.raises(IngestError, match="sm has units 'kg m-2', ssm is stored in 'm3 m-3': give `unit`"):
+        ingest(tmp_path, keys)
+    found = ingest(tmp_path, {**keys, "factor": 2.0, "offset": 0.1, "period": {"start": "2013-10-23T00:00"}})
+    assert found.sizes["time"] == 1
+    np.testing.assert_allclose(found["value"][0, 1], 0.1 + 2.0 * VALUES[1, 2, 3], rtol=1e-6)
+    np.testing.assert_allclose(found["uncertainty"][0, 1], 0.2 * VALUES[1, 2, 3], rtol=1e-6)  # no offset in an error
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"variable": "ssm"}, "no variable ssm; the file has: .*sm_uncertainty"),
+        ({"flags": [{"variable": "QA", "keep": [0]}]}, "no variable QA; the file has"),
+        ({"error": {"variable": "noise"}}, "no variable noise; the file has"),
+        ({"unit": "percent"}, "sm has units 'percent', ssm is stored in 'm3 m-3'"),
+        ({"flags": [{"variable": "sm", "keep": [0]}], "unit": ""}, "sm has no units"),
+        ({"time": "t"}, "no variable t; the file has"),
+        ({"covers": "bounds"}, "time has no bounds, which `covers: bounds` asks for"),
+        ({"date": "file_name"}, "no date such as 20150610 in the file's name"),
+        ({"period": {"start": "2020-01-01T00:00"}}, "none of the times of 1 files lies in the period"),
+        ({"cells": {"points": [[10.0, 10.0]]}}, "no pixel lies in a target cell"),
+    ],
+)
+def test_a_product_without_what_the_configuration_says(tmp_path: Path, change: Keys, said: str) -> None:
+    with pytest.raises(IngestError, match=said):
+        ingest(tmp_path, {**esa_cci(tmp_path), **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"group": "unheard_of"}, "unheard_of"),
+        ({"flags": [{"variable": "flag"}]}, "exactly one of `keep`, `reject_bits`, `at_least`, `at_most`"),
+        ({"error": {"variable": "noise", "size": 1.0}}, "exactly one of `variable`, `size`"),
+        ({"covers": "instant", "days": 8}, "`days` has no effect"),
+        ({"offset": 1.0}, "`offset` belongs to `factor`"),
+    ],
+)
+def test_a_configuration_that_cannot_be_meant(tmp_path: Path, change: Keys, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        ingest(tmp_path, {**esa_cci(tmp_path), **change})
+
+
+def test_a_grid_that_is_none_is_refused(tmp_path: Path) -> None:
+    keys = smap(tmp_path)
+    file = next(tmp_path.glob("*.h5"))
+    with xr.open_dataset(file, group=keys["file_group"], mask_and_scale=False) as opened:
+        turned = opened.load()
+    turned["latitude"][1] += 0.01 * np.arange(4)
+    turned.to_netcdf(file, group=keys["file_group"])
+    with pytest.raises(IngestError, match="latitude differs within a row of the grid"):
+        ingest(tmp_path, keys)
+
+
+def test_code_in_a_zarr_store_is_not_run(tmp_path: Path) -> None:
+    """An array that says it needs pickle to be read is not read."""
+    keys = cube(tmp_path, 2)
+    document = tmp_path / "cube.zarr" / "sif" / ".zarray"
+    document.write_text(json.dumps({**json.loads(document.read_text()), "filters": [{"id": "pickle"}]}))
+    with pytest.raises(IngestError, match="not a Zarr group that can be read"):
+        ingest(tmp_path, keys)
+
+
+def test_a_target_without_an_error_is_refused() -> None:
+    run = {"name": "a", "observations": [{"name": "vod", "operator": "of_vod"}]}
+    content = {"name": "x", "store": {"url": "s"}, "period": {"start": "2007-01-01", "end": "2007-12-31"}}
+    with pytest.raises(ValueError, match="vod has no default error: give one"):
+        ExperimentConfig.model_validate({**content, "assimilation": [run]})
