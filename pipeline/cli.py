@@ -18,12 +18,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from ldas.pipeline.commands.arguments import experiment_of, store_of
 from ldas.pipeline.execution.threads import limit_threads
 
 if TYPE_CHECKING:
     from ldas.pipeline.commands.run import RunResult
-    from ldas.pipeline.commands.status import StageStatus
-    from ldas.pipeline.settings.experiment import ExperimentConfig
 
 app = typer.Typer(
     name="ldas",
@@ -92,25 +91,6 @@ def _write_text(path: Path, text: str) -> None:
         raise PipelineError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _load(path: Path, cluster: "dict[str, Any] | None" = None) -> "ExperimentConfig":
-    """The experiment, with the cluster settings that were given as options."""
-    from ldas.pipeline.settings.experiment import OF_SOME_KINDS, ClusterConfig, load_experiment
-    from ldas.pipeline.settings.yaml_file import validate
-
-    config = load_experiment(path)
-    given = {name: value for name, value in (cluster or {}).items() if value is not None}
-    if not given:
-        return config
-    stored = config.execution.cluster.model_dump()
-    kind = given.get("kind", stored["kind"])
-    if kind != stored["kind"]:  # another kind has other options
-        stored |= {"address": None, "options": {}}
-        stored = {key: value for key, value in stored.items() if kind in OF_SOME_KINDS.get(key, (kind,))}
-    chosen: ClusterConfig = validate({**stored, **given}, ClusterConfig, source="command line")
-    execution = config.execution.model_copy(update={"cluster": chosen})
-    return config.model_copy(update={"execution": execution})
-
-
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Show the version")] = False) -> None:
     if version:
@@ -129,7 +109,7 @@ def check(
     """Everything but the compute: configuration, inputs, their span and values, an earlier run of other settings."""
     from ldas.pipeline.commands.check import check_experiment
 
-    rows = check_experiment(_load(experiment), values=values)
+    rows = check_experiment(experiment_of(experiment), values=values)
     table = Table("what", "state", Column("detail", overflow="fold"))
     for row in rows:
         table.add_row(escape(row.what), f"[{_STATES[row.state]}]{row.state}[/]", escape(row.detail))
@@ -162,7 +142,7 @@ def run(
         "threads_per_worker": threads,
         "memory_limit": memory_limit,
     }
-    config = _load(experiment, chosen)
+    config = experiment_of(experiment, chosen)
     with ProgressDisplay() as display:
         result = run_experiment(config, display, message=display.message)
     _write_json(json_file, {name: vars(outcome) for name, outcome in result.outcomes.items()})
@@ -184,7 +164,7 @@ def cycle(
 
     with ProgressDisplay() as display:
         day = None if until is None else until.date()
-        result = run_cycle(_load(experiment), display, until=day, message=display.message)
+        result = run_cycle(experiment_of(experiment), display, until=day, message=display.message)
     _write_json(json_file, result.status)
     _finish(result.run, experiment)
 
@@ -209,10 +189,10 @@ def status(
     json_file: JsonFile = None,
 ) -> None:
     """What is done, running, failed and set aside."""
-    from ldas.pipeline.commands.status import experiment_status, last_cycle
+    from ldas.pipeline.commands.status import block_table, experiment_status, last_cycle
     from ldas.pipeline.store.lease import holder
 
-    config = _load(experiment)
+    config = experiment_of(experiment)
     rows = experiment_status(config)
     writer = holder(config.location)
     if writer is not None:
@@ -223,7 +203,7 @@ def status(
         table.add_row(row.name, *(str(number) for number in numbers))
     Console().print(table)
     if blocks:
-        Console().print(_block_table(rows))
+        Console().print(block_table(rows))
     for row in rows:
         for cell in row.set_aside:
             Console().print(f"{row.name}, {cell}", markup=False, highlight=False, soft_wrap=True)
@@ -234,17 +214,6 @@ def status(
     for line in last_cycle(config, datetime.now(UTC)):
         Console().print(line, markup=False, highlight=False, soft_wrap=True)
     _write_json(json_file, [row.as_dict() for row in rows])
-
-
-def _block_table(rows: "list[StageStatus]") -> Table:
-    """The blocks that are not done."""
-    table = Table("run", "block", "cells", "periods done", "state")
-    for row in rows:
-        for block in row.blocks:
-            if block.state != "done":
-                cells = f"{block.first_cell} to {block.last_cell}"
-                table.add_row(row.name, str(block.index), cells, str(block.periods_done), block.state)
-    return table
 
 
 @app.command()
@@ -258,10 +227,9 @@ def report(
     json_file: JsonFile = None,
 ) -> None:
     """Tables, figures and a page from any run."""
-    from ldas.pipeline.commands.locate import location_of_run
     from ldas.pipeline.report import write_report
 
-    written = write_report(location_of_run(run_url), out, json_file, markdown, experiments=experiment or None)
+    written = write_report(store_of(run_url)[0], out, json_file, markdown, experiments=experiment or None)
     if markdown:
         print(written.markdown)
     print(written.page)
@@ -279,9 +247,40 @@ def explore(
 ) -> None:
     """Look at any store in the browser: maps, differences and scores; the series of a cell."""
     from ldas.pipeline.commands.explore import explore_store
-    from ldas.pipeline.commands.locate import location_of_run
 
-    explore_store(location_of_run(run_url), host=host, port=port, origins=origin or (), browser=browser)
+    explore_store(store_of(run_url)[0], host=host, port=port, origins=origin or (), browser=browser)
+
+
+@app.command()
+def export(
+    run_url: RunUrl,
+    out: Annotated[Path | None, typer.Option(help="Folder (default: beside a local store)")] = None,
+    experiment: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Run, or truth; may be repeated (default: all runs)")
+    ] = None,
+    variable: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="By its name there or in the store; may be repeated")
+    ] = None,
+    start: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="First day")] = None,
+    end: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Last day")] = None,
+    every: Annotated[Literal["day", "month"], typer.Option(help="Days, or means over months")] = "day",
+    names: Annotated[Literal["cmip", "alma", "surfex"], typer.Option(help="Names; surfex: all, as stored")] = "cmip",
+    format: Annotated[Literal["netcdf", "zarr", "geotiff"], typer.Option(help="geotiff: a map")] = "netcdf",
+    score: Annotated[str | None, typer.Option(metavar="NAME/SCORE", help="Maps of a score instead")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Files for other tools: CF NetCDF or Zarr on a regular grid, or GeoTIFF of means over the period."""
+    from ldas.pipeline.commands.export import Request, export_scores, run_export
+
+    location, config = store_of(run_url)
+    if score is not None:
+        written = export_scores(location, score, out, experiments=experiment or (), message=print)
+    else:
+        first, last = (None if day is None else day.date() for day in (start, end))
+        chosen = tuple(experiment or ()), tuple(variable or ())
+        request = Request(*chosen, first, last, every, names, format)
+        written = run_export(location, request, out, metadata=config.metadata if config else None, message=print)
+    _write_json(json_file, {"files": [str(path) for path in written]})
 
 
 @app.command()
@@ -383,7 +382,7 @@ def recipe(
     """What to download for an experiment, from whom: requests, licences, sizes, and files to ingest it with."""
     from ldas.pipeline.commands.recipe import write_recipe
 
-    config = _load(experiment)
+    config = experiment_of(experiment)
     folder = experiment.resolve().parent
     written = write_recipe(config, folder, out or folder / f"data_{config.name}", region, step)
     print(f"nothing was downloaded; begin with {written[0]}")
@@ -475,7 +474,7 @@ def twin(
     from ldas.pipeline.execution.progress import ProgressDisplay
     from ldas.pipeline.settings.twin import TwinConfig
 
-    config = _load(experiment)
+    config = experiment_of(experiment)
     settings = config.twin or TwinConfig()
     with ProgressDisplay() as display:
         result = make_twin(

@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -43,10 +44,31 @@ class Variable:
         return attributes
 
 
+@dataclass(frozen=True)
+class Renamed:
+    """A name of another community's table, and how it follows from our variables; see `variables.yaml`."""
+
+    name: str
+    of: Mapping[str, float]
+    unit: str
+    long_name: str
+    standard_name: str | None
+    cell_methods: str | None
+    with_ice: str | None = None
+    scale: str | None = None
+    within: float | None = None
+
+
+@cache
+def _content() -> dict[str, Any]:
+    text = files("ldas.pipeline").joinpath("variables.yaml").read_text(encoding="utf-8")
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
 @cache
 def _tables() -> tuple[dict[str, Variable], dict[str, dict[str, Any]]]:
-    text = files("ldas.pipeline").joinpath("variables.yaml").read_text(encoding="utf-8")
-    content = yaml.safe_load(text)
+    content = deepcopy(_content())
     variables = {}
     for name, entry in content["variables"].items():
         limits = entry.pop("range", None)
@@ -107,6 +129,27 @@ def variable(name: str) -> Variable:
     near = difflib.get_close_matches(name, variables, n=3, cutoff=0.5)
     hint = f"; did you mean {', '.join(near)}?" if near else ""
     raise RegistryError(f"unknown variable '{name}'{hint} (pipeline/variables.yaml holds the names)")
+
+
+@cache
+def renamed(table: str) -> tuple[Renamed, ...]:
+    """The names of a table of another community (`cmip`, `alma`), in its order."""
+    found = []
+    for name, entry in _content()["tables"][table].items():
+        of = entry["of"] if isinstance(entry["of"], dict) else {entry["of"]: 1.0}
+        first = variable(next(iter(of)))
+        found.append(
+            Renamed(
+                name=name,
+                of=of,
+                unit=entry.get("unit", first.unit),
+                long_name=entry.get("long_name", first.long_name),
+                standard_name=entry.get("standard_name", first.standard_name),
+                cell_methods=first.cell_methods,
+                **{key: entry.get(key) for key in ("with_ice", "scale", "within")},
+            )
+        )
+    return tuple(found)
 
 
 def base_name(name: str) -> str:

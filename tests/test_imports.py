@@ -43,6 +43,7 @@ FLOORS = (
     "pipeline.explore",
     "pipeline.calibration",
     "pipeline.twin",
+    "pipeline.export",
     "pipeline.plan",
     "pipeline.commands",
     "pipeline.cli",

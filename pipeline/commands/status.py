@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from rich.table import Table
 
 from ldas.pipeline.commands import cycle_status
 from ldas.pipeline.errors import StoreError
@@ -63,6 +64,17 @@ def experiment_status(config: ExperimentConfig) -> list[StageStatus]:
             raise StoreError(f"{config.location.url} does not exist: nothing has been run yet")
         root = open_store(config.location)
     return [_stage_status(root, name, config.model) for name in ledger.experiments(root)]
+
+
+def block_table(rows: list[StageStatus]) -> Table:
+    """The blocks that are not done."""
+    table = Table("run", "block", "cells", "periods done", "state")
+    for row in rows:
+        for block in row.blocks:
+            if block.state != "done":
+                cells = f"{block.first_cell} to {block.last_cell}"
+                table.add_row(row.name, str(block.index), cells, str(block.periods_done), block.state)
+    return table
 
 
 def last_cycle(config: ExperimentConfig, now: datetime) -> list[str]:

@@ -83,9 +83,7 @@ def write_report(
 
 def default_folder(location: Location) -> Path:
     """Where the report of a store goes."""
-    name = location.url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") or "run"
-    parent = Path(location.url.split("://", 1)[-1]).expanduser().parent
-    return (parent if location.protocol in ("file", "local", "icechunk+file") else Path()) / f"{name}_report"
+    return location.beside("_report")
 
 
 def _scored(location: Location, spare: Path, experiments: Sequence[str] | None, client: "Client | None") -> Scores:

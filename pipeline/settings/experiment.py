@@ -28,6 +28,7 @@ from ldas.pipeline.settings.assimilation import (
 )
 from ldas.pipeline.settings.forecast import ForecastConfig, window_days
 from ldas.pipeline.settings.land_options import LandOptions
+from ldas.pipeline.settings.metadata import MetadataConfig
 from ldas.pipeline.settings.twin import TwinConfig
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
 from ldas.pipeline.store.location import Location, absolute_url, public_url
@@ -328,6 +329,7 @@ class ExperimentConfig(StrictModel):
     name: Name = Field(description="Name of the experiment")
     description: str = Field("", description="What it is, shown in the report")
     synthetic: bool = Field(False, description="True when the data are synthetic; every output then says so")
+    metadata: MetadataConfig | None = Field(None, description="What files of `ldas export` say of their making")
     store: StoreConfig
     ingest: tuple[CycledIngestStep, ...] = ()
     accept: tuple[InputCheck, ...] = Field(

@@ -278,6 +278,19 @@ def is_complete(root: zarr.Group, experiment: str) -> bool:
     return bool(np.isin(statuses(root, experiment), (DONE, SET_ASIDE)).all())
 
 
+def complete_until(root: zarr.Group, experiment: str) -> np.datetime64:
+    """The instant up to which all cells are done or set aside; of a run that was extended, inside its last period."""
+    finished = np.isin(statuses(root, experiment), (DONE, SET_ASIDE)).all(axis=1)
+    bounds = np.array(stored_periods(root, experiment), dtype="datetime64[s]")
+    if finished.all():
+        return np.datetime64(bounds[-1, 1])
+    until = bounds[int(np.argmin(finished)), 0]
+    if _REACHED in existing_group(root, path_of(experiment)):
+        reached = bounds[0, 0] + int(read_region(root, path_of(experiment), _REACHED).min()) * DAY
+        until = max(until, reached)
+    return np.datetime64(until)
+
+
 def tasks_with(statuses: np.ndarray, cells_per_block: int, status: int) -> np.ndarray:
     """Whether each task (period, block) has cells of a status."""
     return np.logical_or.reduceat(statuses == status, np.arange(0, statuses.shape[1], cells_per_block), axis=1)

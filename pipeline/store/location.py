@@ -122,6 +122,12 @@ class Location:
         """URL of something below the store's root."""
         return "/".join([self.url.rstrip("/"), *parts])
 
+    def beside(self, ending: str) -> Path:
+        """A folder named after the store: beside a local one, else in the working folder."""
+        name = self.url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") or "run"
+        parent = Path(self.url.split("://", 1)[-1]).expanduser().parent
+        return (parent if self.protocol in ("file", "local", "icechunk+file") else Path()) / f"{name}{ending}"
+
     def cannot_be_opened(self, error: Exception) -> StoreError:
         """What to say where a file system says something of its own, or is not here."""
         # Of Azure's three protocols, fsspec knows one by adlfs only.

@@ -65,10 +65,15 @@ def portable(dataset: xr.Dataset, title: str) -> xr.Dataset:
         if attributes.get("standard_name") == "depth":
             attributes.setdefault("positive", "down")
         if (unit := attributes.get("units")) in _UNITS:
-            attributes["units"] = _UNITS[unit]
+            attributes["units"] = udunits(unit)
             attributes["long_name"] = f"{attributes.get('long_name', name)} ({unit})"
         changed[name].attrs = attributes
     return changed
+
+
+def udunits(unit: str) -> str:
+    """A unit of the registry in words that UDUNITS knows."""
+    return _UNITS.get(unit, unit)
 
 
 def _portable(attributes: Mapping[Any, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ldas.pipeline.execution.cluster import cluster_arguments, scheduler_address
 from ldas.pipeline.execution.stage import Stage, prepare, run_task
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import ExperimentConfig
+from ldas.pipeline.settings.metadata import MetadataConfig
 from ldas.pipeline.stages.assimilate import Assimilate
 from ldas.pipeline.stages.land import accepted_checks
 from ldas.pipeline.stages.observations import WindowSeries
@@ -450,6 +451,8 @@ TABLE: dict[str, Changed | Elsewhere] = {
        {"name": "later", "from_run": "other", "days": 5, "every": 3}.items()},
     "forecasts.start_on": forecasts(["2007-04-05"], start_on=["2007-04-04"]),
     "forecasts.forcing": Elsewhere("stages/assimilate/test_forecast.py", "test_a_forcing_of_their_own"),
+    **{f"metadata.{key}": Elsewhere("export/test_export.py", "test_what_a_file_says_of_itself")
+       for key in MetadataConfig.model_fields},
     "report": STEPS,
     "cycle.look_back_days": Elsewhere("commands/test_cycle.py", "test_days_before_the_look_back_are_not_compared"),
     "execution.cells_per_block": Changed(1, plan, {"execution": {"days_per_period": 10}}),
