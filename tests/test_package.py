@@ -33,7 +33,12 @@ def test_the_wheel_installs_one_name(installed: Path) -> None:
     assert {path.relative_to(installed / "ldas") for path in (installed / "ldas").rglob("*.py")} == in_tree | {
         Path("__init__.py")
     }
-    for data in ("pipeline/variables.yaml", "pipeline/demo.yaml", "pipeline/report/page.html.jinja"):
+    for data in (
+        "pipeline/variables.yaml",
+        "pipeline/demo.yaml",
+        "pipeline/report/page.html.jinja",
+        "pipeline/report/interactive.js",
+    ):
         assert (installed / "ldas" / data).is_file()
 
 

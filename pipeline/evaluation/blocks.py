@@ -78,7 +78,7 @@ class BlockResult:
 def evaluate_block(root: zarr.Group, plan: Plan, places: slice) -> BlockResult:
     """All that is computed of the cells `places` (start and stop given)."""
     reader = Reader(root)
-    block = _Block(reader, plan, places)
+    block = CellBlock(reader, plan, places)
     result = BlockResult()
     for comparison in sorted(plan.comparisons, key=lambda one: one.variable):  # the reader still has the same variable
         block.compare(comparison, result)
@@ -98,7 +98,7 @@ def evaluate_block(root: zarr.Group, plan: Plan, places: slice) -> BlockResult:
     return result
 
 
-class _Block:
+class CellBlock:
     """A block of cells with what was read of it so far."""
 
     def __init__(self, reader: Reader, plan: Plan, places: slice) -> None:

@@ -35,13 +35,13 @@ class _Judged:
 
 
 def answer(sources: Sources) -> Answer | None:
-    """The answer about the first experiment that assimilates; None where there is nothing to compare."""
+    """The answer about the first experiment that assimilates; None where none does."""
     experiment = next((one for one in sources.plan.experiments if one.is_analysis), None)
-    if experiment is None or sources.plan.open_loop is None:
+    if experiment is None:
         return None
     found = [one for key in JUDGED if (one := _judge(sources, experiment, key)) is not None]
     if not found:
-        return None
+        return Answer([words.unknown(experiment.name, sources.plan.open_loop)], [], "")
     best = max(found, key=lambda one: one.gain.median)
     sentences = [
         words.did_it_help(experiment.name, experiment.assimilated, [one.gain for one in found]),
@@ -57,7 +57,7 @@ _QUARTILES = ("month_q25", "month_median", "month_q75")
 def _judge(sources: Sources, experiment: Experiment, key: str) -> _Judged | None:
     """A judged variable of an experiment, or None where there is none, or no cell has both scores."""
     comparison = sources.judged_comparison(key)
-    if comparison is None or not sources.scores.has(f"gain_{comparison.name}"):
+    if comparison is None or not sources.scores.has(f"gain_{comparison.name}"):  # without an open loop there is none
         return None
     series = next((one for one in primary(comparison.series) if one.experiment == experiment.name), None)
     facts = sources.judgement(comparison, key, experiment.name)

@@ -70,6 +70,16 @@ def signed(part: float) -> str:
     return f"−{percent(-part)}" if part < 0.0 else percent(part)
 
 
+def unknown(experiment: str, open_loop: str | None) -> str:
+    """Why there is no answer."""
+    if open_loop is None:
+        return f"That cannot be said: there is no open loop to compare {named(experiment)} with."
+    return (
+        f"That cannot be said: on the days of {named(experiment)} and {named(open_loop)} there are no observations of "
+        "backscatter, leaf area index or soil moisture, and no truth, to compare them with."
+    )
+
+
 def headline(gain: Gain) -> str:
     """The number of a variable."""
     if round(100.0 * gain.median) == 0:
@@ -141,9 +151,13 @@ def where(gains: Sequence[Gain], best: str, by_patch: Mapping[str, float]) -> st
         texts.append(f"{gain.what}{' is better' if place == 0 else ''} in {cells}{sure}")
     text = listed(texts)
     text = text[0].upper() + text[1:]
-    harmed = [f"{one.what} in {count(one.surely_worsened, 'cell')}" for one in gains if one.surely_worsened]
+    harmed = [one for one in gains if one.surely_worsened]
     if harmed:
-        text += f"; worse beyond chance is {listed(harmed)}"
+        verbs = [" is worse", *[""] * (len(harmed) - 1)]
+        places = [
+            f"{one.what}{verb} in {count(one.surely_worsened, 'cell')}" for one, verb in zip(harmed, verbs, strict=True)
+        ]
+        text += f"; beyond chance, {listed(places)}"
     elif all(gain.is_certain for gain in gains):
         text += "; nothing is worse beyond chance in any cell"
     if len(by_patch) > 1:

@@ -1,7 +1,9 @@
 """A report before it is a page: sections of sentences, figures and tables."""
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -127,6 +129,24 @@ class Answer:
     caption: str
 
 
+@dataclass(frozen=True)
+class InteractivePart:
+    """The interactive part: plots and numbers as JSON, the library that draws them and the script that fills them."""
+
+    plots: str
+    data: str
+    library: str
+    script: str
+    note: str
+    has_map: bool
+
+    @property
+    def policy(self) -> str:
+        """The scripts that a page with it may run, for its security policy: these two, known by their hashes."""
+        digests = (sha256(text.encode("utf-8")).digest() for text in (self.library, self.script))
+        return " ".join(f"'sha256-{base64.b64encode(digest).decode('ascii')}'" for digest in digests)
+
+
 @dataclass
 class Document:
     """A whole report. facts: short lines under the title (what, where, when). notes: what is missing or left out."""
@@ -137,3 +157,4 @@ class Document:
     notes: list[str]
     sections: list[Section]
     answer: Answer | None = None
+    interactive: InteractivePart | None = None

@@ -14,6 +14,7 @@ from ldas.pipeline.evaluation.scores import Scores
 from ldas.pipeline.report import forecast_section, sections, system_sections
 from ldas.pipeline.report.answer import answer
 from ldas.pipeline.report.document import Document, Section
+from ldas.pipeline.report.interactive import interactive_part
 from ldas.pipeline.report.numbers import report_numbers
 from ldas.pipeline.report.page import as_html, as_markdown, write_tables
 from ldas.pipeline.report.sources import Sources, listed
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 PAGE = "index.html"
 MARKDOWN = "report.md"
+LARGEST_PAGE = 10_000_000  # bytes, unless its pictures are larger
+OTHER_BYTES = 300_000  # tables, sentences, configuration
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ def write_report(
     """
     location = as_location(url)
     folder = out if out is not None else default_folder(location)
+    if folder.exists() and not folder.is_dir():  # found out before the evaluation, which may take hours
+        raise PipelineError(f"the report cannot be written: {folder}: not a folder")
     with tempfile.TemporaryDirectory(prefix="ldas-scores-") as spare:
         sources = Sources(_scored(location, Path(spare) / "scores.zarr", experiments, client))
         document = make_document(sources)
@@ -117,6 +122,13 @@ def make_document(sources: Sources) -> Document:
     )
     made: list[Section] = [maker(sources) for maker in makers]
     scores, plan = sources.scores, sources.plan
+    answered, notes = answer(sources), list(scores.notes)
+    pictures = [picture for section in made for picture in section.pictures]
+    if answered is not None:
+        pictures += [picture for verdict in answered.verdicts for picture in verdict.pictures]
+    interactive = interactive_part(sources, LARGEST_PAGE - OTHER_BYTES - sum(len(picture.uri) for picture in pictures))
+    if interactive is None and answered is not None and answered.verdicts:
+        notes.append("The interactive part is left out: with it, this page would be too large.")
     configuration = configuration_of(sources.root, plan)
     name = str(configuration.get("name") or default_folder(scores.location).name.removesuffix("_report"))
     facts = {
@@ -131,7 +143,8 @@ def make_document(sources: Sources) -> Document:
         title=f"{name}: evaluation",
         synthetic=sources.synthetic,
         facts=facts,
-        notes=list(scores.notes),
+        notes=notes,
         sections=[section for section in made if not section.is_empty],
-        answer=answer(sources),
+        answer=answered,
+        interactive=interactive,
     )

@@ -61,10 +61,17 @@ def test_did_it_help() -> None:
     )
 
 
+def test_no_answer() -> None:
+    assert words.unknown("EKF", None) == "That cannot be said: there is no open loop to compare “EKF” with."
+    assert words.unknown("EKF", "open_loop").startswith(
+        "That cannot be said: on the days of “EKF” and “open_loop” there are no observations"
+    )
+
+
 def test_where() -> None:
     assert words.where([LEAF, WATER], "leaf area index", {"conifers": 0.04, "C3 crops": 0.43}) == (
-        "Leaf area index is better in 42 of 46 cells (24 beyond chance) and surface soil moisture in 42 (24); worse "
-        "beyond chance is leaf area index in 1 cell. Leaf area index gains most where C3 crops dominate (43\u00a0% at "
+        "Leaf area index is better in 42 of 46 cells (24 beyond chance) and surface soil moisture in 42 (24); beyond "
+        "chance, leaf area index is worse in 1 cell. Leaf area index gains most where C3 crops dominate (43\u00a0% at "
         "the median) and least where conifers do (4\u00a0%)."
     )
     assert words.where([WATER], "", {}).endswith("; nothing is worse beyond chance in any cell.")

@@ -1,6 +1,7 @@
 """The page: its structure and assets, hostile text, a real browser where one is installed."""
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -97,14 +98,21 @@ def test_a_report_opens_its_store_once_to_read_and_once_to_write(store: Path, re
 
 def test_nothing_is_loaded_from_elsewhere(report: Report, page: _Page) -> None:
     text = report.page.read_text(encoding="utf-8")
-    outside_images = re.sub(r"data:image/svg\+xml;base64,[A-Za-z0-9+/=]+", "data:", text)
+    before_scripts, scripts = text.split('<script type="application/json"', 1)
+    outside_images = re.sub(r"data:image/svg\+xml;base64,[A-Za-z0-9+/=]+", "data:", before_scripts)
     assert not re.search(r"(src|href)=\"(?!data:|#)", outside_images)
     assert "url(" not in outside_images
-    assert page.all("script") == []
     assert page.all("link") == []
     policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
-    assert policy.startswith("default-src 'none'")
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-")
+    run = re.findall(r"<script>(.*?)</script>", scripts, flags=re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in run]
+    assert policy.endswith("script-src " + " ".join(f"'sha256-{one}'" for one in hashes))
+    assert len(run) == 2  # BokehJS, once, and what fills its plots
+    assert len(page.all("script")) == 4
+    assert all("src" not in one for one in page.all("script"))
+    assert len(text) < 10_000_000
 
 
 def test_every_picture_is_whole_has_words_and_loads_nothing(page: _Page) -> None:
@@ -124,6 +132,7 @@ def test_the_sections_of_the_paper_are_there_with_their_anchors(report: Report, 
     keys = [section["id"] for section in page.all("section")]
     assert keys == [
         "answer",
+        "interactive",
         "overview",
         "domain",
         "backscatter",
@@ -147,7 +156,7 @@ def test_the_sections_of_the_paper_are_there_with_their_anchors(report: Report, 
         "Configuration and provenance of ekf",
     ):
         assert words in text
-    for section in re.split(r"<section ", text)[1:]:
+    for section in re.split(r"<section id", text)[1:]:
         assert 'class="sentence"' in section, section[:80]  # every section says in words what its numbers say
 
 
@@ -170,6 +179,7 @@ def test_text_of_the_store_cannot_become_markup(report: Report) -> None:
     text = report.page.read_text(encoding="utf-8")
     assert HOSTILE not in text
     assert "&lt;script&gt;" in text
+    assert "\\u003cscript>alert(1)" in text  # the station's name among the numbers of the interactive part
     for match in re.finditer(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", text):
         assert b"<script" not in base64.b64decode(match[1])
 
@@ -235,22 +245,34 @@ def test_no_store_no_run_no_folder(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="no run"):
         write_report(tmp_path / "empty.zarr")
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
-    bare = replace(SMALL, rows=1, columns=1, operator=False, stations=False, forcing=False, second_experiment=False)
-    with pytest.raises(PipelineError, match="cannot be written"):
-        write_report(make_store(tmp_path, bare), out=tmp_path / "file")
+    with pytest.raises(PipelineError, match="file: not a folder"):
+        write_report(tmp_path / "empty.zarr", out=tmp_path / "file")
 
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HARNESS = """<!DOCTYPE html><title>measuring</title><iframe style="width:{width}px;height:900px;border:0"></iframe>
 <script>
 const frame = document.querySelector("iframe");
-frame.onload = () => {{
+frame.onload = async () => {{
+  const drawn = () => frame.contentWindow.Bokeh?.documents ?? [];
+  const ready = () => drawn().length === 2 && drawn()[1].get_model_by_name("chosen").data.x.length === 1;
+  for (let wait = 0; wait < 100 && !ready(); wait++) await new Promise((resolve) => setTimeout(resolve, 50));
+  const [series, map] = drawn();
+  const observed = (model) => model.get_model_by_name("line ekf").data.y.filter(Number.isFinite).length;
+  const asked = frame.contentDocument.querySelector("#interactive-variable");
+  asked.value = 1;
+  asked.dispatchEvent(new Event("change"));
+  map.get_model_by_name("cells").selected.indices = [4];
   const inside = frame.contentDocument, root = inside.documentElement;
   const images = [...inside.images];
   document.title = JSON.stringify({{
     overflow: root.scrollWidth - root.clientWidth,
     broken: images.filter(image => !image.complete || image.naturalWidth === 0).length,
     images: images.length,
+    title: series.get_model_by_name("plot").title.text,
+    map: map.get_model_by_name("plot").title.text,
+    text: map.get_model_by_name("cells").data.text[4],
+    days: observed(series),
     narrow: [...inside.querySelectorAll("p.sentence")].every(p => p.getBoundingClientRect().right <= {width}),
   }});
   document.body.append(document.title);
@@ -280,3 +302,7 @@ def test_in_a_browser_every_picture_shows_and_nothing_sticks_out(report: Report,
     assert measured["broken"] == 0
     assert measured["overflow"] <= 0
     assert measured["narrow"] is True
+    assert measured["title"] == "Leaf area index at BBB (42.375N 1.625W)"  # of the cell that was clicked
+    assert measured["map"] == "Leaf area index: error removed by ekf (%)"
+    assert re.fullmatch(r"error removed by ekf: \d\d(\.\d)? %", measured["text"])
+    assert measured["days"] == 150
