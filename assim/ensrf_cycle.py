@@ -230,7 +230,7 @@ class EnsembleSquareRootFilter(FilterOfCells):
         ]
         masks = masks_of_rows(controls, best_guess, finite, options.frozen_rule, options.snow_threshold)
         equivalents = [
-            equivalent(row.kind.operator, predictors(controls, state, row.kind.operator))
+            equivalent(row.kind.operator, predictors(controls, state, row))
             for row, state in zip(rows, observed, strict=True)
         ]
         means = [prediction._replace(predicted=member_mean(prediction.predicted)) for prediction in equivalents]

@@ -9,8 +9,8 @@ from ldas.assim.controls import ControlVector, ObservedState
 from ldas.assim.masks import FrozenRule, frozen_soil, snow_cover
 from ldas.assim.observations import ObservationType, WindowObservations
 from ldas.assim.overpasses import Row
+from ldas.assim.predictors import predictor
 from ldas.assim.quality import CodeArray, Quality
-from ldas.assim.sekf_analysis import grid_mean
 from ldas.landmodel import State
 from ldas.landmodel.array_types import Array, BoolArray
 from ldas.operators.checks import physical_range
@@ -64,11 +64,10 @@ def masks_of_rows(
     return [made[id(state)] for state in states]
 
 
-def predictors(controls: ControlVector, state: State | ObservedState, operator: ObservationOperator) -> Array:
-    """The operator's predictors as grid means of the state, (cell[, member], predictor)."""
-    return np.stack(
-        [grid_mean(controls.fraction, controls.patches_of(state, name)) for name in operator.predictor_names], axis=-1
-    )
+def predictors(controls: ControlVector, state: State | ObservedState, row: Row) -> Array:
+    """The predictors of a row's operator: grid means of the state, and the season, (cell[, member], predictor)."""
+    names = row.kind.operator.predictor_names
+    return np.stack([predictor(controls, state, name, row.time) for name in names], axis=-1)
 
 
 def equivalent(operator: ObservationOperator, predictors: Array) -> Equivalent:
@@ -99,8 +98,7 @@ def predicted_at_end(controls: ControlVector, state: State, rows: Sequence[Row])
     predicted = np.full((controls.cells, *members, len(rows)), np.nan)
     for column, row in enumerate(rows):
         if row.step is None:
-            operator = row.kind.operator
-            predicted[..., column] = equivalent(operator, predictors(controls, state, operator)).predicted
+            predicted[..., column] = equivalent(row.kind.operator, predictors(controls, state, row)).predicted
     return predicted
 
 
@@ -116,7 +114,7 @@ def compared(
         dynamic_range: (cell,), COFSWI, m3 m-3.
     """
     columns = []
-    for (kind, given, _), prediction, mask in zip(rows, equivalents, masks, strict=True):
+    for (kind, given, *_), prediction, mask in zip(rows, equivalents, masks, strict=True):
         sigma = kind.error.sigma(given.value, given.uncertainty, dynamic_range)
         innovation = given.value - prediction.predicted
         quality = screened(kind, given, sigma, prediction, innovation, mask)

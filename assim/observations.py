@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ldas.assim.controls import variable_unit
 from ldas.assim.errors import FilterConfigurationError, ObservationInputError
+from ldas.assim.predictors import predictor_unit
 from ldas.assim.quality import CodeArray
 from ldas.landmodel.array_types import Array
 from ldas.operators.checks import require
@@ -73,7 +73,7 @@ class ObservationType:
 
     def __post_init__(self) -> None:
         """Raises FilterConfigurationError for predictors that the land model does not have, or in another unit."""
-        units = tuple(variable_unit(name) for name in self.operator.predictor_names)
+        units = tuple(predictor_unit(name) for name in self.operator.predictor_names)
         if units != self.operator.predictor_units:
             raise FilterConfigurationError(
                 f"{self.name}: the operator takes {self.operator.predictor_names} in {self.operator.predictor_units}, "

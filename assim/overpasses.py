@@ -23,11 +23,12 @@ NAMES = ("TG", "WG", "WGI", "SNOW_SWE", "LAI")
 
 class Row(NamedTuple):
     """One observation of each cell: its type, its values (cell,), and the model step (cell,) after which its
-    equivalent is taken; None: the window's end."""
+    equivalent is taken; None: the window's end. time: that of the equivalent (UTC), one or (cell,)."""
 
     kind: ObservationType
     given: WindowObservations
     step: IntArray | None
+    time: Times | np.datetime64
 
 
 def observation_rows(
@@ -42,13 +43,15 @@ def observation_rows(
     for kind in types:
         given = observations[kind.name]
         if given.time is None:
-            rows.append(Row(kind, given, None))
+            rows.append(Row(kind, given, None, window.end))
             continue
         steps = _steps(kind.name, given, window)
         for place in range(given.rows):
             uncertainty = None if given.uncertainty is None else given.uncertainty[:, place]
             quality = None if given.quality is None else given.quality[:, place]
-            rows.append(Row(kind, WindowObservations(given.value[:, place], uncertainty, quality), steps[:, place]))
+            of_place = WindowObservations(given.value[:, place], uncertainty, quality)
+            time = window.start + steps[:, place] * np.timedelta64(window.step_s, "s")
+            rows.append(Row(kind, of_place, steps[:, place], time))
     return rows
 
 

@@ -37,6 +37,7 @@ from ldas.assim.innovations import (
 from ldas.assim.masks import FrozenRule
 from ldas.assim.observations import ObservationType, WindowObservations, checked_observations
 from ldas.assim.overpasses import Row, observation_rows, states_of_rows, with_states, without_states
+from ldas.assim.predictors import SEASON, patches_of
 from ldas.assim.quality import Quality
 from ldas.landmodel import OutputRequest, Parameters, State
 from ldas.landmodel.array_types import Array, BoolArray
@@ -203,7 +204,7 @@ class SimplifiedEKF(FilterOfCells):
         """
         controls = self.controls_of(model.parameters)
         forecast, _ = window.run(model, state)
-        rows = [Row(kind, WindowObservations(np.empty(0)), None) for kind in self.observation_types]
+        rows = [Row(kind, WindowObservations(np.empty(0)), None, window.end) for kind in self.observation_types]
         observed: list[State | ObservedState] = [forecast] * len(rows)
         equivalents = _equivalents(controls, observed, rows)
         sides = []
@@ -284,10 +285,8 @@ def _equivalents(
     controls: ControlVector, states: Sequence[State | ObservedState], rows: Sequence[Row]
 ) -> list[Equivalent]:
     """What the operators make of the state that each row is compared with."""
-    operators = [row.kind.operator for row in rows]
     return [
-        equivalent(operator, predictors(controls, state, operator))
-        for operator, state in zip(operators, states, strict=True)
+        equivalent(row.kind.operator, predictors(controls, state, row)) for row, state in zip(rows, states, strict=True)
     ]
 
 
@@ -318,9 +317,11 @@ def observation_jacobian(
     nothing = None if eps.any() else np.zeros_like(eps)
     for number, (row, prediction) in enumerate(zip(rows, equivalents, strict=True)):
         for index, name in enumerate(row.kind.operator.predictor_names):
+            if name in SEASON:
+                continue  # no state changes it
             key = id(forecasts[number]), name
             if nothing is None and key not in response:
-                control, member = (controls.patches_of(states[number], name) for states in (forecasts, perturbed))
+                control, member = (patches_of(controls, states[number], name) for states in (forecasts, perturbed))
                 response[key] = sekf_analysis.window_jacobian(controls.fraction, control, member, eps)
             change = response[key] if nothing is None else nothing
             jacobian[:, number] += prediction.jacobian[:, index, None, None] * change

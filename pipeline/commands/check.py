@@ -132,7 +132,7 @@ def _chosen(value: Any, key: str = "") -> Iterator[str]:
 
 def _check_operator(operator: OperatorConfig, config: ExperimentConfig) -> CheckRow:
     """Whether the open loop stores what an operator is trained on."""
-    missing = [name for name in operator.predictor_names if name not in config.output.instant]
+    missing = [name for name in operator.state_names if name not in config.output.instant]
     if missing:
         return CheckRow(f"operator {operator.name}", "wrong", f"add {', '.join(missing)} to output.instant")
     by_hour = operator.time_matching == "overpass"

@@ -11,8 +11,9 @@ import xarray as xr
 import zarr
 
 from ldas.assim.diagnostics import chi_square_ratio, desroziers, innovation_statistics
+from ldas.assim.predictors import SEASON, season
 from ldas.assim.quality import Quality
-from ldas.landmodel.array_types import Array
+from ldas.landmodel.array_types import Array, Days
 from ldas.operators.protocol import ObservationOperator
 from ldas.operators.scores import predict_where_observed
 from ldas.pipeline.evaluation import balance, metrics
@@ -23,6 +24,7 @@ from ldas.pipeline.evaluation.operator_scores import operator_scores
 from ldas.pipeline.evaluation.plan import Comparison, Experiment, Kind, Plan, Series
 from ldas.pipeline.evaluation.reading import Reader, mean_of_overpasses, read_operator_part
 from ldas.pipeline.stages.forecast import LEAD
+from ldas.pipeline.stages.labels import instants
 from ldas.pipeline.store.arrays import read_region
 
 #: Codes of a day on which the observation is not to be believed, whatever the model says: no run is scored on it.
@@ -123,14 +125,25 @@ class CellBlock:
             return mean_of_overpasses(self.at_overpasses(experiment, variable, kind))
         if name in experiment.variables:
             return self.run(experiment.name, name)
-        return self.predicted(lambda name: self.run(experiment.name, experiment.stored_name(name, kind)), needed)
 
-    def predicted(self, predictor: Callable[[str], Array], needed: np.ndarray) -> Array:
-        """sigma40 (..., cell) where it is `needed`, of predictors of that shape by name; NaN without an operator."""
+        def stored(name: str) -> Array:
+            return self.run(experiment.name, experiment.stored_name(name, kind))
+
+        return self.predicted(stored, needed, self.plan.days)
+
+    def predicted(self, predictor: Callable[[str], Array], needed: np.ndarray, days: Days) -> Array:
+        """sigma40 (..., cell) where it is `needed`, of predictors of that shape by name, as they are at the analysis
+        hour of the `days` (...); NaN without an operator."""
         if self.operator is None:
             return np.full(needed.shape, np.nan)
         cells = needed.shape[-1]
-        predictors = [predictor(name).reshape(-1, cells).T for name in self.operator.predictor_names]
+        hold = instants(days, self.plan.hour)[..., None]
+        predictors = [
+            (np.broadcast_to(season(name, hold), needed.shape) if name in SEASON else predictor(name))
+            .reshape(-1, cells)
+            .T
+            for name in self.operator.predictor_names
+        ]
         wanted = np.where(needed, 0.0, np.nan).reshape(-1, cells).T
         return predict_where_observed(self.operator, np.stack(predictors, axis=-1), wanted).T.reshape(needed.shape)
 
@@ -253,7 +266,9 @@ class CellBlock:
             values = read_region(self.reader.root, forecasts.path, name, {"cell": self.places}).astype(np.float64)
             return values.swapaxes(0, 1)
 
-        return stored(variable) if variable in forecasts.variables else self.predicted(stored, needed)
+        if variable in forecasts.variables:
+            return stored(variable)
+        return self.predicted(stored, needed, forecasts.valid_days)
 
     def diagnose(self, experiment: Experiment, result: BlockResult) -> None:
         """Innovations and increments of an experiment: daily sums, statistics per cell, quality codes."""

@@ -7,6 +7,7 @@ observed leaf area index, against observed backscatter.
 import numpy as np
 import xarray as xr
 
+from ldas.assim.predictors import SEASON, season
 from ldas.assim.quality import Quality
 from ldas.landmodel.array_types import Array, Days
 from ldas.operators.protocol import ObservationOperator
@@ -60,11 +61,15 @@ def operator_scores(reader: Reader, plan: Plan, operator: ObservationOperator, p
 
 
 def _available(reader: Reader, run: Experiment, name: str) -> bool:
+    if name in SEASON:
+        return True
     return has_group(reader.root, "observations/lai") if name == "LAI" else name in run.variables
 
 
 def _predictor(reader: Reader, run: Experiment, name: str, days: Days, places: slice, hour: int) -> Array:
-    """A predictor (cell, day): observed LAI between its dates, as in training; everything else from the open loop."""
+    """A predictor (cell, day): observed LAI between its dates, as in training; the open loop's states; season."""
+    if name in SEASON:
+        return np.broadcast_to(season(name, instants(days, hour)), (places.stop - places.start, len(days)))
     if name == "LAI":
         times, arrays = read_observations(reader.root, "lai", Block(0, places.start, places.stop))
         values = arrays["value"]

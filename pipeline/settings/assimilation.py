@@ -18,6 +18,7 @@ from pydantic import (
 
 from ldas.assim import EnSRFConfiguration, FilterConfiguration, SEKFConfiguration
 from ldas.assim.controls import variable_unit
+from ldas.assim.predictors import SEASON, predictor_unit
 from ldas.landmodel.errors import LdasError
 from ldas.operators.extensions import extension, extension_names
 from ldas.operators.options import NeuralOptions, PooledOptions
@@ -138,8 +139,9 @@ class OperatorConfig(StrictModel):
     observation: Name = Field("sigma40", description="Observation group that is the target")
     predictors: tuple[str, ...] | None = Field(
         None,
-        description="Model variables at the analysis hour (LAI, WG1 to WG14, WGI1 ..., TG1 ...; they are stored by "
-        "output.instant); default: neural, pooled WG2, TG2, LAI; water_cloud WG2, LAI; direct the variable observed",
+        description="Model variables at the analysis hour (LAI, WG1 to WG14, WGI1 ..., TG1 ..., WR: intercepted water; "
+        "they are stored by output.instant), and the season (DOY_COS, DOY_SIN); default: neural, pooled WG2, TG2, LAI; "
+        "water_cloud WG2, LAI; direct the variable observed",
     )
     lai: Name | None = Field(
         "lai", description="Observation group whose LAI is a predictor, linear in time; null: the model's own LAI"
@@ -171,13 +173,18 @@ class OperatorConfig(StrictModel):
         return (MODEL_VARIABLE.get(self.observation, self.observation),) if usual is None else usual
 
     @property
+    def state_names(self) -> tuple[str, ...]:
+        """The predictors that the model computes: all but the season."""
+        return tuple(name for name in self.predictor_names if name not in SEASON)
+
+    @property
     def observed_lai(self) -> str | None:
         """Observation group whose LAI is a predictor; None where the model's own is, or none at all."""
         return self.lai if self.kind != "direct" and "LAI" in self.predictor_names else None
 
     def untrained(self) -> TrainableOperator:
         """The operator, still to be trained."""
-        units = tuple(variable_unit(name) for name in self.predictor_names)
+        units = tuple(predictor_unit(name) for name in self.predictor_names)
         names = Names(self.predictor_names, units, self.observation, registry.variable(self.observation).unit)
         own = {"neural": self.neural, "pooled": self.pooled, "water_cloud": self.water_cloud}
         chosen = operator_class(self.kind)
@@ -199,6 +206,12 @@ class OperatorConfig(StrictModel):
                 f"operator {self.name}: `time_matching: overpass` belongs to trained operators; a direct one is of the "
                 "window's end"
             )
+        if not self.state_names:
+            raise ValueError(
+                f"operator {self.name}: the season alone is no predictor: name a variable of the model too"
+            )
+        if self.time_matching == "overpass" and "WR" in self.predictor_names:
+            raise ValueError(f"operator {self.name}: WR is stored at the analysis hour only, not at overpasses")
         if self.options and self.kind in _OWN_SECTIONS:
             raise ValueError(f"operator {self.name}: the options of kind: {self.kind} are in its section `{self.kind}`")
         try:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import zarr
 
+from ldas.assim.predictors import SEASON, season
 from ldas.operators.architecture import ARCHITECTURES, search_architectures
 from ldas.operators.cells import cell_ids_from_coordinates
 from ldas.operators.neural import NeuralOperator
@@ -168,7 +169,7 @@ class Train(Stage):
         for window in self.windows.values():
             self._days_in(root, window)
         stored = self.config.output.instant
-        missing = [predictor for predictor in self.settings.predictor_names if predictor not in stored]
+        missing = [predictor for predictor in self.settings.state_names if predictor not in stored]
         if missing:
             raise ConfigurationError(f"operator {name}: add {', '.join(missing)} to output.instant")
         for field in self._static_names:
@@ -257,7 +258,11 @@ class Train(Stage):
             return self._of_overpasses(root, block, days, region)
         hour = self.config.model.analysis_hour_utc
         end_of_window = instants(days, hour)
-        model = {name: np.asarray(read_region(root, path, name, region), dtype=np.float64) for name in names}
+        model = {
+            name: np.asarray(read_region(root, path, name, region), dtype=np.float64)
+            for name in self.settings.state_names
+        }
+        model |= {name: np.repeat(season(name, end_of_window)[:, None], block.cells, axis=1) for name in SEASON}
         if self.settings.observed_lai is not None:
             times, arrays = read_observations(root, self.settings.observed_lai, block)
             model["LAI"] = interpolated_in_time(times, good_values(arrays), end_of_window)
@@ -283,12 +288,13 @@ class Train(Stage):
 
         names = self.settings.predictor_names
         model = {}
-        for name in names:
+        for name in self.settings.state_names:
             stored = read_region(root, path, state_name(name, observation), region)[:, :overpasses]
             model[name] = np.asarray(stored, dtype=np.float64).reshape(-1, block.cells)
         target, at = by_day(good_values(arrays), np.nan), by_day(times, np.datetime64("NaT", "s"))
-        lost = np.isnan(read_region(root, path, names[0], region)).repeat(overpasses, axis=0)
-        late = int((np.isfinite(target) & ~np.isfinite(model[names[0]]) & ~lost).sum())
+        first = self.settings.state_names[0]
+        lost = np.isnan(read_region(root, path, first, region)).repeat(overpasses, axis=0)
+        late = int((np.isfinite(target) & ~np.isfinite(model[first]) & ~lost).sum())
         if late:
             raise ConfigurationError(
                 f"operator {self.settings.name}: {late} overpasses of {observation} have no state of the open loop, "
@@ -297,6 +303,7 @@ class Train(Stage):
         if self.settings.observed_lai is not None:
             lai_times, lai = read_observations(root, self.settings.observed_lai, block)
             model["LAI"] = interpolated_in_time(lai_times, good_values(lai), at)
+        model |= {name: season(name, at) for name in SEASON}
         predictors = np.stack([model[name] for name in names], axis=-1)
         target[~np.isfinite(predictors).all(axis=-1)] = np.nan
         return Samples(np.swapaxes(predictors, 0, 1), target.T)

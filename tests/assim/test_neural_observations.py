@@ -14,6 +14,7 @@ from ldas.assim import (
 )
 from ldas.assim import testing as toy
 from ldas.assim.innovations import predictors
+from ldas.assim.overpasses import Row
 from ldas.landmodel import State
 from ldas.operators.networks import Networks
 from ldas.operators.neural import NeuralOperator
@@ -71,6 +72,7 @@ def test_jacobian_is_that_of_network_and_model_together(network_operator):
     )  # fmt: skip
     eps = controls.perturbation(state, relative_size)
     usable = network_operator.select(np.array([0, 1]))
+    row = Row(kind, given["sigma40"], None, np.datetime64("2015-01-02T09"))
     for column in range(5):
         cell, patch = parameters.cell[column], parameters.patch[column] - 1
         for control in range(8):
@@ -80,7 +82,7 @@ def test_jacobian_is_that_of_network_and_model_together(network_operator):
             if eps[column, control] == 0.0:
                 assert result.jacobian[cell, 0, patch, control] == 0.0
                 continue
-            moved = usable.predict(predictors(controls, one, network_operator)[:2])[cell]
+            moved = usable.predict(predictors(controls, one, row)[:2])[cell]
             expected = (moved - result.predicted[cell, 0]) / eps[column, control]
             assert result.jacobian[cell, 0, patch, control] == pytest.approx(expected, rel=1e-6, abs=1e-8)
 

@@ -421,6 +421,15 @@ def test_the_predictors_are_those_of_the_file(base: Path) -> None:
     np.testing.assert_array_equal(found.predictors, usual.predictors[..., [2, 0]])
 
 
+def test_the_season_is_a_predictor_at_the_end_of_the_window(base: Path) -> None:
+    config = small(base, predictors=["WG2", "DOY_SIN", "DOY_COS"])
+    assert config.operators[0].state_names == ("WG2",)
+    found = train_stage(config).samples(open_store(str(base)), ALL, config.operators[0].training)
+    angle = 2.0 * np.pi * (90.0 + np.arange(20) + 9.0 / 24.0 + 6 * 365 - 6 * 365.2425 + 1) / 365.2425  # 2004 is long
+    np.testing.assert_allclose(found.predictors[2, :, 1], np.sin(angle), atol=1e-12)
+    np.testing.assert_allclose(found.predictors[3, :, 2], np.cos(angle), atol=1e-12)
+
+
 def test_the_identity_of_a_network_is_what_it_was_before_there_were_kinds(base: Path) -> None:
     identity = small(base).operators[0].model_dump(mode="json")
     assert set(identity) == {"name", "observation", "lai", "training", "test", "neural", "search_architectures"}
@@ -437,6 +446,8 @@ def test_the_identity_of_a_network_is_what_it_was_before_there_were_kinds(base: 
         ({"predictors": ["WG2", "SWE"]}, r"SWE"),
         ({"predictors": ["WG2", "WG2"]}, r"distinct names"),
         ({"observation": "sigma41"}, r"unknown variable 'sigma41'"),
+        ({"predictors": ["DOY_SIN", "DOY_COS"]}, r"the season alone is no predictor"),
+        ({"predictors": ["WG2", "WR"], "time_matching": "overpass"}, r"WR is stored at the analysis hour only"),
     ],
 )
 def test_kinds_and_predictors_that_cannot_be(base: Path, change: dict[str, Any], said: str) -> None:
