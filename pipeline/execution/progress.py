@@ -1,5 +1,6 @@
 """What one sees of a run: a live line for each stage in a terminal, plain lines at intervals in a log."""
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ class ProgressDisplay:
         self, console: Console | None = None, *, interval_s: float = 10.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """console: where to; a console that is no terminal gets plain lines, at most one per `interval_s` and stage."""
-        self._console = console or Console(stderr=True)
+        # A pipe is no terminal, even where FORCE_COLOR asks for colours (notebooks, CI): no live line is drawn there.
+        self._console = console or Console(stderr=True, force_terminal=None if sys.stderr.isatty() else False)
         self._interval = interval_s
         self._clock = clock
         self._stages: dict[str, _Stage] = {}
