@@ -32,7 +32,6 @@ from tests.support import REPOSITORY
 Names = dict[str, Any]
 CELLS = 2
 RUN_ELSEWHERE = {
-    "docs/tutorial.md": "tests/pipeline/report/test_tutorial.py",
     "docs/extending.md": "tests/test_extending.py",
 }
 
