@@ -32,13 +32,26 @@ def test_the_site_builds_strictly(tmp_path: Path) -> None:
     pages = {path.parent.name for path in (tmp_path / "site").rglob("index.html")}
     assert {"running", "store", "architecture", "configuration", "variables", "landmodel", "pipeline"} <= pages
     assert {"evaluation", "report", "ingest", "twin", "getting_started", "glossary"} <= pages
+    assert {"gallery", "demo", "hawaii", "own_region"} <= pages  # that every page is in `nav` is part of --strict
     assert "execution.cells_per_block" in (tmp_path / "site" / "configuration" / "index.html").read_text("utf-8")
     assert (tmp_path / "site" / "experiment.schema.json").read_text("utf-8") == json_schema()
     assert "leaf area index" in (tmp_path / "site" / "variables" / "index.html").read_text("utf-8")
     soil = (tmp_path / "site" / "science" / "soil_water" / "index.html").read_text("utf-8")
     assert '<span class="formula"><svg role="img" aria-label="w, w_i" ' in soil
     assert '<h2 id="section-6">' in soil
-    assert [page for page in (tmp_path / "site").rglob("index.html") if "arithmatex" in page.read_text("utf-8")] == []
+    demo = (tmp_path / "site" / "tutorials" / "demo" / "index.html").read_text("utf-8")
+    assert demo.count('<img alt="what the code above draws" src="demo_') == len(
+        list((tmp_path / "site" / "tutorials" / "demo").glob("*.png"))
+    )
+    assert 'href="demo.ipynb"' in demo
+    tags = r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//"
+    elsewhere = re.compile(tags + r"|url\([\"']?https?:")
+    for page in (tmp_path / "site").rglob("*.html"):
+        text = page.read_text("utf-8")
+        assert "arithmatex" not in text
+        assert elsewhere.search(text) is None, page
+    for sheet in (tmp_path / "site").rglob("*.css"):
+        assert elsewhere.search(sheet.read_text("utf-8")) is None, sheet
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/configuration.md"])
