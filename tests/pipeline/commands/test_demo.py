@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,25 @@ def test_the_whole_demo_is_a_small_region_of_crops_and_forest() -> None:
     places = (station.place for station in geography().stations.values())
     cells = [cell_at(*place, land["latitude"].to_numpy(), land["longitude"].to_numpy()) for place in places]
     assert sum(cell is not None for cell in cells) == 8
+
+
+def test_the_first_tutorial_runs_on_it(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """All but its first command, `ldas demo`, which has just run."""
+    run = runpy.run_path(str(REPOSITORY / "docs" / "notebooks.py"))["run"]
+    first = "!ldas demo --out demo > demo.log 2>&1\n!tail -n 1 demo.log"
+    notebook = run(REPOSITORY / "docs" / "tutorials" / "demo.ipynb", demo[0].parent, {first: "pass"})
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert [output.text for output in outputs if output.get("name") == "stderr"] == []
+    printed = "".join(output.get("text", "") or output.data["text/plain"] + "\n" for output in outputs)
+    lines = [line.split() for line in printed.splitlines() if line.strip()]
+    rows = {words[0]: words[1:] for words in lines}
+    tree = open_run(str(demo[0] / "store.zarr"))
+    median = [float(np.median(tree[f"truth_error/{name}"]["LAI_rmsd"])) for name in ("open_loop", "EKF")]
+    assert ["LAI", f"{median[0]:.4f}", f"{median[1]:.4f}"] in [words[:3] for words in lines]
+    assert int(rows["assimilated"][0]) == int((tree["runs/EKF"]["quality_sigma40"] == 0).sum())
+    forecast, increment, analysis, _ = map(float, rows["WG2"])  # of the last table, that of one window
+    assert forecast + increment == pytest.approx(analysis, abs=1.5e-4)
+    assert float(rows["innovation"][0]) * increment != 0.0
 
 
 @pytest.mark.parametrize("score", JUDGED)
