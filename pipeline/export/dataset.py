@@ -21,7 +21,6 @@ _CHUNK_VALUES = 2**18  # a megabyte
 _FILL = 1.0e20
 _FILL_CODE = -127
 TIME_UNITS = "hours since 1970-01-01 00:00:00"
-_MEAN_OF = {"day": "", "month": "1 month", "period": "the period"}
 
 
 @dataclass(frozen=True)
@@ -119,9 +118,8 @@ def _variable(run: Run, output: Output, rows: Rows, layout: Grid | Points, layer
     else:
         data, dims = reader.array(output.parts[0]), ("time", *layout.dims)
     attributes = {**output.attributes, "coverage_content_type": "modelResult", "grid_mapping": "crs"}
-    attributes["cell_methods"] = _cell_methods(run, output, rows.every)
-    if rows.every != "day" or not attributes["cell_methods"]:
-        attributes = {k: v for k, v in attributes.items() if k != "valid_range" and v}
+    if methods := _cell_methods(run, output, rows.every):
+        attributes["cell_methods"] = methods
     found = xr.DataArray(data, dims=dims, attrs=attributes)
     if isinstance(layout, Points):
         found = found.transpose("cell", ...)
@@ -137,10 +135,11 @@ def _variable(run: Run, output: Output, rows: Rows, layout: Grid | Points, layer
 
 
 def _cell_methods(run: Run, output: Output, every: Every) -> str:
+    """CF cell methods; empty of what belongs to no time of the day, such as the quality of an analysis."""
     stored = str(output.attributes.get("cell_methods", ""))
-    if every == "day" or not stored:
-        return stored if every == "day" else "time: mean"
-    if run.is_mean(output.stored):
+    if every == "day":
+        return stored
+    if run.is_mean(output.stored) or not stored:
         return "time: mean"
     return f"time: mean (interval: 1 day comment: of values at {run.hour:02d} UTC)"
 

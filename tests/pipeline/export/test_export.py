@@ -170,6 +170,8 @@ def test_zarr_holds_what_netcdf_holds(exported: Exported, tmp_path: Path) -> Non
     request = Request(("ekf",), format="zarr", names="surfex")
     files = by_name(run_export(Location(str(exported.store)), request, tmp_path, message=quiet))
     with xr.open_zarr(files["ekf_day.zarr"], decode_coords="all") as found:
+        assert {str(name) for name in found.data_vars} >= set(open_store(exported.store)["runs/ekf"]) - {"time", "cell"}
+        assert found["sigma40"].attrs["valid_range"] == [-35.0, 5.0]
         days = slice("2015-01-01", "2015-12-31")
         np.testing.assert_array_equal(found["LAI"].sel(time=days), exported.opened("ekf_day_2015.nc")["lai"])
         codes = found["quality_sigma40"].sel(time="2015-01-04 09:00", lat=42.125, lon=-1.875)
