@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from ldas.landmodel import quantities
 from ldas.pipeline.calibration.case import CalibrationCase
-from ldas.pipeline.registry import names, variable
+from ldas.pipeline.registry import names, renamed, variable
 from ldas.pipeline.settings.experiment import ExperimentConfig, json_schema
 
 
@@ -40,6 +40,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
         "configuration": lambda: configuration_table(ExperimentConfig),
         "calibration": lambda: configuration_table(CalibrationCase),
         "quantities": quantities_table,
+        "names": names_table,
         "vegetation": lambda: parameter_table("vegetation.csv"),
         "photosynthesis": lambda: parameter_table("photosynthesis.csv"),
     }
@@ -119,6 +120,20 @@ def quantities_table() -> str:
                 f"| `{entry.name}` | {entry.surfex} | {entry.unit} | {entry.rows or ''} | {entry.meaning} | {limits} | "
                 f"{setters} |"
             )
+    return "\n".join(lines)
+
+
+def names_table() -> str:
+    """What exported variables are called, and what they are made of."""
+    lines = ["| CMIP | ALMA | unit | meaning | made of |", "|---|---|---|---|---|"]
+    called: dict[tuple[str, str, str], dict[str, str]] = {}
+    for table in ("cmip", "alma"):
+        for entry in renamed(table):
+            signed = [*entry.of.items(), *([(entry.with_ice, 1)] if entry.with_ice else [])]
+            stored = " ".join(f"{'+' if sign > 0 else '-'} {name}" for name, sign in signed).removeprefix("+ ")
+            called.setdefault((stored, entry.long_name, entry.unit), {})[table] = f"`{entry.name}`"
+    for (stored, meaning, unit), name in called.items():
+        lines.append(f"| {name.get('cmip', '')} | {name.get('alma', '')} | {unit} | {meaning} | {stored} |")
     return "\n".join(lines)
 
 
