@@ -28,8 +28,8 @@ _LONG_NAMES = {
     "ubrmsd": "root mean square difference without the bias",
     "kge": "Kling-Gupta efficiency",
 }
-# UDUNITS, and so CF, knows no dB: this is the same in its words.
-_UNITS = {"dB": "0.1 lg(re 1)"}
+# UDUNITS, and so CF, knows no dB: this is the same in its words. A logarithm is a pure number there once it is divided.
+_UNITS = {"dB": "0.1 lg(re 1)", "dB degree-1": "degree-1", "dB degree-2": "degree-2"}
 
 
 def portable(dataset: xr.Dataset, title: str) -> xr.Dataset:
