@@ -46,7 +46,7 @@ def answer(sources: Sources) -> Answer | None:
     sentences = [
         words.did_it_help(experiment.name, experiment.assimilated, [one.gain for one in found]),
         words.where([one.gain for one in found], best.gain.what, _by_patch(sources, best)),
-        words.when(best.gain.what, best.months["time"].values, *(best.months[name].values for name in _QUARTILES)),
+        words.when(best.gain.what, best.months["time"].values, best.months["month_median"].values),
     ]
     return Answer([text for text in sentences if text], _verdicts(sources, found), _caption(sources, experiment, found))
 
@@ -147,13 +147,13 @@ def _when(one: _Judged, heights: tuple[float, float]) -> Picture:
 
 def _caption(sources: Sources, experiment: Experiment, found: list[_Judged]) -> str:
     parts = [
-        "Share of the open loop's error that assimilation removes from the 24 h forecast before each analysis",
+        "Share of the open loop's error that assimilation removes from the 24 h forecast, which the observations of "
+        "that day have not corrected yet.",
     ]
-    if any(one.gain.score == "R" for one in found):
-        parts[0] += " (where R is compared: of what R lacks to 1)"
-    parts[0] += "."
+    if sources.plan.cells > 1:
+        parts.append("Numbers: the median of the cells' own shares.")
     if sources.has_map:
-        parts.append("Numbers: medians over the cells. Maps: blue better, red worse, crosses worse beyond chance.")
+        parts.append("Maps: blue better, red worse, crosses worse beyond chance, grey outside the cells.")
     parts.append(
         "Bars: median over the cells, lines: their middle half." if sources.plan.cells > 1 else "Bars: each month."
     )

@@ -43,20 +43,25 @@ def test_verdicts() -> None:
 
 
 def test_did_it_help() -> None:
-    assert words.did_it_help("EKF", ["sigma40"], [LEAF, WATER]) == (
-        "With backscatter assimilated (“EKF”), 24 h forecasts have less error than the model alone (the open loop) in "
-        "leaf area index (34\u00a0% less; 95 %: 17 to 49\u00a0%); there is no clear change in surface soil moisture "
-        "(3\u00a0% less; 95 %: −1 to 6\u00a0%)."
+    assert words.did_it_help("EKF", ["sigma40"], [WATER, LEAF, replace(LEAF, what="backscatter", median=0.25)]) == (
+        "Assimilating backscatter (“EKF”) helped: 24 h forecasts have 34\u00a0% less error in leaf area index and "
+        "25\u00a0% less in backscatter, compared with the model alone (the open loop); surface soil moisture did not "
+        "clearly change."
     )
-    assert words.did_it_help("EKF", ["lai", "swi"], [LEAF, HARMED]).endswith(
-        "(34\u00a0% less; 95 %: 17 to 49\u00a0%) but more error in surface soil moisture (12\u00a0% more; 95 %: 5 to "
-        "20\u00a0%)."
+    assert words.did_it_help("EKF", ["lai", "swi"], [LEAF, HARMED]) == (
+        "Assimilating leaf area index and the soil water index (“EKF”) helped in part: 24 h forecasts have 34\u00a0% "
+        "less error in leaf area index but 12\u00a0% more error in surface soil moisture, compared with the model "
+        "alone (the open loop)."
     )
     assert words.did_it_help("EKF", ["lai"], [HARMED]).startswith(
-        "With leaf area index assimilated (“EKF”), 24 h forecasts have more error than the model alone (the open loop)"
+        "Assimilating leaf area index (“EKF”) did harm: 24 h forecasts have 12\u00a0% more error in surface soil "
+        "moisture"
+    )
+    assert words.did_it_help("EKF", ["lai"], [WATER]) == (
+        "Assimilating leaf area index (“EKF”) did not clearly change the 24 h forecasts of surface soil moisture."
     )
     assert words.did_it_help("EKF", ["lai"], [SHORT]) == (
-        "With leaf area index assimilated (“EKF”), 24 h forecasts change the error of leaf area index by −34\u00a0%, "
+        "Assimilating leaf area index (“EKF”) changed the error of 24 h forecasts of leaf area index by −34\u00a0%, "
         "over too few months to say how sure that is."
     )
 
@@ -69,23 +74,21 @@ def test_no_answer() -> None:
 
 
 def test_where() -> None:
-    assert words.where([LEAF, WATER], "leaf area index", {"conifers": 0.04, "C3 crops": 0.43}) == (
-        "Leaf area index is better in 42 of 46 cells (24 beyond chance) and surface soil moisture in 42 (24); beyond "
-        "chance, leaf area index is worse in 1 cell. Leaf area index gains most where C3 crops dominate (43\u00a0% at "
-        "the median) and least where conifers do (4\u00a0%)."
+    assert words.where([LEAF, WATER], "leaf area index", {"conifers": -0.04, "C3 crops": 0.43}) == (
+        "Leaf area index is better in 42 of 46 cells, most under C3 crops (43\u00a0% less error) and least under "
+        "conifers (4\u00a0% more error); beyond chance, leaf area index is worse in 1 cell."
     )
-    assert words.where([WATER], "", {}).endswith("; nothing is worse beyond chance in any cell.")
-    assert words.where([replace(LEAF, cells=1, improved=1)], "", {}) == ""
+    assert words.where([WATER], WATER.what, {}).endswith("; beyond chance, nothing is worse in any cell.")
+    assert words.where([replace(LEAF, cells=1, improved=1)], LEAF.what, {}) == ""
 
 
 def test_when() -> None:
     months = np.array(["2008-03", "2008-04", "2008-05"], dtype="datetime64[M]")
-    low, middle, high = np.array([[-1.0, 0.1, 0.36], [-0.08, 0.2, 0.7], [0.2, 0.3, 0.81]])
-    assert words.when("leaf area index", months, low, middle, high) == (
-        "Leaf area index has less error than the open loop in 2 of 3 months, most in May 2008 (70\u00a0%; half of the "
-        "cells 36 to 81\u00a0%) and least in March 2008 (−8\u00a0%: more error than the open loop)."
+    assert words.when("leaf area index", months, np.array([-0.08, 0.2, 0.7])) == (
+        "Leaf area index has less error than the open loop in 2 of 3 months; the best was May 2008 (70\u00a0% less "
+        "error), the worst March 2008 (8\u00a0% more error)."
     )
-    assert words.when("leaf area index", months[:1], low[:1], middle[:1], high[:1]) == ""
+    assert words.when("leaf area index", months[:1], np.array([0.2])) == ""
 
 
 def test_details() -> None:
@@ -94,6 +97,7 @@ def test_details() -> None:
         "median RMSD against the truth: 0.375 instead of 0.616\u00a0m²\u00a0m⁻²",
         "better in 42 of 46 cells (24 beyond chance), worse in 4 (1)",
     ]
+    assert words.details(WATER)[1] == "median R against the truth: 0.375 instead of 0.616; error is what R lacks to 1"
     assert words.details(HARMED)[0] == "95 % interval: 5 to 20\u00a0% more"
     assert words.details(replace(SHORT, cells=1))[:2] == [
         "too few months for an interval",
