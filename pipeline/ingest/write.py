@@ -28,7 +28,7 @@ from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.opening import exists
 from ldas.pipeline.store.provenance import code_version, configured, provenance
 
-FORCING_CHUNKS = {"time": 8784, "cell": 16}
+FORCING_CHUNKS = {"time": 732, "cell": 64}  # a day reads a month of a block, not a year
 FORCING_SHARDS = {"time": 8784, "cell": 64}
 OBSERVATION_CHUNKS = {"time": 366, "cell": 64}
 SAME_PLACE_DEGREES = 1e-4

@@ -30,7 +30,7 @@ from ldas.pipeline.stages.land import (
     land_checksum,
     merged,
     number_of_patches,
-    read_land,
+    read_places,
 )
 from ldas.pipeline.stages.observations import (
     WindowSeries,
@@ -286,8 +286,7 @@ class Assimilate(LandStage):
 
     def filter_of(self, root: zarr.Group, block: Block) -> Filter:
         """The filter of a block's cells."""
-        latitude, longitude = (read_land(root, name, block.region) for name in ("latitude", "longitude"))
-        cell_ids = cell_ids_from_coordinates(latitude, longitude)
+        cell_ids = cell_ids_from_coordinates(*read_places(root, block.region))
         types = [self._observation_type(root, entry, cell_ids, block) for entry in self.settings.observations]
         return self.settings.method.make(types, cell_ids)
 

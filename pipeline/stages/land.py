@@ -19,7 +19,15 @@ from ldas.pipeline.forcing.read import TimedForcing, land_forcing
 from ldas.pipeline.settings.acceptance import ACCEPTED
 from ldas.pipeline.settings.experiment import ExperimentConfig, ModelConfig
 from ldas.pipeline.settings.land_options import model_options
-from ldas.pipeline.store.arrays import dimensions, existing_array, existing_group, has_group, read_region, read_times
+from ldas.pipeline.store.arrays import (
+    dimensions,
+    existing_array,
+    existing_group,
+    has_group,
+    read_region,
+    read_regions,
+    read_times,
+)
 from ldas.pipeline.store.ledger import Block
 from ldas.pipeline.store.location import public_url
 from ldas.pipeline.store.provenance import group_checksum, provenance
@@ -90,13 +98,13 @@ class LandStage(Stage):
         check_cells(root, existing_group(root, group), FORCING_NAMES[0], block.region)
         records = slice(int(first), int(last) + 1)
         dataset = xr.Dataset(
-            {name: (("time", "cell"), _forcing_of(root, name, records, block, group)) for name in FORCING_NAMES},
+            {name: (("time", "cell"), values) for name, values in _forcing_of(root, records, block, group).items()},
             coords={"time": times[records], "cell": np.arange(block.start, block.stop)},
         )
         usable = ~without_columns(parameters, block.cells)
         if usable.any():
             part = dataset.isel(cell=np.flatnonzero(usable))
-            latitude, longitude = (read_land(root, name, block.region)[usable] for name in ("latitude", "longitude"))
+            latitude, longitude = (values[usable] for values in read_places(root, block.region))
             source = f"{public_url(self.location.url)} {group}"
             check_forcing(part, latitude, longitude, source, accepted_checks(root, self.config, group) | {"gap"})
         return land_forcing(dataset)
@@ -157,7 +165,8 @@ class BlockLand(NamedTuple):
 
 def land_of(root: zarr.Group, block: Block, model: ModelConfig) -> BlockLand:
     """The land of a block; a cell of water only, or with undefined or impossible values, does not stop the others."""
-    land = {name: read_land(root, name, block.region).astype(np.float64) for name in LAND_NAMES}
+    read = _land(root, LAND_NAMES, block.region)
+    land = {name: values.astype(np.float64) for name, values in read.items()}
     try:
         return BlockLand(_parameters_of(land, model), {})
     except landmodel.LandModelError:
@@ -254,14 +263,18 @@ def read_forcing(
     return read_region(root, group, name, {"time": records, "cell": cells}, dims=("time", "cell"), unit=unit)
 
 
-def _forcing_of(root: zarr.Group, name: str, records: slice, block: Block, group: str) -> np.ndarray:
-    """A variable of the forcing in a block; only the chosen cells are read, and those between them."""
+def _forcing_of(root: zarr.Group, records: slice, block: Block, group: str) -> dict[str, np.ndarray]:
+    """The forcing of a block by name; only the chosen cells are read, and those between them."""
+    first, last = (0, block.cells) if block.chosen is None else (block.chosen[0], block.chosen[-1] + 1)
+    region = {"time": records, "cell": slice(block.start + first, block.start + last)}
+    units = [registry.variable(name).unit for name in FORCING_NAMES]
+    dims = [("time", "cell")] * len(FORCING_NAMES)
+    read = read_regions(root, group, FORCING_NAMES, region, dims=dims, units=units)
     if block.chosen is None:
-        return read_forcing(root, name, records, block.region, group=group)
-    first, last = block.chosen[0], block.chosen[-1] + 1
-    cells = slice(block.start + first, block.start + last)
-    values = np.full((records.stop - records.start, block.cells), np.nan)
-    values[:, first:last] = read_forcing(root, name, records, cells, group=group)
+        return read
+    values = {name: np.full((records.stop - records.start, block.cells), np.nan) for name in read}
+    for name, part in read.items():
+        values[name][:, first:last] = part
     return values
 
 
@@ -294,11 +307,22 @@ def check_cells(root: zarr.Group, group: zarr.Group, name: str, cells: slice = s
             )
 
 
+def read_places(root: zarr.Group, cells: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    """Latitude and longitude of the group `land`."""
+    latitude, longitude = _land(root, ("latitude", "longitude"), cells).values()
+    return latitude, longitude
+
+
 def read_land(root: zarr.Group, name: str, cells: slice = slice(None)) -> np.ndarray:
     """A variable of the group `land` over (cell,) or (cell, patch), in the registry's unit."""
-    entry = registry.variable(name)
-    dims = ("cell",) if entry.axis is None else ("cell", entry.axis)
-    return read_region(root, "land", name, {"cell": cells}, dims=dims, unit=entry.unit)
+    return _land(root, (name,), cells)[name]
+
+
+def _land(root: zarr.Group, names: Sequence[str], cells: slice) -> dict[str, np.ndarray]:
+    entries = [registry.variable(name) for name in names]
+    dims = [("cell",) if entry.axis is None else ("cell", entry.axis) for entry in entries]
+    units = [entry.unit for entry in entries]
+    return read_regions(root, "land", names, {"cell": cells}, dims=dims, units=units)
 
 
 def number_of_cells(root: zarr.Group) -> int:
@@ -308,7 +332,8 @@ def number_of_cells(root: zarr.Group) -> int:
 
 def number_of_patches(root: zarr.Group) -> int:
     """Size of the patch axis."""
-    return int(read_land(root, "patch_fraction", slice(0, 1)).shape[1])
+    array = existing_array(root, "land", "patch_fraction")
+    return dict(zip(dimensions(array), array.shape, strict=True))["patch"]
 
 
 def land_checksum(root: zarr.Group) -> str:

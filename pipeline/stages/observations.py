@@ -26,8 +26,9 @@ from ldas.pipeline.store.arrays import (
     dimensions,
     existing_array,
     existing_group,
+    has_array,
     has_group,
-    read_array,
+    read_arrays,
     read_region,
     read_times,
 )
@@ -73,7 +74,9 @@ def overpass_times(root: zarr.Group, name: str, cells: slice, days: slice = slic
     return np.where(np.isfinite(hours), times, np.datetime64("NaT", "s"))
 
 
-def read_observations(root: zarr.Group, name: str, block: Block) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def read_observations(
+    root: zarr.Group, name: str, block: Block, between: tuple[np.datetime64, np.datetime64] | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Times of an observation group and its arrays (time, cell) of a block: value, uncertainty and quality if there.
 
     Of a group with an overpass axis, days and overpasses follow each other on the first axis, and the times are
@@ -81,6 +84,9 @@ def read_observations(root: zarr.Group, name: str, block: Block) -> tuple[np.nda
 
     What another program wrote is decoded by its CF attributes and brought into the unit of the registry: what
     `ldas check` counts is what the filter, the training and the evaluation get.
+
+    Args:
+        between: instants; times outside are left out, where none lies between them.
 
     Raises:
         StoreError: if the group is missing or cannot be read in this way, naming variable and attribute; for an
@@ -92,23 +98,24 @@ def read_observations(root: zarr.Group, name: str, block: Block) -> tuple[np.nda
     group = existing_group(root, path)
     check_cells(root, group, "value", block.region)
     times = read_times(root, path)
-    region = {"time": slice(0, len(times)), "cell": block.region}
+    near = np.arange(len(times)) if between is None else np.flatnonzero((between[0] <= times) & (times <= between[1]))
+    days = slice(int(near[0]), int(near[-1]) + 1) if near.size else slice(0, min(1, len(times)))
+    region = {"time": days, "cell": block.region}
     overpasses = overpasses_a_day(root, name)
     dims = ("time", "cell") if overpasses is None else ("time", "overpass", "cell")
     arrays: dict[str, np.ndarray] = {}
     given = ""
-    for key in ("value", "uncertainty"):
-        if key in group:
-            arrays[key], attributes = read_array(root, path, key, region, dims=dims)
+    stored = ["value", *(key for key in ("uncertainty", "quality") if has_array(root, path, key))]
+    for key, (values, attributes) in read_arrays(root, path, stored, region, dims=[dims] * len(stored)).items():
+        if key == "quality":
+            arrays[key] = _quality_codes(values, f"'{path}/{key}'")
+        else:
             given = _given_unit(attributes, key) or given
-            arrays[key] = _in_unit(arrays[key], given, name, f"'{path}/{key}'")
-    if "quality" in group:
-        codes = read_region(root, path, "quality", region, dims=dims)
-        arrays["quality"] = _quality_codes(codes, f"'{path}/quality'")
+            arrays[key] = _in_unit(values, given, name, f"'{path}/{key}'")
     if overpasses is None:
-        return times, arrays
+        return times[days], arrays
     arrays = {key: values.reshape(-1, block.cells) for key, values in arrays.items()}
-    times = overpass_times(root, name, block.region).reshape(-1, block.cells)
+    times = overpass_times(root, name, block.region, days).reshape(-1, block.cells)
     _check_hours(times, arrays, path)
     return times, arrays
 
@@ -219,7 +226,9 @@ class WindowSeries:
         open_loop: str,
         matching: TimeMatching = "window_end",
     ) -> None:
-        times, arrays = read_observations(root, settings.name, block)
+        all_of_them = settings.rescale != "none"  # the climatology is of all values
+        near = None if all_of_them else (ends[0] - 3 * DAY, ends[-1] + 2 * DAY)  # and those of the days they are of
+        times, arrays = read_observations(root, settings.name, block, near)
         values, quality = good_values(arrays), arrays.get("quality")
         uncertainty = good_values(arrays, "uncertainty") if "uncertainty" in arrays else None
         self.time: np.ndarray | None = None

@@ -7,7 +7,7 @@ integers, booleans; times are whole seconds since 1970; text is kept as integer 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from copy import copy
+from copy import copy, deepcopy
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ import zarr
 from xarray.backends import ZarrStore
 from xarray.backends.store import StoreBackendEntrypoint
 from zarr.core.array_spec import ArrayConfigParams
+from zarr.core.group import GroupMetadata
 from zarr.core.metadata.v3 import ArrayV3Metadata
-from zarr.core.sync import sync
 
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store import cf
 from ldas.pipeline.store.at_once import at_once
 from ldas.pipeline.store.committed_view import CommittedView
+from ldas.pipeline.store.in_place import answer, answers
 from ldas.pipeline.store.lazy_tree import lazy_tree
 from ldas.pipeline.store.location import Location, as_location, check_name, check_path
 from ldas.pipeline.store.opening import AccessMode, open_root
@@ -167,7 +168,13 @@ def committed_sizes(group: zarr.Group) -> dict[str, int]:
 
 def has_group(root: zarr.Group, path: str) -> bool:
     """Whether the group is there."""
-    return check_path(path) in root
+    place = root.store_path / check_path(path)
+    return answer(place.store, (place / "zarr.json").exists())
+
+
+def has_array(root: zarr.Group, path: str, name: str) -> bool:
+    """Whether a group has an array of that name."""
+    return has_group(root, f"{path}/{check_name(name)}")
 
 
 def absence(root: zarr.Group, path: str) -> str:
@@ -181,15 +188,17 @@ def absence(root: zarr.Group, path: str) -> str:
 
 def existing_group(root: zarr.Group, path: str) -> zarr.Group:
     """A group that must be there; StoreError with the groups that are there otherwise."""
-    try:
-        group = root[check_path(path)]
-    except KeyError:
+    place = root.store_path / check_path(path)
+    document = answer(place.store, (place / "zarr.json").get())
+    if document is None:
         there = ", ".join(sorted(name for name, item in root.members(max_depth=2) if isinstance(item, zarr.Group)))
         reason = absence(root, path)
         raise StoreError(f"group '{path}' of {root.store}: {reason}; there are: {there or 'none'}") from None
-    if not isinstance(group, zarr.Group):
+    content = json.loads(document.to_bytes())
+    if content.get("node_type") != "group":
         raise StoreError(f"'{path}' in {root.store} is an array, a group was expected")
-    return _as_it_is(group)
+    content.pop("consolidated_metadata", None)  # a copy that another program may have left there: it may be older
+    return zarr.Group(zarr.AsyncGroup(GroupMetadata.from_dict(content), place))
 
 
 def _as_it_is(group: zarr.Group) -> zarr.Group:
@@ -201,27 +210,37 @@ def _as_it_is(group: zarr.Group) -> zarr.Group:
 
 def existing_array(root: zarr.Group, path: str, name: str) -> zarr.Array:
     """An array that must be there, checked to be plain."""
-    place = root.store_path / check_path(path) / check_name(name)
-    document = sync((place / "zarr.json").get())
-    if document is None:
-        there = ", ".join(sorted(existing_group(root, path).array_keys()))
-        raise StoreError(f"no variable '{name}' in group '{path}'; there are: {there or 'none'}")
-    content = json.loads(document.to_bytes())
-    if content.get("node_type") != "array":
-        raise StoreError(f"'{path}/{name}' is a group, an array was expected")
-    attributes = content.pop("attributes", {})
-    metadata = copy(_array_metadata(json.dumps(content), place.path))
-    object.__setattr__(metadata, "attributes", attributes)  # of this array alone: they are changed in place
-    return zarr.Array(zarr.AsyncArray(metadata, place, AS_STORED))
+    return existing_arrays(root, path, (name,))[0]
+
+
+def existing_arrays(root: zarr.Group, path: str, names: Sequence[str]) -> list[zarr.Array]:
+    """Arrays of a group that must be there, checked to be plain."""
+    group = root.store_path / check_path(path)
+    places = [group / check_name(name) for name in names]
+    documents = answers(group.store, lambda place: (place / "zarr.json").get(), places)
+    arrays = []
+    for name, place, document in zip(names, places, documents, strict=True):
+        if document is None:
+            there = ", ".join(sorted(existing_group(root, path).array_keys()))
+            raise StoreError(f"no variable '{name}' in group '{path}'; there are: {there or 'none'}")
+        plain, attributes = _array_metadata(document.to_bytes(), place.path)
+        metadata = copy(plain)
+        object.__setattr__(metadata, "attributes", deepcopy(attributes))  # of this array alone: they may be changed
+        arrays.append(zarr.Array(zarr.AsyncArray(metadata, place, AS_STORED)))
+    return arrays
 
 
 @lru_cache(maxsize=4096)
-def _array_metadata(document: str, path: str) -> ArrayV3Metadata:
-    """The metadata of a plain array, without attributes. A task asks for the same few hundred arrays again and again,
+def _array_metadata(document: bytes, path: str) -> tuple[ArrayV3Metadata, dict[str, Any]]:
+    """The metadata of a plain array, and its attributes. A task asks for the same few hundred arrays again and again,
     and Zarr takes most of the time of a small read or write to understand what describes them."""
-    metadata = ArrayV3Metadata.from_dict(json.loads(document))
+    content = json.loads(document)
+    if content.get("node_type") != "array":
+        raise StoreError(f"'{path}' is a group, an array was expected")
+    attributes = content.pop("attributes", {})
+    metadata = ArrayV3Metadata.from_dict(content)
     check_plain_metadata(metadata, path)
-    return metadata
+    return metadata, attributes
 
 
 def chunk_cells(shard_cells: int, records: int) -> int:
@@ -316,7 +335,7 @@ def write_region(
     """
     names = list(values)
     ready: list[tuple[zarr.Array, tuple[slice, ...], np.ndarray]] = []
-    for name, array in zip(names, at_once(lambda name: existing_array(root, path, name), names), strict=True):
+    for name, array in zip(names, existing_arrays(root, path, names), strict=True):
         slices = check_alignment(array, region, continued)
         data = encode(np.asarray(values[name]))[0]
         expected = tuple(part.stop - part.start for part in slices)
@@ -326,15 +345,15 @@ def write_region(
             raise StoreError(f"'{path}/{name}' is stored as {array.dtype}, {data.dtype} cannot be written there")
         ready.append((array, slices, data))
 
-    def write(item: tuple[zarr.Array, tuple[slice, ...], np.ndarray]) -> None:
+    async def write(item: tuple[zarr.Array, tuple[slice, ...], np.ndarray]) -> None:
         array, slices, data = item
         data = data.astype(array.dtype, copy=False)
         if cells is not None:
             along = cells.reshape([-1 if dim == "cell" else 1 for dim in dimensions(array)])
-            data = np.where(along, data, np.asarray(array[slices]))
-        array[slices] = data
+            data = np.where(along, data, np.asarray(await array.async_array.getitem(slices)))
+        await array.async_array.setitem(slices, data)
 
-    at_once(write, ready)
+    answers(root.store, write, ready)
 
 
 def read_region(
@@ -355,31 +374,59 @@ def read_region(
     Raises:
         StoreError: if that cannot be done; names group, variable and attribute.
     """
-    values, attributes = read_array(root, path, name, region, dims=dims)
-    if unit is None:
-        return values
-    return cf.in_unit(values, str(attributes.get("units", unit)), unit, f"'{path}/{name}'")
+    return read_regions(root, path, (name,), region, dims=None if dims is None else (dims,), units=(unit,))[name]
 
 
-def read_array(
-    root: zarr.Group, path: str, name: str, region: Region | None = None, *, dims: Sequence[str] | None = None
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """As `read_region`, with the array's attributes and in the unit in which it is stored."""
-    array = existing_array(root, path, name)
-    stored, where = dimensions(array), f"'{path}/{name}'"
-    if dims is not None and sorted(stored) != sorted(dims):
-        raise StoreError(
-            f"{where} has the dimensions ({', '.join(stored)}), expected ({', '.join(dims)}): rename them, or select"
-        )
-    selection = tuple((region or {}).get(dim, slice(None)) for dim in stored)
-    for dim, size, part in zip(stored, array.shape, selection, strict=True):
-        if part.stop is not None and part.stop > size:
-            raise StoreError(f"{where} has {size} places along {dim}, {part.stop} are needed")
-    attributes = array.attrs.asdict()
-    values = cf.decode(np.asarray(array[selection]), attributes, where)
-    if dims is not None and tuple(dims) != stored:
-        values = np.ascontiguousarray(values.transpose([stored.index(dim) for dim in dims]))
-    return values, attributes
+def read_regions(
+    root: zarr.Group,
+    path: str,
+    names: Sequence[str],
+    region: Region | None = None,
+    *,
+    dims: Sequence[Sequence[str]] | None = None,
+    units: Sequence[str | None] | None = None,
+) -> dict[str, np.ndarray]:
+    """Several arrays of a group by name, each as `read_region` gives it; `dims` and `units` of each."""
+    found = read_arrays(root, path, names, region, dims=dims)
+    return {
+        name: values if unit is None else cf.in_unit(values, str(given.get("units", unit)), unit, f"'{path}/{name}'")
+        for (name, (values, given)), unit in zip(found.items(), units or [None] * len(names), strict=True)
+    }
+
+
+def read_arrays(
+    root: zarr.Group,
+    path: str,
+    names: Sequence[str],
+    region: Region | None = None,
+    *,
+    dims: Sequence[Sequence[str]] | None = None,
+) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
+    """As `read_regions`, with the attributes of each array and in the unit in which it is stored."""
+    arrays = existing_arrays(root, path, names)
+    orders: Sequence[Sequence[str] | None] = dims or [None] * len(names)
+    selections = []
+    for name, array, order in zip(names, arrays, orders, strict=True):
+        stored, where = dimensions(array), f"'{path}/{name}'"
+        if order is not None and sorted(stored) != sorted(order):
+            raise StoreError(
+                f"{where} has the dimensions ({', '.join(stored)}), expected ({', '.join(order)}): rename them, or "
+                "select"
+            )
+        selection = tuple((region or {}).get(dim, slice(None)) for dim in stored)
+        for dim, size, part in zip(stored, array.shape, selection, strict=True):
+            if part.stop is not None and part.stop > size:
+                raise StoreError(f"{where} has {size} places along {dim}, {part.stop} are needed")
+        selections.append((array.async_array, selection))
+    read = answers(root.store, lambda item: item[0].getitem(item[1]), selections)
+    found = {}
+    for name, array, order, got in zip(names, arrays, orders, read, strict=True):
+        attributes = array.attrs.asdict()
+        values = cf.decode(np.asarray(got), attributes, f"'{path}/{name}'")
+        if order is not None and tuple(order) != dimensions(array):
+            values = np.ascontiguousarray(values.transpose([dimensions(array).index(dim) for dim in order]))
+        found[name] = values, attributes
+    return found
 
 
 def read_times(root: zarr.Group, path: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 
 from ldas.pipeline.errors import ConfigurationError
-from ldas.pipeline.store.arrays import existing_array, existing_group, has_group, read_region, write_region
+from ldas.pipeline.store.arrays import existing_array, existing_group, has_array, has_group, read_region, write_region
 from ldas.pipeline.store.provenance import scrubbed, without_places
 from ldas.pipeline.store.template import ArraySpec, create_template, extend_template
 
@@ -246,7 +246,7 @@ def status_before(root: zarr.Group, experiment: str, block: Block, period: Perio
 def _reached(root: zarr.Group, experiment: str, block: Block) -> int:
     """Days of the run that all (chosen) cells of a block had done of a period that has become longer; 0 without one."""
     path = path_of(experiment)
-    if _REACHED not in existing_group(root, path):
+    if not has_array(root, path, _REACHED):
         return 0
     days = read_region(root, path, _REACHED, {"cell": block.region})
     return int(days.min() if block.mask is None else days[block.mask].min())
@@ -339,7 +339,7 @@ def reopen(root: zarr.Group, experiment: str, instants: np.ndarray) -> np.ndarra
         status = statuses(root, experiment)  # of more periods, where an extension was interrupted
         again = touched & (np.arange(len(status))[:, None] >= first)
         path = path_of(experiment)
-        if _REACHED in existing_group(root, path):  # of an extension under way: these cells do not continue there
+        if has_array(root, path, _REACHED):  # of an extension under way: these cells do not continue there
             reached = np.where(touched, 0, read_region(root, path, _REACHED))
             write_region(root, path, {_REACHED: reached.astype("int32")}, {})
         write_region(root, path, {"status": np.where(again, NOT_STARTED, status).astype("int8")}, {})

@@ -16,7 +16,7 @@ from ldas.operators.protocol import ObservationOperator, OperatorArrays
 from ldas.operators.registry import from_arrays
 from ldas.operators.scores import Scores
 from ldas.pipeline.errors import StoreError
-from ldas.pipeline.store.arrays import existing_array, existing_group, has_group
+from ldas.pipeline.store.arrays import existing_array, existing_group, has_group, read_arrays
 from ldas.pipeline.store.groups import write_group
 from ldas.pipeline.store.location import check_name
 from ldas.pipeline.store.provenance import provenance
@@ -210,10 +210,8 @@ def _read_arrays(root: zarr.Group, name: str, cells: slice) -> tuple[OperatorArr
     """The arrays as they are stored, and the content hash of all of them that is written there."""
     path = operator_path(name)
     attributes: Mapping[str, Any] = existing_group(root, path).attrs.asdict()
-    whole = cells == slice(None)
-    arrays = {
-        array: np.asarray(existing_array(root, path, array)[... if whole else cells]) for array in attributes["arrays"]
-    }
+    region = {} if cells == slice(None) else {"cell": cells}
+    arrays = {array: values for array, (values, _) in read_arrays(root, path, attributes["arrays"], region).items()}
     stored = OperatorArrays(str(attributes["kind"]), arrays, {}, attributes["operator"])
     return stored, str(attributes.get("content_hash", ""))
 

@@ -13,7 +13,7 @@ import zarr
 from ldas.landmodel import quantities
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import existing_group, has_group, read_region, write_region
+from ldas.pipeline.store.arrays import existing_arrays, existing_group, has_group, read_regions, write_region
 from ldas.pipeline.store.ledger import Block
 from ldas.pipeline.store.template import ArraySpec, create_template
 
@@ -88,11 +88,8 @@ def write_restart(
     block: Block,
 ) -> None:
     """Writes the state of a block, or of its chosen cells; patches without a column are NaN."""
-    group = existing_group(root, path)
     values = {}
-    for name, field in state._asdict().items():
-        array = group[name]
-        assert isinstance(array, zarr.Array)
+    for (name, field), array in zip(state._asdict().items(), existing_arrays(root, path, state._fields), strict=True):
         dense = np.full((block.cells, *array.shape[1:]), np.nan)
         dense[columns.cell, columns.patch] = field
         values[name] = dense
@@ -116,10 +113,8 @@ def read_restart(
             options (each differing one named).
     """
     check_restart(root, path, model=model)
-    values = {}
-    for name in fields:
-        dense = read_region(root, path, name, {"cell": block.region})
-        values[name] = np.ascontiguousarray(dense[columns.cell, columns.patch])
+    stored = read_regions(root, path, fields, {"cell": block.region})
+    values = {name: np.ascontiguousarray(dense[columns.cell, columns.patch]) for name, dense in stored.items()}
     first = values[fields[0]]
     empty = np.isnan(first).all(axis=tuple(range(1, first.ndim)))
     if empty.any():

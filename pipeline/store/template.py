@@ -18,7 +18,7 @@ from zarr.storage import MemoryStore
 from ldas.pipeline import registry
 from ldas.pipeline.errors import RegistryError, StoreError
 from ldas.pipeline.store.arrays import AS_STORED, dimensions, encode, existing_array, existing_group
-from ldas.pipeline.store.at_once import at_once
+from ldas.pipeline.store.in_place import answers
 from ldas.pipeline.store.location import check_path
 from ldas.pipeline.store.plain_arrays import PLAIN_KINDS
 
@@ -70,7 +70,10 @@ def create_template(
         missing = [dim for dim in spec.dims if dim not in sizes]
         if missing:
             raise StoreError(f"{path}/{name}: no coordinate gives the size of {', '.join(missing)}")
-    at_once(lambda item: _create_array(group, *item, sizes, chunks, shards), list(arrays.items()))
+    documents = {name: _document_of(group, name, spec, sizes, chunks, shards) for name, spec in arrays.items()}
+    answers(
+        group.store, lambda item: group.store.set(f"{group.path}/{item[0]}/zarr.json", item[1]), [*documents.items()]
+    )
     return group
 
 
@@ -108,14 +111,14 @@ def extend_template(
             _write_coordinate(group, name, other_dims, np.asarray(values), {})
 
 
-def _create_array(
+def _document_of(
     group: zarr.Group,
     name: str,
     spec: ArraySpec,
     sizes: Mapping[str, int],
     chunks: Mapping[str, int],
     shards: Mapping[str, int] | None,
-) -> None:
+) -> Buffer:
     dtype = np.dtype(spec.dtype)
     if dtype.kind not in PLAIN_KINDS:
         raise StoreError(
@@ -128,7 +131,7 @@ def _create_array(
     inner = tuple(min(chunks.get(dim, size), size) for dim, size in zip(spec.dims, outer, strict=True))
     sharded = shards is not None and inner != outer
     attributes = {**_attributes(name), **_observed(group.path, name), **spec.attributes}
-    document = _array_document(
+    return _array_document(
         tuple(sizes[dim] for dim in spec.dims),
         dtype,
         inner,
@@ -137,7 +140,6 @@ def _create_array(
         tuple(spec.dims),
         json.dumps(attributes),
     )
-    sync(group.store.set(f"{group.path}/{name}/zarr.json", document))
 
 
 @lru_cache(maxsize=4096)

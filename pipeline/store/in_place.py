@@ -1,0 +1,114 @@
+"""Requests to a store, without the hand-overs from thread to thread that cost more than a small request to a folder.
+
+Zarr runs every request in an event loop in a thread of its own, which gives reading, writing and compression to further
+threads. A folder needs none of them: its requests are run one after the other in the thread that asks. Other stores,
+where waiting is most of the work, keep Zarr's loop, with several requests under way at a time.
+"""
+
+import asyncio
+import atexit
+import os
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from zarr.abc.store import Store
+from zarr.core.sync import sync
+from zarr.storage import LocalStore
+
+_REQUESTS_AT_ONCE = 8
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def answer(store: Store, request: Coroutine[Any, Any, Result]) -> Result:
+    """What a request to a store gives."""
+    if not isinstance(store, LocalStore) or asyncio._get_running_loop() is not None:  # as in a notebook
+        return sync(request)
+    loop = _idle_loop()
+    try:
+        result = loop.run_until_complete(request)
+    except Exception:
+        _idle.append(loop)
+        raise
+    except BaseException:  # interrupted: it may hold what was not ended
+        loop.close()
+        raise
+    _idle.append(loop)
+    return result
+
+
+def answers(
+    store: Store, request: Callable[[Item], Coroutine[Any, Any, Result]], items: Sequence[Item]
+) -> list[Result]:
+    """What the request of every item gives. After an error nothing new is begun, and nothing is still under way."""
+    if isinstance(store, LocalStore):
+        return answer(store, _one_by_one(request, items))
+    return answer(store, _several(request, items))
+
+
+async def _one_by_one(request: Callable[[Item], Awaitable[Result]], items: Sequence[Item]) -> list[Result]:
+    return [await request(item) for item in items]
+
+
+async def _several(request: Callable[[Item], Awaitable[Result]], items: Sequence[Item]) -> list[Result]:
+    places, failed = asyncio.Semaphore(_REQUESTS_AT_ONCE), asyncio.Event()
+
+    async def one(item: Item) -> Result:
+        async with places:
+            if failed.is_set():
+                raise asyncio.CancelledError
+            try:
+                return await request(item)
+            except BaseException:
+                failed.set()
+                raise
+
+    found = await asyncio.gather(*map(one, items), return_exceptions=True)
+    errors = [each for each in found if isinstance(each, BaseException)]
+    for error in sorted(errors, key=lambda error: isinstance(error, asyncio.CancelledError)):
+        raise error
+    return [each for each in found if not isinstance(each, BaseException)]
+
+
+class _SameThread(ThreadPoolExecutor):
+    """Runs what it is given at once, in the thread that gives it."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> "Future[Any]":
+        """See `concurrent.futures.Executor`."""
+        done: Future[Any] = Future()
+        try:
+            done.set_result(function(*args, **named))
+        except BaseException as error:
+            done.set_exception(error)
+        return done
+
+
+_idle: deque[asyncio.AbstractEventLoop] = deque()
+_of_parent: list[asyncio.AbstractEventLoop] = []
+
+
+def _idle_loop() -> asyncio.AbstractEventLoop:
+    """An event loop that no thread runs; kept, because to make one takes as long as a request."""
+    try:
+        return _idle.pop()
+    except IndexError:
+        loop = asyncio.new_event_loop()
+        loop.set_default_executor(_SameThread(1))
+        return loop
+
+
+@atexit.register
+def _close_idle() -> None:
+    while _idle:
+        _idle.pop().close()
+
+
+def _leave_to_parent() -> None:
+    _of_parent.extend(_idle)  # not closed: that would take from the parent what wakes them
+    _idle.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
