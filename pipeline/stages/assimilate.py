@@ -43,8 +43,9 @@ from ldas.pipeline.stages.observations import (
 from ldas.pipeline.stages.open_loop import OpenLoop
 from ldas.pipeline.stages.train import cells_per_training_block, training_stage
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group, write_region
+from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group
 from ldas.pipeline.store.groups import hide_new
+from ldas.pipeline.store.head import make_head, remove_head, write_days
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.operator_store import matches_overpasses, operator_identity, read_operator
 from ldas.pipeline.store.restart import (
@@ -171,6 +172,7 @@ class Assimilate(LandStage):
         specs, patches = self._specs(root), number_of_patches(root)
         days = self.config.execution.days_per_period
         overpasses = self._overpasses(root)
+        remove_head(root, self.group)
         create_template(
             root,
             self.group,
@@ -269,6 +271,7 @@ class Assimilate(LandStage):
         along_cells = labels.places(root)
         extend_template(root, self.group, "time", days_of(self.ends()), {**self._along_time(), **along_cells})
         labels.describe(root, self.group, self._specs(root))
+        make_head(root, self.group)
         # Those of new periods are empty, also when an interrupted extension has made some of them.
         kept = [instant for instant in self.kept() if instant > max(old_stops)]
         stops = [period.stop for period in self.periods() if period.stop not in old_stops]
@@ -357,8 +360,8 @@ class Assimilate(LandStage):
             writer.add(number, result, method, {name: (rows[name], given[name].time) for name in given})
             if end in kept:
                 self._write_restarts(root, block, end, method, columns, before, state, whole)
-        region = {"time": period.days, "cell": block.region}
-        write_region(root, self.group, writer.values(), region, continued="time", cells=block.mask)
+        per_period = self.config.execution.days_per_period
+        write_days(root, self.group, writer.values(), block, period.days, per_period=per_period)
         self._write_restarts(root, block, period.stop, method, columns, before, state, whole)
         return np.where(lost, ledger.SET_ASIDE, ledger.DONE).astype("int8")
 

@@ -33,8 +33,9 @@ from ldas.pipeline.stages.overpass_states import (
     step_requests,
 )
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group, write_region
+from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group
 from ldas.pipeline.store.groups import hide_new
+from ldas.pipeline.store.head import make_head, remove_head, write_days
 from ldas.pipeline.store.ledger import Block, Period, day_axis, periods_of
 from ldas.pipeline.store.restart import (
     Columns,
@@ -99,6 +100,7 @@ class OpenLoop(LandStage):
         specs, patches = self._specs(), number_of_patches(root)
         days = self.config.execution.days_per_period
         overpasses = overpass_axis(root, self.config)
+        remove_head(root, self.group)
         create_template(
             root,
             self.group,
@@ -177,6 +179,7 @@ class OpenLoop(LandStage):
         existing_group(root, self.group).attrs.update(self.group_attributes(root))  # of the longer period
         extend_template(root, self.group, "time", self._days(), {**self._along_time(), **labels.places(root)})
         labels.describe(root, self.group, self._specs())
+        make_head(root, self.group)
         self._create_restarts(root, np.datetime64(old_periods[-1][1], "s"))
 
     def superseded_at(self, instant: np.datetime64) -> Collection[str]:
@@ -206,8 +209,8 @@ class OpenLoop(LandStage):
         run = parameters.take(chosen)
         values = self._outputs(outputs, run, lost, number_of_patches(root), period)
         values |= overpass_states(self.config, outputs, steps, run, lost)
-        region = {"time": period.days, "cell": block.region}
-        write_region(root, self.group, values, region, continued="time", cells=block.mask)
+        per_period = self.config.execution.days_per_period
+        write_days(root, self.group, values, block, period.days, per_period=per_period)
         self._write_extra_restarts(root, block, period, parameters, columns, before, forcing, lost[columns.cell])
         write_restart(root, restart_path(self.name, period.stop), after, columns, block)
         return np.where(lost, ledger.SET_ASIDE, ledger.DONE).astype("int8")

@@ -20,11 +20,13 @@ from xarray.backends.store import StoreBackendEntrypoint
 from zarr.core.array_spec import ArrayConfigParams
 from zarr.core.group import GroupMetadata
 from zarr.core.metadata.v3 import ArrayV3Metadata
+from zarr.storage import StorePath
 
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store import cf
 from ldas.pipeline.store.at_once import at_once
 from ldas.pipeline.store.committed_view import CommittedView
+from ldas.pipeline.store.head_view import HEADS, seen_with_head
 from ldas.pipeline.store.in_place import answer, answers
 from ldas.pipeline.store.lazy_tree import lazy_tree
 from ldas.pipeline.store.location import Location, as_location, check_name, check_path
@@ -78,7 +80,7 @@ def open_run(where: str | Path | Location, *, everything: bool = False) -> xr.Da
     the next run needs them only.
     """
     root = open_store(where)
-    skipped = () if everything else ("restarts", "ledger", FILTER_STATES, CYCLE)
+    skipped = (HEADS,) if everything else (HEADS, "restarts", "ledger", FILTER_STATES, CYCLE)
     return lazy_tree(_Group(root, skipped))
 
 
@@ -144,8 +146,10 @@ def _open_group(root: zarr.Group, path: str, *, on_dask: bool = True) -> xr.Data
 
 def _with_members(group: zarr.Group) -> ZarrStore:
     """A group that has asked once what is in it; of one that is being lengthened, what is complete."""
+    view = answer(group.store, seen_with_head(group.store, group.path))
     if sizes := committed_sizes(group):
-        view = CommittedView(group.store, group.path, sizes)
+        view = CommittedView(view, group.path, sizes)
+    if view is not group.store:
         group = zarr.open_group(view, path=group.path, mode="r", zarr_format=3, use_consolidated=False)
     return ZarrStore(_as_it_is(group), mode="r", use_zarr_fill_value_as_mask=False)
 
@@ -215,9 +219,9 @@ def existing_array(root: zarr.Group, path: str, name: str) -> zarr.Array:
 
 def existing_arrays(root: zarr.Group, path: str, names: Sequence[str]) -> list[zarr.Array]:
     """Arrays of a group that must be there, checked to be plain."""
-    group = root.store_path / check_path(path)
-    places = [group / check_name(name) for name in names]
-    documents = answers(group.store, lambda place: (place / "zarr.json").get(), places)
+    store = answer(root.store, seen_with_head(root.store, check_path(path)))
+    places = [StorePath(store, path) / check_name(name) for name in names]
+    documents = answers(store, lambda place: (place / "zarr.json").get(), places)
     arrays = []
     for name, place, document in zip(names, places, documents, strict=True):
         if document is None:
@@ -463,10 +467,16 @@ def array_hashes(where: str | Path | Location | zarr.Group, path: str = "") -> d
     group = existing_group(root, path) if path else root
     prefix = f"{path}/" if path else ""
     return {
-        f"{prefix}{name}": _array_hash(item)
+        f"{prefix}{name}": _array_hash(_as_read(root, item))
         for name, item in sorted(group.members(max_depth=None))
-        if isinstance(item, zarr.Array)
+        if isinstance(item, zarr.Array) and not item.path.startswith(f"{HEADS}/")
     }
+
+
+def _as_read(root: zarr.Group, array: zarr.Array) -> zarr.Array:
+    """The array with the days of a head."""
+    path, _, name = array.path.rpartition("/")
+    return existing_array(root, path, name) if path else array
 
 
 def _array_hash(array: zarr.Array) -> str:

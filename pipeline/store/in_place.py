@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from zarr.abc.store import Store
 from zarr.core.sync import sync
-from zarr.storage import LocalStore
+from zarr.storage import LocalStore, WrapperStore
 
 _REQUESTS_AT_ONCE = 8
 Item = TypeVar("Item")
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 def answer(store: Store, request: Coroutine[Any, Any, Result]) -> Result:
     """What a request to a store gives."""
-    if not isinstance(store, LocalStore) or asyncio._get_running_loop() is not None:  # as in a notebook
+    if not _is_folder(store) or asyncio._get_running_loop() is not None:  # as in a notebook
         return sync(request)
     loop = _idle_loop()
     try:
@@ -43,9 +43,15 @@ def answers(
     store: Store, request: Callable[[Item], Coroutine[Any, Any, Result]], items: Sequence[Item]
 ) -> list[Result]:
     """What the request of every item gives. After an error nothing new is begun, and nothing is still under way."""
-    if isinstance(store, LocalStore):
+    if _is_folder(store):
         return answer(store, _one_by_one(request, items))
     return answer(store, _several(request, items))
+
+
+def _is_folder(store: Store) -> bool:
+    while isinstance(store, WrapperStore):
+        store = store._store
+    return isinstance(store, LocalStore)
 
 
 async def _one_by_one(request: Callable[[Item], Awaitable[Result]], items: Sequence[Item]) -> list[Result]:
