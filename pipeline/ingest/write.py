@@ -28,8 +28,8 @@ from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.opening import exists
 from ldas.pipeline.store.provenance import code_version, configured, provenance
 
-FORCING_CHUNKS = {"time": 732, "cell": 64}  # a day reads a month of a block, not a year
-FORCING_SHARDS = {"time": 8784, "cell": 64}
+FORCING_CHUNKS = {"time": 732, "cell": 128}  # a day reads a month, not a year
+FORCING_SHARDS = {"time": 8784, "cell": 256}
 OBSERVATION_CHUNKS = {"time": 366, "cell": 64}
 SAME_PLACE_DEGREES = 1e-4
 # Settings that an appended ingest may have otherwise: they say where data are and how they are written, or what is done
@@ -285,7 +285,9 @@ def _layout(dataset: xr.Dataset, config: IngestConfig) -> tuple[dict[str, int], 
         chunks, shards = FORCING_CHUNKS, FORCING_SHARDS
     elif {"time", "cell"} <= set(dataset.dims):
         chunks = OBSERVATION_CHUNKS
-    chunks, shards = {**chunks, **config.chunks}, {**shards, **config.shards}
+    shards = {**shards, **config.shards}
+    fitting = {name: size for name, size in chunks.items() if not shards.get(name, size) % size}
+    chunks = {**fitting, **config.chunks}  # without one, a shard is one chunk
     for name, shard in shards.items():
         if shard % min(chunks.get(name, shard), shard):
             raise IngestError(

@@ -6,7 +6,7 @@ integers, booleans; times are whole seconds since 1970; text is kept as integer 
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy, deepcopy
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -26,13 +26,15 @@ from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store import cf
 from ldas.pipeline.store.at_once import at_once
 from ldas.pipeline.store.committed_view import CommittedView
-from ldas.pipeline.store.head_view import HEADS, seen_with_head
+from ldas.pipeline.store.head_view import HEADS
 from ldas.pipeline.store.in_place import answer, answers
 from ldas.pipeline.store.lazy_tree import lazy_tree
 from ldas.pipeline.store.location import Location, as_location, check_name, check_path
 from ldas.pipeline.store.opening import AccessMode, open_root
+from ldas.pipeline.store.packed_view import FIELDS, STATE
 from ldas.pipeline.store.plain_arrays import check_plain_array, check_plain_metadata
 from ldas.pipeline.store.portable import portable
+from ldas.pipeline.store.views import as_read
 
 FORMAT_VERSION = 1
 FILTER_STATES = "filter_states"
@@ -146,7 +148,7 @@ def _open_group(root: zarr.Group, path: str, *, on_dask: bool = True) -> xr.Data
 
 def _with_members(group: zarr.Group) -> ZarrStore:
     """A group that has asked once what is in it; of one that is being lengthened, what is complete."""
-    view = answer(group.store, seen_with_head(group.store, group.path))
+    view = answer(group.store, as_read(group.store, group.path))
     if sizes := committed_sizes(group):
         view = CommittedView(view, group.path, sizes)
     if view is not group.store:
@@ -219,7 +221,7 @@ def existing_array(root: zarr.Group, path: str, name: str) -> zarr.Array:
 
 def existing_arrays(root: zarr.Group, path: str, names: Sequence[str]) -> list[zarr.Array]:
     """Arrays of a group that must be there, checked to be plain."""
-    store = answer(root.store, seen_with_head(root.store, check_path(path)))
+    store = answer(root.store, as_read(root.store, check_path(path)))
     places = [StorePath(store, path) / check_name(name) for name in names]
     documents = answers(store, lambda place: (place / "zarr.json").get(), places)
     arrays = []
@@ -467,16 +469,22 @@ def array_hashes(where: str | Path | Location | zarr.Group, path: str = "") -> d
     group = existing_group(root, path) if path else root
     prefix = f"{path}/" if path else ""
     return {
-        f"{prefix}{name}": _array_hash(_as_read(root, item))
-        for name, item in sorted(group.members(max_depth=None))
+        f"{prefix}{name}": _array_hash(array)
+        for stored, item in sorted(group.members(max_depth=None))
         if isinstance(item, zarr.Array) and not item.path.startswith(f"{HEADS}/")
+        for name, array in _as_read(root, stored, item)
     }
 
 
-def _as_read(root: zarr.Group, array: zarr.Array) -> zarr.Array:
-    """The array with the days of a head."""
+def _as_read(root: zarr.Group, stored: str, array: zarr.Array) -> Iterator[tuple[str, zarr.Array]]:
+    """What readers see of a stored array: the days of a head too, and the fields of a state by themselves."""
     path, _, name = array.path.rpartition("/")
-    return existing_array(root, path, name) if path else array
+    if name == STATE and FIELDS in array.attrs:
+        fields: Any = array.attrs[FIELDS]
+        for field in fields:
+            yield f"{stored.removesuffix(STATE)}{field}", existing_array(root, path, field)
+    else:
+        yield stored, existing_array(root, path, name) if path else array
 
 
 def _array_hash(array: zarr.Array) -> str:

@@ -103,8 +103,6 @@ def _shard(metadata: ArrayV3Metadata) -> tuple[int, ...]:
 
 async def seen_with_head(store: Store, path: str) -> Store:
     """The store as a reader of a group sees it: with the days of its head, where it has one."""
-    if not path.startswith("runs/"):
-        return store
     document = await store.get(f"{head_path(path)}/{DAYS}/zarr.json", default_buffer_prototype())
     return (
         store if document is None else HeadView(store, path, ArrayV3Metadata.from_dict(json.loads(document.to_bytes())))

@@ -1,4 +1,4 @@
-"""Restarts: the complete model state of all cells at one instant, float64, one group an instant.
+"""Restarts: the complete model state of all cells at one instant, float64, in one array; one group an instant.
 
 On disk a state is (cell, patch, ...), so that a restart does not depend on how cells were cut into blocks; the model's
 columns are the (cell, patch) pairs with a non-zero fraction.
@@ -13,8 +13,18 @@ import zarr
 from ldas.landmodel import quantities
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import existing_arrays, existing_group, has_group, read_regions, write_region
+from ldas.pipeline.store.arrays import (
+    existing_array,
+    existing_arrays,
+    existing_group,
+    has_array,
+    has_group,
+    read_region,
+    read_regions,
+    write_region,
+)
 from ldas.pipeline.store.ledger import Block
+from ldas.pipeline.store.packed_view import FIELDS, STATE, Field, fields_of
 from ldas.pipeline.store.template import ArraySpec, create_template
 
 _AXES = {quantity.name: quantity.axis for quantity in quantities.STATE if quantity.axis}
@@ -62,18 +72,19 @@ def create_restart(
         model: options it belongs to.
     """
     sizes: dict[str, int] = {"cell": cells, "patch": patches}
-    specs = {}
+    fields, rows = dict[str, tuple[int, int, str]](), 0
     for name, values in example._asdict().items():
-        dims: tuple[str, ...] = ("cell", "patch")
-        if np.ndim(values) == 2:
-            axis = _AXES.get(name, f"{name}_part")
-            sizes[axis] = int(np.shape(values)[1])
-            dims = (*dims, axis)
-        specs[name] = ArraySpec(dims, "float64")
+        axis = _AXES.get(name, f"{name}_part") if np.ndim(values) == 2 else ""
+        count = int(np.shape(values)[1]) if axis else 1
+        fields[name] = rows, count, axis
+        rows += count
+        if axis:
+            sizes[axis] = count
+    sizes["row"] = rows
     create_template(
         root,
         restart_path(experiment, instant),
-        specs,
+        {STATE: ArraySpec(("cell", "patch", "row"), "float64", attributes={FIELDS: fields})},
         coordinates={dim: ((dim,), np.arange(size) + (dim != "cell")) for dim, size in sizes.items()},
         chunks={"cell": cells_per_block},
         attributes={**attributes, "instant": str(instant), "model": ledger.flatten(model)},
@@ -88,12 +99,30 @@ def write_restart(
     block: Block,
 ) -> None:
     """Writes the state of a block, or of its chosen cells; patches without a column are NaN."""
-    values = {}
-    for (name, field), array in zip(state._asdict().items(), existing_arrays(root, path, state._fields), strict=True):
-        dense = np.full((block.cells, *array.shape[1:]), np.nan)
-        dense[columns.cell, columns.patch] = field
-        values[name] = dense
-    write_region(root, path, values, {"cell": block.region}, cells=block.mask)
+    region, fields = {"cell": block.region}, _fields(root, path)
+    if fields is None:
+        arrays = existing_arrays(root, path, state._fields)
+        values = {
+            name: np.full((block.cells, *array.shape[1:]), np.nan)
+            for name, array in zip(state._fields, arrays, strict=True)
+        }
+        for name, field in state._asdict().items():
+            values[name][columns.cell, columns.patch] = field
+        write_region(root, path, values, region, cells=block.mask)
+        return
+    shape = existing_array(root, path, STATE).shape
+    packed = np.full((block.cells, *shape[1:]), np.nan)
+    for name, place in fields.items():
+        part = np.asarray(getattr(state, name))
+        packed[columns.cell, columns.patch, place.rows] = part.reshape(len(part), place.size)
+    write_region(root, path, {STATE: packed}, region, cells=block.mask)
+
+
+def _fields(root: zarr.Group, path: str) -> dict[str, Field] | None:
+    """Where the fields of the state lie; None in a restart of an earlier version, which has an array for each."""
+    if not has_array(root, path, STATE):
+        return None
+    return fields_of(existing_array(root, path, STATE).attrs)
 
 
 def read_restart(
@@ -113,8 +142,14 @@ def read_restart(
             options (each differing one named).
     """
     check_restart(root, path, model=model)
-    stored = read_regions(root, path, fields, {"cell": block.region})
-    values = {name: np.ascontiguousarray(dense[columns.cell, columns.patch]) for name, dense in stored.items()}
+    places, region = _fields(root, path), {"cell": block.region}
+    if places is None:
+        stored = read_regions(root, path, fields, region)
+        values = {name: np.ascontiguousarray(dense[columns.cell, columns.patch]) for name, dense in stored.items()}
+    else:
+        packed = read_region(root, path, STATE, region)[columns.cell, columns.patch]
+        found = {name: packed[:, places[name].rows] for name in fields}
+        values = {name: np.ascontiguousarray(v if places[name].axis else v[:, 0]) for name, v in found.items()}
     first = values[fields[0]]
     empty = np.isnan(first).all(axis=tuple(range(1, first.ndim)))
     if empty.any():
@@ -150,6 +185,6 @@ def check_restart(root: zarr.Group, path: str, fields: Sequence[str] = (), *, mo
     ]
     if different:
         raise StoreError(f"restart '{path}' is of a model with other options: {'; '.join(different)}")
-    absent = sorted(set(fields) - set(group.array_keys())) if fields else []
+    absent = sorted(set(fields) - set(_fields(root, path) or group.array_keys())) if fields else []
     if absent:
         raise StoreError(f"restart '{path}' has no {', '.join(absent)}: another version of ldas wrote it")

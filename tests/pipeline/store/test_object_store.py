@@ -129,8 +129,9 @@ def test_requests_of_a_tree(server: S3Server) -> None:
     opened: list[xr.DataTree] = []
     assert requests(lambda: opened.append(open_run(location))) == 1
     tree = opened[0]
-    # What is in the root (3 groups), in `runs` (2) and in `runs/ekf` (6 arrays), and a listing of each.
-    assert requests(lambda: tree["runs/ekf"]) == 3 + 3 + 2 + 6
+    # What is in the root (3 groups), in `runs` (2) and in `runs/ekf` (6 arrays), a listing of each, and whether there
+    # is a head.
+    assert requests(lambda: tree["runs/ekf"]) == 3 + 3 + 2 + 6 + 1
     assert requests(lambda: tree["runs/ekf"].to_dataset()) == 2  # the values of its two axes
     assert requests(lambda: tree["runs/ekf"].children) == requests(lambda: tree["runs/ekf"].to_dataset()) == 0
     assert sorted(node.path for node in tree.leaves) == ["/forcing", "/runs/ekf", "/runs/open_loop"]

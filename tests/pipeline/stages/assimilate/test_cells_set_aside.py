@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import zarr
 from distributed import Client
 
 from ldas import landmodel
 from ldas.assim import Quality
 from ldas.landmodel import State
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import open_store, read_region
+from ldas.pipeline.store.arrays import existing_array, open_store, read_region
 from ldas.pipeline.store.ledger import Block, Period
 from tests.helpers.synthetic_store import FIRST_DAY
 from tests.pipeline.stages.assimilate.support import TWO_BLOCKS, lai_run, read, run, small
@@ -30,9 +29,9 @@ def assert_set_aside(path: Path, good: Path, cell: int, first: int, name: str = 
 
 
 def test_a_cell_that_starts_from_a_broken_state_is_set_aside_alone(divided: Path, good: Path, threads: Client) -> None:
-    temperature = open_store(str(divided), "a")["restarts/open_loop/20070415T09/soil_temperature"]
-    assert isinstance(temperature, zarr.Array)
-    temperature[1, 6, 3] = np.nan
+    state = existing_array(open_store(str(divided), "a"), "restarts/open_loop/20070415T09", "state")
+    first, *_ = state.attrs["fields"]["soil_temperature"]  # type: ignore[call-overload, index]
+    state[1, 6, first + 3] = np.nan
     outcome = run(small(divided, lai_run("late", start="2007-04-15"), execution=TWO_BLOCKS), threads)
     assert not outcome.complete
     assert (outcome.cells_set_aside, outcome.failures) == (1, {})
