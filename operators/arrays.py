@@ -47,8 +47,11 @@ def cell_checksums(stored: OperatorArrays) -> IntArray:
 
     Never 0, which stands for a cell that was not written.
     """
-    rows = [array for _, array in sorted(stored.arrays.items())]
-    digests = (hashlib.sha256(b"".join(_little_endian(row[cell]) for row in rows)) for cell in range(len(rows[0])))
+    arrays = [array for _, array in sorted(stored.arrays.items())]
+    of_cell = [array.nbytes // max(len(array), 1) for array in arrays]
+    whole = [np.frombuffer(_little_endian(array), np.uint8) for array in arrays]
+    rows = np.concatenate([b.reshape(len(a), size) for a, b, size in zip(arrays, whole, of_cell, strict=True)], axis=1)
+    digests = (hashlib.sha256(row) for row in rows)
     return np.array([int.from_bytes(digest.digest()[:8], "little", signed=True) or 1 for digest in digests], np.int64)
 
 

@@ -232,9 +232,9 @@ def _run_task(stage: Stage, block: Block, period: Period) -> TaskResult:
     left = ledger.left_of(block, status[period.index])
     rest = ledger.rest_of(root, stage.name, left, period)
     if not stage.location.has_versions:  # where it would be seen with the task's end only
-        ledger.mark(root, stage.name, left, period, ledger.STARTED)
+        ledger.mark(root, stage.name, left, period, ledger.STARTED, status)
     result = stage.compute(root, left, rest)
-    ledger.mark(root, stage.name, left, period, result)
+    ledger.mark(root, stage.name, left, period, result, status)
     set_aside = _count(result if left.mask is None else np.where(left.mask, result, status[period.index]))
     cells, days = block.cells if left.chosen is None else len(left.chosen), stage.work_days(rest)
     return TaskResult(block.index, period.index, cells, days, time.perf_counter() - began, set_aside)

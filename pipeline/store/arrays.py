@@ -7,7 +7,7 @@ integers, booleans; times are whole seconds since 1970; text is kept as integer 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy, deepcopy
+from copy import copy
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -231,19 +231,19 @@ def existing_arrays(root: zarr.Group, path: str, names: Sequence[str]) -> list[z
             raise StoreError(f"no variable '{name}' in group '{path}'; there are: {there or 'none'}")
         plain, attributes = _array_metadata(document.to_bytes(), place.path)
         metadata = copy(plain)
-        object.__setattr__(metadata, "attributes", deepcopy(attributes))  # of this array alone: they may be changed
+        object.__setattr__(metadata, "attributes", json.loads(attributes))  # of this array alone: they may be changed
         arrays.append(zarr.Array(zarr.AsyncArray(metadata, place, AS_STORED)))
     return arrays
 
 
 @lru_cache(maxsize=4096)
-def _array_metadata(document: bytes, path: str) -> tuple[ArrayV3Metadata, dict[str, Any]]:
-    """The metadata of a plain array, and its attributes. A task asks for the same few hundred arrays again and again,
-    and Zarr takes most of the time of a small read or write to understand what describes them."""
+def _array_metadata(document: bytes, path: str) -> tuple[ArrayV3Metadata, str]:
+    """The metadata of a plain array, and its attributes as JSON. A task asks for the same few hundred arrays again and
+    again, and Zarr takes most of the time of a small read or write to understand what describes them."""
     content = json.loads(document)
     if content.get("node_type") != "array":
         raise StoreError(f"'{path}' is a group, an array was expected")
-    attributes = content.pop("attributes", {})
+    attributes = json.dumps(content.pop("attributes", {}))
     metadata = ArrayV3Metadata.from_dict(content)
     check_plain_metadata(metadata, path)
     return metadata, attributes

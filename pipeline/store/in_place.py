@@ -10,7 +10,6 @@ import atexit
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from zarr.abc.store import Store
@@ -78,16 +77,15 @@ async def _several(request: Callable[[Item], Awaitable[Result]], items: Sequence
     return [each for each in found if not isinstance(each, BaseException)]
 
 
-class _SameThread(ThreadPoolExecutor):
-    """Runs what it is given at once, in the thread that gives it."""
+class _SameThread(asyncio.SelectorEventLoop):
+    """An event loop that runs at once, in its own thread, what it is given for another one."""
 
-    def submit(self, function: Callable[..., Any], /, *args: Any, **named: Any) -> "Future[Any]":
-        """See `concurrent.futures.Executor`."""
-        done: Future[Any] = Future()
-        try:
-            done.set_result(function(*args, **named))
-        except BaseException as error:
-            done.set_exception(error)
+    def run_in_executor(  # type: ignore[override]
+        self, executor: object, function: Callable[..., Result], *args: Any
+    ) -> "asyncio.Future[Result]":
+        """See `asyncio.loop`."""
+        done: asyncio.Future[Result] = self.create_future()
+        done.set_result(function(*args))
         return done
 
 
@@ -100,9 +98,7 @@ def _idle_loop() -> asyncio.AbstractEventLoop:
     try:
         return _idle.pop()
     except IndexError:
-        loop = asyncio.new_event_loop()
-        loop.set_default_executor(_SameThread(1))
-        return loop
+        return _SameThread()
 
 
 @atexit.register

@@ -301,9 +301,20 @@ def block_status(root: zarr.Group, experiment: str, block: Block) -> np.ndarray:
     return read_region(root, path_of(experiment), "status", {"cell": block.region})
 
 
-def mark(root: zarr.Group, experiment: str, block: Block, period: Period, status: int | np.ndarray) -> None:
-    """Sets the status of a block's cells in a period; only the block's own task, or the driver after it, may."""
-    current = block_status(root, experiment, block)
+def mark(
+    root: zarr.Group,
+    experiment: str,
+    block: Block,
+    period: Period,
+    status: int | np.ndarray,
+    known: np.ndarray | None = None,
+) -> None:
+    """Sets the status of a block's cells in a period; only the block's own task, or the driver after it, may.
+
+    Args:
+        known: what `block_status` gave, if it was asked for.
+    """
+    current = block_status(root, experiment, block) if known is None else known.copy()
     given = np.broadcast_to(np.asarray(status), block.cells)
     current[period.index] = given if block.mask is None else np.where(block.mask, given, current[period.index])
     write_region(root, path_of(experiment), {"status": current}, {"cell": block.region})

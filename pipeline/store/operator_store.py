@@ -16,7 +16,7 @@ from ldas.operators.protocol import ObservationOperator, OperatorArrays
 from ldas.operators.registry import from_arrays
 from ldas.operators.scores import Scores
 from ldas.pipeline.errors import StoreError
-from ldas.pipeline.store.arrays import existing_array, existing_group, has_group, read_arrays
+from ldas.pipeline.store.arrays import existing_group, has_array, has_group, read_arrays, read_region
 from ldas.pipeline.store.groups import write_group
 from ldas.pipeline.store.location import check_name
 from ldas.pipeline.store.provenance import provenance
@@ -158,7 +158,7 @@ def read_operator(
     group = existing_group(root, path)
     if not (group.attrs.get("complete", False) or in_training):
         raise _unfinished(name)
-    if cell_ids is not None and CHECKSUM in group:
+    if cell_ids is not None and has_array(root, path, CHECKSUM):
         operator = _read_cells(root, name, np.asarray(cell_ids))
     else:
         operator = _read_all(root, name)
@@ -189,12 +189,12 @@ def _read_all(root: zarr.Group, name: str) -> ObservationOperator:
 def _read_cells(root: zarr.Group, name: str, cell_ids: np.ndarray) -> ObservationOperator:
     """Some cells, read without those before and after them, and checked by their checksums."""
     path = operator_path(name)
-    places = _places(np.asarray(existing_array(root, path, "cell_ids")[...]), name, cell_ids)
+    places = _places(read_region(root, path, "cell_ids"), name, cell_ids)
     part = slice(int(places.min()), int(places.max()) + 1)
     stored, _ = _read_arrays(root, name, part)
     chosen = places - part.start
     stored = stored._replace(arrays={array: values[chosen] for array, values in stored.arrays.items()})
-    written = np.asarray(existing_array(root, path, CHECKSUM)[part])[chosen]
+    written = read_region(root, path, CHECKSUM, {"cell": part})[chosen]
     if not written.all():
         raise _unfinished(name)
     different = written != cell_checksums(stored)
