@@ -19,7 +19,7 @@ from ldas.pipeline.evaluation.stations import grid_spacing
 from ldas.pipeline.evaluation.tables import place_name, places
 from ldas.pipeline.report.document import InteractivePart
 from ldas.pipeline.report.interactive_plots import bokeh_library, map_plot, palettes, series_plot
-from ldas.pipeline.report.maps import colour_limits
+from ldas.pipeline.report.maps import colour_limits, grid_places
 from ldas.pipeline.report.sections import HEADLINES
 from ldas.pipeline.report.sources import Sources, axis_label
 from ldas.pipeline.report.style import OBSERVED, colour
@@ -55,7 +55,9 @@ def interactive_part(sources: Sources, room: int) -> InteractivePart | None:
         data["maps"] = [_layers(sources, key, comparison, groups, side > 1) for key, comparison in judged]
         data["names"] = {int(groups[cell]): names[cell] for cell in sorted(stations)}
         data["palettes"] = palettes()
-        plots["map"] = map_plot(north, east, side * grid_spacing(latitude, longitude), sources.station_marks)
+        spacing = grid_spacing(latitude, longitude)
+        size = side * spacing if side > 1 or grid_places(latitude, longitude, spacing)[2] else None
+        plots["map"] = map_plot(north, east, size, sources.station_marks)
     library, script = bokeh_library(), (files("ldas.pipeline.report") / "interactive.js").read_text(encoding="utf-8")
     left = room - len(library) - len(script) - len(_inside_a_page(data)) - _PLOTS
     chosen = _chosen_cells(sources, [comparison for _, comparison in judged], min(MOST_VALUES, left * 3 // 8))
@@ -87,18 +89,15 @@ def packed(values: Array) -> dict[str, Any]:
 
 def blocks_of_cells(latitude: Array, longitude: Array, most: int) -> tuple[np.ndarray, int]:
     """Groups (cell,) of square blocks of cells, numbered from 0, at most `most`; and how many cells wide they are."""
-    spacing = grid_spacing(latitude, longitude)
-    rows = np.rint((latitude - latitude.min()) / spacing).astype(np.int64)
-    columns = np.rint((longitude - longitude.min()) / spacing).astype(np.int64)
-    side = 1
-    while True:
+    rows, columns, _ = grid_places(latitude, longitude, grid_spacing(latitude, longitude))
+    if len(latitude) <= most:
+        return np.arange(len(latitude)), 1
+    side, groups = 1, np.arange(len(latitude))
+    while groups.max() >= most:
+        side *= 2
         places = np.stack([rows // side, columns // side], axis=1)
-        found, groups = np.unique(places, axis=0, return_inverse=True)
-        if side == 1 and len(found) == len(latitude) <= most:
-            return np.arange(len(latitude)), 1
-        if len(found) <= most:
-            return groups.reshape(-1), side
-        side += 1
+        groups = np.unique(places, axis=0, return_inverse=True)[1].reshape(-1)
+    return groups, side
 
 
 def _means(values: Array, groups: np.ndarray) -> Array:

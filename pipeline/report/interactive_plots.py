@@ -12,17 +12,23 @@ from ldas.pipeline.report.style import DIVERGING, SEQUENTIAL
 
 Limits = tuple[float, float]
 PALETTE = 64
+_MARK = 9  # points, of a cell on no grid
 _LONGEST, _TALLEST = 3.2, 0.9  # width over height of the map's frame
 
 
 def map_plot(
-    latitude: Array, longitude: Array, spacing: float, stations: Sequence[tuple[str, float, float]]
+    latitude: Array, longitude: Array, spacing: float | None, stations: Sequence[tuple[str, float, float]]
 ) -> dict[str, Any]:
-    """Squares around cell centres (degrees) with a colour bar; stations as circles."""
+    """Squares around cell centres (degrees) with a colour bar; stations as circles.
+
+    Args:
+        spacing: degrees from cell to cell; None for cells on no grid, which are marks of one size.
+    """
     from bokeh.models import ColorBar, ColumnDataSource, HoverTool, LinearColorMapper, Range1d
     from bokeh.plotting import figure
 
-    x, y, ratio = _ranges(latitude, longitude, spacing)
+    extent = max(float(np.ptp(latitude)), float(np.ptp(longitude)))
+    x, y, ratio = _ranges(latitude, longitude, 0.75 * spacing if spacing else 0.03 * extent)
     plot = figure(
         x_range=Range1d(*x), y_range=Range1d(*y), aspect_ratio=ratio, sizing_mode="stretch_width",
         min_height=220, max_height=520, tools="pan,wheel_zoom,box_zoom,tap,reset", name="plot", title="Map",
@@ -34,12 +40,19 @@ def map_plot(
         palette=palettes()["sequential"], low=0.0, high=1.0, nan_color="#ffffff", name="colours"
     )
     cells = ColumnDataSource({"x": [], "y": [], "value": [], "text": [], "place": []}, name="cells")
-    size = {"width": spacing, "height": spacing}
-    same = {"nonselection_fill_alpha": 1.0, "nonselection_line_alpha": 1.0}
     shade = {"field": "value", "transform": colours}
-    squares = plot.rect("x", "y", source=cells, fill_color=shade, line_color=shade, line_width=0.3, **size, **same)
+    look = {"fill_color": shade, "line_color": shade, "line_width": 0.3}
+    same = {"nonselection_fill_alpha": 1.0, "nonselection_line_alpha": 1.0}
     chosen = ColumnDataSource({"x": [], "y": []}, name="chosen")
-    plot.rect("x", "y", source=chosen, fill_alpha=0.0, line_color="black", line_width=2.5, **size)
+    outline = {"fill_alpha": 0.0, "line_color": "black", "line_width": 2.5}
+    if spacing is None:
+        mark = {"marker": "square", "size": _MARK}
+        squares = plot.scatter("x", "y", source=cells, **look, **same, **mark)
+        plot.scatter("x", "y", source=chosen, **outline, **mark)
+    else:
+        size = {"width": spacing, "height": spacing}
+        squares = plot.rect("x", "y", source=cells, **look, **same, **size)
+        plot.rect("x", "y", source=chosen, **outline, **size)
     if stations:
         places = {"x": [one[2] for one in stations], "y": [one[1] for one in stations]}
         plot.scatter("x", "y", source=ColumnDataSource(places), size=5, fill_color="white", line_color="black")
@@ -95,11 +108,9 @@ def bokeh_library() -> str:
     return "\n".join(Resources(mode="inline", components=["bokeh"]).js_raw).replace("\r\n", "\n")
 
 
-def _ranges(
-    latitude: Array, longitude: Array, spacing: float
-) -> tuple[tuple[float, float], tuple[float, float], float]:
-    """Ranges of x and y, and width over height of the frame, so that a cell has its proportions on the ground."""
-    margin = 0.75 * spacing
+def _ranges(latitude: Array, longitude: Array, margin: float) -> tuple[tuple[float, float], tuple[float, float], float]:
+    """Ranges of x and y, margin (degrees) included, and width over height of the frame, so that a cell has its
+    proportions on the ground."""
     stretch = 1.0 / max(float(np.cos(np.deg2rad(latitude.mean()))), 0.1)
     centre = [float(axis.min() + axis.max()) / 2.0 for axis in (longitude, latitude)]
     width, height = (float(np.ptp(axis)) + 2.0 * margin for axis in (longitude, latitude))

@@ -12,7 +12,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ldas.landmodel.array_types import Array
+from ldas.landmodel.array_types import Array, IntArray
 from ldas.pipeline.evaluation.stations import grid_spacing
 from ldas.pipeline.report.style import DIVERGING, SEQUENTIAL, new_figure, styled
 
@@ -95,6 +95,16 @@ def colour_limits(values: Array, diverging: bool) -> tuple[float, float]:
     return low, high
 
 
+def grid_places(latitude: Array, longitude: Array, spacing: float) -> tuple[IntArray, IntArray, bool]:
+    """Rows and columns of cells in the grid of that spacing (degrees), and whether they lie on it."""
+    rows, columns = (np.round((axis - axis.min()) / spacing).astype(np.int64) for axis in (latitude, longitude))
+    regular = all(
+        np.allclose(axis.min() + steps * spacing, axis, atol=0.02 * spacing)
+        for axis, steps in ((latitude, rows), (longitude, columns))
+    )
+    return rows, columns, regular
+
+
 def _draw(
     axes: Axes,
     latitude: Array,
@@ -105,12 +115,8 @@ def _draw(
     colours: Colormap,
 ) -> mpl.cm.ScalarMappable:
     north, east = latitude.min(), longitude.min()
-    rows = np.round((latitude - north) / spacing).astype(int)
-    columns = np.round((longitude - east) / spacing).astype(int)
+    rows, columns, regular = grid_places(latitude, longitude, spacing)
     shape = (int(rows.max()) + 1, int(columns.max()) + 1)
-    regular = np.allclose(north + rows * spacing, latitude, atol=0.02 * spacing) and np.allclose(
-        east + columns * spacing, longitude, atol=0.02 * spacing
-    )
     if not regular or shape[0] * shape[1] > MOST_GRID_POINTS:
         axes.scatter(longitude, latitude, s=14, c="#bbbbbb", marker="s", linewidths=0)
         return axes.scatter(longitude, latitude, s=14, c=values, norm=norm, cmap=colours, marker="s", linewidths=0)

@@ -45,6 +45,8 @@ def test_of_too_many_cells_blocks_are_averaged() -> None:
 def test_the_same_plot_has_the_same_bytes() -> None:
     axis = np.arange(3) * 0.25
     assert map_plot(axis, axis, 0.25, [("AAA", 0.1, 0.1)]) == map_plot(axis, axis, 0.25, [("AAA", 0.1, 0.1)])
+    assert '"Rect"' in json.dumps(map_plot(axis, axis, 0.25, []))
+    assert '"Rect"' not in json.dumps(map_plot(axis, axis, None, []))  # cells on no grid
 
 
 def test_room_is_kept_and_nothing_is_said_about_nothing(tmp_path: Path) -> None:
