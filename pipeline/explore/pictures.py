@@ -5,7 +5,7 @@ from typing import Any
 
 import holoviews as hv
 import numpy as np
-from bokeh.models import BasicTickFormatter, HoverTool
+from bokeh.models import BasicTickFormatter, DatetimeTickFormatter, HoverTool
 from holoviews.operation.datashader import rasterize
 from matplotlib.colors import Colormap, to_hex
 
@@ -131,16 +131,18 @@ _LEGEND = {
     "border_line_alpha": 0.0,
     "background_fill_alpha": 0.0,
 }
+_DATES = DatetimeTickFormatter(years="%Y", months="%b\n%Y", days="%d %b\n%Y")
 _FIGURE: dict[str, Any] = {
     "responsive": True,
     "show_grid": True,
     "legend_position": "top",
-    "legend_cols": 3,
+    "legend_cols": 2,
     "legend_opts": _LEGEND,
     "xlabel": "",
-    "fontsize": {"title": 10, "legend": 8, "labels": 10, "ticks": 8},
+    "fontsize": {"title": 9, "legend": 8, "labels": 10, "ticks": 8},
 }
-_HEIGHTS = {"value": 300, "increment": 190, "innovation": 190}
+_HEIGHTS = {"value": 250, "increment": 190, "innovation": 190}  # pixels, without the legend
+_LEGEND_ROW = 25
 
 
 def parts_of(series: CellSeries) -> list[str]:
@@ -173,9 +175,13 @@ def series_picture(stream: Any, day: Any, series: CellSeries) -> tuple[hv.Layout
     for part in parts_of(series):
         title, axis = titles[part]
         look = {**_FIGURE, "title": title, "ylabel": axis, "height": _HEIGHTS[part]}
+        if part == "value":
+            look["height"] += _LEGEND_ROW * -(-len(_overlay(series, part)) // look["legend_cols"])
         look["show_legend"] = not (part == "increment" and alone)
         figure = hv.DynamicMap(lambda data, part=part: _overlay(data, part), streams=[stream])
-        shown = hv.opts.Overlay(default_tools=TIME_TOOLS, active_tools=["xpan"], xticks=5, framewise=True, **look)
+        shown = hv.opts.Overlay(
+            default_tools=TIME_TOOLS, active_tools=["xpan"], xformatter=_DATES, framewise=True, **look
+        )
         figures.append(figure)
         marked.append((figure * mark).opts(shown))
     return hv.Layout(marked).cols(1).opts(toolbar="above", sizing_mode="stretch_width"), figures[0]
@@ -217,7 +223,7 @@ def _points(points: Sequence[Points], part: str) -> list[hv.Scatter]:
 def _scatter(points: Points, part: str, used: bool) -> hv.Scatter:
     chosen = (points.codes == 0) == used
     meanings = np.array(points.meanings, dtype=object)[chosen]
-    label = points.label if used else f"{points.label}, not used"
+    label = points.label if used else f"{points.label} (not used)"
     hover = HoverTool(
         tooltips=[
             ("", label), ("time", "@time{%F %H:%M} UTC"), (part, f"@{part}{{%.4g}}"), ("quality", "@code: @meaning")
