@@ -127,7 +127,7 @@ class Page:
 
     def choose(self, **changes: Any) -> None:
         """Changes the choice by some of its fields and shows the new one."""
-        with self._telling():
+        with pn.io.hold(freeze=True), self._telling():  # the browser gets it all at once
             self.choice, _ = settle(self.content, {**asdict(self.choice), **changes})
             if set(changes) == {"cell"}:
                 self._mark.send(self._place())
@@ -252,7 +252,8 @@ class Page:
         quantity = quantity_of(self.content, self.choice)
         sources = tuple(source.path for source in compared(self.content, self.choice))
         forecast = (self.choice.experiment, self.choice.day) if self.choice.lead and self.choice.show == "day" else None
-        self._day_mark.send(self._moment())
+        if self._moment() != self._day_mark.data:
+            self._day_mark.send(self._moment())
         key = (self.choice.cell, quantity, sources, forecast)
         if key == self._series_key:
             return
@@ -352,22 +353,29 @@ class Page:
         return _template(
             self.where,
             header=[synthetic] if self.content.synthetic else [],
+            # One model each: the document is gone through anew for every model that is added to it.
             sidebar=[
-                *(widgets[name] for name in ("show", "experiment", "score", "measure", "series", "minus", "less")),
-                *(widgets[name] for name in ("variable", "land")),
-                pn.Row(self.earlier, widgets["day"], self.later),
-                self.slider,
-                widgets["lead"],
-                self.keep,
+                pn.Column(
+                    *(widgets[name] for name in ("show", "experiment", "score", "measure", "series", "minus", "less")),
+                    *(widgets[name] for name in ("variable", "land")),
+                    pn.Row(self.earlier, widgets["day"], self.later),
+                    self.slider,
+                    widgets["lead"],
+                    self.keep,
+                    sizing_mode="stretch_width",
+                )
             ],
             main=[
-                self.message,
-                pn.FlexBox(
-                    pn.Column(self.heading, self.map, *self._downloads(), styles=_COLUMN),
-                    pn.Column(self.cell_heading, self.tabs, styles=_COLUMN),
+                pn.Column(
+                    self.message,
+                    pn.FlexBox(
+                        pn.Column(self.heading, self.map, *self._downloads(), styles=_COLUMN),
+                        pn.Column(self.cell_heading, self.tabs, styles=_COLUMN),
+                        sizing_mode="stretch_width",
+                        styles=_COLUMNS,
+                    ),
                     sizing_mode="stretch_width",
-                    styles=_COLUMNS,
-                ),
+                )
             ],
         )
 
