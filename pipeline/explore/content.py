@@ -22,6 +22,7 @@ from ldas.pipeline.store.arrays import (
     open_lazily,
     open_store,
 )
+from ldas.pipeline.store.at_once import at_once
 from ldas.pipeline.store.location import Location
 
 Kind = Literal["run", "truth", "forecasts", "observations"]
@@ -164,10 +165,11 @@ class Content:
     @cached_property
     def score_groups(self) -> tuple[str, ...]:
         """Names of the groups of scores with a number for every cell."""
-        return tuple(name for name in group_names(self.root, SCORES) if self._has_cells(name))
-
-    def _has_cells(self, name: str) -> bool:
-        return not name.startswith("station_") and "cell" in existing_group(self.root, f"{SCORES}/{name}")
+        if not self.has_scores:
+            return ()
+        groups = sorted(existing_group(self.root, SCORES).groups())
+        has_cells = at_once(lambda item: not item[0].startswith("station_") and "cell" in item[1], groups)
+        return tuple(name for (name, _), wanted in zip(groups, has_cells, strict=True) if wanted)
 
     def scores(self, name: str) -> ScoreGroup:
         """A group of scores."""

@@ -40,7 +40,7 @@ body #main { padding: 6px 12px; }
 }
 """
 _COLUMNS = {"flex-wrap": "wrap", "gap": "10px"}
-_COLUMN = {"flex": "1 1 480px", "min-width": "min(100%, 320px)", "overflow": "hidden"}
+_COLUMN = {"flex": "1 1 440px", "min-width": "min(100%, 320px)", "overflow": "hidden"}
 
 
 class Page:
