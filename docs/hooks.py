@@ -18,6 +18,7 @@ from ldas.landmodel import quantities
 from ldas.pipeline.calibration.case import CalibrationCase
 from ldas.pipeline.registry import names, renamed, variable
 from ldas.pipeline.settings.experiment import ExperimentConfig, json_schema
+from ldas.pipeline.store.provenance import code_version
 
 
 class _NoReference(logging.Filter):
@@ -28,7 +29,8 @@ class _NoReference(logging.Filter):
 
 
 def on_config(config: Any) -> None:
-    """Before anything is built."""
+    """Before anything is built: the version stands at the foot of every page."""
+    config.copyright = f"ldas {code_version()}, Apache-2.0"
     for handler in logging.getLogger("mkdocs").handlers:
         handler.addFilter(_NoReference())
 
@@ -157,12 +159,16 @@ def configuration_table(model: type[BaseModel]) -> str:
 def _add_keys(schema: dict[str, Any], definitions: dict[str, Any], prefix: str, lines: list[str]) -> None:
     for key, entry in schema["properties"].items():
         inner = _model_of(entry, definitions)
-        default = "needed" if key in schema.get("required", ()) else "" if inner else f"`{entry.get('default', '')}`"
+        default = "needed" if key in schema.get("required", ()) else "" if inner else _code(entry.get("default", ""))
         meaning = entry.get("description") or (inner or {}).get("description", "")
         kind = "section" if inner else _type_of(entry)
         lines.append(f"| `{prefix}{key}` | {kind} | {default} | {' '.join(meaning.split())} |")
         if inner:
             _add_keys(inner, definitions, f"{prefix}{key}.", lines)
+
+
+def _code(value: Any) -> str:
+    return f"`{value}`" if value != "" else ""
 
 
 def _model_of(entry: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any] | None:
