@@ -115,7 +115,7 @@ def compared(
     """
     columns = []
     for (kind, given, *_), prediction, mask in zip(rows, equivalents, masks, strict=True):
-        sigma = kind.error.sigma(given.value, given.uncertainty, dynamic_range)
+        sigma = given.sigma(kind.error, dynamic_range)
         innovation = given.value - prediction.predicted
         quality = screened(kind, given, sigma, prediction, innovation, mask)
         columns.append((given.value, prediction.predicted, innovation, sigma, quality))

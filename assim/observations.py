@@ -93,17 +93,34 @@ class WindowObservations(NamedTuple):
     (cell,), a code of `Quality` from the preparation (static masks, product flags), 0 where nothing is wrong, or None.
     They are compared with the model at the window's end. With `time` (cell, overpass), UTC, NaT where there is none,
     all are (cell, overpass): each is an observation of its own, compared with the model at its time.
+    error_scale and bias_variance, of the value's shape and None where nothing is estimated: the error variance is
+    error_scale sigma_o^2 + bias_variance.
     """
 
     value: Array
     uncertainty: Array | None = None
     quality: CodeArray | None = None
     time: NDArray[np.datetime64] | None = None
+    error_scale: Array | None = None
+    bias_variance: Array | None = None
 
     @property
     def rows(self) -> int:
         """How many observations a cell has, at most: the rows of this type in the analysis."""
         return 1 if self.time is None else self.time.shape[1]
+
+    def overpass(self, place: int) -> "WindowObservations":
+        """One of the overpasses of each cell, without its time."""
+        parts = {name: part[:, place] for name, part in self._asdict().items() if part is not None and name != "time"}
+        return WindowObservations(**parts)
+
+    def sigma(self, error: ObservationError, dynamic_range: Array) -> Array:
+        """sigma_o (cell,) of the observations of a type, as estimated where it is; dynamic_range (cell,), m3 m-3."""
+        sigma = error.sigma(self.value, self.uncertainty, dynamic_range)
+        if self.error_scale is None or self.bias_variance is None:
+            return sigma
+        # An error that is not positive stays what it is, so that it is found.
+        return np.where(sigma > 0.0, np.sqrt(self.error_scale * sigma**2 + self.bias_variance), sigma)
 
 
 def checked_types(types: Sequence[ObservationType], cell_ids: NDArray[np.int64]) -> tuple[ObservationType, ...]:

@@ -46,12 +46,8 @@ def observation_rows(
             rows.append(Row(kind, given, None, window.end))
             continue
         steps = _steps(kind.name, given, window)
-        for place in range(given.rows):
-            uncertainty = None if given.uncertainty is None else given.uncertainty[:, place]
-            quality = None if given.quality is None else given.quality[:, place]
-            of_place = WindowObservations(given.value[:, place], uncertainty, quality)
-            time = window.start + steps[:, place] * np.timedelta64(window.step_s, "s")
-            rows.append(Row(kind, of_place, steps[:, place], time))
+        times = window.start + steps * np.timedelta64(window.step_s, "s")
+        rows += [Row(kind, given.overpass(n), steps[:, n], times[:, n]) for n in range(given.rows)]
     return rows
 
 

@@ -218,6 +218,16 @@ class FilterContract:
         for name, a, b in zip(State._fields, deaf.state, silent.state, strict=True):
             assert a.tobytes() == b.tobytes(), name
 
+    def test_estimated_errors_of_observations_are_used(self, options: FilterConfiguration) -> None:
+        method = options.make(self.types(), [0, 1, 2])
+        plain = self.cycle(method, self.values)
+        scale, added = np.array([0.5, 2.0, 3.0]), np.array([0.0, 0.1, 0.2])
+        given = {name: item._replace(error_scale=scale, bias_variance=added) for name, item in self.values.items()}
+        result = self.cycle(method, given)
+        expected = scale[:, None] * plain.observation_variance + added[:, None]
+        np.testing.assert_allclose(result.observation_variance, expected, rtol=1e-12)
+        assert (result.degrees_of_freedom[0] > plain.degrees_of_freedom[0])[plain.quality[0] == Quality.USED].all()
+
     def test_a_cell_does_not_depend_on_its_neighbours(self, options: FilterConfiguration) -> None:
         whole = self.cycle(options.make(self.types(), [0, 1, 2]), self.values)
         model, first, window = self.start(options.make(self.types(), [0, 1, 2]))

@@ -18,7 +18,7 @@ from ldas.pipeline.forcing.check import forcing_problems
 from ldas.pipeline.forcing.estimated import estimates_of
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.acceptance import MEANING, way_on
-from ldas.pipeline.settings.assimilation import OperatorConfig
+from ldas.pipeline.settings.assimilation import AssimilationConfig, OperatorConfig
 from ldas.pipeline.settings.experiment import CycledIngestStep, ExperimentConfig
 from ldas.pipeline.settings.forecast import ForecastConfig
 from ldas.pipeline.stages.forecast import forecast_forcing
@@ -79,6 +79,7 @@ def check_experiment(config: ExperimentConfig, *, values: bool = True) -> list[C
 def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
     rows = [CheckRow("configuration", "ok", _configuration(config))]
     rows += [_check_operator(operator, config) for operator in config.operators]
+    rows += [_check_estimates(run) for run in config.assimilation if run.estimates_errors]
     rows += [_check_ingest(step) for step in config.ingest]
     of_the_twin = config.twin is not None and config.twin.from_run is None
     if not exists(config.location):
@@ -142,6 +143,18 @@ def _check_operator(operator: OperatorConfig, config: ExperimentConfig) -> Check
     detail = f"{operator.kind}: {operator.observation} from {', '.join(operator.predictor_names)}, "
     detail += "each overpass at its own hour" if by_hour else "at the window's end"
     return CheckRow(f"operator {operator.name}", "ok", detail)
+
+
+def _check_estimates(run: AssimilationConfig) -> CheckRow:
+    """What an assimilation estimates of its own errors, and how far."""
+    parts = []
+    if (bias := run.bias) is not None:
+        names = ", ".join(entry.name for entry in run.observations if entry.assimilate) or "no observation"
+        parts.append(f"the bias of {names}, at most {bias.limit:g} standard deviations of its error")
+    if (errors := run.adaptive_errors) is not None:
+        for name, (low, high) in {"R": errors.r_bounds, "B": errors.b_bounds}.items():
+            parts.append(f"a factor of {name} from {low:g} to {high:g}")
+    return CheckRow(f"assimilation {run.name}", "ok", f"estimates, by cell: {'; '.join(parts)}")
 
 
 def _check_ingest(step: CycledIngestStep) -> CheckRow:

@@ -285,10 +285,16 @@ class CellBlock:
             if linear in experiment.variables:
                 residual = self.one_after_the_other(experiment, linear)
                 used += np.isfinite(residual).reshape(len(used), -1, used.shape[1]).sum(axis=1)
-                estimate = desroziers(innovation, residual)
+                variances = desroziers(innovation, residual)
                 statistics = result.scores[f"innovations_{experiment.name}_{observation}"]
-                statistics["observation_variance"] = ("cell", estimate.observation)
-                statistics["background_variance"] = ("cell", estimate.background)
+                statistics["observation_variance"] = ("cell", variances.observation)
+                statistics["background_variance"] = ("cell", variances.background)
+            for estimate in (f"bias_{observation}", f"r_scale_{observation}"):
+                if estimate in experiment.variables:
+                    result.daily[experiment.name, estimate] = DailySum.of(self.run(experiment.name, estimate))
+            if (bounded := f"bounded_{observation}") in experiment.variables:
+                days = (self.run(experiment.name, bounded) > 0.0).sum(axis=0).astype(np.float64)
+                result.scores[f"innovations_{experiment.name}_{observation}"]["bounded_days"] = ("cell", days)
             code = f"quality_{observation}"
             if code in experiment.variables:
                 codes = self.one_after_the_other(experiment, code)
@@ -298,6 +304,8 @@ class CellBlock:
                 written = np.isfinite(codes) & ((codes != int(Quality.USED)) | np.isfinite(innovation))
                 known = codes[written].astype(np.int64)
                 result.quality[experiment.name, observation] = np.bincount(known, minlength=len(Quality))
+        if "b_scale" in experiment.variables:
+            result.daily[experiment.name, "b_scale"] = DailySum.of(self.run(experiment.name, "b_scale"))
         if "chi_square" in experiment.variables:
             ratio = chi_square_ratio(self.run(experiment.name, "chi_square"), used)
             result.scores[f"consistency_{experiment.name}"] = xr.Dataset({"chi_square": ("cell", ratio)})

@@ -207,6 +207,23 @@ def chi_square(experiment: str, ratio: float) -> str:
     )
 
 
+def whiteness(observation: str, correlation: float) -> str:
+    """How far innovations remember the ones before them."""
+    if not np.isfinite(correlation):
+        return f"There are too few innovations of {observation} to say whether they are white."
+    return (
+        f"The correlation of successive innovations of {observation} is {number(correlation, 2)} (median over the "
+        "cells; those of an optimal filter have none)."
+    )
+
+
+def estimated_bias(experiment: str, observation: str, bounded_days: Array) -> str:
+    """How often what a filter estimates of its errors is at a bound."""
+    days, cells = int(np.nansum(bounded_days)), int((bounded_days > 0).sum())
+    often = f"is at a bound on {count(days, 'cell-day')} in {count(cells, 'cell')}" if days else "never reaches a bound"
+    return f"What {named(experiment)} estimates of its errors with {observation} {often}."
+
+
 def quality(experiment: str, observation: str, counts: Mapping[str, int]) -> str:
     """How many observations were used, and why most of the others were not."""
     present = {code: value for code, value in counts.items() if code != "missing"}

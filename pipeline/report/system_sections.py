@@ -151,11 +151,17 @@ def analysis(sources: Sources) -> Section:
                 found = sources.scores.dataset(name)
                 mean, deviation = (median(found[part].values) for part in ("mean", "standard_deviation"))
                 section.sentences.append(sentences.innovations(experiment.name, observation, unit, mean, deviation))
+                section.sentences.append(sentences.whiteness(observation, median(found["lag_one_correlation"].values)))
                 if "observation_variance" in found:
                     kinds = ("observation_variance", "background_variance")
                     variances = [median(found[kind].values) for kind in kinds]
                     section.sentences.append(sentences.estimated_errors(observation, unit, *variances))
+                if "bounded_days" in found:
+                    counts = found["bounded_days"].values
+                    section.sentences.append(sentences.estimated_bias(experiment.name, observation, counts))
             section.pictures += _daily(sources, daily, experiment.name, f"innovation_{observation}", unit)
+            section.pictures += _daily(sources, daily, experiment.name, f"bias_{observation}", unit)
+            section.pictures += _daily(sources, daily, experiment.name, f"r_scale_{observation}", "1")
         if sources.scores.has(f"consistency_{experiment.name}"):
             ratio = median(sources.scores.dataset(f"consistency_{experiment.name}")["chi_square"].values)
             section.sentences.append(sentences.chi_square(experiment.name, ratio))
@@ -170,7 +176,7 @@ def analysis(sources: Sources) -> Section:
 def _daily(sources: Sources, daily: xr.Dataset, experiment: str, name: str, unit: str) -> list[Picture]:
     if f"{name}_mean" not in daily or not np.isfinite(daily[f"{name}_mean"].values).any():
         return []
-    kind, _, what = name.partition("_")
+    kind, _, what = name.replace("r_scale", "factor of R", 1).partition("_")
     figure = mean_and_spread(
         sources.plan.days,
         daily[f"{name}_mean"].values,

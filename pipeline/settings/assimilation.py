@@ -18,6 +18,7 @@ from pydantic import (
 
 from ldas.assim import EnSRFConfiguration, FilterConfiguration, SEKFConfiguration
 from ldas.assim.controls import variable_unit
+from ldas.assim.error_estimation import AdaptiveErrors, BiasOptions
 from ldas.assim.predictors import SEASON, predictor_unit
 from ldas.landmodel.errors import LdasError
 from ldas.operators.extensions import extension, extension_names
@@ -82,6 +83,20 @@ class SEKFSettings(SEKFConfiguration):
 @dataclass(frozen=True)
 class EnSRFSettings(EnSRFConfiguration):
     """`assim.EnSRFConfiguration` as a section of the experiment file: unknown keys are mistakes."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class BiasSettings(BiasOptions):
+    """`assim.error_estimation.BiasOptions` as a section of the experiment file: unknown keys are mistakes."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class AdaptiveErrorsSettings(AdaptiveErrors):
+    """`assim.error_estimation.AdaptiveErrors` as a section of the experiment file: unknown keys are mistakes."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -318,6 +333,17 @@ class AssimilationConfig(StrictModel):
     sekf: SEKFSettings = Field(SEKFSettings(), description="Options of the simplified EKF")
     ensrf: EnSRFSettings = Field(EnSRFSettings(), description="Options of the ensemble square root filter")
     options: dict[str, Any] = Field(default_factory=dict, description="Options of a filter from another package")
+    bias: BiasSettings | None = Field(
+        None, description="Estimate the bias of each observation type along with the analysis ({}: with the defaults)"
+    )
+    adaptive_errors: AdaptiveErrorsSettings | None = Field(
+        None, description="Estimate a scale of R by type and one of B, by cell ({}: with the defaults)"
+    )
+
+    @property
+    def estimates_errors(self) -> bool:
+        """Whether bias or error scales are estimated along with the analysis."""
+        return self.bias is not None or self.adaptive_errors is not None
 
     @property
     def method(self) -> FilterConfiguration:
@@ -350,9 +376,10 @@ class AssimilationConfig(StrictModel):
 
     @model_serializer(mode="wrap")
     def _without_absent_options(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What identifies it: without `options` where there are none, as before there were filters of others."""
+        """What identifies it: without the options that came later, where they are not used."""
         values: dict[str, Any] = serialize(self)
-        return {key: value for key, value in values.items() if key != "options" or value}
+        later = ("options", "bias", "adaptive_errors")
+        return {key: value for key, value in values.items() if key not in later or value}
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -10,6 +10,7 @@ import zarr
 
 from ldas import landmodel
 from ldas.assim import Filter, ObservationType, Window
+from ldas.assim.error_estimation import Memory
 from ldas.landmodel import OutputRequest, Parameters, State
 from ldas.landmodel.layout import STATE_SIZE
 from ldas.operators.cells import cell_ids_from_coordinates
@@ -20,7 +21,7 @@ from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.forcing.read import TimedForcing
 from ldas.pipeline.settings.assimilation import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig, TimeMatching
 from ldas.pipeline.settings.land_options import model_options
-from ldas.pipeline.stages import kept_analyses, labels, spin_up
+from ldas.pipeline.stages import error_memory, kept_analyses, labels, spin_up
 from ldas.pipeline.stages.assimilation_output import AssimilationOutput, output_specs, rows_of_types
 from ldas.pipeline.stages.land import (
     FORCING_BYTES,
@@ -256,11 +257,14 @@ class Assimilate(LandStage):
                     model=self.model_identity(),
                     attributes=attributes,
                 )
+            sizes = {"cells": self.cells, "cells_per_block": self.cells_per_block}
+            error_memory.create_memory(root, self.settings, instant, **sizes, attributes=attributes)
 
     def require_restart(self, root: zarr.Group, instant: np.datetime64) -> None:
         """See `Stage.require_restart`."""
         for run in self.restart_names():
             check_restart(root, restart_path(run, instant), State._fields, model=self.model_identity())
+        error_memory.check_memory(root, self.settings, instant)
 
     def extend(self, root: zarr.Group, old_periods: Sequence[Sequence[str]]) -> None:
         """See `Stage.extend`."""
@@ -281,7 +285,10 @@ class Assimilate(LandStage):
 
     def superseded_at(self, instant: np.datetime64) -> Collection[str]:
         """See `Stage.superseded_at`."""
-        return [] if instant in self.kept() else [restart_path(run, instant) for run in self.restart_names()]
+        if instant in self.kept():
+            return []
+        restarts = [restart_path(run, instant) for run in self.restart_names()]
+        return [*restarts, *error_memory.memory_paths(self.settings, instant)]
 
     def restart_names(self) -> list[str]:
         """Names of the restarts: one, or one for each member of an ensemble."""
@@ -335,6 +342,7 @@ class Assimilate(LandStage):
         forcing = self.forcing(root, block, period.start, period.stop, parameters)
         before = self._initial_state(root, block, period, parameters, columns, method)
         gaps = cells_with_gaps(forcing)
+        memory = error_memory.memory_before(root, self.settings, block, period)
         lost = self._lost_before(root, block, period) | gaps
         whole = ~gaps[columns.cell]  # as if the others had no land
         state, used = before.take(whole), parameters.take(whole)
@@ -352,17 +360,19 @@ class Assimilate(LandStage):
         for number, end in enumerate(ends):
             window = self.window(forcing, end)
             given = {name: values.window(number) for name, values in series.items()}
-            result = method.cycle(model, state, window, given, output=output, set_aside=lost)
+            result, memory, estimates = error_memory.cycle(
+                self.settings, method, memory, model, state, window, given, output=output, set_aside=lost
+            )
             state, lost = result.state, result.set_aside
             rows = rows_of_types(given)
             codes = [values.explained(number, result.quality[:, rows[name]]) for name, values in series.items()]
             result = result._replace(quality=np.concatenate(codes, axis=1))
-            writer.add(number, result, method, {name: (rows[name], given[name].time) for name in given})
+            writer.add(number, result, method, {name: (rows[name], given[name].time) for name in given}, estimates)
             if end in kept:
-                self._write_restarts(root, block, end, method, columns, before, state, whole)
+                self._write_restarts(root, block, end, method, columns, before, state, whole, memory)
         per_period = self.config.execution.days_per_period
         write_days(root, self.group, writer.values(), block, period.days, per_period=per_period)
-        self._write_restarts(root, block, period.stop, method, columns, before, state, whole)
+        self._write_restarts(root, block, period.stop, method, columns, before, state, whole, memory)
         return np.where(lost, ledger.SET_ASIDE, ledger.DONE).astype("int8")
 
     def _write_restarts(
@@ -375,11 +385,14 @@ class Assimilate(LandStage):
         before: State,
         state: State,
         whole: np.ndarray,
+        memory: Memory | None,
     ) -> None:
-        """Writes the states that the filter carries; of the columns that were run, or else as they were before."""
+        """Writes the states that the filter carries; of the columns that were run, or else as they were before; and
+        what it remembers of its errors, if it does."""
         carried = zip(method.carried_states(before), method.carried_states(state), strict=True)
         for run, (old, new) in zip(self.restart_names(), carried, strict=True):
             write_restart(root, restart_path(run, instant), merged(old, new, whole), columns, block)
+        error_memory.write_memory(root, self.settings, instant, memory, block)
 
     def window(self, forcing: TimedForcing, end: np.datetime64) -> Window:
         """The 24 h up to an instant, cut from forcing."""

@@ -7,6 +7,7 @@ import numpy as np
 from ldas import landmodel
 from ldas.assim import QUALITY_MEANING, CycleResult, Filter, Quality, WindowObservations
 from ldas.assim.controls import read_variable
+from ldas.assim.error_estimation import Bounded, Estimates
 from ldas.landmodel import Parameters
 from ldas.pipeline import registry
 from ldas.pipeline.settings.assimilation import AssimilationConfig
@@ -18,6 +19,11 @@ from ldas.pipeline.store.template import ArraySpec
 _FLAGS = {
     "flag_values": [int(code) for code in QUALITY_MEANING],
     "flag_meanings": " ".join(code.name.lower() for code in QUALITY_MEANING),
+}
+
+_BOUNDED = {
+    "flag_masks": [int(flag) for flag in Bounded],
+    "flag_meanings": " ".join(f"{flag.name}_at_bound".lower() for flag in Bounded),
 }
 
 
@@ -69,6 +75,14 @@ def output_specs(
                 ("time", "overpass", "cell"), "float32", None, {**cf.OVERPASS_HOUR, **labels.OF_MEANS}
             )
         specs |= made
+        if settings.bias is not None:
+            specs[f"bias_{entry.name}"] = of("as estimated before the window and taken from its observations")
+        if settings.adaptive_errors is not None:
+            specs[f"r_scale_{entry.name}"] = of("of the error variance that is prescribed; as used in the window")
+        if settings.estimates_errors:
+            specs[f"bounded_{entry.name}"] = ArraySpec(("time", "cell"), "int8", 0, {**_BOUNDED, **labels.OF_INSTANTS})
+    if settings.adaptive_errors is not None:
+        specs["b_scale"] = of("of the background error variance that is prescribed; as used in the window")
     specs["chi_square"] = of("")
     specs |= {f"increment_{control}": of("") for control in settings.method.controls}
     return specs | {f"{name}_patch": of(f"analysis {at_end}", "patch") for name in output.per_patch}
@@ -98,6 +112,7 @@ class AssimilationOutput:
         overpasses: int = 0,
     ) -> None:
         self.observations, self.controls, self.output = settings.observations, settings.method.controls, output
+        self.bias, self.scales = settings.bias is not None, settings.adaptive_errors is not None
         self.parameters, self.cells, self.patches = parameters, cells, patches
         self.windows, self.days, self.overpasses = len(days), days, overpasses
         self.arrays: dict[str, np.ndarray] = {}
@@ -105,10 +120,23 @@ class AssimilationOutput:
         self.forecasts = forecasts(settings, output)
 
     def add(
-        self, number: int, result: CycleResult, method: Filter, rows: Mapping[str, tuple[slice, np.ndarray | None]]
+        self,
+        number: int,
+        result: CycleResult,
+        method: Filter,
+        rows: Mapping[str, tuple[slice, np.ndarray | None]],
+        estimates: Estimates | None = None,
     ) -> None:
-        """The values of one window. rows: by type, where it lies on the observation axis, with the times (cell,
-        overpass) of its overpasses; None for a type that is compared at the window's end."""
+        """The values of one window.
+
+        Args:
+            number: of the window in the period.
+            result: of its cycle.
+            method: the filter.
+            rows: by type, where it lies on the observation axis, with the times (cell, overpass) of its overpasses;
+                None for a type that is compared at the window's end.
+            estimates: of bias and errors that it was analysed with, if there are.
+        """
         columns = {name: of_window(result.outputs, self.sources[name]) for name in self.output.mean}
         for name in self.output.instant:
             forecast = of_window(result.outputs, self.sources[name])
@@ -138,7 +166,20 @@ class AssimilationOutput:
             if times is not None:
                 hours = (times.T - self.days[number]).astype("timedelta64[s]").astype(np.float64) / 3600.0
                 put(number, f"overpass_hour_{entry.name}", np.where(np.isnat(times.T), np.nan, hours))
+        if estimates is not None:
+            self._estimates(number, estimates, result.set_aside)
         self._cells(number, "chi_square", np.where(result.used_count > 0, result.chi_square, np.nan))
+
+    def _estimates(self, number: int, estimates: Estimates, lost: np.ndarray) -> None:
+        for place, entry in enumerate(self.observations):
+            if self.bias:
+                self._cells(number, f"bias_{entry.name}", np.where(lost, np.nan, estimates.bias[:, place]))
+            if self.scales:
+                scale = estimates.r_scale[:, place]
+                self._cells(number, f"r_scale_{entry.name}", np.where(lost, np.nan, scale))
+            self._cells(number, f"bounded_{entry.name}", np.where(lost, np.int8(0), estimates.bounded[:, place]))
+        if self.scales:
+            self._cells(number, "b_scale", np.where(lost, np.nan, estimates.b_scale))
 
     def values(self) -> dict[str, np.ndarray]:
         """All arrays (window, cell[, patch])."""

@@ -1,7 +1,5 @@
 """No accepted key without effect: another value of each key of the experiment file shows in what is built from it.
-
-`TABLE` has an entry for every key; those of the section `twin` are in test_twin_effects.py.
-"""
+`TABLE` has an entry for every key; others are in test_twin_effects.py and test_error_effects.py."""
 
 import pickle
 import tempfile
@@ -242,6 +240,7 @@ def cluster(config: ExperimentConfig) -> Any:
 
 # --- the table -----------------------------------------------------------------------------------------------------
 
+OTHERS = ("twin.", "assimilation.bias.", "assimilation.adaptive_errors.")
 SHORT = {"period": {"start": "2007-04-01", "end": "2007-04-01"}, "open_loop": {"name": "short"},
          "output": {"mean": ["LE"], "instant": ["WG2"]}}  # fmt: skip
 
@@ -470,7 +469,7 @@ TABLE: dict[str, Changed | Elsewhere] = {
 
 
 def test_every_key_has_an_entry() -> None:
-    assert set(TABLE) == {key for key in every_key() if not key.startswith("twin.")}
+    assert set(TABLE) == {key for key in every_key() if not key.startswith(OTHERS)}
 
 
 def test_effects_shown_elsewhere_are_shown_there() -> None:

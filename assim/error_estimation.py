@@ -1,0 +1,234 @@
+"""Estimates of a filter's own errors, cell by cell: observation bias, and scales of R and B, from its innovations.
+
+Per cell and observation type, with the innovation d = y - b - Y and the residual e = d - H dx of a filter that was
+given y - b and the variances below (two-stage: Dee 2005, doi:10.1256/qj.05.137; Draper et al. 2015,
+J. Hydrometeor. 16, 449):
+
+    b  = l + c u                    bias: a lasting part l, and a passing one u, of which c is left after a day
+    S  = s H B H^T + r R + P + Q    P, Q: error variances of l and c u; r, s: scales of R and B
+    db = K_b d = (P + Q) / (r R + P + Q) e     the step of the state augmented with b, shared by l and u as P and Q
+    P  = mean of d m where it is above p <d d>, else 0     m: mean of earlier innovations
+    Q  = k <d d>                    k grows with d d' - w d d, d': the innovation before (Mehra 1970)
+    r, s:  <d d> = s <H B H^T> + r <R> + P + Q,   s / r = (<(d - a) d> - P - Q) / <H B H^T> / (<a d> / <R>),  a = e - db
+
+<> is a mean over past observations, each with weight 1/S, that fades with a memory. The last line is Desroziers et al.
+(2005), doi:10.1256/qj.05.108; s / r, on which the gain depends, is kept within bounds. P and Q act beyond thresholds p
+and w, which keep chance from it. Derivation, limits: docs/science/error_estimation.md, sections 1 to 4.
+"""
+
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import NamedTuple
+
+import numpy as np
+
+from ldas.assim.errors import FilterConfigurationError
+from ldas.landmodel.array_types import Array, BoolArray
+
+LARGEST_SHARE = 0.5  # of the innovation variance that the bias may have as its error variance
+
+
+class Bounded(IntFlag):
+    """Estimates that are at a bound; the numbers are stored: never renumber."""
+
+    BIAS = 1
+    R_SCALE = 2
+    B_SCALE = 4
+
+
+@dataclass(frozen=True)
+class BiasOptions:
+    """How the bias of each observation type is estimated.
+
+    limit: of the lasting part, in prescribed standard deviations of the observation. memory: of the means m and of d m,
+    in observations. lasting_threshold: p, the part of the innovation variance up to which what persists is left to the
+    filter. passing_threshold: w, the correlation of successive innovations that is left to it. carry_over: c.
+    """
+
+    limit: float = 5.0
+    memory: float = 30.0
+    lasting_threshold: float = 0.25
+    passing_threshold: float = 0.14
+    carry_over: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Raises FilterConfigurationError for options that cannot be meant."""
+        if not (np.isfinite(self.limit) and self.limit > 0.0 and 2.0 <= self.memory < np.inf):
+            raise FilterConfigurationError(
+                f"bias: limit must be positive and memory at least 2 observations, got {self.limit} and {self.memory}"
+            )
+        for name in ("lasting_threshold", "passing_threshold", "carry_over"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise FilterConfigurationError(f"bias: {name} must be from 0 to below 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class AdaptiveErrors:
+    """How the scales of R (one a type) and of B (one a cell) follow the innovations.
+
+    memory: of the means, in observations. r_bounds, b_bounds: of r and s, factors of variances. ratio_bounds: of s / r;
+    (1, 1) leaves the gain as it is prescribed.
+    """
+
+    memory: float = 90.0
+    r_bounds: tuple[float, float] = (0.1, 10.0)
+    b_bounds: tuple[float, float] = (0.1, 10.0)
+    ratio_bounds: tuple[float, float] = (1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Raises FilterConfigurationError for options that cannot be meant."""
+        for name in ("r_bounds", "b_bounds", "ratio_bounds"):
+            low, high = getattr(self, name)
+            if not 0.0 < low <= 1.0 <= high < np.inf:
+                raise FilterConfigurationError(
+                    f"adaptive_errors: {name} must be positive, finite and enclose 1, got {low} and {high}"
+                )
+        if not 10.0 <= self.memory < np.inf:
+            raise FilterConfigurationError(
+                f"adaptive_errors: memory must be at least 10 observations, got {self.memory}"
+            )
+
+
+class Memory(NamedTuple):
+    """What is kept from window to window and in restarts, all (cell, type); zero before the first observation.
+
+    lasting l and passing u, in the observation's unit; limit: the largest |l|, 0 while unknown; last: d'; recent: m;
+    persistent: mean of d m; gain: k. The others are sums with weights that fade: of 1 / S, and of R, H B H^T, a d,
+    (d - a) d and d d over S.
+    """
+
+    lasting: Array
+    passing: Array
+    limit: Array
+    last: Array
+    recent: Array
+    persistent: Array
+    gain: Array
+    weight: Array
+    prescribed_r: Array
+    prescribed_b: Array
+    of_observation: Array
+    of_background: Array
+    innovation: Array
+
+
+class Estimates(NamedTuple):
+    """What a window is analysed with: bias b and the error variances P and Q of its parts (cell, type), the scales r
+    (cell, type) and s (cell,), and flags of `Bounded` (cell, type)."""
+
+    bias: Array
+    lasting_variance: Array
+    passing_variance: Array
+    r_scale: Array
+    b_scale: Array
+    bounded: Array
+
+    @property
+    def bias_variance(self) -> Array:
+        """P + Q (cell, type)."""
+        return np.asarray(self.lasting_variance + self.passing_variance)
+
+
+class Departures(NamedTuple):
+    """One observation of every cell and type (cell, type): d, a, R and H B H^T as prescribed, S as used, and where it
+    was used."""
+
+    innovation: Array
+    left: Array
+    r: Array
+    b: Array
+    total: Array
+    used: BoolArray
+
+
+def no_memory(cells: int, types: int) -> Memory:
+    """The memory at the beginning of a run."""
+    return Memory(*np.zeros((len(Memory._fields), cells, types)))
+
+
+def estimates(memory: Memory, bias: BiasOptions | None, errors: AdaptiveErrors | None) -> Estimates:
+    """Bias, scales and flags from what is remembered; None: not estimated (b = P = Q = 0; r = s = 1)."""
+    known = memory.innovation > 0.0
+    mean_square = _ratio(memory.innovation, memory.weight, 0.0)
+    lasting, passing, b = np.zeros((3, *known.shape))
+    r_scale, b_scale, bounded = np.ones(known.shape), np.ones(len(known)), np.zeros(known.shape, dtype=np.int64)
+    if bias is not None:
+        share = _ratio(memory.persistent, mean_square, 0.0)
+        share = np.where(share > bias.lasting_threshold, np.minimum(share, LARGEST_SHARE), 0.0)
+        lasting, passing = share * mean_square, np.minimum(memory.gain, LARGEST_SHARE - share) * mean_square
+        b = memory.lasting + bias.carry_over * memory.passing
+        bounded = bounded | np.where(known & (np.abs(memory.lasting) >= memory.limit), Bounded.BIAS, 0)
+    if errors is not None:
+        of_bias = (lasting + passing) * memory.weight
+        left = memory.innovation - of_bias
+        ratio = _ratio((memory.of_background - of_bias).sum(axis=1), memory.prescribed_b.sum(axis=1), 1.0)
+        ratio = ratio / np.maximum(
+            _ratio(memory.of_observation.sum(axis=1), memory.prescribed_r.sum(axis=1), 1.0), 1e-9
+        )
+        ratio = np.clip(ratio, *errors.ratio_bounds)
+        prescribed = memory.prescribed_r.sum(axis=1) + ratio * memory.prescribed_b.sum(axis=1)
+        b_scale = np.clip(ratio * _ratio(left.sum(axis=1), prescribed, 1.0), *errors.b_bounds)
+        r_scale = _ratio(left - b_scale[:, None] * memory.prescribed_b, memory.prescribed_r, 1.0)
+        r_scale = np.clip(r_scale, *errors.r_bounds)
+        bounded = bounded | np.where(np.isin(r_scale, errors.r_bounds), Bounded.R_SCALE, 0)
+        bounded = bounded | np.where(np.isin(b_scale, errors.b_bounds), Bounded.B_SCALE, 0)[:, None]
+    return Estimates(b, lasting, passing, r_scale, b_scale, bounded.astype(np.int8))
+
+
+def _ratio(numerator: Array, denominator: Array, unknown: float) -> Array:
+    """Quotient where the denominator is positive."""
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, unknown), where=denominator > 0.0)
+
+
+def bias_change(variance: Array, residuals: Array, observation_variances: Array, used: BoolArray) -> Array:
+    """db (cell,), what an analysis that left residuals e = y - b - Y - H dx of one type changes its bias by.
+
+    The observations of a window share it: V sum(e / r R) / (1 + V sum(1 / r R)), which for one of them is the part
+    K_b d of the augmented analysis.
+
+    Args:
+        variance: V = P + Q, the error variance of the bias (cell,).
+        residuals: e (cell, observation).
+        observation_variances: r R, of the same shape.
+        used: of the same shape; the others have no part.
+    """
+    weight = np.where(used, 1.0 / np.where(used, observation_variances, 1.0), 0.0)
+    force = (weight * np.where(used, residuals, 0.0)).sum(axis=1)
+    return np.asarray(variance * force / (1.0 + variance * weight.sum(axis=1)))
+
+
+def remembered(memory: Memory, new: Departures, bias: BiasOptions, errors: AdaptiveErrors) -> Memory:
+    """The memory with one more observation of each type, where it was used; the bias stays as it is."""
+    used, S = new.used, np.where(new.used, new.total, 1.0)
+    d, a, R, HBHt = (np.where(used, values, 0.0) for values in new[:4])
+    one = np.ones_like(S)
+    products = (one, R, HBHt, a * d, (d - a) * d, d * d)
+    # Before the first observation a quarter of the memory is filled with innovations as the errors let expect them.
+    expected = (one, R, HBHt, R, HBHt, R + HBHt)
+    first, kept = memory.weight == 0.0, np.exp(-1.0 / errors.memory)
+    sums = (
+        np.where(used, kept * np.where(first, 0.25 * errors.memory * usual / S, old) + value / S, old)
+        for old, value, usual in zip(memory[7:], products, expected, strict=True)
+    )
+    gain = memory.gain + (d * memory.last - bias.passing_threshold * d * d) / S / (2.0 * errors.memory)
+    return Memory(
+        *memory[:3],
+        np.where(used, d, memory.last),
+        np.where(used, memory.recent + (d - memory.recent) / bias.memory, memory.recent),
+        np.where(used, memory.persistent + (d * memory.recent - memory.persistent) / bias.memory, memory.persistent),
+        np.where(used, np.clip(gain, 0.0, LARGEST_SHARE), memory.gain),
+        *sums,
+    )
+
+
+def with_change(memory: Memory, now: Estimates, change: Array, bias: BiasOptions, limit: Array) -> Memory:
+    """The memory after a window that changed the bias, all arrays (cell, type): its lasting part takes P / (P + Q) of
+    the change, within its limit; innovations remembered are relative to the new one."""
+    variance = now.bias_variance
+    share = np.divide(now.lasting_variance, variance, out=np.zeros_like(variance), where=variance > 0.0)
+    lasting = np.clip(memory.lasting + share * change, -limit, limit)
+    moved = lasting - memory.lasting
+    passing = bias.carry_over * memory.passing + (1.0 - share) * change
+    return memory._replace(
+        lasting=lasting, passing=passing, limit=limit, last=memory.last - moved, recent=memory.recent - moved
+    )
