@@ -104,7 +104,7 @@ def altered_copy(folder: Path, what: str, seed: int) -> None:
         return
     part, shared = folder / f"{what}.part", ("forcing", "truth")
     shutil.rmtree(part, ignore_errors=True)
-    left_out = shutil.ignore_patterns(*shared, *(f"{kind}_*" for kind in ("blind", "aware")))
+    left_out = shutil.ignore_patterns(*shared, "blind_*", "aware_*", "error_of_*")
     shutil.copytree(source, part, ignore=left_out)
     for name in shared:
         (part / name).symlink_to(source.resolve() / name)
