@@ -184,7 +184,9 @@ def _daily(sources: Sources, daily: xr.Dataset, experiment: str, name: str, unit
         title=f"{experiment}: {kind} of {what}",
         label=axis_label(kind, unit),
     )
-    caption = f"{kind.capitalize()} of {what} in {experiment}: daily mean over the cells and one standard deviation."
+    caption = (
+        f"{kind[0].upper()}{kind[1:]} of {what} in {experiment}: daily mean over the cells and one standard deviation."
+    )
     return [picture(figure, caption, f"Time series of the {kind} of {what}", wide=True)]
 
 
