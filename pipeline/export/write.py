@@ -35,13 +35,16 @@ def refuse_existing(paths: list[Path]) -> None:
 def appearing(path: Path) -> Iterator[Path]:
     """A place to write a file or folder to, which takes its name at the end; what a killed program left is replaced."""
     spare = path.with_name(path.name + _UNFINISHED)
-    _remove(spare)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(spare)
         yield spare
         spare.rename(path)
-    except OSError as error:
-        raise ExportError(f"{path} cannot be written: {error.strerror or error}") from error
+    except (OSError, RuntimeError) as error:  # what the NetCDF library says of a full disk is a RuntimeError
+        reason = getattr(error, "strerror", None) or error
+        raise ExportError(
+            f"{path} cannot be written: {reason}; check the folder, and that its disk has room"
+        ) from error
     finally:
         _remove(spare)
 
@@ -49,8 +52,8 @@ def appearing(path: Path) -> Iterator[Path]:
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    elif path.exists():
+        path.unlink()
 
 
 def _data_variables(dataset: xr.Dataset) -> list[str]:

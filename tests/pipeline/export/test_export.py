@@ -377,6 +377,7 @@ def test_points_are_time_series_and_no_map(scattered: Path, tmp_path: Path) -> N
         (["--variable", "WG9"], "store no WG9; with --names cmip there are: evspsbl, gpp"),
         (["--experiment", "other"], "no run other; there are: ekf, ekf_swi_lai, open_loop"),
         (["--experiment", "ekf", "--start", "2020-01-01"], "has no day from 2020-01-01"),
+        (["--experiment", "ekf", "--out", "{out}/ekf/ekf_day_2015.nc"], "ekf_day_2014.nc cannot be written: Not a dir"),
         (["--experiment", "ekf", "--out", "{out}"], "ekf_day_2014.nc exists already: remove it, or choose another"),
     ],
 )
