@@ -70,7 +70,7 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
-def test_the_map_is_drawn_and_a_click_changes_the_series(address: str, browser: Any) -> None:
+def test_the_map_is_drawn_a_click_changes_the_series_and_all_fits_a_phone(address: str, browser: Any) -> None:
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     wrong: list[str] = []
     page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
@@ -81,8 +81,9 @@ def test_the_map_is_drawn_and_a_click_changes_the_series(address: str, browser: 
             None if address in request.url or request.url[:5] in ("data:", "blob:") else wrong.append(request.url)
         ),
     )
-    page.goto(address + "?experiment=runs/EKF&variable=LAI&day=2007-06-04&cell=1")
-    page.wait_for_function(f"() => ({IDLE})() && ({LINES})().length >= 3")
+    page.goto(address + "?experiment=runs/EKF&variable=LAI&day=2007-06-04&cell=1&minus=runs/no")
+    page.wait_for_selector("text=minus 'runs/no' is not stored in the store; there are: runs/open_loop")
+    page.wait_for_function(f"() => ({IDLE})() && ({LINES})().length >= 3", polling=100)
     lines = np.array(page.evaluate(LINES)[:3])
     np.testing.assert_allclose(lines[:, 0], [0.1, 1000.1, 1000.35], rtol=1e-5)
     image = page.evaluate(
@@ -100,20 +101,14 @@ def test_the_map_is_drawn_and_a_click_changes_the_series(address: str, browser: 
     )
     x, y, width, height = frame
     page.mouse.click(x + width * 5 / 6, y + height / 4)  # the cell in the north-east
-    page.wait_for_function(f"() => Math.abs(({LINES})()[0][0] - 0.5) < 1e-6")
+    page.wait_for_function(f"() => Math.abs(({LINES})()[0][0] - 0.5) < 1e-6", polling=100)
     np.testing.assert_allclose(np.array(page.evaluate(LINES)[:3])[:, 0], [0.5, 1000.5, 1000.75], rtol=1e-5)
     page.wait_for_url("**&cell=5")
     assert page.locator("text=Cell 5").count() == 1
     assert page.locator("text=SYNTHETIC").count() == 1
-    assert wrong == []
-    page.close()
-
-
-def test_a_link_to_what_is_not_stored_says_so_on_the_page(address: str, browser: Any) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844})
-    page.goto(address + "?experiment=runs/EKF&variable=WG9")
-    page.wait_for_selector("text=variable 'WG9' is not stored in runs/EKF; there are: LAI")
-    page.wait_for_function(IDLE)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function(IDLE, polling=100)
     widths = page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
     assert widths[0] <= widths[1]  # nothing to scroll sideways on a phone
+    assert wrong == []
     page.close()
