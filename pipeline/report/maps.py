@@ -7,9 +7,10 @@ import matplotlib as mpl
 import matplotlib.patheffects
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from ldas.landmodel.array_types import Array, IntArray
@@ -124,9 +125,9 @@ def _draw(
     grid[rows, columns], member[rows, columns] = values, 1.0
     x = east + (np.arange(shape[1] + 1) - 0.5) * spacing
     y = north + (np.arange(shape[0] + 1) - 0.5) * spacing
-    axes.add_collection(
-        LineCollection(list(_outline(np.isfinite(member), x, y)), colors="#555555", linewidths=0.6, zorder=2)
-    )
+    edges = _outline(np.isfinite(member), x, y).reshape(-1, 2)
+    outline = Path(edges, np.tile([Path.MOVETO, Path.LINETO], len(edges) // 2))  # one path: small in a page
+    axes.add_patch(PathPatch(outline, fill=False, edgecolor="#555555", linewidth=0.6, zorder=2))
     missing = np.isfinite(member) & ~np.isfinite(grid)
     if missing.any() and len(values) <= MOST_VECTOR_CELLS:
         hatched = np.ma.masked_where(~missing, np.ones(shape))
