@@ -267,7 +267,7 @@ def test_a_spin_up_of_a_first_cycle_that_failed_is_not_kept(tmp_path: Path) -> N
     correct_some(path)
     with pytest.raises(ConfigurationError, match="the spin-up needs"):
         run_cycle(config, Silence(), message=said.append)
-    assert said[-1] == "spin_up: 1 of 3 cells again, from 2007-04-01 on"
+    assert said[-1] == "spin_up: 1 of 3 cells again, from 2007-04-03 on"
 
 
 def test_checksums_find_the_day_and_cell(land_only: ExperimentConfig) -> None:
