@@ -159,9 +159,16 @@ def _opened(path: Path, config: GriddedConfig) -> Iterator[xr.Dataset]:
             yield dataset
         return
     try:
-        group = zarr.open_group(path / (config.file_group or ""), mode="r")
+        group = zarr.open_group(path / (config.file_group or ""), mode="r", use_consolidated=False)
         others = [name for name, array in group.arrays() if not is_plain_input(array)]
-        dataset = xr.open_zarr(group.store, group=group.path, chunks=None, mask_and_scale=False, drop_variables=others)
+        dataset = xr.open_zarr(
+            group.store,
+            group=group.path,
+            chunks=None,
+            mask_and_scale=False,
+            drop_variables=others,
+            consolidated=False,  # what lies in the folder, whether or not there is a copy of its metadata
+        )
     except files.READING_ERRORS as error:
         raise IngestError(f"{path}: not a Zarr group that can be read: {error}") from error
     with dataset:
