@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import pytest
 from distributed import Client, LocalCluster
 
-from ldas.pipeline import cli
+from ldas.pipeline.commands.arguments import experiment_of
 from ldas.pipeline.errors import ConfigurationError, ExecutionError
 from ldas.pipeline.execution import cluster
 from ldas.pipeline.execution.threads import ONE_THREAD, limit_threads
@@ -152,7 +152,7 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
     path.write_text(EXPERIMENT + slurm, encoding="utf-8")
 
     def chosen(**flags: Any) -> ClusterConfig:
-        return cli._load(path, flags).execution.cluster
+        return experiment_of(path, flags).execution.cluster
 
     assert chosen() == ClusterConfig(kind="slurm", workers=4, options={"queue": "cpu"})
     assert chosen(workers=8, memory_limit="2GiB").options == {"queue": "cpu"}

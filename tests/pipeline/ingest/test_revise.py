@@ -75,6 +75,8 @@ def test_bit_identical_to_one_ingest_of_the_corrected_files(folder: Path, tmp_pa
         for file in folder.glob("*.nc"):
             file.unlink()
         write_files(folder, range(day, day + 1))
+        samples.write_cgls(folder / "lai.nc", "LAI", f"2007-04-{day:02d}T00:00", scale_factor=1 / 20.0)
+        (folder / "lai.nc").rename(folder / f"lai_{day:02d}.nc")  # not as it was ingested
         assert [str(text).partition(":")[0] for text in revised(config)] == expected
     assert array_hashes(url) == before
 
