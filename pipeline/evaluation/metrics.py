@@ -184,6 +184,12 @@ def _days(time: xr.DataArray) -> Array:
     return np.asarray(values, dtype=np.float64)
 
 
+def _common(*series: xr.DataArray) -> tuple[xr.DataArray, ...]:
+    """The series at the coordinates that all have; in memory where there are none, as Dask divides by their number."""
+    common = xr.align(*series, join="inner")
+    return common if all(one.size for one in common) else tuple(one.compute() for one in common)
+
+
 def _apply(
     kernel: Callable[[Array, Array], Array],
     model: xr.DataArray,
@@ -194,10 +200,8 @@ def _apply(
 ) -> xr.DataArray:
     result = xr.apply_ufunc(
         kernel,
-        model,
-        reference,
+        *_common(model, reference),
         input_core_dims=[[dim], [dim]],
-        join="inner",
         dask="parallelized",
         output_dtypes=[np.float64],
         dask_gufunc_kwargs={"allow_rechunk": True},
@@ -363,7 +367,7 @@ def scores(
     minimum_r: int = MINIMUM_PAIRS_R,
 ) -> xr.Dataset:
     """Several scores at once (default: all of `SCORE_NAMES`), each as its own function gives it."""
-    model, reference = xr.align(model, reference, join="inner")
+    model, reference = _common(model, reference)
     stacked = _grouped(model, reference, dim, None, names, minimum, minimum_r)
     return _as_dataset(stacked, names, _unit(model, reference))
 
@@ -385,7 +389,7 @@ def scores_by(
         groups: (dim,) integers.
         labels: groups that the result has, in order (default: those that occur); one without a pair is NaN with n = 0.
     """
-    model, reference, groups = xr.align(model, reference, groups, join="inner")
+    model, reference, groups = _common(model, reference, groups)
     values = groups.values
     wanted = tuple(int(value) for value in np.unique(values)) if labels is None else labels
     places = [np.flatnonzero(values == label) for label in wanted]

@@ -154,6 +154,17 @@ def test_only_common_times_are_compared() -> None:
     assert np.array_equal(metrics.rmsd(model, later), metrics.rmsd(model[100:], later))
 
 
+def test_lazy_series_without_a_common_time_have_no_pair() -> None:
+    """Such as a run at 00 UTC and a station at 09 UTC: as with series in memory."""
+    model, reference = _series(missing=0.0)
+    later = reference.assign_coords(time=reference.time + np.timedelta64(9, "h"))
+    expected = metrics.scores(model, later)
+    assert (expected.n == 0).all()
+    lazy = model.chunk(time=100), later.chunk(time=100)
+    xr.testing.assert_identical(metrics.scores(*lazy).compute(), expected)
+    xr.testing.assert_identical(metrics.rmsd(*lazy).compute(), metrics.rmsd(model, later))
+
+
 def test_too_few_pairs_no_pair_and_no_spread_give_nan_without_a_warning() -> None:
     model, reference = _series(cells=5, missing=0.0)
     model[:, 0] = np.nan  # no pair
