@@ -19,13 +19,13 @@ from ldas.pipeline.evaluation.stations import is_synthetic
 from ldas.pipeline.export.attributes import global_attributes, metadata_of
 from ldas.pipeline.export.dataset import Every, Rows, dataset_of, rows_of
 from ldas.pipeline.export.errors import ExportError
-from ldas.pipeline.export.grid import Grid, Points, layout
 from ldas.pipeline.export.outputs import Names, Output, all_outputs, chosen_outputs
 from ldas.pipeline.export.source import Run, runs_of
 from ldas.pipeline.export.stac import stac_item
 from ldas.pipeline.export.write import WRITERS, refuse_existing, write_geotiff
 from ldas.pipeline.settings.metadata import MetadataConfig
 from ldas.pipeline.store.arrays import decode_labels, has_group, open_lazily, open_store
+from ldas.pipeline.store.layout import Grid, Points, layout
 from ldas.pipeline.store.lease import holder
 from ldas.pipeline.store.location import Location
 

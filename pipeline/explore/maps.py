@@ -113,3 +113,9 @@ def described(content: Content, path: str, name: str) -> tuple[str, str]:
         stored = existing_array(content.root, path, name).attrs.asdict()
         return str(stored.get("long_name", name.replace("_", " "))), str(stored.get("units", ""))
     return (f"uncertainty of {entry.long_name}" if name == "uncertainty" else entry.long_name), entry.unit
+
+
+def cell_at_click(latitude: Array, longitude: Array, north: float, east: float) -> int:
+    """The cell nearest to a place (degrees), as seen on a map."""
+    narrow = np.cos(np.deg2rad(north))
+    return int(np.argmin(np.hypot(latitude - north, narrow * (longitude - east))))

@@ -17,10 +17,10 @@ from ldas.landmodel.errors import LdasError
 from ldas.pipeline.explore import pictures
 from ldas.pipeline.explore.choice import TABS, comparable, settle
 from ldas.pipeline.explore.content import KINDS, Content
-from ldas.pipeline.explore.grid import cell_at_click, grid_of
-from ldas.pipeline.explore.maps import Map, described, map_of, score_words
+from ldas.pipeline.explore.maps import Map, cell_at_click, described, map_of, score_words
 from ldas.pipeline.explore.series import CellSeries, compared, profile_at, quantity_of, series_at
 from ldas.pipeline.explore.taken import map_dataset, map_table, series_dataset, series_table
+from ldas.pipeline.store.layout import layout
 
 _NOTHING = "nothing"
 _SHOWS = {"Day": "day", "Score": "score", "Land": "land"}
@@ -56,8 +56,7 @@ class Page:
         self._limits: tuple[float, float] | None = None
         self._map_key: object = None
         self._series_key: object = None
-        latitude, longitude = content.centres
-        self._grid = grid_of(latitude, longitude)
+        self._grid = layout(*content.centres)
         self._shown = map_of(content, self.choice)
         self._series: CellSeries | None = None
         self._structure: object = None
@@ -211,13 +210,12 @@ class Page:
         self._map_key = (*same_scale, shown.more_is_better)
         self._map_data = hv.streams.Pipe(data=data)
         self._mark = hv.streams.Pipe(data=self._place())
-        latitude, longitude = self.content.centres
-        stretch = 1.0 / max(float(np.cos(np.deg2rad(latitude.mean()))), 0.1)
+        stretch = 1.0 / max(float(np.cos(np.deg2rad(self._grid.centres[0].mean()))), 0.1)
 
         def draw(data: tuple[Map, tuple[float, float]]) -> hv.Element:
-            return pictures.map_element(data[0], self._grid, latitude, longitude, data[1])
+            return pictures.map_element(data[0], self._grid, data[1])
 
-        picture = pictures.map_picture(draw, [self._map_data], shown, len(latitude), self._grid, stretch)
+        picture = pictures.map_picture(draw, [self._map_data], shown, self._grid, stretch)
         self._tap = hv.streams.Tap(source=picture)
         self._tap.add_subscriber(self._clicked)
         marks = hv.DynamicMap(lambda data: pictures.cell_mark(*data), streams=[self._mark])
@@ -228,10 +226,10 @@ class Page:
 
     def _clicked(self, x: float | None = None, y: float | None = None) -> None:
         if x is not None and y is not None:
-            self.choose(cell=cell_at_click(*self.content.centres, y, x))
+            self.choose(cell=cell_at_click(*self._grid.centres, y, x))
 
     def _place(self) -> tuple[float, float]:
-        latitude, longitude = self.content.centres
+        latitude, longitude = self._grid.centres
         return float(latitude[self.choice.cell]), float(longitude[self.choice.cell])
 
     def show_first_series(self) -> None:
@@ -278,7 +276,7 @@ class Page:
             self.choose(day=np.datetime64(x, "D"))
 
     def _head_cell(self) -> None:
-        latitude, longitude = self._place()
+        latitude, longitude = (axis[self.choice.cell] for axis in self.content.centres)
         self.cell_heading.object = (
             f"**Cell {self.choice.cell}**  \n{abs(latitude):.3f}° {'N' if latitude >= 0 else 'S'}, "
             f"{abs(longitude):.3f}° {'E' if longitude >= 0 else 'W'}"

@@ -9,14 +9,14 @@ from bokeh.models import BasicTickFormatter, DatetimeTickFormatter, HoverTool
 from holoviews.operation.datashader import rasterize
 from matplotlib.colors import Colormap, to_hex
 
-from ldas.landmodel.array_types import Array
 from ldas.pipeline.evaluation.stations import Station
-from ldas.pipeline.explore.grid import Grid
 from ldas.pipeline.explore.maps import Map
 from ldas.pipeline.explore.series import TRUTH, CellSeries, Line, Points, Profile
 from ldas.pipeline.report.maps import colour_limits
 from ldas.pipeline.report.sentences import shown_unit
 from ldas.pipeline.report.style import DIVERGING, OBSERVED, SEQUENTIAL, colour
+from ldas.pipeline.store.layout import Grid
+from ldas.pipeline.store.layout import Points as Scattered
 
 MOST_SENT = 200_000  # places of a map that the browser gets as they are; of more, an image of what is in view
 MAP_TOOLS = ["pan", "wheel_zoom", "box_zoom", "reset", "save"]
@@ -43,22 +43,20 @@ def limits_of(shown: Map) -> tuple[float, float]:
     return colour_limits(shown.values, shown.signed)
 
 
-def map_element(
-    shown: Map, grid: Grid | None, latitude: Array, longitude: Array, limits: tuple[float, float]
-) -> hv.Element:
+def map_element(shown: Map, grid: Grid | Scattered, limits: tuple[float, float]) -> hv.Element:
     """A map as an image of a regular grid, or as points."""
     vdim = hv.Dimension("value", label=named(shown.name, shown.unit))
     kdims = [hv.Dimension("longitude", unit="°E"), hv.Dimension("latitude", unit="°N")]
     drawn: hv.Element
-    if grid is None:
-        drawn = hv.Points((longitude, latitude, shown.values), kdims, vdim)
+    if isinstance(grid, Scattered):
+        drawn = hv.Points((grid.longitude, grid.latitude, shown.values), kdims, vdim)
     else:
-        drawn = hv.Image((grid.longitude, grid.latitude, grid.filled(shown.values)), kdims, vdim)
+        drawn = hv.Image((grid.longitude, grid.latitude, grid.on_map(shown.values, np.nan)), kdims, vdim)
     return drawn.opts(clim=limits)
 
 
 def map_picture(
-    draw: Callable[..., hv.Element], streams: Sequence[Any], shown: Map, cells: int, grid: Grid | None, stretch: float
+    draw: Callable[..., hv.Element], streams: Sequence[Any], shown: Map, grid: Grid | Scattered, stretch: float
 ) -> hv.DynamicMap:
     """The map of what `draw` gives whenever one of the streams changes, looking as `shown` asks for.
 
@@ -66,7 +64,6 @@ def map_picture(
         stretch: of the latitude, so that a kilometre is as long in both directions.
     """
     picture = hv.DynamicMap(draw, streams=list(streams))
-    places = cells if grid is None else len(grid.latitude) * len(grid.longitude)
     colours = _SEQUENTIAL
     if shown.signed:
         colours = _DIVERGING[::-1] if shown.more_is_better else _DIVERGING
@@ -89,10 +86,10 @@ def map_picture(
         "default_tools": MAP_TOOLS,
         "toolbar": "above",
     }
-    if places > MOST_SENT:
-        rastered = rasterize(picture, **({} if grid is not None else {"aggregator": "mean"}))
+    if grid.places > MOST_SENT:
+        rastered = rasterize(picture, **({} if isinstance(grid, Grid) else {"aggregator": "mean"}))
         return rastered.opts(hv.opts.Image(tools=[hover], **look))
-    if grid is None:
+    if isinstance(grid, Scattered):
         points = {"color": "value", "size": 9, "line_color": "black", "line_width": 0.4}
         tools = [_hover(shown.name, "@value", "@latitude", "@longitude")]
         return picture.opts(hv.opts.Points(tools=tools, **points, **look))

@@ -8,10 +8,10 @@ import numpy as np
 
 from ldas.pipeline.evaluation.stations import is_synthetic
 from ldas.pipeline.export.dataset import Rows
-from ldas.pipeline.export.grid import Grid, Points
 from ldas.pipeline.export.outputs import Output, depths
 from ldas.pipeline.export.source import Run
 from ldas.pipeline.settings.metadata import MetadataConfig
+from ldas.pipeline.store.layout import Grid, Points
 from ldas.pipeline.store.provenance import code_version
 from ldas.pipeline.twin import SYNTHETIC_ATTRIBUTES
 

@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 
 from ldas.landmodel.array_types import Days, IntArray, Times
-from ldas.pipeline.export.grid import Grid, Points
 from ldas.pipeline.export.outputs import Output, Sum, depths
 from ldas.pipeline.export.source import DAY, Run
+from ldas.pipeline.store.layout import Grid, Points
 
 Every = Literal["day", "month", "period"]
 MOST_VALUES = 2**24  # read or written at a time: 64 MB in single precision

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ldas.pipeline.export.dataset import Rows
-from ldas.pipeline.export.grid import Grid, Points
 from ldas.pipeline.export.outputs import Output, depths
 from ldas.pipeline.export.source import Run
+from ldas.pipeline.store.layout import Grid, Points
 
 _DATACUBE = "https://stac-extensions.github.io/datacube/v2.2.0/schema.json"
 _TYPES = {".nc": "application/x-netcdf", ".zarr": "application/vnd+zarr", ".tif": "image/tiff; application=geotiff"}

@@ -12,7 +12,7 @@ import xarray as xr
 
 from ldas.pipeline.export.dataset import chunks
 from ldas.pipeline.export.errors import ExportError
-from ldas.pipeline.export.grid import Grid, Points
+from ldas.pipeline.store.layout import Grid, Points
 
 _UNFINISHED = ".partial"
 _COMPRESSION = {"zlib": True, "complevel": 1, "shuffle": True}

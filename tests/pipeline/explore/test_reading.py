@@ -13,12 +13,12 @@ from ldas.landmodel.soil_properties import LAYER_BOTTOMS
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.explore.choice import Choice, comparable, settle
 from ldas.pipeline.explore.content import Content
-from ldas.pipeline.explore.grid import cell_at_click, grid_of
-from ldas.pipeline.explore.maps import map_of
+from ldas.pipeline.explore.maps import cell_at_click, map_of
 from ldas.pipeline.explore.series import profile_at, quantity_of, series_at
 from ldas.pipeline.explore.taken import map_dataset, map_table, series_dataset, series_table
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import open_store
+from ldas.pipeline.store.layout import Grid, layout
 from ldas.pipeline.store.ledger import Block
 from tests.pipeline.explore.conftest import CELLS, DAY, DAYS, FIRST, HOUR
 
@@ -173,15 +173,11 @@ def test_a_store_with_nothing_in_it(tmp_path: Path) -> None:
 
 
 def test_cells_of_a_grid_are_an_image_and_scattered_ones_points(content: Content) -> None:
-    grid = grid_of(*content.centres)
-    assert grid is not None
+    grid = layout(*content.centres)
+    assert isinstance(grid, Grid)
     np.testing.assert_allclose(grid.latitude, [43.0, 43.5])
-    np.testing.assert_array_equal(grid.filled(NUMBER.astype(float)), [[0, 1, 2], [3, 4, 5]])
-    sparse = grid_of(np.array([43.0, 43.25, 44.0]), np.array([0.0, 1.0, 0.25]))
-    assert sparse is not None
-    assert np.isfinite(sparse.filled(np.ones(3))).sum() == 3
-    assert grid_of(np.array([43.0, 43.31, 44.0]), np.array([0.0, 1.07, 0.2])) is None
-    assert grid_of(np.array([43.0, 43.0]), np.array([1.0, 1.0])) is None
+    np.testing.assert_array_equal(grid.on_map(NUMBER.astype(float), np.nan), [[0, 1, 2], [3, 4, 5]])
+    np.testing.assert_allclose(grid.centres, content.centres)
     assert cell_at_click(*content.centres, 43.4, 1.6) == 4
 
 

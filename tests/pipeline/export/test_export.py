@@ -13,11 +13,11 @@ import xarray as xr
 
 from ldas.pipeline.commands.export import Request, export_scores, run_export
 from ldas.pipeline.export.errors import ExportError
-from ldas.pipeline.export.grid import Grid, Points, layout
 from ldas.pipeline.registry import names, renamed, variable
 from ldas.pipeline.settings.metadata import MetadataConfig
 from ldas.pipeline.store.arrays import open_store
 from ldas.pipeline.store.groups import write_group
+from ldas.pipeline.store.layout import Grid, Points, layout
 from ldas.pipeline.store.lease import held
 from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.portable import udunits

@@ -1,4 +1,4 @@
-"""Where cells go in a file: onto axes of latitude and longitude with equal steps, or, without a grid, one by one."""
+"""Where cells go in a file or on a map: onto axes of latitude and longitude with equal steps, or one by one."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +27,12 @@ class Grid:
 
     dims = ("lat", "lon")
     feature_type = None
+
+    @property
+    def centres(self) -> tuple[Array, Array]:
+        """Latitude and longitude of each cell (degrees), on these axes."""
+        row, column = np.divmod(self.place, len(self.longitude))
+        return self.latitude[row], self.longitude[column]
 
     @property
     def places(self) -> int:
@@ -73,6 +79,11 @@ class Points:
 
     dims = ("cell",)
     feature_type = "timeSeries"
+
+    @property
+    def centres(self) -> tuple[Array, Array]:
+        """Latitude and longitude of each cell (degrees)."""
+        return self.latitude, self.longitude
 
     @property
     def places(self) -> int:
