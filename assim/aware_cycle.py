@@ -1,8 +1,8 @@
 """One cycle of any filter with the bias of its observations and the scales of its errors estimated along with it.
 
-The filter gets y - b and (r R + n (P + Q)) / s, n observations of a type sharing its bias: its gain follows from the
-ratio of the variances alone, so that the scale s of its background error need not be known to it. The variances that it
-returns are multiplied by s afterwards. `error_estimation` has the equations.
+The filter gets y with b, and (r R + n (P + Q)) / s, n observations of a type sharing its bias: its gain follows from
+the ratio of the variances alone, so that the scale s of its background error need not be known to it. The variances
+that it returns are multiplied by s afterwards. `error_estimation` has the equations.
 """
 
 from collections.abc import Mapping
@@ -77,7 +77,7 @@ def _corrected(given: WindowObservations, now: Estimates, place: int) -> WindowO
     each = (slice(None),) if given.time is None else (slice(None), None)
     variance = _number(given) * now.bias_variance[:, place] / now.b_scale
     return given._replace(
-        value=given.value - now.bias[:, place][each],
+        bias=np.broadcast_to(now.bias[:, place][each], given.value.shape),
         error_scale=np.broadcast_to((now.r_scale[:, place] / now.b_scale)[each], given.value.shape),
         bias_variance=np.broadcast_to(variance[each], given.value.shape),
     )

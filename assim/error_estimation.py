@@ -40,7 +40,7 @@ class Bounded(IntFlag):
 class BiasOptions:
     """How the bias of each observation type is estimated.
 
-    limit: of the lasting part, in prescribed standard deviations of the observation. memory: of the means m and of d m,
+    limit: of |b|, in prescribed standard deviations of the observation. memory: of the means m and of d m,
     in observations. lasting_threshold: p, the part of the innovation variance up to which what persists is left to the
     filter. passing_threshold: w, the correlation of successive innovations that is left to it. carry_over: c.
     """
@@ -92,7 +92,7 @@ class AdaptiveErrors:
 class Memory(NamedTuple):
     """What is kept from window to window and in restarts, all (cell, type); zero before the first observation.
 
-    lasting l and passing u, in the observation's unit; limit: the largest |l|, 0 while unknown; last: d'; recent: m;
+    lasting l and passing u, in the observation's unit; limit: the largest |b|, 0 while unknown; last: d'; recent: m;
     persistent: mean of d m; gain: k. The others are sums with weights that fade: of 1 / S, and of R, H B H^T, a d,
     (d - a) d and d d over S.
     """
@@ -156,8 +156,9 @@ def estimates(memory: Memory, bias: BiasOptions | None, errors: AdaptiveErrors |
         share = _ratio(memory.persistent, mean_square, 0.0)
         share = np.where(share > bias.lasting_threshold, np.minimum(share, LARGEST_SHARE), 0.0)
         lasting, passing = share * mean_square, np.minimum(memory.gain, LARGEST_SHARE - share) * mean_square
-        b = memory.lasting + bias.carry_over * memory.passing
-        bounded = bounded | np.where(known & (np.abs(memory.lasting) >= memory.limit), Bounded.BIAS, 0)
+        whole = memory.lasting + bias.carry_over * memory.passing
+        b = np.clip(whole, -memory.limit, memory.limit)
+        bounded = bounded | np.where(known & (np.abs(whole) >= memory.limit), Bounded.BIAS, 0)
     if errors is not None:
         of_bias = (lasting + passing) * memory.weight
         left = memory.innovation - of_bias
@@ -170,8 +171,10 @@ def estimates(memory: Memory, bias: BiasOptions | None, errors: AdaptiveErrors |
         b_scale = np.clip(ratio * _ratio(left.sum(axis=1), prescribed, 1.0), *errors.b_bounds)
         r_scale = _ratio(left - b_scale[:, None] * memory.prescribed_b, memory.prescribed_r, 1.0)
         r_scale = np.clip(r_scale, *errors.r_bounds)
-        bounded = bounded | np.where(np.isin(r_scale, errors.r_bounds), Bounded.R_SCALE, 0)
-        bounded = bounded | np.where(np.isin(b_scale, errors.b_bounds), Bounded.B_SCALE, 0)[:, None]
+        if errors.r_bounds[0] < errors.r_bounds[1]:  # else it is fixed
+            bounded = bounded | np.where(known & np.isin(r_scale, errors.r_bounds), Bounded.R_SCALE, 0)
+        if errors.b_bounds[0] < errors.b_bounds[1]:
+            bounded = bounded | np.where(known & np.isin(b_scale, errors.b_bounds)[:, None], Bounded.B_SCALE, 0)
     return Estimates(b, lasting, passing, r_scale, b_scale, bounded.astype(np.int8))
 
 
@@ -223,12 +226,12 @@ def remembered(memory: Memory, new: Departures, bias: BiasOptions, errors: Adapt
 
 def with_change(memory: Memory, now: Estimates, change: Array, bias: BiasOptions, limit: Array) -> Memory:
     """The memory after a window that changed the bias, all arrays (cell, type): its lasting part takes P / (P + Q) of
-    the change, within its limit; innovations remembered are relative to the new one."""
+    the change, the passing one the rest, each within the limit; innovations remembered are relative to the new one."""
     variance = now.bias_variance
     share = np.divide(now.lasting_variance, variance, out=np.zeros_like(variance), where=variance > 0.0)
     lasting = np.clip(memory.lasting + share * change, -limit, limit)
     moved = lasting - memory.lasting
-    passing = bias.carry_over * memory.passing + (1.0 - share) * change
+    passing = np.clip(bias.carry_over * memory.passing + (1.0 - share) * change, -limit, limit)
     return memory._replace(
         lasting=lasting, passing=passing, limit=limit, last=memory.last - moved, recent=memory.recent - moved
     )

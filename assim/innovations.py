@@ -31,7 +31,8 @@ class Equivalent(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Observations y, their equivalents Y, y - Y, sigma_o and codes of `Quality`: all (cell, observation)."""
+    """Observations y (without the bias that is estimated of them), their equivalents Y, y - Y, sigma_o and codes of
+    `Quality`: all (cell, observation)."""
 
     observation: Array
     predicted: Array
@@ -116,9 +117,10 @@ def compared(
     columns = []
     for (kind, given, *_), prediction, mask in zip(rows, equivalents, masks, strict=True):
         sigma = given.sigma(kind.error, dynamic_range)
-        innovation = given.value - prediction.predicted
+        observed = given.corrected
+        innovation = observed - prediction.predicted
         quality = screened(kind, given, sigma, prediction, innovation, mask)
-        columns.append((given.value, prediction.predicted, innovation, sigma, quality))
+        columns.append((observed, prediction.predicted, innovation, sigma, quality))
     if not columns:
         nothing = np.zeros((dynamic_range.size, 0))
         return Comparison(nothing, nothing, nothing, nothing, nothing.astype(np.int8))

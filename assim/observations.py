@@ -93,14 +93,16 @@ class WindowObservations(NamedTuple):
     (cell,), a code of `Quality` from the preparation (static masks, product flags), 0 where nothing is wrong, or None.
     They are compared with the model at the window's end. With `time` (cell, overpass), UTC, NaT where there is none,
     all are (cell, overpass): each is an observation of its own, compared with the model at its time.
-    error_scale and bias_variance, of the value's shape and None where nothing is estimated: the error variance is
-    error_scale sigma_o^2 + bias_variance.
+    bias, error_scale and bias_variance, of the value's shape and None where nothing is estimated: the filter compares
+    value - bias with the model, and the error variance is error_scale sigma_o^2 + bias_variance. Valid range and
+    sigma_o are of the value itself.
     """
 
     value: Array
     uncertainty: Array | None = None
     quality: CodeArray | None = None
     time: NDArray[np.datetime64] | None = None
+    bias: Array | None = None
     error_scale: Array | None = None
     bias_variance: Array | None = None
 
@@ -113,6 +115,11 @@ class WindowObservations(NamedTuple):
         """One of the overpasses of each cell, without its time."""
         parts = {name: part[:, place] for name, part in self._asdict().items() if part is not None and name != "time"}
         return WindowObservations(**parts)
+
+    @property
+    def corrected(self) -> Array:
+        """The value without its bias, of the same shape."""
+        return self.value if self.bias is None else self.value - self.bias
 
     def sigma(self, error: ObservationError, dynamic_range: Array) -> Array:
         """sigma_o (cell,) of the observations of a type, as estimated where it is; dynamic_range (cell,), m3 m-3."""

@@ -52,53 +52,45 @@ def state_name(variable: str, observation: str) -> str:
     return f"{variable}_{observation}"
 
 
-@dataclass(frozen=True)
-class NeuralSettings(NeuralOptions):
-    """`operators.NeuralOptions` as a section of the experiment file: unknown keys are mistakes."""
+class _Section:
+    """Options of a library as a section of the experiment file: unknown keys are mistakes."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
-class PooledSettings(PooledOptions):
-    """`operators.PooledOptions` as a section of the experiment file: unknown keys are mistakes."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
+class NeuralSettings(_Section, NeuralOptions):
+    """`operators.NeuralOptions`."""
 
 
 @dataclass(frozen=True)
-class WaterCloudSettings(WaterCloudOptions):
-    """`operators.WaterCloudOptions` as a section of the experiment file: unknown keys are mistakes."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
+class PooledSettings(_Section, PooledOptions):
+    """`operators.PooledOptions`."""
 
 
 @dataclass(frozen=True)
-class SEKFSettings(SEKFConfiguration):
-    """`assim.SEKFConfiguration` as a section of the experiment file: unknown keys are mistakes."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
+class WaterCloudSettings(_Section, WaterCloudOptions):
+    """`operators.WaterCloudOptions`."""
 
 
 @dataclass(frozen=True)
-class EnSRFSettings(EnSRFConfiguration):
-    """`assim.EnSRFConfiguration` as a section of the experiment file: unknown keys are mistakes."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
+class SEKFSettings(_Section, SEKFConfiguration):
+    """`assim.SEKFConfiguration`."""
 
 
 @dataclass(frozen=True)
-class BiasSettings(BiasOptions):
-    """`assim.error_estimation.BiasOptions` as a section of the experiment file: unknown keys are mistakes."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
+class EnSRFSettings(_Section, EnSRFConfiguration):
+    """`assim.EnSRFConfiguration`."""
 
 
 @dataclass(frozen=True)
-class AdaptiveErrorsSettings(AdaptiveErrors):
-    """`assim.error_estimation.AdaptiveErrors` as a section of the experiment file: unknown keys are mistakes."""
+class BiasSettings(_Section, BiasOptions):
+    """`assim.error_estimation.BiasOptions`."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")
+
+@dataclass(frozen=True)
+class AdaptiveErrorsSettings(_Section, AdaptiveErrors):
+    """`assim.error_estimation.AdaptiveErrors`."""
 
 
 def options_of(dataclass_of: type, given: Mapping[str, Any]) -> Any:

@@ -1,5 +1,7 @@
 """Bias and error scales: against an augmented Kalman filter, closed forms, and synthetic innovations."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -89,7 +91,8 @@ def test_overpasses_share_one_bias():
     method = SEKFConfiguration(controls=("LAI", "WG2")).make([sigma_type([0, 1])], [0, 1])
     values = np.array([[-10.0, -9.0], [-11.0, np.nan]])
     given = {"sigma40": WindowObservations(values, time=np.stack([hours([11.6, 24.0]), hours([23.9, np.nan])]))}
-    before = Memory(*(part[:2, :1] for part in memory_of(weight=1.0, innovation=0.2, gain=0.25, lasting=0.1)))
+    whole = memory_of(weight=1.0, innovation=0.2, gain=0.25, lasting=0.1, limit=1.0)
+    before = Memory(*(part[:2, :1] for part in whole))
     start = cold_start(model.parameters, leaf_area_index=2.0)
     result, after, now = aware_cycle(method, before, BiasOptions(), None, model, start, window, given)
     np.testing.assert_allclose(now.bias_variance, 0.05, rtol=1e-14)
@@ -219,6 +222,43 @@ def test_a_bias_that_runs_away_is_bounded_and_coded() -> None:
     assert (now.b_scale == 2.0).all()
     assert seen[0][0].bounded.sum() == 0
     assert np.isfinite(np.array(memory)).all()
+
+
+def test_the_limit_is_of_the_whole_bias() -> None:
+    """What the lasting part may not take does not go into the passing one."""
+    options = BiasOptions(limit=3.0)
+    now = estimates(memory_of(innovation=1.0, weight=1.0, lasting=2.5, passing=2.0, limit=3.0), options, None)
+    np.testing.assert_array_equal(now.bias, 3.0)
+    np.testing.assert_array_equal(now.bounded, Bounded.BIAS)
+    changed = with_change(memory_of(passing=2.9), now._replace(passing_variance=np.ones((3, 2))), *(
+        np.full((3, 2), 9.0), options, np.full((3, 2), 3.0)
+    ))  # fmt: skip
+    np.testing.assert_array_equal(changed.passing, 3.0)
+
+
+def test_a_factor_that_is_fixed_is_not_at_a_bound() -> None:
+    errors = AdaptiveErrors(r_bounds=(1.0, 1.0), b_bounds=(1.0, 4.0))
+    assert not estimates(no_memory(3, 2), None, errors).bounded.any()
+    now = estimates(prepared(0.5, 1.0, 0.5), None, errors)
+    np.testing.assert_array_equal(now.r_scale, 1.0)
+    np.testing.assert_array_equal(now.bounded, Bounded.B_SCALE)
+
+
+def test_range_and_relative_error_are_of_the_observation_as_it_came() -> None:
+    """A LAI of 0.1 with a bias of 0.2 is neither out of range nor without error."""
+    parameters, state, forcing = three_cells()
+    options = SEKFConfiguration(controls=("LAI", "WG2"))
+    kind = dataclasses.replace(lai_type(error=toy.ObservationError("relative", 0.2)), valid_range=(0.0, 20.0))
+    observed = toy.observed(lai=[0.1, 0.1, 20.1])
+    before = Memory(*(part[:, :1] for part in memory_of(weight=1.0, innovation=0.1, lasting=0.2, limit=1.0)))
+    result, _, now = aware_cycle(
+        options.make([kind], [0, 1, 2]), before, BiasOptions(), None, toy.LinearModel(parameters), state,
+        Window.cut(forcing, toy.START), observed,
+    )  # fmt: skip
+    np.testing.assert_array_equal(now.bias_variance, 0.0)
+    assert result.quality[:, 0].tolist() == [Quality.USED, Quality.USED, Quality.OUTSIDE_VALID_RANGE]
+    np.testing.assert_allclose(result.observation[:2, 0], -0.1, rtol=1e-14)
+    np.testing.assert_allclose(result.observation_variance[:2, 0], 0.02**2, rtol=1e-12)
 
 
 def test_cells_without_observations_keep_what_they_know() -> None:
