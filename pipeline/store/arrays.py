@@ -7,8 +7,7 @@ integers, booleans; times are whole seconds since 1970; text is kept as integer 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from xarray.backends import ZarrStore
 from xarray.backends.store import StoreBackendEntrypoint
 from zarr.core.array_spec import ArrayConfigParams
 from zarr.core.group import GroupMetadata
-from zarr.core.metadata.v3 import ArrayV3Metadata
 from zarr.storage import StorePath
 
 from ldas.pipeline.errors import StoreError
@@ -32,14 +30,14 @@ from ldas.pipeline.store.lazy_tree import lazy_tree
 from ldas.pipeline.store.location import Location, as_location, check_name, check_path
 from ldas.pipeline.store.opening import AccessMode, open_root
 from ldas.pipeline.store.packed_view import FIELDS, STATE
-from ldas.pipeline.store.plain_arrays import check_plain_array, check_plain_metadata
+from ldas.pipeline.store.plain_arrays import check_plain_array, plain_metadata
 from ldas.pipeline.store.portable import portable
 from ldas.pipeline.store.views import as_read
 
 FORMAT_VERSION = 1
-FILTER_STATES = "filter_states"
 #: what else would depend on a setting of the process, which other packages change (findings/cubed_zarr_setting.sh)
 AS_STORED: ArrayConfigParams = {"write_empty_chunks": False}
+FILTER_STATES = "filter_states"
 """Group of what the next append to an observation needs."""
 CYCLE = "cycle"
 """Group of what the next `ldas cycle` needs, and of how the last one ended."""
@@ -229,24 +227,8 @@ def existing_arrays(root: zarr.Group, path: str, names: Sequence[str]) -> list[z
         if document is None:
             there = ", ".join(sorted(existing_group(root, path).array_keys()))
             raise StoreError(f"no variable '{name}' in group '{path}'; there are: {there or 'none'}")
-        plain, attributes = _array_metadata(document.to_bytes(), place.path)
-        metadata = copy(plain)
-        object.__setattr__(metadata, "attributes", json.loads(attributes))  # of this array alone: they may be changed
-        arrays.append(zarr.Array(zarr.AsyncArray(metadata, place, AS_STORED)))
+        arrays.append(zarr.Array(zarr.AsyncArray(plain_metadata(document, place.path), place, AS_STORED)))
     return arrays
-
-
-@lru_cache(maxsize=4096)
-def _array_metadata(document: bytes, path: str) -> tuple[ArrayV3Metadata, str]:
-    """The metadata of a plain array, and its attributes as JSON. A task asks for the same few hundred arrays again and
-    again, and Zarr takes most of the time of a small read or write to understand what describes them."""
-    content = json.loads(document)
-    if content.get("node_type") != "array":
-        raise StoreError(f"'{path}' is a group, an array was expected")
-    attributes = json.dumps(content.pop("attributes", {}))
-    metadata = ArrayV3Metadata.from_dict(content)
-    check_plain_metadata(metadata, path)
-    return metadata, attributes
 
 
 def chunk_cells(shard_cells: int, records: int) -> int:

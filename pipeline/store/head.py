@@ -1,16 +1,17 @@
 """The head of a run written (see `ldas.pipeline.store.head_view`): a day of a block of cells in one object.
 
-It is taken into the shards when its slots are full, when its period is complete, and when days are computed again.
+It is taken into the shards when its slots are full, when its period is complete, and when days of that period are
+computed again.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import zarr
 from zarr.storage import StorePath
 
-from ldas.pipeline.store.arrays import dimensions, existing_array, existing_group, has_array, write_region
-from ldas.pipeline.store.groups import remove_group
+from ldas.pipeline.store.arrays import dimensions, existing_array, existing_group, has_array, has_group, write_region
 from ldas.pipeline.store.head_view import DAYS, ROWS, head_path, rows_of
 from ldas.pipeline.store.in_place import answers
 from ldas.pipeline.store.ledger import Block
@@ -47,29 +48,32 @@ def write_days(
 ) -> None:
     """Writes days of a block of a run (see `write_region`): into its head, where they make a period longer and do not
     complete it."""
-    numbers, has_head = range(days.start, days.stop), has_array(root, head_path(path), DAYS)
-    longer = days.start % per_period > 0 and days.stop % per_period > 0 and len(numbers) <= SLOTS
-    if has_head and longer and block.mask is None:
-        array = existing_array(root, head_path(path), DAYS)
-        rows = rows_of(array.attrs.asdict())
-        if rows.keys() == values.keys() and not _there(array, block, [day % SLOTS for day in numbers]):
+    has_head = has_array(root, head_path(path), DAYS)
+    array = existing_array(root, head_path(path), DAYS) if has_head else None
+    if array is not None and days.start % per_period and days.stop % per_period and block.mask is None:
+        rows, slots = rows_of(array.attrs.asdict(), array.path), array.shape[0]
+        numbers = range(days.start, days.stop)
+        are_free = len(numbers) <= slots and not _held(array, block, [day % slots for day in numbers])
+        if are_free and rows.keys() == values.keys():
             packed = np.full((len(numbers), array.shape[1], block.cells), np.nan, dtype="float32")
             packed[:, 0] = np.array(numbers)[:, None]
             for name, (first, count, axis) in rows.items():
                 packed[:, first : first + count] = _by_row(values[name], axis)
             for day, content in zip(numbers, packed, strict=True):
-                region = {"slot": slice(day % SLOTS, day % SLOTS + 1), "cell": block.region}
+                region = {"slot": slice(day % slots, day % slots + 1), "cell": block.region}
                 write_region(root, head_path(path), {DAYS: content[None]}, region)
             return
     write_region(root, path, values, {"time": days, "cell": block.region}, continued="time", cells=block.mask)
-    if has_head:  # what it holds is in the shards
-        array = existing_array(root, head_path(path), DAYS)
-        answers(root.store, lambda slot: _place(array, block, slot).delete(), _there(array, block, range(SLOTS)))
+    if array is not None:  # what it has of this period is in the shards
+        held = _held(array, block, range(array.shape[0]))
+        taken = [slot for slot, day in held.items() if day // per_period == days.start // per_period]
+        answers(root.store, lambda slot: _place(array, block, slot).delete(), taken)
 
 
 def remove_head(root: zarr.Group, path: str) -> None:
     """Removes the head of a run, which is made anew."""
-    remove_group(root, head_path(path))
+    if has_group(root, head_path(path)):
+        del root[head_path(path)]
 
 
 def _by_row(values: np.ndarray, axis: int) -> np.ndarray:
@@ -79,10 +83,11 @@ def _by_row(values: np.ndarray, axis: int) -> np.ndarray:
     return values.swapaxes(1, 2) if axis == 1 else values
 
 
-def _there(array: zarr.Array, block: Block, slots: Sequence[int]) -> list[int]:
-    """Those of the slots that hold a day of a block."""
-    found = answers(array.store_path.store, lambda slot: _place(array, block, slot).exists(), slots)
-    return [slot for slot, there in zip(slots, found, strict=True) if there]
+def _held(array: zarr.Array, block: Block, slots: Sequence[int]) -> dict[int, int]:
+    """The number of the day of a block that each slot holds; without those that are empty."""
+    days: Any = array.async_array
+    numbers = answers(array.store_path.store, lambda slot: days.getitem((slot, 0, block.start)), slots)
+    return {slot: int(day) for slot, day in zip(slots, numbers, strict=True) if np.isfinite(day)}
 
 
 def _place(array: zarr.Array, block: Block, slot: int) -> StorePath:

@@ -28,10 +28,7 @@ def answer(store: Store, request: Coroutine[Any, Any, Result]) -> Result:
     loop = _idle_loop()
     try:
         result = loop.run_until_complete(request)
-    except Exception:
-        _idle.append(loop)
-        raise
-    except BaseException:  # interrupted: it may hold what was not ended
+    except BaseException:  # it may hold what was not ended
         loop.close()
         raise
     _idle.append(loop)

@@ -16,6 +16,9 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.metadata.v3 import ArrayV3Metadata
 from zarr.storage import MemoryStore, StorePath, WrapperStore
 
+from ldas.pipeline.errors import StoreError
+from ldas.pipeline.store.plain_arrays import plain_metadata
+
 STATE, FIELDS = "state", "fields"
 
 
@@ -33,19 +36,31 @@ class Field(NamedTuple):
 
 
 def fields_of(attributes: Any) -> dict[str, Field]:
-    """The fields of a stored state by name."""
-    return {name: Field(*place) for name, place in attributes[FIELDS].items()}
+    """The fields of a stored state by name.
+
+    Raises:
+        StoreError: attributes that are not those of a state.
+    """
+    try:
+        return {
+            name: Field(int(first), int(size), str(axis)) for name, (first, size, axis) in attributes[FIELDS].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise StoreError(
+            f"a restart does not say which rows of its array '{STATE}' are of which field (attribute '{FIELDS}'): the "
+            "store was changed or damaged; restore it from a copy"
+        ) from None
 
 
 class UnpackedView(WrapperStore[Store]):
     """A store, for reading, in which a restart has an array for each field of the state.
 
-    path: of the restart. document: what describes its one array.
+    path: of the restart. state: what describes its one array.
     """
 
-    def __init__(self, store: Store, path: str, document: dict[str, Any]) -> None:
+    def __init__(self, store: Store, path: str, state: ArrayV3Metadata) -> None:
         super().__init__(store)
-        self._path, self._document, self._fields = path, document, fields_of(document["attributes"])
+        self._path, self._state, self._fields = path, state, fields_of(state.attributes)
         self._block: tuple[int, np.ndarray] | None = None
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
@@ -56,6 +71,8 @@ class UnpackedView(WrapperStore[Store]):
         field, spare = self._fields[name], MemoryStore()
         if rest == "zarr.json":
             content = json.dumps(self._describe(field)).encode()
+        elif not rest.startswith("c/"):
+            return await self._store.get(key, prototype, byte_range)
         else:
             values = (await self._values(int(rest.split("/")[1])))[..., field.rows]
             content = (values if field.axis else values[..., 0]).astype("<f8").tobytes()
@@ -73,8 +90,8 @@ class UnpackedView(WrapperStore[Store]):
 
     def _describe(self, field: Field) -> dict[str, Any]:
         """The metadata of a field's array."""
-        document, end = self._document, [field.size] if field.axis else []
-        grid = document["chunk_grid"]
+        document: dict[str, Any] = self._state.to_dict()
+        grid, end = document["chunk_grid"], [field.size] if field.axis else []
         chunks = [*grid["configuration"]["chunk_shape"][:2], *end]
         return {
             **document,
@@ -88,8 +105,7 @@ class UnpackedView(WrapperStore[Store]):
     async def _values(self, number: int) -> np.ndarray:
         """The state of a block of cells, in the size of a chunk; kept, as its fields are read one after the other."""
         if self._block is None or self._block[0] != number:
-            metadata = ArrayV3Metadata.from_dict(self._document)
-            array: Any = AsyncArray(metadata, StorePath(self._store, f"{self._path}/{STATE}"))
+            array: Any = AsyncArray(self._state, StorePath(self._store, f"{self._path}/{STATE}"))
             width, cells = array.chunks[0], array.shape[0]
             values = np.full(array.chunks, np.nan)
             part = slice(number * width, min((number + 1) * width, cells))
@@ -100,5 +116,6 @@ class UnpackedView(WrapperStore[Store]):
 
 async def seen_unpacked(store: Store, path: str) -> Store:
     """The store as a reader of a restart sees it."""
-    document = await store.get(f"{path}/{STATE}/zarr.json", default_buffer_prototype())
-    return store if document is None else UnpackedView(store, path, json.loads(document.to_bytes()))
+    place = f"{path}/{STATE}"
+    document = await store.get(f"{place}/zarr.json", default_buffer_prototype())
+    return store if document is None else UnpackedView(store, path, plain_metadata(document, place))

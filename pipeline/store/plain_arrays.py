@@ -1,9 +1,13 @@
 """What an array of a store may be: numbers in codecs that are known to run nothing."""
 
+import json
 from collections.abc import Iterator
+from copy import copy
+from functools import lru_cache
 from typing import Any
 
 import zarr
+from zarr.core.buffer import Buffer
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 
 from ldas.pipeline.errors import StoreError
@@ -26,6 +30,27 @@ def check_plain_metadata(metadata: ArrayV2Metadata | ArrayV3Metadata, path: str)
     unknown = set(_codec_names(content.get("codecs", ()))) - _SAFE_CODECS
     if unknown:
         raise StoreError(f"array '{path}' uses the codecs {', '.join(sorted(unknown))}, which ldas does not run")
+
+
+def plain_metadata(document: Buffer, path: str) -> ArrayV3Metadata:
+    """What describes an array, from its stored form, once it is certain that it is an array, and a plain one."""
+    shared, attributes = _understood(document.to_bytes(), path)
+    metadata = copy(shared)
+    object.__setattr__(metadata, "attributes", json.loads(attributes))  # of this array alone: they may be changed
+    return metadata
+
+
+@lru_cache(maxsize=4096)
+def _understood(document: bytes, path: str) -> tuple[ArrayV3Metadata, str]:
+    """The metadata of a plain array, and its attributes as JSON. A task asks for the same few hundred arrays again and
+    again, and Zarr takes most of the time of a small read or write to understand what describes them."""
+    content = json.loads(document)
+    if content.get("node_type") != "array":
+        raise StoreError(f"'{path}' is a group, an array was expected")
+    attributes = json.dumps(content.pop("attributes", {}))
+    metadata = ArrayV3Metadata.from_dict(content)
+    check_plain_metadata(metadata, path)
+    return metadata, attributes
 
 
 def is_plain_input(array: zarr.Array) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import zarr
 
+from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store import head
 from ldas.pipeline.store.arrays import (
     array_hashes,
@@ -143,6 +144,40 @@ def test_cells_computed_again_keep_the_days_of_the_others(location: Location) ->
     np.testing.assert_array_equal(found[:, 1], again[:, 1].astype("float32"))
     np.testing.assert_array_equal(found[:, [0, 2, 3]], before[:, [0, 2, 3]].astype("float32"))
     assert (held(location, BLOCKS[0]), held(location, BLOCKS[1])) == (0, 2)
+
+
+def test_an_earlier_period_computed_again_keeps_the_days_of_the_latest_one(tmp_path: Path) -> None:
+    """Those in the head are of another period, which has shards of its own."""
+    location, end, changed = Location(str(tmp_path / "store")), PERIOD + FIRST, Block(0, 0, 4, chosen=(1,))
+    make(location, end)
+    lengthen(location, end, end + 1)
+    for stage, (start, stop) in enumerate([(0, PERIOD), (PERIOD, end + 1)]):
+        write(open_store(location, "a"), start, stop, changed, changed=0.5)
+        found = read_region(open_store(location), "runs/x", "LAI")
+        again, before = (values(0, end + 1, BLOCKS[0], by)["LAI"].astype("float32") for by in (0.5, 0.0))
+        np.testing.assert_array_equal(found[:, [0, 2, 3]], before[:, [0, 2, 3]])
+        np.testing.assert_array_equal(found[start:stop, 1], again[start:stop, 1])
+        assert held(location, BLOCKS[0]) == 1 - stage
+
+
+@pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in:zarr.errors.ZarrUserWarning")
+def test_a_head_or_state_that_another_program_made(tmp_path: Path) -> None:
+    """Codecs with code of their own are not run, and rows that nobody knows not guessed."""
+    location = Location(str(tmp_path / "store"))
+    make(location, FIRST)
+    root, codec = open_store(location, "a"), zarr.codecs.numcodecs.Zlib()
+    root.create_array("restarts/x/20070101T00/state", shape=(7, 3, 2), dtype="f8", compressors=codec)
+    root.create_array("heads/runs/x/days", shape=(4, 9, 7), dtype="f4", compressors=codec)
+    for path, name in (("runs/x", "LAI"), ("restarts/x/20070101T00", "leaf_area_index")):
+        with pytest.raises(StoreError, match=r"codecs numcodecs\.zlib, which ldas does not run"):
+            read_region(root, path, name)
+        with pytest.raises(StoreError, match=r"codecs numcodecs\.zlib, which ldas does not run"):
+            open_dataset(location, path)
+    root.create_array("restarts/x/20070101T00/state", shape=(7, 3, 2), dtype="f8", overwrite=True)
+    root.create_array("heads/runs/x/days", shape=(4, 9, 7), dtype="f4", overwrite=True)
+    for path, name, attribute in (("runs/x", "LAI", "rows"), ("restarts/x/20070101T00", "leaf_area_index", "fields")):
+        with pytest.raises(StoreError, match=f"attribute '{attribute}'.*the store was changed or damaged"):
+            read_region(root, path, name)
 
 
 def test_killed_before_the_head_was_emptied(tmp_path: Path) -> None:
