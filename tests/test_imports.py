@@ -19,7 +19,7 @@ LIBRARIES = {
     "operators": {"numpy", "scipy", *(f"ldas.landmodel.{name}" for name in ("errors", "array_types", "compile"))},
     "assim": {"numpy", "numba", "scipy", "ldas.landmodel", "ldas.operators"},
 }
-LAZY = {"operators": {"tensorflow", "keras"}}
+LAZY = {"operators": {"tensorflow", "keras"}, "landmodel": {"cuda"}}
 EXPLORER = {"panel", "holoviews", "bokeh", "datashader", "hvplot"}  # an extra: only these files may need it
 PAGE = {REPOSITORY / "pipeline" / "explore" / name for name in ("page.py", "pictures.py")}
 # The floors of the house: a room imports from rooms further up in this list only.

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from ldas.landmodel import Forcing, Isba, Options, OutputRequest, Parameters, State, cold_start, columns
 from ldas.landmodel.constants import DRY_MATTER_PER_CO2, FREEZING_POINT, FUSION_HEAT, HEAT_CAPACITY_ICE
-from ldas.landmodel.isba import OUTPUT_NAMES
 from ldas.landmodel.layout import FLUXES
+from ldas.landmodel.outputs import OUTPUT_NAMES
 from ldas.landmodel.quantities import SNOW
 from ldas.landmodel.vegetation_table import vegetation_table
 

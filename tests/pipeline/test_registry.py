@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ldas.landmodel import quantities
-from ldas.landmodel.isba import OUTPUT_NAMES
+from ldas.landmodel.outputs import OUTPUT_NAMES
 from ldas.pipeline import registry
 from ldas.pipeline.errors import RegistryError
 
