@@ -34,7 +34,8 @@ from ldas.pipeline.execution.stage import Stage  # noqa: E402
 from ldas.pipeline.forcing import physics  # noqa: E402
 from ldas.pipeline.forcing.analytic import CO2  # noqa: E402
 from ldas.pipeline.plan import build_stages  # noqa: E402
-from ldas.pipeline.settings.experiment import ClusterConfig, ExperimentConfig  # noqa: E402
+from ldas.pipeline.settings.execution import ClusterConfig  # noqa: E402
+from ldas.pipeline.settings.experiment import ExperimentConfig  # noqa: E402
 from ldas.pipeline.settings.land_options import model_options  # noqa: E402
 from ldas.pipeline.settings.twin import TwinConfig  # noqa: E402
 from ldas.pipeline.stages.assimilate import Assimilate  # noqa: E402

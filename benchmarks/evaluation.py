@@ -20,7 +20,7 @@ import zarr
 
 from ldas.pipeline.evaluation.evaluate import evaluate
 from ldas.pipeline.execution.cluster import connected
-from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.settings.execution import ClusterConfig
 from ldas.pipeline.store.arrays import open_store, write_region
 from ldas.pipeline.store.template import ArraySpec, create_template
 

@@ -29,7 +29,7 @@ from benchmarks.scaling import Seconds  # noqa: E402
 from ldas.pipeline.execution.cluster import connected  # noqa: E402
 from ldas.pipeline.execution.run_stages import run_stages  # noqa: E402
 from ldas.pipeline.execution.stage import Stage, prepare  # noqa: E402
-from ldas.pipeline.settings.experiment import ClusterConfig  # noqa: E402
+from ldas.pipeline.settings.execution import ClusterConfig  # noqa: E402
 from ldas.pipeline.store import ledger  # noqa: E402
 from ldas.pipeline.store.arrays import open_store, write_region  # noqa: E402
 from ldas.pipeline.store.icechunk_store import VISIBLE  # noqa: E402

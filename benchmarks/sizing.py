@@ -31,7 +31,7 @@ from ldas.pipeline.execution.run_stages import run_stages  # noqa: E402
 from ldas.pipeline.execution.stage import Stage, prepare  # noqa: E402
 from ldas.pipeline.forcing.analytic import START  # noqa: E402
 from ldas.pipeline.plan import build_stages  # noqa: E402
-from ldas.pipeline.settings.experiment import ClusterConfig  # noqa: E402
+from ldas.pipeline.settings.execution import ClusterConfig  # noqa: E402
 from ldas.pipeline.store.arrays import open_store, read_region  # noqa: E402
 from ldas.pipeline.store.groups import write_group  # noqa: E402
 

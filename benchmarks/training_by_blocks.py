@@ -43,7 +43,7 @@ from ldas.pipeline.execution.cluster import connected  # noqa: E402
 from ldas.pipeline.execution.run_stages import run_stages  # noqa: E402
 from ldas.pipeline.execution.stage import prepare  # noqa: E402
 from ldas.pipeline.plan import build_stages  # noqa: E402
-from ldas.pipeline.settings.experiment import ClusterConfig  # noqa: E402
+from ldas.pipeline.settings.execution import ClusterConfig  # noqa: E402
 from ldas.pipeline.stages.train import Train  # noqa: E402
 from ldas.pipeline.store import ledger  # noqa: E402
 from ldas.pipeline.store.arrays import existing_group, open_store  # noqa: E402

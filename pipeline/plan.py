@@ -13,6 +13,7 @@ from ldas.pipeline.stages.spin_up import SpinUp
 from ldas.pipeline.stages.train import Train, cells_per_training_block, shares_weights, sharing_stage, training_stage
 from ldas.pipeline.stages.train_shared import TrainShared
 from ldas.pipeline.store.arrays import open_store
+from ldas.pipeline.twin.globe_stage import globe_stage
 from ldas.pipeline.twin.stages import error_stage, twin_stages
 
 
@@ -20,6 +21,8 @@ def build_stages(config: ExperimentConfig) -> Iterator[Stage]:
     """The stages that the configuration asks for. Each is built when the one before it is done."""
     if config.twin is not None:
         yield from twin_stages(config, config.twin)
+    if config.globe is not None:
+        yield globe_stage(config, config.globe)
     root = open_store(config.location)
     cells = number_of_cells(root)
     columns_per_cell = int((read_land(root, "patch_fraction") > 0).sum(axis=1).max())
@@ -38,7 +41,9 @@ def build_stages(config: ExperimentConfig) -> Iterator[Stage]:
         analyses[run.name] = Assimilate(run.name, config.location, cells, size, config, columns_per_cell, run)
         yield analyses[run.name]
     for entry in config.forecasts:
-        forecast = Forecast(entry.name, config.location, cells, size, config, entry, analyses[entry.from_run])
+        forecast = Forecast(
+            entry.name, config.location, cells, size, config, columns_per_cell, entry, analyses[entry.from_run]
+        )
         if len(forecast.starts()):  # a cycle of the first days has none yet
             yield forecast
     if config.twin is not None and config.twin.from_run is None:

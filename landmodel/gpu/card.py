@@ -29,7 +29,8 @@ class Card(NamedTuple):
     """A graphics card.
 
     `compute_capability` and `driver` (the CUDA version that the driver knows) are (major, minor); `float64_divisor`:
-    the float32 rate over the float64 rate, 2 on cards for computing, 64 on cards for games.
+    the float32 rate over the float64 rate, 2 on cards for computing, 64 on cards for games; `uuid`: of the card itself,
+    whatever its number.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Card(NamedTuple):
     multiprocessors: int
     threads_per_multiprocessor: int
     float64_divisor: int
+    uuid: str = ""
 
     def __str__(self) -> str:
         """Name, memory and driver in one line, for provenance and messages."""
@@ -93,6 +95,7 @@ def find_card(number: int = 0) -> Card:
         multiprocessors=attribute("MULTIPROCESSOR_COUNT"),
         threads_per_multiprocessor=attribute("MAX_THREADS_PER_MULTIPROCESSOR"),
         float64_divisor=attribute("SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO"),
+        uuid=_asked(driver.cuDeviceGetUuid(card)).bytes.hex(),
     )
 
 

@@ -14,7 +14,8 @@ from ldas.landmodel.overrides import OVERRIDES, override_range
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.settings.assimilation import Name, WindowConfig
-from ldas.pipeline.settings.experiment import ClusterConfig, IngestStep, StoreConfig, refuse_other_machines
+from ldas.pipeline.settings.execution import ClusterConfig, refuse_other_machines
+from ldas.pipeline.settings.experiment import IngestStep, StoreConfig
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
 from ldas.pipeline.site.case import SiteCase, load_case
 from ldas.pipeline.store.location import Location

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 def experiment_of(path: Path, cluster: "dict[str, Any] | None" = None) -> "ExperimentConfig":
     """The experiment, with the cluster settings that were given as options."""
-    from ldas.pipeline.settings.experiment import OF_SOME_KINDS, ClusterConfig, load_experiment
+    from ldas.pipeline.settings.execution import OF_SOME_KINDS, ClusterConfig
+    from ldas.pipeline.settings.experiment import load_experiment
     from ldas.pipeline.settings.yaml_file import validate
 
     config = load_experiment(path)

@@ -12,13 +12,16 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from ldas.landmodel.gpu import CardError, find_card
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError, PipelineError, RegistryError, StoreError
+from ldas.pipeline.execution.stage import differences, refuse_other_configuration
 from ldas.pipeline.forcing.check import forcing_problems
 from ldas.pipeline.forcing.estimated import estimates_of
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.acceptance import MEANING, way_on
 from ldas.pipeline.settings.assimilation import AssimilationConfig, OperatorConfig
+from ldas.pipeline.settings.execution import ExecutionConfig
 from ldas.pipeline.settings.experiment import CycledIngestStep, ExperimentConfig
 from ldas.pipeline.settings.forecast import ForecastConfig
 from ldas.pipeline.stages.forecast import forecast_forcing
@@ -51,6 +54,7 @@ from ldas.pipeline.store.icechunk_store import unfinished
 from ldas.pipeline.store.lease import holder
 from ldas.pipeline.store.ledger import Block
 from ldas.pipeline.store.opening import exists
+from ldas.pipeline.twin.globe_stage import GLOBE
 from ldas.pipeline.twin.stages import TWIN
 
 _CHECK_BLOCK = (8784, 64)  # records and cells of the forcing that are held at a time: a shard of ingestion
@@ -72,18 +76,18 @@ def check_experiment(config: ExperimentConfig, *, values: bool = True) -> list[C
     Args:
         values: read the whole forcing and all observations of the experiment for gaps, ranges and units.
     """
+    device, rows = _check_device(config.execution)
     with unfinished(config.location):
-        return _check_experiment(config, values)
+        return _check_experiment(config.model_copy(update={"execution": device}), values, rows)
 
 
-def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
-    rows = [CheckRow("configuration", "ok", _configuration(config))]
+def _check_experiment(config: ExperimentConfig, values: bool, device: list[CheckRow]) -> list[CheckRow]:
+    rows = [CheckRow("configuration", "ok", _configuration(config)), *device]
     rows += [_check_operator(operator, config) for operator in config.operators]
     rows += [_check_estimates(run) for run in config.assimilation if run.estimates_errors]
     rows += [_check_ingest(step) for step in config.ingest]
-    of_the_twin = config.twin is not None and config.twin.from_run is None
     if not exists(config.location):
-        state, detail = "ok" if config.ingest or of_the_twin else "missing", "is not there yet"
+        state, detail = "ok" if config.ingest or config.makes_forcing else "missing", "is not there yet"
         if config.location.protocol == "file" and Path(config.location.url.removeprefix("file://")).is_file():
             state, detail = "wrong", "is a file; expected a folder, or a place for one"
         rows.append(CheckRow("store", state, f"{config.location.url} {detail}"))
@@ -93,7 +97,7 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
     writer = holder(config.location)
     if writer is not None:
         rows.append(CheckRow("writer", "ok", f"{writer}; {writer.outlook}"))
-    made = {step.makes for step in config.ingest} | ({"land", "forcing"} if of_the_twin else set())
+    made = {step.makes for step in config.ingest} | ({"land", "forcing"} if config.makes_forcing else set())
     for group, names in (("land", LAND_NAMES), ("forcing", (*FORCING_NAMES, "time"))):
         rows.append(_check_group(root, group, names, made))
     if all(row.state == "ok" and row.detail != BY_RUN for row in rows):
@@ -103,7 +107,8 @@ def _check_experiment(config: ExperimentConfig, values: bool) -> list[CheckRow]:
         rows += _check_estimated(root)
         rows += [_check_forecasts(root, entry, config, made) for entry in config.forecasts]
         if values:
-            if of_the_twin and not (TWIN in ledger.experiments(root) and ledger.is_complete(root, TWIN)):
+            maker = GLOBE if config.globe is not None else TWIN
+            if config.makes_forcing and not (maker in ledger.experiments(root) and ledger.is_complete(root, maker)):
                 rows.append(CheckRow("forcing values", "ok", BY_RUN))
             else:
                 rows += _check_forcing_values(root, config, unusable)
@@ -129,6 +134,21 @@ def _chosen(value: Any, key: str = "") -> Iterator[str]:
             yield from _chosen(inner, f"{key}.{inner.get('name', number)}")
     else:
         yield f"{key} = {json.dumps(value)}"
+
+
+def _check_device(settings: ExecutionConfig) -> tuple[ExecutionConfig, list[CheckRow]]:
+    """On what the land model would compute, where it is not the processor anyway; the settings with what is known."""
+    if settings.device == "cpu":
+        return settings, []
+    if settings.cluster.kind != "local":
+        return settings, [CheckRow("device", "ok", "the run asks its workers for their cards")]
+    try:
+        card = find_card()
+    except CardError as missing:
+        if settings.device == "gpu":
+            return settings, [CheckRow("device", "missing", str(missing))]
+        return settings.computed_on([]), [CheckRow("device", "ok", f"cpu, as {missing}")]
+    return settings.computed_on([card.name]), [CheckRow("device", "ok", f"gpu: {card}")]
 
 
 def _check_operator(operator: OperatorConfig, config: ExperimentConfig) -> CheckRow:
@@ -367,11 +387,8 @@ def _check_earlier_run(root: zarr.Group, config: ExperimentConfig) -> Iterator[C
     for stage in build_stages(config):
         if stage.name not in ledger.experiments(root):
             continue
-        different = ledger.differences(root, stage.name, stage.identity())
         try:
-            ledger.refuse_differences(
-                stage.name, {key: value for key, value in different.items() if key not in stage.growing_keys}
-            )
+            refuse_other_configuration(stage, differences(root, stage))
         except ConfigurationError as error:
             yield CheckRow(stage.name, "wrong", str(error))
         else:

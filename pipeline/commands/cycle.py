@@ -13,7 +13,7 @@ from ldas.pipeline.commands import cycle_status
 from ldas.pipeline.commands.run import RunResult, ingest, run_ingested
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.run_stages import Listener, Outcome, stop_if_hopeless
-from ldas.pipeline.execution.stage import Stage, is_finished
+from ldas.pipeline.execution.stage import Stage, differences, is_finished
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import LAST_DATE, ExperimentConfig
 from ldas.pipeline.stages.land import forcing_times
@@ -94,10 +94,10 @@ class _Cycle:
             if result.failures:
                 return self._concluded(before or end, replayed, result)
             later = _ending(self.config, end)
-            if before is None and self.config.twin is None:
+            if before is None and not (self.config.twin or self.config.globe):
                 replayed = self._reopen(later)  # a first cycle that came to an end early may have a spin-up
             result = run_ingested(later, self.listener, self.message)
-            if self.config.twin is not None and not result.failures:
+            if (self.config.twin or self.config.globe) and not result.failures:
                 self._take_down(later)
         return self._concluded(end, replayed, result)
 
@@ -147,7 +147,7 @@ class _Cycle:
 
     def _end(self, before: date | None) -> date:
         """The last day of this cycle: what is asked for, as far as the forcing goes, and never earlier than it was."""
-        if self.config.twin is not None and self.config.twin.from_run is None:
+        if self.config.makes_forcing:
             end = self.until or self.config.period.end
         else:
             root = open_store(self.config.location)
@@ -171,9 +171,7 @@ class _Cycle:
         root = open_store(config.location)
         there = set(ledger.experiments(root))
         return any(
-            stage.name not in there
-            or not is_finished(stage, root)
-            or bool(ledger.differences(root, stage.name, stage.identity()))
+            stage.name not in there or not is_finished(stage, root) or bool(differences(root, stage))
             for stage in build_stages(config)
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 import zarr
 
 from ldas.pipeline.errors import ConfigurationError
-from ldas.pipeline.execution import cluster
+from ldas.pipeline.execution import cluster, device
 from ldas.pipeline.execution.run_stages import Listener, Outcome, check_memory, run_stages, stop_if_hopeless
 from ldas.pipeline.execution.stage import Stage, prepare
 from ldas.pipeline.plan import build_stages
@@ -86,19 +86,25 @@ def run_ingested(
     Args:
         report: whether to write the report, if the experiment asks for one.
     """
-    if config.twin is None and stages is build_stages:
+    if config.twin is None and config.globe is None and stages is build_stages:
         _require_forcing(config)
     settings = config.execution
     with ExitStack() as stack:
-        client = stack.enter_context(cluster.connected(settings.cluster, message))
+        connected = cluster.connected(settings.cluster, message, cards=settings.device != "cpu")
+        client = stack.enter_context(connected)
         if link := cluster.dashboard(client, settings.cluster):
             message(f"dashboard: {link}")
+
+        cards = device.cards_for(settings, client, message)
+        chosen = settings.computed_on([card.name for card in cards])
+        config = config.model_copy(update={"execution": chosen})
 
         def tasks_in_flight() -> int:
             return settings.window or _TASKS_PER_THREAD * cluster.threads(client, settings.cluster.workers)
 
         def begin(stage: Stage) -> None:
             check_memory(stage, *cluster.worker_memory(client))
+            device.check_cards(stage, cards)
             prepare(stage)
 
         result = RunResult(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ldas.pipeline.errors import ExecutionError
 from ldas.pipeline.execution.keeper import Keeper, one_line, submit_jobs
 from ldas.pipeline.execution.threads import ONE_THREAD, short_switches
-from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.settings.execution import CARD, ClusterConfig
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -38,13 +38,16 @@ def usable_cores() -> int:
 
 
 @contextmanager
-def connected(config: ClusterConfig, message: Callable[[str], None] = lambda text: None) -> Iterator["Client"]:
+def connected(
+    config: ClusterConfig, message: Callable[[str], None] = lambda text: None, *, cards: bool = False
+) -> Iterator["Client"]:
     """A client of the cluster that the configuration asks for; a cluster made here is closed at the end.
 
     Lost workers are replaced (`ldas.pipeline.execution.keeper`).
 
     Args:
         message: takes lines about them.
+        cards: workers of this machine offer its card (see `ldas.pipeline.execution.device`); others say it themselves.
 
     Raises:
         ExecutionError: if the scheduler does not answer, a package for the kind of cluster is missing, or no worker
@@ -71,7 +74,7 @@ def connected(config: ClusterConfig, message: Callable[[str], None] = lambda tex
         if config.kind == "local" and config.processes:
             stack.enter_context(_main_is_not_imported())
         try:
-            cluster: Any = None if config.kind == "address" else stack.enter_context(_cluster(config))
+            cluster: Any = None if config.kind == "address" else stack.enter_context(_cluster(config, cards))
             client = stack.enter_context(
                 Client(cluster or scheduler_address(config), timeout=CONNECT_TIMEOUT_S, set_as_default=False)
             )
@@ -176,12 +179,13 @@ def _dashboard_options() -> dict[str, Any]:
     return {"dashboard_address": wanted, "scheduler_kwargs": {"dashboard": True}}
 
 
-def _cluster(config: ClusterConfig) -> Any:
+def _cluster(config: ClusterConfig, cards: bool) -> Any:
     if config.kind == "local":
         from distributed import LocalCluster
 
         with _without_interrupts():
-            return LocalCluster(**cluster_arguments(config))
+            offered = {"resources": {CARD: local_shape(config)[1]}} if cards else {}
+            return LocalCluster(**cluster_arguments(config), **offered)
     module, name, command = _EXTRAS[config.kind]
     interrupt = signal.getsignal(signal.SIGINT)
     try:

@@ -320,6 +320,7 @@ class _Stages:
             owner=owner_of(run.stage.location),
             before=run.uncommitted.base((run.stage.name, chain.block.index), self._chains_before(run, chain.block)),
             pure=False,
+            resources=dict(run.stage.resources),
             retries=0,
             key=f"{run.stage.name}-{chain.block.index}-{chain.periods[0].index}-{next(_submission)}",
         )

@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import zarr
@@ -17,6 +17,9 @@ from ldas.pipeline.store.icechunk_store import Changes, committed, continued
 from ldas.pipeline.store.lease import borrowed
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.location import Location
+
+if TYPE_CHECKING:
+    from ldas.landmodel.gpu import Card
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,20 @@ class Stage(ABC):
         """Names of the stages that must have done the cells of a block before this one begins with it."""
         return ()
 
+    @property
+    def resources(self) -> Mapping[str, float]:
+        """Dask's worker resources that each task needs; none, but for tasks that compute on a card."""
+        return {}
+
+    def cells_that_fit(self, card: "Card") -> int | None:
+        """How many cells of a block a card holds; None for tasks that do not compute on one."""
+        return None
+
+    @property
+    def takes_over_from_other_device(self) -> bool:
+        """Whether what another device has begun may be continued, though the last digits differ."""
+        return False
+
     def work_days(self, period: Period) -> float:
         """Days that the model runs in a period, for the rate that progress shows."""
         return float((period.stop - period.start) / np.timedelta64(1, "D"))
@@ -142,9 +159,8 @@ def _prepare(stage: Stage) -> None:
         _begin_anew(root, stage)
         stage.record(root)
         return
-    different = ledger.differences(root, stage.name, stage.identity())
-    growing = {key: values for key, values in different.items() if key in stage.growing_keys}
-    ledger.refuse_differences(stage.name, {key: v for key, v in different.items() if key not in growing})
+    different = differences(root, stage)
+    growing = refuse_other_configuration(stage, different)
     if stage.is_outdated(root):
         _begin_anew(root, stage)
     elif growing or _ends_later(root, stage):
@@ -156,7 +172,34 @@ def _prepare(stage: Stage) -> None:
         ledger.set_identity(root, stage.name, stage.identity())
         stage.extend(root, old_periods)
         ledger.extend(root, stage.name, stage.periods(), stage.places_until)
+    elif ledger.DEVICE in different:
+        ledger.set_identity(root, stage.name, stage.identity())
     stage.record(root)
+
+
+def differences(root: zarr.Group, stage: Stage) -> dict[str, tuple[Any, Any]]:
+    """Keys whose value differs from the one that made the stage: key -> (stored, now).
+
+    Another device is no difference where nothing is left to compute.
+    """
+    different = ledger.differences(root, stage.name, stage.identity())
+    if different.keys() == {ledger.DEVICE} and is_finished(stage, root) and not _ends_later(root, stage):
+        return {}
+    return different
+
+
+def refuse_other_configuration(stage: Stage, different: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    """Those of the `differences` that an extension has.
+
+    Raises:
+        ConfigurationError: for any other one, but for the device of a stage that may go on on another one.
+    """
+    growing = {key: values for key, values in different.items() if key in stage.growing_keys}
+    other = {key: values for key, values in different.items() if key not in growing}
+    if stage.takes_over_from_other_device:
+        other.pop(ledger.DEVICE, None)
+    ledger.refuse_differences(stage.name, other)
+    return growing
 
 
 def _ends_later(root: zarr.Group, stage: Stage) -> bool:

@@ -1,8 +1,9 @@
 """Checks of plausibility that a file may accept: `accept: [night_shortwave]`.
 
 Real data do not always pass a check that finds a wrong clock or unit in most. The key is the same in an experiment file
-(for the store's land and forcing), a site file and the configuration of an ingestion, each for its own source; what was
-accepted is kept in the store and shown in the report. What the model cannot be run with cannot be accepted.
+(for the store's land and forcing, and for what a run resumes), a site file and the configuration of an ingestion, each
+for its own source; what was accepted is kept in the store and shown in the report. What the model cannot be run with
+cannot be accepted.
 """
 
 from collections.abc import Collection
@@ -10,7 +11,8 @@ from typing import Literal, get_args
 
 ForcingCheck = Literal["night_shortwave", "supersaturation", "range", "negative_values"]
 CellCheck = Literal["cells_without_land", "gap"]
-InputCheck = Literal[ForcingCheck, CellCheck]
+RunCheck = Literal["other_device"]
+InputCheck = Literal[ForcingCheck, CellCheck, RunCheck]
 FORCING_CHECKS: tuple[ForcingCheck, ...] = get_args(ForcingCheck)
 CELL_CHECKS: tuple[CellCheck, ...] = get_args(CellCheck)  # a run sets these cells aside, accepted or not
 
@@ -22,6 +24,7 @@ MEANING: dict[str, str] = {
     "range": "values outside the usual range of their variable",
     "negative_values": "shortwave radiation down to -20 W m-2, rain and snow down to -1e-5 kg m-2 s-1, taken as 0",
     "cells_without_land": "cells without land, or with undefined or impossible land: they are set aside",
+    "other_device": "what the other device, processor or GPU, has computed of a run: its last digits differ",
     "gap": "cells with undefined forcing: they are set aside from the period of the gap on",
 }
 

@@ -1,12 +1,9 @@
 """The experiment file: one strict model, every key with its meaning, unit and default."""
 
 import json
-import re
 from datetime import date, timedelta
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
@@ -14,7 +11,6 @@ from ldas.landmodel.array_types import Days
 from ldas.landmodel.errors import LdasError
 from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH, vegetation_table
 from ldas.pipeline import registry
-from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.settings.acceptance import InputCheck
 from ldas.pipeline.settings.assimilation import (
     MODEL_VARIABLE,
@@ -26,10 +22,11 @@ from ldas.pipeline.settings.assimilation import (
     filter_options,
     operator_options,
 )
+from ldas.pipeline.settings.execution import ExecutionConfig, refuse_other_machines
 from ldas.pipeline.settings.forecast import ForecastConfig, window_days
 from ldas.pipeline.settings.land_options import LandOptions
 from ldas.pipeline.settings.metadata import MetadataConfig
-from ldas.pipeline.settings.twin import TwinConfig
+from ldas.pipeline.settings.twin import GlobeConfig, TwinConfig
 from ldas.pipeline.settings.yaml_file import StrictModel, load_model
 from ldas.pipeline.store.location import Location, absolute_url, public_url
 
@@ -226,92 +223,6 @@ class OpenLoopConfig(StrictModel):
     restart_on: tuple[date, ...] = Field((), description="Further days at whose analysis hour a restart is stored")
 
 
-# What a file may ask of a cluster: resources. What decides whose code runs, or where files go (images, gateways, lines
-# and folders of job scripts), is for Dask's own configuration, which a file from a stranger does not reach.
-CLUSTER_OPTIONS: dict[str, frozenset[str]] = {
-    "local": frozenset(),
-    "address": frozenset(),
-    "slurm": frozenset({"queue", "account", "cores", "processes", "memory", "walltime", "interface"}),
-    "kubernetes": frozenset({"name", "namespace", "resources"}),
-    "gateway": frozenset({"worker_cores", "worker_memory"}),
-}
-# Keys that act on some kinds of clusters only: workers that others start have threads and memory of their own.
-OF_SOME_KINDS: dict[str, frozenset[str]] = {
-    "processes": frozenset({"local"}),
-    "threads_per_worker": frozenset({"local", "slurm", "kubernetes"}),
-    "memory_limit": frozenset({"local", "slurm", "kubernetes"}),
-}
-_PLAIN_OPTION = re.compile(r"[A-Za-z0-9_.:%@+\-]+")  # they become part of job scripts and command lines
-
-
-def _plain_option(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(_plain_option(item) for pair in value.items() for item in pair)
-    return isinstance(value, int | float) or (isinstance(value, str) and _PLAIN_OPTION.fullmatch(value) is not None)
-
-
-class ClusterConfig(StrictModel):
-    """Where tasks run."""
-
-    kind: Literal["local", "address", "slurm", "kubernetes", "gateway"] = Field("local", description="Kind of cluster")
-    workers: int | None = Field(None, ge=1, description="Workers (local: all cores)")
-    threads_per_worker: int = Field(1, ge=1, description="Threads, and so tasks at a time, of each worker")
-    processes: bool = Field(False, description="Local workers as processes instead of threads of this process")
-    memory_limit: str | None = Field(None, description="Memory of each worker, such as 4GiB (local: an equal share)")
-    address: str | None = Field(
-        None,
-        description="Scheduler of kind address: in a file, of this machine only; others by --address or "
-        "DASK_SCHEDULER_ADDRESS",
-    )
-    options: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Resources: of slurm queue, account, cores, processes, memory, walltime, interface; of kubernetes "
-        "name, namespace, resources; of gateway worker_cores, worker_memory; all else is for Dask's configuration",
-    )
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.kind != "address" and self.address is not None:
-            raise ValueError(f"address belongs to kind: address, the kind is {self.kind}")
-        for key, kinds in OF_SOME_KINDS.items():
-            if self.kind not in kinds and getattr(self, key) != type(self).model_fields[key].default:
-                raise ValueError(f"{key} has no effect with kind: {self.kind}, only with {', '.join(sorted(kinds))}")
-        known = CLUSTER_OPTIONS[self.kind]
-        other = sorted(set(self.options) - known)
-        if other:
-            raise ValueError(
-                f"cluster options {', '.join(other)} are not taken from an experiment file (kind {self.kind} has "
-                f"{', '.join(sorted(known)) or 'none'}): what can run code or name folders is set in Dask's own "
-                "configuration (~/.config/dask/*.yaml or DASK_... variables)"
-            )
-        strange = sorted(name for name, value in self.options.items() if not _plain_option(value))
-        if strange:
-            raise ValueError(
-                f"cluster options {', '.join(strange)}: letters, digits and . : % @ + - _ only, they become part of "
-                "a job"
-            )
-        return self
-
-    @property
-    def address_is_of_this_machine(self) -> bool:
-        """Whether the address is a loopback one."""
-        host = urlsplit(self.address or "").hostname or ""
-        try:
-            return ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
-
-
-class ExecutionConfig(StrictModel):
-    """How the work is cut and run; results do not depend on it."""
-
-    cells_per_block: int = Field(64, ge=1, description="Cells of one task, and width of a shard")
-    days_per_period: int = Field(366, ge=1, description="Days of one task, and length of a shard")
-    window: int | None = Field(None, ge=1, description="Most tasks in flight (default: three per thread)")
-    retries: int = Field(2, ge=0, description="Times a failed task is tried again before its block is set aside")
-    cluster: ClusterConfig = ClusterConfig()
-
-
 class CycleConfig(StrictModel):
     """What `ldas cycle` does beside `ldas run`."""
 
@@ -333,11 +244,14 @@ class ExperimentConfig(StrictModel):
     store: StoreConfig
     ingest: tuple[CycledIngestStep, ...] = ()
     accept: tuple[InputCheck, ...] = Field(
-        (), description="Checks of plausibility that land and forcing of the store need not pass: [night_shortwave]"
+        (),
+        description="Checks of plausibility that land and forcing of the store need not pass: [night_shortwave]; "
+        "other_device: a run resumes on another device than the one that began it",
     )
     period: PeriodConfig
     model: ModelConfig = ModelConfig()
     twin: TwinConfig | None = Field(None, description="Synthetic land, forcing, truth and observations, made first")
+    globe: GlobeConfig | None = Field(None, description="Synthetic land and weather of the whole globe, made first")
     spin_up: SpinUpConfig | None = None
     output: OutputConfig = OutputConfig()
     open_loop: OpenLoopConfig = OpenLoopConfig()
@@ -365,8 +279,10 @@ class ExperimentConfig(StrictModel):
                 raise ValueError(
                     f"twin: no effect of {', '.join(idle)} with from_run, whose cells are used: leave them out"
                 )
-        if self.twin is not None and not self.synthetic:
-            raise ValueError("an experiment with a twin is synthetic: say `synthetic: true`")
+        if self.twin is not None and self.globe is not None:
+            raise ValueError("twin and globe both make land and forcing: choose one")
+        if (self.twin or self.globe) and not self.synthetic:
+            raise ValueError("an experiment with a twin or the globe is synthetic: say `synthetic: true`")
         in_one_process = self.execution.cluster.kind == "local" and not self.execution.cluster.processes
         if not self.location.shared_between_processes and not in_one_process:
             raise ValueError(
@@ -435,26 +351,17 @@ class ExperimentConfig(StrictModel):
         return Location(self.store.url, dict(self.store.options))
 
     @property
+    def makes_forcing(self) -> bool:
+        """Whether a stage of the experiment makes land and forcing, which are synthetic."""
+        return self.globe is not None or (self.twin is not None and self.twin.from_run is None)
+
+    @property
     def forcing_spans(self) -> list[tuple[date, date]]:
         """From when to when the forcing is needed: the period, and the year of the spin-up."""
         spans = [(self.period.start, self.period.stop)]
         if self.spin_up:
             spans.append(self.spin_up.span(self.period.start))
         return spans
-
-
-def refuse_other_machines(path: Path, cluster: ClusterConfig, instead: str = "") -> None:
-    """Refuses a file that names the scheduler of another machine; instead: a way to name it, beside the environment.
-
-    Raises:
-        ConfigurationError: for it.
-    """
-    if cluster.address is not None and not cluster.address_is_of_this_machine:
-        raise ConfigurationError(
-            f"{path}: execution.cluster.address: a scheduler can run code on the machines that connect to it, so the "
-            f"address of another machine is not taken from a file: {instead}set DASK_SCHEDULER_ADDRESS and leave the "
-            "key out"
-        )
 
 
 def load_experiment(path: Path) -> ExperimentConfig:

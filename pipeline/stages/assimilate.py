@@ -20,7 +20,6 @@ from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.forcing.read import TimedForcing
 from ldas.pipeline.settings.assimilation import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig, TimeMatching
-from ldas.pipeline.settings.land_options import model_options
 from ldas.pipeline.stages import error_memory, kept_analyses, labels, spin_up
 from ldas.pipeline.stages.assimilation_output import AssimilationOutput, output_specs, rows_of_types
 from ldas.pipeline.stages.land import (
@@ -65,7 +64,6 @@ from ldas.pipeline.store.template import ArraySpec, create_template, extend_temp
 class Assimilate(LandStage):
     """One assimilation experiment. The period of the configuration, or its own part of it, in daily windows."""
 
-    columns_per_cell: int
     settings: AssimilationConfig
     growing_keys: ClassVar[tuple[str, ...]] = ("period.end", "assimilation.end")
 
@@ -159,6 +157,7 @@ class Assimilate(LandStage):
             "execution": {
                 "cells_per_block": self.cells_per_block,
                 "days_per_period": self.config.execution.days_per_period,
+                **self.device_identity(),
             },
             "land": land_checksum(root),
         }
@@ -235,12 +234,12 @@ class Assimilate(LandStage):
     def record(self, root: zarr.Group) -> None:
         """See `Stage.record`. A run that is done is run again from the first analysis on that a forecast needs and that
         it did not keep."""
-        super().record(root)
         known = kept_analyses.noted(root, self.group) | {period.stop for period in self.periods()}
         if new := [instant for instant in self.kept() if instant not in known]:
             ledger.reopen(root, self.name, np.full(self.cells, new[0]))
             self._create_restarts(root, new)
             kept_analyses.note(root, self.group, self.kept())
+        super().record(root)
 
     def _create_restarts(self, root: zarr.Group, instants: Sequence[np.datetime64]) -> None:
         example, patches, attributes = self.example_state(), number_of_patches(root), self.group_attributes(root)
@@ -346,7 +345,7 @@ class Assimilate(LandStage):
         lost = self._lost_before(root, block, period) | gaps
         whole = ~gaps[columns.cell]  # as if the others had no land
         state, used = before.take(whole), parameters.take(whole)
-        model = landmodel.Isba(used, model_options(self.config.model))
+        model = self.land_model(used)
         writer = AssimilationOutput(
             self.settings,
             self.config.output,
@@ -482,6 +481,10 @@ class Assimilate(LandStage):
         earlier = [other.index for other in self._open_loop().periods() if other.start < period.start]
         before = ledger.block_status(root, self.config.open_loop.name, block)
         return np.asarray(before[earlier[-1] if earlier else 0] == ledger.SET_ASIDE)
+
+    def on_card(self) -> tuple[int, int]:
+        """See `LandStage.on_card`."""
+        return self.settings.method.model_runs, super().on_card()[1]
 
     def memory_bytes(self, cells: int) -> int:
         """Forcing of a period; states of all members, and copies of those that the filter keeps; the stored series."""

@@ -12,7 +12,6 @@ from ldas.assim import Filter
 from ldas.landmodel import Parameters
 from ldas.landmodel.array_types import Days
 from ldas.pipeline.settings.forecast import ForecastConfig
-from ldas.pipeline.settings.land_options import model_options
 from ldas.pipeline.stages import labels
 from ldas.pipeline.stages.assimilate import Assimilate
 from ldas.pipeline.stages.assimilation_output import of_window, output_sources
@@ -204,7 +203,7 @@ class Forecast(LandStage):
             return
         state = self.analyses.analysed_state(root, block, instant, columns, method).take(chosen)
         used = parameters.take(chosen)
-        model = landmodel.Isba(used, model_options(self.config.model))
+        model = self.land_model(used)
         sources, request = output_sources(self.config.output), self.analyses.output_request()
         for lead in range(1, self.settings.days + 1):
             window = self.analyses.window(forcing, instant + lead * DAY)
@@ -220,7 +219,6 @@ class Forecast(LandStage):
         stored = 8 * days * self._forecasts_of_a_task * (len(output.mean) + len(output.instant))
         return cells * (FORCING_BYTES * (24 * days + 1) + states + stored)
 
-    @property
-    def columns_per_cell(self) -> int:
-        """Most columns of a cell."""
-        return self.analyses.columns_per_cell
+    def on_card(self) -> tuple[int, int]:
+        """See `LandStage.on_card`."""
+        return self.analyses.on_card()

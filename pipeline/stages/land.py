@@ -1,5 +1,6 @@
 """What the stages that run the land model share: parameters and forcing of a block, and the model itself."""
 
+import threading
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +12,18 @@ import zarr
 
 from ldas import landmodel
 from ldas.landmodel import OutputRequest, Parameters, State
+from ldas.landmodel.constants import SOIL_LAYERS
+from ldas.landmodel.gpu import Card, columns_that_fit
 from ldas.pipeline import registry
 from ldas.pipeline.errors import RegistryError, StoreError
 from ldas.pipeline.execution.stage import Stage
 from ldas.pipeline.forcing.check import Places, check_forcing
 from ldas.pipeline.forcing.read import TimedForcing, land_forcing
 from ldas.pipeline.settings.acceptance import ACCEPTED
+from ldas.pipeline.settings.execution import CARD
 from ldas.pipeline.settings.experiment import ExperimentConfig, ModelConfig
 from ldas.pipeline.settings.land_options import model_options
+from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import (
     dimensions,
     existing_array,
@@ -36,7 +41,18 @@ FORCING_NAMES = registry.names("forcing")
 FORCING_BYTES = (4 + 8 + 8) * len(FORCING_NAMES)  # of one record of a cell: as stored, in double precision, stacked
 SAME_PLACE_DEGREES = 1e-4  # coordinates may be stored in single precision
 CELLS_LISTED = 10  # of those that cannot be run
+DEVICES = "devices"  # attribute of what was computed: on what
 LAND_NAMES = ("latitude", "longitude", "clay", "sand", "patch_fraction")
+_TURN = threading.Lock()  # the tasks of a worker take turns on its card
+
+
+class CardModel(landmodel.Isba):
+    """The land model on the card of this worker, which other tasks wait for meanwhile."""
+
+    def run(self, *arguments: Any, **keys: Any) -> tuple[State, dict[str, np.ndarray]]:
+        """See `Isba.run`."""
+        with _TURN:
+            return super().run(*arguments, **{**keys, "device": "gpu"})
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,7 @@ class LandStage(Stage):
     """A stage that runs the land model for an experiment."""
 
     config: ExperimentConfig
+    columns_per_cell: int
 
     @property
     @abstractmethod
@@ -55,8 +72,48 @@ class LandStage(Stage):
         attributes = existing_group(root, self.group).attrs
         before: Any = attributes.get(ACCEPTED, [])
         accepted = accepted_checks(root, self.config).union(before)
-        if accepted != set(before):
-            attributes[ACCEPTED] = sorted(accepted)
+        news: dict[str, Any] = {} if accepted == set(before) else {ACCEPTED: sorted(accepted)}
+        if not ledger.is_complete(root, self.name):
+            news |= self._devices(root, attributes.get(DEVICES))
+        if news:
+            attributes.update(news)
+
+    def _devices(self, root: zarr.Group, before: Any) -> dict[str, list[str]]:
+        """What is new of the devices on which the output was computed, in their order; earlier versions had one."""
+        known: list[str] = before or (["cpu"] if ledger.is_begun(root, self.name) else [])
+        now = self.config.execution.device_name
+        return {} if now in known else {DEVICES: [*known, now]}
+
+    @property
+    def resources(self) -> Mapping[str, float]:
+        """See `Stage.resources`: a turn on the worker's card."""
+        return {CARD: 1} if self.config.execution.device == "gpu" else {}
+
+    def cells_that_fit(self, card: Card) -> int | None:
+        """See `Stage.cells_that_fit`."""
+        if self.config.execution.device != "gpu":
+            return None
+        return columns_that_fit(card, *self.on_card()) // self.columns_per_cell
+
+    def on_card(self) -> tuple[int, int]:
+        """How many members of each column run at a time, at most, and how many values of each of them are put out."""
+        names = (*self.config.output.mean, *self.config.output.instant)
+        return 1, sum(1 if registry.variable(name).layer is None else SOIL_LAYERS for name in names)
+
+    @property
+    def takes_over_from_other_device(self) -> bool:
+        """See `Stage.takes_over_from_other_device`; also as long as it is not decided which one it is."""
+        return "other_device" in self.config.accept or self.config.execution.device == "auto"
+
+    def device_identity(self) -> dict[str, str]:
+        """The device as a part of an identity; nothing for the processor, as before there was a choice."""
+        device = self.config.execution.device
+        return {"device": device} if device == "gpu" else {}
+
+    def land_model(self, parameters: Parameters) -> landmodel.Isba:
+        """The model of some columns on the run's device."""
+        kind = CardModel if self.config.execution.device == "gpu" else landmodel.Isba
+        return kind(parameters, model_options(self.config.model))
 
     def refresh(self, root: zarr.Group) -> None:
         """See `Stage.refresh`."""
@@ -120,7 +177,7 @@ class LandStage(Stage):
     ) -> tuple[State, dict[str, np.ndarray]]:
         """Runs the model from `start`, where the forcing begins, to `stop`; a state may come back not finite."""
         step_s = self.config.model.time_step_s
-        return landmodel.Isba(parameters, model_options(self.config.model)).run(
+        return self.land_model(parameters).run(
             state,
             forcing.forcing,
             start=start,

@@ -53,7 +53,6 @@ from ldas.pipeline.store.template import ArraySpec, create_template, extend_temp
 class OpenLoop(LandStage):
     """Daily means of fluxes, instants at the analysis hour, a restart at the end of each period and on chosen days."""
 
-    columns_per_cell: int
     growing_keys: ClassVar[tuple[str, ...]] = ("period.end",)
 
     @property
@@ -91,6 +90,7 @@ class OpenLoop(LandStage):
             "execution": {
                 "cells_per_block": self.cells_per_block,
                 "days_per_period": self.config.execution.days_per_period,
+                **self.device_identity(),
             },
             "land": land_checksum(self.root()),
         }

@@ -41,8 +41,6 @@ class SpinUp(LandStage):
     after the last repetition is the restart of `spin_up` at the experiment's start.
     """
 
-    columns_per_cell: int
-
     @property
     def group(self) -> str:
         """Group of the output."""
@@ -79,7 +77,7 @@ class SpinUp(LandStage):
             **identity_sections(self.config, ("spin_up",)),
             "model": self.model_identity(),
             "period": {"start": str(self.config.period.start)},
-            "execution": {"cells_per_block": self.cells_per_block},
+            "execution": {"cells_per_block": self.cells_per_block, **self.device_identity()},
             "land": land_checksum(self.root()),
         }
 

@@ -15,6 +15,7 @@ from ldas.pipeline.store.template import ArraySpec, create_template, extend_temp
 NOT_STARTED, STARTED, DONE, FAILED, SET_ASIDE = range(5)
 STATUS_NAMES = ("not started", "started", "done", "failed", "set aside")
 DAY = np.timedelta64(1, "D")
+DEVICE = "execution.device"  # key of an identity; absent where a run is computed on the processor
 # Of a run that was extended, until all of it is done: days done, and status then, of each cell; the earlier ends.
 _REACHED, _STATUS_THERE, _INTERIM = "reached", "status_there", "interim_stops"
 _MOST_PERIODS = 4096  # length of a chunk: all periods of a block are one object, which its one writer replaces
@@ -164,6 +165,9 @@ def differences(root: zarr.Group, experiment: str, identity: Mapping[str, Any]) 
     if "source.store" in stored:  # of earlier versions: where the observed run lay, instead of what made it
         del stored["source.store"]
         now.pop("source.made_by", None)
+    if DEVICE in stored or DEVICE in now:
+        stored.setdefault(DEVICE, "cpu")  # as all runs were before there was a choice
+        now.setdefault(DEVICE, "cpu")
     stored, now = _with_effect(stored), _with_effect(now)
     keys = sorted({*stored, *now})
     return {key: (stored.get(key), now.get(key)) for key in keys if stored.get(key) != now.get(key)}
@@ -172,15 +176,17 @@ def differences(root: zarr.Group, experiment: str, identity: Mapping[str, Any]) 
 def refuse_differences(experiment: str, different: Mapping[str, tuple[Any, Any]]) -> None:
     """ConfigurationError naming every differing key, if there is one."""
     if different:
+        resumed = "; `accept: [other_device]` resumes on another device, whose last digits differ"
         listed = "\n".join(f"  {key}: {old!r} in the store, {new!r} now" for key, (old, new) in different.items())
         raise ConfigurationError(
             f"experiment '{experiment}' is in the store with another configuration:\n{listed}\n"
             "Give these keys their old values, or start a new experiment: another run name or another store.url"
+            f"{resumed if DEVICE in different else ''}"
         )
 
 
 def set_identity(root: zarr.Group, experiment: str, identity: Mapping[str, Any]) -> None:
-    """Records that the experiment has a later end, before anything is made for it (see `extend`)."""
+    """Records that the experiment has a later end, before anything is made for it (see `extend`), or another device."""
     existing_group(root, path_of(experiment)).attrs["identity"] = flatten(identity)
 
 
@@ -276,6 +282,11 @@ def done_tasks(statuses: np.ndarray, cells_per_block: int) -> np.ndarray:
 def is_complete(root: zarr.Group, experiment: str) -> bool:
     """Whether every task of an experiment is done."""
     return bool(np.isin(statuses(root, experiment), (DONE, SET_ASIDE)).all())
+
+
+def is_begun(root: zarr.Group, experiment: str) -> bool:
+    """Whether a task of an experiment was started."""
+    return bool((statuses(root, experiment) != NOT_STARTED).any())
 
 
 def complete_until(root: zarr.Group, experiment: str) -> np.datetime64:

@@ -10,7 +10,7 @@ from ldas.pipeline.errors import ExecutionError
 from ldas.pipeline.execution.cluster import connected
 from ldas.pipeline.execution.run_stages import stop_if_hopeless
 from ldas.pipeline.execution.stage import prepare
-from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.settings.execution import ClusterConfig
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import array_hashes, open_dataset, open_store, read_region
 from tests.helpers.runs import run_stage

@@ -17,7 +17,7 @@ from distributed import Client, Scheduler, Worker
 from ldas.pipeline.errors import ExecutionError
 from ldas.pipeline.execution.cluster import connected
 from ldas.pipeline.execution.stage import Stage, prepare
-from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.settings.execution import ClusterConfig
 from tests.helpers.runs import run_stage
 from tests.helpers.toy import Silence
 

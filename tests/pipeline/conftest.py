@@ -7,7 +7,7 @@ from distributed import Client
 
 from ldas.pipeline.execution.cluster import connected
 from ldas.pipeline.execution.stage import prepare
-from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.settings.execution import ClusterConfig
 from ldas.pipeline.store.arrays import array_hashes
 from tests.helpers.runs import run_stage
 from tests.helpers.toy import Silence, toy

@@ -18,7 +18,7 @@ from ldas.pipeline.evaluation.stations import is_synthetic
 from ldas.pipeline.evaluation.summary import summary
 from ldas.pipeline.evaluation.tables import patch_table, score_table, station_table
 from ldas.pipeline.execution.cluster import connected
-from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.settings.execution import ClusterConfig
 from ldas.pipeline.store.arrays import array_hashes, open_dataset, open_run, open_store, read_region
 from tests.pipeline.evaluation.synthetic_store import START, Synthetic, make_store
 

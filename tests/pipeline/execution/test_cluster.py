@@ -15,7 +15,7 @@ from ldas.pipeline.commands.arguments import experiment_of
 from ldas.pipeline.errors import ConfigurationError, ExecutionError
 from ldas.pipeline.execution import cluster
 from ldas.pipeline.execution.threads import ONE_THREAD, limit_threads
-from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.settings.execution import ClusterConfig
 from tests.helpers.slurm_commands import OPTIONS, SlurmCommands
 
 EXPERIMENT = "name: small\nstore: {url: store}\nperiod: {start: 2007-01-01, end: 2007-01-04}\n"

@@ -20,7 +20,7 @@ from ldas.pipeline.errors import ConfigurationError, ExecutionError
 from ldas.pipeline.execution.cluster import connected
 from ldas.pipeline.execution.run_stages import Outcome, check_memory
 from ldas.pipeline.execution.stage import Stage, TaskResult, prepare, run_task
-from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.settings.execution import ClusterConfig
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import array_hashes, open_dataset, open_store, read_region, write_region
 from ldas.pipeline.store.location import Location

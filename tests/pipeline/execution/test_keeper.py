@@ -15,7 +15,7 @@ from ldas.pipeline.errors import ExecutionError
 from ldas.pipeline.execution import keeper
 from ldas.pipeline.execution.cluster import connected
 from ldas.pipeline.execution.stage import prepare
-from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.settings.execution import ClusterConfig
 from ldas.pipeline.store.arrays import array_hashes
 from tests.helpers.runs import run_stage
 from tests.helpers.slurm_commands import OPTIONS, SlurmCommands

@@ -10,7 +10,7 @@ from ldas.pipeline.errors import ExecutionError
 from ldas.pipeline.execution import cluster
 from ldas.pipeline.execution.progress import ProgressDisplay
 from ldas.pipeline.execution.stage import TaskResult
-from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.settings.execution import ClusterConfig
 from ldas.pipeline.store.ledger import Block, Period
 
 PERIOD = Period(0, np.datetime64("2007-01-01", "s"), np.datetime64("2008-01-01", "s"), slice(0, 365))

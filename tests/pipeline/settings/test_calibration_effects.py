@@ -18,7 +18,7 @@ from ldas.pipeline.calibration.observations import days_of, read_observed
 from ldas.pipeline.calibration.results import read_results
 from ldas.pipeline.calibration.rounds import Calibration, Round, rounds
 from ldas.pipeline.commands.calibrate import run_calibration
-from ldas.pipeline.settings.experiment import ClusterConfig
+from ldas.pipeline.settings.execution import ClusterConfig
 from ldas.pipeline.store.arrays import open_store
 from ldas.pipeline.store.groups import write_group
 from ldas.pipeline.store.ledger import Block

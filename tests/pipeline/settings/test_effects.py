@@ -106,6 +106,11 @@ def attributes(config: ExperimentConfig) -> Any:
     return {name: found.get(name) for name in ("experiment", "synthetic")}
 
 
+def turns_on_cards(config: ExperimentConfig) -> Any:
+    """What tasks need of the worker that takes them."""
+    return dict(stage_of(config, OpenLoop).resources)
+
+
 def location(config: ExperimentConfig) -> Any:
     return config.location.url, config.location.options
 
@@ -333,6 +338,8 @@ TABLE: dict[str, Changed | Elsewhere] = {
     "model.overrides": model({"GMES": 0.002}),
     "model.initial_temperature_k": short(280.0),
     "model.analysis_hour_utc": short(12),
+    "globe.seed": Elsewhere("twin/test_globe.py", "test_the_example_scaled_down"),
+    "globe.cells": Elsewhere("twin/test_globe.py", "test_the_cells_are_the_land_of_era5"),
     "spin_up.year": Changed(2008, repeated_year, {"spin_up": {"year": 2007}}),
     "spin_up.repetitions": Elsewhere(
         "stages/test_spin_up_year.py", "test_a_start_on_29_february_is_spun_up_with_that_year"
@@ -454,6 +461,7 @@ TABLE: dict[str, Changed | Elsewhere] = {
        for key in MetadataConfig.model_fields},
     "report": STEPS,
     "cycle.look_back_days": Elsewhere("commands/test_cycle.py", "test_days_before_the_look_back_are_not_compared"),
+    "execution.device": Changed("gpu", turns_on_cards),
     "execution.cells_per_block": Changed(1, plan, {"execution": {"days_per_period": 10}}),
     "execution.days_per_period": Changed(7, plan, {"execution": {"cells_per_block": 2}}),
     "execution.window": Changed(1, first_blocks, {"execution": {"cluster": {"workers": 1}}}),

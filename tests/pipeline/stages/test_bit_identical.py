@@ -17,7 +17,8 @@ from distributed import Client
 
 from ldas.assim import Quality
 from ldas.pipeline.execution.cluster import connected
-from ldas.pipeline.settings.experiment import ClusterConfig, ExperimentConfig
+from ldas.pipeline.settings.execution import ClusterConfig
+from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import array_hashes, existing_group, open_store, read_region, write_region
 from tests.helpers.assimilation_run import CELLS, DAYS, EKF, whole

@@ -11,7 +11,8 @@ from ldas.assim import Quality
 from ldas.pipeline.commands.check import check_experiment
 from ldas.pipeline.evaluation.evaluate import evaluate
 from ldas.pipeline.execution.cluster import connected
-from ldas.pipeline.settings.experiment import ClusterConfig, ExperimentConfig
+from ldas.pipeline.settings.execution import ClusterConfig
+from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import array_hashes, existing_group, open_dataset, open_store, read_region
 from ldas.pipeline.store.operator_store import read_operator

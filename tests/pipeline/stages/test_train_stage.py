@@ -25,7 +25,8 @@ from ldas.pipeline.errors import ConfigurationError, StoreError
 from ldas.pipeline.execution.cluster import connected
 from ldas.pipeline.execution.stage import prepare
 from ldas.pipeline.plan import build_stages
-from ldas.pipeline.settings.experiment import ClusterConfig, ExperimentConfig
+from ldas.pipeline.settings.execution import ClusterConfig
+from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.stages import train
 from ldas.pipeline.stages.train import Train
 from ldas.pipeline.store import ledger

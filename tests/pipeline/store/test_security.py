@@ -14,7 +14,8 @@ import yaml
 import zarr
 
 from ldas.pipeline.errors import ConfigurationError, StoreError
-from ldas.pipeline.settings.experiment import ClusterConfig, load_experiment
+from ldas.pipeline.settings.execution import ClusterConfig
+from ldas.pipeline.settings.experiment import load_experiment
 from ldas.pipeline.settings.yaml_file import validate
 from ldas.pipeline.store.arrays import array_hashes, open_dataset, open_run, open_store, read_region, write_region
 from ldas.pipeline.store.groups import write_group

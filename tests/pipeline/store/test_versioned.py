@@ -21,7 +21,8 @@ from ldas.pipeline.execution.cluster import connected
 from ldas.pipeline.execution.run_stages import Outcome, run_stages
 from ldas.pipeline.execution.signals import Interrupted
 from ldas.pipeline.execution.stage import prepare, run_task
-from ldas.pipeline.settings.experiment import ClusterConfig, load_experiment
+from ldas.pipeline.settings.execution import ClusterConfig
+from ldas.pipeline.settings.experiment import load_experiment
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import (
     array_hashes,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ldas.pipeline.execution.cluster import connected
-from ldas.pipeline.settings.experiment import ClusterConfig, ExperimentConfig
+from ldas.pipeline.settings.execution import ClusterConfig
+from ldas.pipeline.settings.experiment import ExperimentConfig
 from tests.helpers.synthetic_store import make_store
 from tests.pipeline.stages.assimilate.support import CELLS, DAYS, TWO_BLOCKS, lai_run, run, small
 

@@ -1,0 +1,257 @@
+"""The device of a run: found or refused before the start, asked for by tasks, kept in the store and on resuming."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from distributed import Client, Scheduler, SpecCluster, Worker, get_worker
+
+from ldas import landmodel
+from ldas.landmodel.gpu import Card, CardError, columns_that_fit, find_card
+from ldas.pipeline.commands.check import check_experiment
+from ldas.pipeline.commands.run import run_experiment
+from ldas.pipeline.errors import ConfigurationError, ExecutionError
+from ldas.pipeline.execution import cluster, device
+from ldas.pipeline.execution.run_stages import run_stages
+from ldas.pipeline.execution.stage import prepare
+from ldas.pipeline.plan import build_stages
+from ldas.pipeline.settings.execution import ExecutionConfig
+from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment
+from ldas.pipeline.stages.open_loop import OpenLoop
+from ldas.pipeline.store import ledger
+from ldas.pipeline.store.arrays import existing_group, open_store
+from ldas.pipeline.store.ledger import Block, Period
+from ldas.pipeline.store.location import Location
+from tests.helpers.program import program
+from tests.helpers.runs import run_here
+from tests.helpers.small_store import write_experiment
+from tests.helpers.synthetic_store import experiment, make_store
+from tests.helpers.toy import Silence, ToyStage
+
+CARD = Card(
+    number=0,
+    name="a card that is not there",
+    uuid="GPU-1",
+    total_bytes=2 * 2**30,
+    free_bytes=3 * 2**29,
+    compute_capability=(9, 0),
+    driver=(13, 0),
+    multiprocessors=4,
+    threads_per_multiprocessor=1024,
+    float64_divisor=2,
+)
+
+
+@pytest.fixture
+def without_card() -> None:
+    """Skips where there is a card."""
+    with suppress(CardError):
+        pytest.skip(f"this machine has {find_card()}")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """The file of an experiment of two cells and four days, and its store."""
+    path = tmp_path / "small.yaml"
+    write_experiment(path)
+    return path
+
+
+def asking_for(path: Path, what: str) -> ExperimentConfig:
+    """The experiment on a device, or on what is found."""
+    config = load_experiment(path)
+    execution = config.execution.model_copy(update={"device": what})
+    return config.model_copy(update={"execution": execution})
+
+
+def chosen(config: ExperimentConfig, *cards: str, accept: tuple[str, ...] = ()) -> OpenLoop:
+    """The open loop on the processor, or on cards of these names."""
+    execution = config.execution.computed_on(cards)
+    changed = config.model_copy(update={"execution": execution, "accept": accept})
+    (stage,) = (stage for stage in build_stages(changed) if isinstance(stage, OpenLoop))
+    return stage
+
+
+# --- before the start ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("without_card")
+def test_without_a_card_gpu_is_refused_in_one_message_and_auto_says_once_that_it_runs_on_the_processor(
+    small: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(CardError) as missing:
+        find_card()
+    why = str(missing.value)
+    text = small.read_text().replace("cells_per_block: 1", "cells_per_block: 1, device: gpu, cluster: {workers: 1}")
+    small.write_text(text)
+    assert program("run", str(small)) == 2
+    shown = capfd.readouterr()
+    assert " ".join((shown.out + shown.err).split()).endswith(f"error: {why}")
+    (row,) = (row for row in check_experiment(load_experiment(small), values=False) if row.what == "device")
+    assert (row.state, row.detail) == ("missing", why)
+
+    said: list[str] = []
+    assert run_experiment(asking_for(small, "auto"), Silence(), message=said.append).complete
+    assert [line for line in said if line.startswith("device")] == [f"device: cpu, as {why}"]
+    root = open_store(load_experiment(small).location)
+    group = existing_group(root, "runs/open_loop")
+    assert group.attrs["devices"] == ["cpu"]
+    assert group.attrs["provenance"]["configuration"]["execution"]["device"] == "cpu"
+    (row,) = (row for row in check_experiment(asking_for(small, "auto"), values=False) if row.what == "device")
+    assert (row.state, row.detail) == ("ok", f"cpu, as {why}")
+
+
+@contextmanager
+def workers_with(*resources: dict[str, float]) -> Iterator[Client]:
+    """A scheduler with workers that declare these resources."""
+    quiet = {"dashboard_address": "127.0.0.1:0", "dashboard": False}
+    workers = {
+        number: {"cls": Worker, "options": {"nthreads": 1, "resources": declared, "dashboard": False}}
+        for number, declared in enumerate(resources)
+    }
+    scheduler = {"cls": Scheduler, "options": quiet}
+    with SpecCluster(workers=workers, scheduler=scheduler, silence_logs=50) as cluster, Client(cluster) as client:
+        yield client
+
+
+TAKEN_BY: list[str] = []
+
+
+@dataclass(frozen=True)
+class OnCards(ToyStage):
+    """A toy that computes on cards, and remembers which workers took its tasks."""
+
+    @property
+    def resources(self) -> Mapping[str, float]:
+        """See Stage."""
+        return {"GPU": 1}
+
+    def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
+        """See Stage."""
+        TAKEN_BY.append(get_worker().address)
+        return super().compute(root, block, period)
+
+
+def test_cards_of_workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Workers that declare the resource are asked, and they alone take the tasks; a card that two have is refused."""
+    gpu = ExecutionConfig.model_validate({"device": "gpu", "cluster": {"kind": "address"}})
+    auto = gpu.model_copy(update={"device": "auto"})
+    said: list[str] = []
+    with workers_with({}) as client:
+        with pytest.raises(ExecutionError, match=r"no worker offers a card: .* `dask worker --resources GPU=1`"):
+            device.cards_for(gpu, client, said.append)
+        assert device.cards_for(auto, client, said.append) == []
+        assert len(said) == 1
+        assert said[0].startswith("device: cpu, as no worker offers a card")
+    with workers_with({"GPU": 1}, {}, {"GPU": 1}) as client:
+        addresses = {str(w["name"]): address for address, w in client.scheduler_info(n_workers=-1)["workers"].items()}
+        own = {addresses["0"], addresses["2"]}
+        each = iter(("first", "second"))
+        monkeypatch.setattr(device, "find_card", lambda: CARD._replace(uuid=next(each)))
+        cards = device.cards_for(auto, client, said.append)
+        assert sorted(card.uuid for card in cards) == ["first", "second"]
+        assert said[1:] == ["device: gpu (a card that is not there)"]
+        stage = OnCards("toy", Location(str(tmp_path / "store")), cells=12, cells_per_block=1, days=7)
+        outcomes = run_stages([stage], client, tasks_in_flight=lambda: 6, retries=0, listener=Silence())
+        assert outcomes["toy"].complete
+        assert len(TAKEN_BY) == 12
+        assert set(TAKEN_BY) == own
+
+        monkeypatch.setattr(device, "find_card", lambda: CARD)
+        for settings in (gpu, auto):
+            with pytest.raises(ConfigurationError, match=r"share a card .* one worker several threads") as refused:
+                device.cards_for(settings, client, said.append)
+            assert all(address in str(refused.value) for address in own)
+
+
+def test_workers_of_this_machine_offer_its_card_to_as_many_tasks_as_they_have_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device, "find_card", lambda: CARD)
+    gpu = ExecutionConfig.model_validate({"device": "gpu", "cluster": {"workers": 3}})
+    with cluster.connected(gpu.cluster, cards=True) as client:
+        (worker,) = client.scheduler_info()["workers"].values()
+        assert worker["resources"] == {"GPU": 3}
+        assert device.cards_for(gpu, client, lambda text: None) == [CARD]
+
+
+def test_a_block_that_the_card_does_not_hold_is_refused_with_one_that_it_holds(small: Path) -> None:
+    config = load_experiment(small)
+    wide = config.model_copy(update={"execution": config.execution.model_copy(update={"cells_per_block": 10**7})})
+    stage = replace(chosen(wide, CARD.name), cells=10**7)
+    with pytest.raises(ExecutionError, match="'open_loop' over 10000000 cells does not fit on a") as refused:
+        device.check_cards(stage, [CARD._replace(free_bytes=2**40), CARD])
+    named = re.search(r"set execution\.cells_per_block to (\d+)", str(refused.value))
+    assert named is not None
+    fitting = int(named[1])
+    columns = columns_that_fit(CARD, 1, 1 + 14)  # LE, and WG of 14 layers
+    assert fitting * stage.columns_per_cell <= columns < (fitting + 1) * stage.columns_per_cell
+    device.check_cards(replace(stage, cells_per_block=fitting), [CARD])
+    device.check_cards(chosen(wide), [CARD])  # on the processor it is as large as one likes
+
+
+# --- in the stages ---------------------------------------------------------------------------------------------------
+
+
+def test_every_run_of_the_land_model_is_on_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Open loop, which the spin-up runs as well, both filters and forecasts. In place of the card is the processor."""
+    run, asked = landmodel.Isba.run, list[str]()
+
+    def on_processor(model: landmodel.Isba, *arguments: Any, device: str = "cpu", **keys: Any) -> Any:
+        asked.append(device)
+        return run(model, *arguments, **keys)
+
+    monkeypatch.setattr(landmodel.Isba, "run", on_processor)
+    make_store(tmp_path / "store", cells=1, days=3)
+    lai = [{"name": "lai"}]
+    config = experiment(
+        tmp_path / "store",
+        period={"start": "2007-04-01", "end": "2007-04-03"},
+        output={"mean": ["LE"], "instant": ["WG2"]},
+        assimilation=[
+            {"name": "ekf", "observations": lai},
+            {"name": "ens", "observations": lai, "filter": "ensrf", "ensrf": {"members": 2}},
+        ],
+        forecasts=[{"name": "ahead", "from_run": "ekf", "days": 1, "start_on": ["2007-04-02"]}],
+    )
+    for stage in build_stages(config.model_copy(update={"execution": config.execution.computed_on([CARD.name])})):
+        before = len(asked)
+        run_here(stage)
+        assert set(asked[before:]) == {"gpu"}, stage.name
+    root = open_store(config.location)
+    for group in ("runs/open_loop", "runs/ekf", "runs/ens", "forecasts/ahead"):
+        assert existing_group(root, group).attrs["devices"] == ["gpu (a card that is not there)"]
+
+
+def test_a_resume_on_another_device_needs_a_key(small: Path) -> None:
+    config = load_experiment(small)
+    root, on_cpu, on_gpu = open_store(config.location, "a"), chosen(config), chosen(config, CARD.name)
+    group = "runs/open_loop"
+    run_here(on_cpu)
+    assert "execution.device" not in ledger.stored_identity(root, "open_loop")  # as of all earlier commits
+    prepare(on_gpu)  # nothing is left to compute
+    assert existing_group(root, group).attrs["devices"] == ["cpu"]
+
+    ledger.reopen(root, "open_loop", np.array(["2007-01-01", "NaT"], dtype="datetime64[s]"))
+    del existing_group(root, group).attrs["devices"]  # as of all earlier commits
+    with pytest.raises(ConfigurationError, match=r"device: 'cpu' in the store, 'gpu' now\n.*accept: \[other_device\]"):
+        prepare(on_gpu)
+    prepare(on_cpu)
+    assert "devices" not in existing_group(root, group).attrs
+    accepted = chosen(config, CARD.name, accept=("other_device",))
+    prepare(accepted)
+    attributes = existing_group(root, group).attrs
+    assert attributes["devices"] == ["cpu", "gpu (a card that is not there)"]
+    assert attributes["accepted_checks"] == ["other_device"]
+    prepare(on_gpu)
+    with pytest.raises(ConfigurationError, match="device: 'gpu' in the store, 'cpu' now"):
+        prepare(on_cpu)
+    (row,) = (row for row in check_experiment(asking_for(small, "cpu"), values=False) if row.what == "open_loop")
+    assert row.state == "wrong"
+    assert "'gpu' in the store, 'cpu' now" in row.detail
