@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from ldas.landmodel.array_types import Array
 
+LAGS = 10  # of the correlations of innovations: with one a day, ten days
+FIFTHS = 5
+
 
 class InnovationStatistics(NamedTuple):
     """Of innovations over time: number, mean (bias), standard deviation, and correlation from one value to the next.
@@ -50,16 +53,28 @@ def innovation_statistics(innovation: Array) -> InnovationStatistics:
     there = np.isfinite(innovation)
     number = there.sum(axis=0)
     mean = _mean(np.where(there, innovation, 0.0), number)
-    anomaly = np.where(there, innovation - mean, 0.0)
-    variance = _mean(anomaly**2, number)
+    variance = _mean(np.where(there, innovation - mean, 0.0) ** 2, number)
     deviation = np.where(number >= 2, np.sqrt(variance), np.nan)
+    return InnovationStatistics(number, mean, deviation, lag_correlations(innovation, 1)[0])
 
-    lagged = np.full(mean.shape, np.nan)
+
+def lag_correlations(innovation: Array, lags: int = LAGS) -> Array:
+    """Correlation of each value with the one 1, 2, ... `lags` values before it, (time, ...) -> (lag, ...).
+
+    White innovations of number n have correlations of mean zero and standard deviation n^-1/2. NaN where there are
+    fewer values than the lag and two, or no spread.
+    """
+    there = np.isfinite(innovation)
+    mean = _mean(np.where(there, innovation, 0.0), there.sum(axis=0))
+    lagged = np.full((lags, *mean.shape), np.nan)
     for place in np.ndindex(mean.shape):
-        series = anomaly[(slice(None), *place)][there[(slice(None), *place)]]
-        if series.size >= 3 and variance[place] > 0.0:
-            lagged[place] = (series[1:] * series[:-1]).sum() / (series**2).sum()
-    return InnovationStatistics(number, mean, deviation, lagged)
+        here = (slice(None), *place)
+        series = (innovation[here] - mean[place])[there[here]]
+        total = (series**2).sum()
+        if total > 0.0:
+            for lag in range(1, min(lags, series.size - 2) + 1):
+                lagged[(lag - 1, *place)] = (series[lag:] * series[:-lag]).sum() / total
+    return lagged
 
 
 def desroziers(innovation: Array, linear_residual: Array) -> Desroziers:
@@ -94,6 +109,49 @@ def chi_square_ratio(chi_square: Array, used_count: NDArray[np.int64]) -> Array:
     """
     there = np.isfinite(chi_square) & (used_count > 0)
     return _mean(np.where(there, chi_square, 0.0), np.where(there, used_count, 0).sum(axis=0))
+
+
+class SpreadAndSkill(NamedTuple):
+    """The error of forecasts that a filter expects, and the one that innovations show, in observation space.
+
+    spread: root of the mean H B H^T (of an ensemble: of its variance); skill: root of the mean of d^2 - R, equal to the
+    spread where a filter knows its errors, NaN where the mean is negative; number of values. expected, found: roots of
+    the mean S and of the mean d^2, (fifth, ...), of the values by S in five equal parts, the smallest first.
+    """
+
+    spread: Array
+    skill: Array
+    number: NDArray[np.int64]
+    expected: Array
+    found: Array
+
+
+def spread_and_skill(innovation: Array, chi_square: Array, degrees_of_freedom: Array) -> SpreadAndSkill:
+    """Spread against skill, from innovations d of windows with a single used observation, (time, ...).
+
+    There chi-square is d^2 / S and the degrees of freedom are H B H^T / S, so that both variances follow from what a
+    run stores.
+
+    Args:
+        innovation: d, NaN where it was not used or not alone.
+        chi_square: of the window.
+        degrees_of_freedom: of the observation.
+    """
+    there = np.isfinite(innovation) & np.isfinite(degrees_of_freedom) & (innovation != 0.0) & (chi_square > 0.0)
+    d2 = np.where(there, innovation, 0.0) ** 2
+    total = np.divide(d2, chi_square, out=np.zeros(d2.shape), where=there)
+    forecast = total * np.where(there, degrees_of_freedom, 0.0)
+    number = there.sum(axis=0)
+    spread, skill = (_mean(values, number) for values in (forecast, d2 - (total - forecast)))
+    fifths = np.full((2, FIFTHS, *number.shape), np.nan)
+    for place in np.ndindex(number.shape):
+        here = there[(slice(None), *place)]
+        S, squares = (values[(slice(None), *place)][here] for values in (total, d2))
+        for fifth, chosen in enumerate(np.array_split(np.argsort(S, kind="stable"), FIFTHS)):
+            if chosen.size:
+                fifths[(slice(None), fifth, *place)] = S[chosen].mean(), squares[chosen].mean()
+    skill = np.sqrt(np.where(skill >= 0.0, skill, np.nan))
+    return SpreadAndSkill(np.sqrt(spread), skill, number, *np.sqrt(fifths))
 
 
 def mean_degrees_of_freedom(degrees_of_freedom: Array, used: NDArray[np.bool_]) -> Array:

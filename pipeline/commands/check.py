@@ -85,6 +85,7 @@ def _check_experiment(config: ExperimentConfig, values: bool, device: list[Check
     rows = [CheckRow("configuration", "ok", _configuration(config)), *device]
     rows += [_check_operator(operator, config) for operator in config.operators]
     rows += [_check_estimates(run) for run in config.assimilation if run.estimates_errors]
+    rows += [_check_left_out(run) for run in config.assimilation if run.leave_one_out]
     rows += [_check_ingest(step) for step in config.ingest]
     if not exists(config.location):
         state, detail = "ok" if config.ingest or config.makes_forcing else "missing", "is not there yet"
@@ -175,6 +176,12 @@ def _check_estimates(run: AssimilationConfig) -> CheckRow:
         for name, (low, high) in {"R": errors.r_bounds, "B": errors.b_bounds}.items():
             parts.append(f"a factor of {name} from {low:g} to {high:g}")
     return CheckRow(f"assimilation {run.name}", "ok", f"estimates, by cell: {'; '.join(parts)}")
+
+
+def _check_left_out(run: AssimilationConfig) -> CheckRow:
+    """The runs that are an assimilation without one observation type."""
+    names = ", ".join(other.name for other in run.without_one())
+    return CheckRow(f"assimilation {run.name}", "ok", f"is run again without one observation type each: {names}")
 
 
 def _check_ingest(step: CycledIngestStep) -> CheckRow:

@@ -10,13 +10,13 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from ldas.assim.diagnostics import chi_square_ratio, desroziers, innovation_statistics
 from ldas.assim.predictors import SEASON, season
 from ldas.assim.quality import Quality
 from ldas.landmodel.array_types import Array, Days
 from ldas.operators.protocol import ObservationOperator
 from ldas.operators.scores import predict_where_observed
 from ldas.pipeline.evaluation import balance, metrics
+from ldas.pipeline.evaluation.consistency import consistency
 from ldas.pipeline.evaluation.forecasts import SCORES as FORECAST_SCORES
 from ldas.pipeline.evaluation.forecasts import Forecasts
 from ldas.pipeline.evaluation.gain import GainCounts, gains
@@ -42,7 +42,6 @@ MASKED = tuple(
 )
 BY_OVERPASS = "_by_overpass"
 GROUPED_SCORES = ("n", "rmsd", "r")
-INNOVATION_STATISTICS = ("number", "mean", "standard_deviation", "lag_one_correlation")
 
 
 @dataclass
@@ -272,31 +271,14 @@ class CellBlock:
 
     def diagnose(self, experiment: Experiment, result: BlockResult) -> None:
         """Innovations and increments of an experiment: daily sums, statistics per cell, quality codes."""
-        used = np.zeros((len(self.plan.days), self.places.stop - self.places.start), dtype=np.int64)
+        daily = [f"{kind}_{name}" for kind in ("innovation", "bias", "r_scale") for name in experiment.assimilated]
+        daily += ["b_scale", *(f"increment_{control}" for control in experiment.controls)]
+        for name in daily:
+            if name in experiment.variables:
+                result.daily[experiment.name, name] = DailySum.of(self.run(experiment.name, name))
         for observation in experiment.assimilated:
-            name = f"innovation_{observation}"
-            innovation = self.one_after_the_other(experiment, name)
-            result.daily[experiment.name, name] = DailySum.of(self.run(experiment.name, name))
-            found = innovation_statistics(innovation)
-            result.scores[f"innovations_{experiment.name}_{observation}"] = xr.Dataset(
-                {part: ("cell", np.asarray(getattr(found, part), dtype=np.float64)) for part in INNOVATION_STATISTICS}
-            )
-            linear = f"linear_residual_{observation}"
-            if linear in experiment.variables:
-                residual = self.one_after_the_other(experiment, linear)
-                used += np.isfinite(residual).reshape(len(used), -1, used.shape[1]).sum(axis=1)
-                variances = desroziers(innovation, residual)
-                statistics = result.scores[f"innovations_{experiment.name}_{observation}"]
-                statistics["observation_variance"] = ("cell", variances.observation)
-                statistics["background_variance"] = ("cell", variances.background)
-            for estimate in (f"bias_{observation}", f"r_scale_{observation}"):
-                if estimate in experiment.variables:
-                    result.daily[experiment.name, estimate] = DailySum.of(self.run(experiment.name, estimate))
-            if (bounded := f"bounded_{observation}") in experiment.variables:
-                days = (self.run(experiment.name, bounded) > 0.0).sum(axis=0).astype(np.float64)
-                result.scores[f"innovations_{experiment.name}_{observation}"]["bounded_days"] = ("cell", days)
-            code = f"quality_{observation}"
-            if code in experiment.variables:
+            if (code := f"quality_{observation}") in experiment.variables:
+                innovation = self.one_after_the_other(experiment, f"innovation_{observation}")
                 codes = self.one_after_the_other(experiment, code)
                 if code in experiment.at_overpasses:  # places that no overpass took
                     codes[np.isnan(self.one_after_the_other(experiment, f"overpass_hour_{observation}"))] = np.nan
@@ -304,14 +286,7 @@ class CellBlock:
                 written = np.isfinite(codes) & ((codes != int(Quality.USED)) | np.isfinite(innovation))
                 known = codes[written].astype(np.int64)
                 result.quality[experiment.name, observation] = np.bincount(known, minlength=len(Quality))
-        if "b_scale" in experiment.variables:
-            result.daily[experiment.name, "b_scale"] = DailySum.of(self.run(experiment.name, "b_scale"))
-        if "chi_square" in experiment.variables:
-            ratio = chi_square_ratio(self.run(experiment.name, "chi_square"), used)
-            result.scores[f"consistency_{experiment.name}"] = xr.Dataset({"chi_square": ("cell", ratio)})
-        for control in experiment.controls:
-            name = f"increment_{control}"
-            result.daily[experiment.name, name] = DailySum.of(self.run(experiment.name, name))
+        result.scores |= consistency(lambda name: self.one_after_the_other(experiment, name), experiment, self.time)
 
 
 def place_of(experiment: str | None, series: Sequence[Series]) -> int | None:

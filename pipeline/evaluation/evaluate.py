@@ -21,6 +21,7 @@ from ldas.pipeline.evaluation.plan import Plan, make_plan
 from ldas.pipeline.evaluation.reading import Reader, group_names
 from ldas.pipeline.evaluation.scores import ROOT, Scores
 from ldas.pipeline.evaluation.stations import evaluate_stations
+from ldas.pipeline.evaluation.triple_collocation import evaluate_triples
 from ldas.pipeline.store.arrays import open_store, write_region
 from ldas.pipeline.store.groups import write_group
 from ldas.pipeline.store.icechunk_store import refuse_versions
@@ -78,7 +79,7 @@ def evaluate(
             progress(number, len(blocks))
         totals.write(written, plan)
         notes = list(plan.notes)
-        for name, dataset in evaluate_stations(reader, plan, notes).items():
+        for name, dataset in (evaluate_stations(reader, plan, notes) | evaluate_triples(reader, plan)).items():
             write_group(written, f"{ROOT}/{name}", dataset.astype("float32"))
         written[ROOT].attrs["notes"] = notes
     return Scores(location, reader, plan, notes, reader.root if scores is None else open_store(target))

@@ -12,7 +12,8 @@ from ldas.pipeline.report.sentences import number, percent, shown_unit
 from ldas.pipeline.report.style import as_data_uri, as_svg
 
 NO_VALUE = "–"
-PARTS = ("cells improved", "part")  # columns of fractions, shown as percent
+# Columns of fractions, shown as percent.
+PARTS = ("cells improved", "cells below 0.2", "cells within 0.9 to 1.1", "cells worse without", "part")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def format_cell(column: str, value: object) -> str:
     if column in PARTS:
         return percent(value)
     name = column.split(" ")[-1]
-    correlation = name in ("R", "dR", "KGE", "NIC") or column.startswith("R ")
+    correlation = name in ("R", "dR", "KGE", "NIC", "before") or column.startswith("R ")
     digits = 3 if name == "dR" else 2
     text = f"{value:.{digits}f}".replace("-", "−") if correlation else number(value)
     if not text.strip("−0."):  # rounded to nothing: no sign

@@ -10,7 +10,7 @@ from ldas.pipeline.evaluation.tables import median
 from ldas.pipeline.report import sentences
 from ldas.pipeline.report.document import Picture, Section, Table, picture
 from ldas.pipeline.report.sections import HEADLINES, REFERENCES
-from ldas.pipeline.report.series import Line, by_lead_day
+from ldas.pipeline.report.series import Line, by_step
 from ldas.pipeline.report.sources import Sources, axis_label
 
 _TITLES = {"n": "N", "bias": "bias", "rmsd": "RMSD", "r": "R"}
@@ -89,7 +89,7 @@ def _picture(sources: Sources, group: str, one: Forecasts, comparison: Compariso
     indices = {one.name: sources.index(one.from_run), sources.plan.open_loop: 0}
     lines = [Line(label, _by_lead(sources, group, score, label), indices[label]) for label in reversed(labels)]
     title = f"{_TITLES[score]} of {what}"
-    figure = by_lead_day(lines, title=f"{one.name}: {title}", label=axis_label(_TITLES[score], unit))
+    figure = by_step(lines, title=f"{one.name}: {title}", label=axis_label(_TITLES[score], unit))
     reference = REFERENCES.get(comparison.reference_path, comparison.reference_path)
     caption = f"{title} against {reference} by days from the analysis of {one.from_run}, median over the cells."
     first, last = (sentences.number(lines[-1].values[place]) for place in (0, -1))

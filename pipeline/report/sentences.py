@@ -217,6 +217,31 @@ def whiteness(observation: str, correlation: float) -> str:
     )
 
 
+def white_cells(experiment: str, observation: str, correlation: Array, limit: float) -> str:
+    """In how many cells innovations hardly remember the ones before them; correlation (cell,), finite."""
+    where = percent(float((np.abs(correlation) < limit).mean()))
+    cells = f"in {where} of {count(correlation.size, 'cell')}, the" if correlation.size > 1 else "the"
+    least = f"below {limit:g}" if correlation.size > 1 else number(float(correlation[0]), 2)
+    return f"Innovations of {observation} in {named(experiment)}: {cells} correlation of successive ones is {least}."
+
+
+def spread(experiment: str, observation: str, unit: str, expected: float, found: float) -> str:
+    """Whether the forecast error that a filter expects is the one that innovations show."""
+    if not np.isfinite(expected):
+        return f"{named(experiment)} has no window with {observation} alone: spread and skill cannot be compared."
+    if not found > 0.0:
+        return (
+            f"Innovations of {observation} in {named(experiment)} are smaller than the error of the observations alone "
+            "lets expect: that error is too large."
+        )
+    ratio = expected / found
+    verdict = "as large as" if 0.9 <= ratio <= 1.1 else f"{number(ratio, 2)} times"
+    return (
+        f"{named(experiment)} gives its forecasts of {observation} an error of {with_unit(expected, unit)}, {verdict} "
+        f"the one that innovations show ({with_unit(found, unit)})."
+    )
+
+
 def estimated_bias(experiment: str, observation: str, bounded_days: Array) -> str:
     """How often what a filter estimates of its errors is at a bound."""
     days, cells = int(np.nansum(bounded_days)), int((bounded_days > 0).sum())

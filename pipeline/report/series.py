@@ -157,22 +157,56 @@ def gain_by_month(
     return figure
 
 
-def by_lead_day(lines: Sequence[Line], *, title: str, label: str) -> Figure:
-    """A score by days from the analysis: lines (lead,)."""
+def by_step(
+    lines: Sequence[Line], *, title: str, label: str, x_label: str = "days from the analysis", zero: bool = False
+) -> Figure:
+    """A score by steps 1, 2, ... such as the days from the analysis: lines (step,).
+
+    Args:
+        zero: draw a line at zero, and at least from -0.2 to 0.2 (correlations).
+    """
     with styled():
         figure = new_figure()
         axes = figure.subplots()
+        if zero:
+            axes.axhline(0.0, color="black", linewidth=0.8)
         for one in lines:
-            days = np.arange(1, len(one.values) + 1)
+            steps = np.arange(1, len(one.values) + 1)
             style = {"color": colour(one.index), "linestyle": line(one.index)}
-            axes.plot(days, one.values, marker="o", markersize=3.5, label=one.label, **style)
+            axes.plot(steps, one.values, marker="o", markersize=3.5, label=one.label, **style)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         low, high = axes.get_ylim()
+        if zero:
+            low, high = min(low, -0.2), max(high, 0.2)
         axes.set_ylim(low, high + 0.15 * (high - low))  # room for the legend, which would hide lines
-        axes.set_xlabel("days from the analysis")
+        axes.set_xlabel(x_label)
         axes.set_ylabel(label)
         axes.set_title(title)
         axes.legend(loc="upper right", ncols=2)
+    return figure
+
+
+def found_against_expected(pairs: Sequence[tuple[Line, Array]], *, title: str, label: str, y_label: str) -> Figure:
+    """Pairs of what is expected (a line) and found, with the line of equality; both axes have one scale.
+
+    Args:
+        label: of what is expected, along x.
+    """
+    with styled():
+        figure = new_figure()
+        axes = figure.subplots()
+        values = np.concatenate([part for one, found in pairs for part in (one.values, found)])
+        highest = 1.08 * float(np.nanmax(values, initial=0.0)) or 1.0
+        axes.plot([0.0, highest], [0.0, highest], color="black", linewidth=0.8)
+        for one, found in pairs:
+            style = {"color": colour(one.index), "linestyle": line(one.index)}
+            axes.plot(one.values, found, marker="o", markersize=3.5, label=one.label, **style)
+        axes.set_xlim(0.0, highest)
+        axes.set_ylim(0.0, highest)
+        axes.set_xlabel(label)
+        axes.set_ylabel(y_label)
+        axes.set_title(title)
+        axes.legend(loc="lower right")
     return figure
 
 

@@ -11,7 +11,7 @@ from ldas.pipeline.errors import ExecutionError, PipelineError, StoreError, Stor
 from ldas.pipeline.evaluation.evaluate import evaluate
 from ldas.pipeline.evaluation.plan import configuration_of
 from ldas.pipeline.evaluation.scores import Scores
-from ldas.pipeline.report import forecast_section, sections, system_sections
+from ldas.pipeline.report import consistency_section, forecast_section, sections, system_sections
 from ldas.pipeline.report.answer import answer
 from ldas.pipeline.report.document import Document, Section
 from ldas.pipeline.report.interactive import interactive_part
@@ -117,6 +117,7 @@ def make_document(sources: Sources) -> Document:
         forecast_section.forecasts,
         system_sections.operator,
         system_sections.analysis,
+        consistency_section.consistency,
         system_sections.water,
         system_sections.run,
     )

@@ -47,6 +47,11 @@ MODEL_VARIABLE = {"lai": "LAI", "swi": "WG2", "ssm": "WG2"}
 """Model variable that an observation type observes directly."""
 
 
+def left_out_name(run: str, observation: str) -> str:
+    """Name of the run that is an assimilation without one of its observation types."""
+    return f"{run}_without_{observation}"
+
+
 def state_name(variable: str, observation: str) -> str:
     """Name of the array of a run that holds a variable at the overpasses of an observation."""
     return f"{variable}_{observation}"
@@ -332,6 +337,33 @@ class AssimilationConfig(StrictModel):
         None, description="Estimate a scale of R by type and one of B, by cell ({}: with the defaults)"
     )
 
+    leave_one_out: bool = Field(
+        False,
+        description="Run it again without each of its observation types, which is then compared only: "
+        "`<name>_without_<observation>`, for what each type is worth",
+    )
+
+    def without_one(self) -> "tuple[AssimilationConfig, ...]":
+        """The runs that are this one without one of its observation types each; none unless they are asked for."""
+        if not self.leave_one_out:
+            return ()
+        used = [entry.name for entry in self.observations if entry.assimilate]
+        if len(used) < 2:
+            raise ValueError(f"assimilation {self.name}: `leave_one_out` needs at least two observation types to use")
+        return tuple(
+            self.model_copy(
+                update={
+                    "name": left_out_name(self.name, name),
+                    "observations": tuple(
+                        entry.model_copy(update={"assimilate": False}) if entry.name == name else entry
+                        for entry in self.observations
+                    ),
+                    "leave_one_out": False,
+                }
+            )
+            for name in used
+        )
+
     @property
     def estimates_errors(self) -> bool:
         """Whether bias or error scales are estimated along with the analysis."""
@@ -371,7 +403,8 @@ class AssimilationConfig(StrictModel):
         """What identifies it: without the options that came later, where they are not used."""
         values: dict[str, Any] = serialize(self)
         later = ("options", "bias", "adaptive_errors")
-        return {key: value for key, value in values.items() if key not in later or value}
+        # The runs without one type are runs of their own: this one is the same with and without them.
+        return {key: value for key, value in values.items() if key != "leave_one_out" and (key not in later or value)}
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, field_validator, model_validator
 
 from ldas.landmodel.array_types import Days
 from ldas.landmodel.errors import LdasError
@@ -261,6 +261,11 @@ class ExperimentConfig(StrictModel):
     report: bool = Field(True, description="Write the report when everything is done")
     execution: ExecutionConfig = ExecutionConfig()
     cycle: CycleConfig = CycleConfig()
+
+    @field_validator("assimilation")
+    @classmethod
+    def _with_one_left_out(cls, runs: tuple[AssimilationConfig, ...]) -> tuple[AssimilationConfig, ...]:
+        return tuple(one for run in runs for one in (run, *run.without_one()))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

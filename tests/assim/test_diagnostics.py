@@ -84,3 +84,50 @@ def test_chi_square_ratio_and_degrees_of_freedom_count_used_observations_only():
     mean = diagnostics.mean_degrees_of_freedom(freedom, used)
     assert mean[0, 0] == pytest.approx(0.4)
     assert np.isnan(mean[0, 1])
+
+
+def test_lag_correlations():
+    """An autoregressive series of coefficient a has a^n; a period of four has 0, -1, 0, 1, whatever the gaps."""
+    random = np.random.default_rng(2)
+    red = np.zeros(4000)
+    for n in range(1, 4000):
+        red[n] = 0.7 * red[n - 1] + random.normal()
+    series = np.full((8000, 3), np.nan)
+    series[::2, 0] = red
+    series[:400, 1] = 5.0 + np.tile([1.0, 0.0, -1.0, 0.0], 100)
+    series[:4, 2] = [1.0, 2.0, 3.0, 7.0]
+    lagged = diagnostics.lag_correlations(series)
+    np.testing.assert_allclose(lagged[:, 0], 0.7 ** np.arange(1, 11), atol=0.08)
+    np.testing.assert_allclose(lagged[:4, 1], [0.0, -0.995, 0.0, 0.99], atol=1e-12)
+    assert np.isfinite(lagged[:, 2]).tolist() == [True, True] + [False] * 8
+
+
+def test_spread_and_skill_of_a_scalar_filter():
+    """d^2 = S: skill is spread, and what is found is what is expected; with innovations twice as large, S + 3 S - R."""
+    h, R = np.array([[0.1], [0.2], [0.5], [0.7], [1.0], [3.0]]), 0.4
+    S = h + R
+    d = np.sqrt(S) * np.array([1, -1, 1, 1, -1, 1])[:, None]
+    d, S, h = (np.concatenate([one, np.full((1, 1), np.nan)]) for one in (d, S, h))  # and one that is missing
+    exact = diagnostics.spread_and_skill(d, d**2 / S, h / S)
+    assert exact.number.tolist() == [6]
+    assert exact.spread[0] == pytest.approx(np.sqrt(5.5 / 6), rel=1e-12)
+    assert exact.skill[0] == pytest.approx(exact.spread[0], rel=1e-12)
+    np.testing.assert_allclose(exact.expected[:, 0] ** 2, [0.55, 0.9, 1.1, 1.4, 3.4], rtol=1e-12)
+    np.testing.assert_allclose(exact.found, exact.expected, rtol=1e-12)
+    twice = diagnostics.spread_and_skill(2.0 * d, 4.0 * d**2 / S, h / S)
+    assert twice.spread[0] == pytest.approx(exact.spread[0], rel=1e-12)
+    assert twice.skill[0] == pytest.approx(np.sqrt(np.nanmean(4.0 * S) - R), rel=1e-12)
+    np.testing.assert_allclose(twice.found, 2.0 * twice.expected, rtol=1e-12)
+    small = diagnostics.spread_and_skill(0.1 * d, 0.01 * d**2 / S, h / S)
+    assert np.isnan(small.skill[0])  # innovations smaller than the observation's error alone
+
+
+def test_the_spread_is_that_of_the_analyses_themselves():
+    """H B H^T of the SEKF, from its chi-square and degrees of freedom alone."""
+    random = np.random.default_rng(4)
+    H, B = random.normal(size=(30, 1, 3, 2)), random.uniform(0.1, 0.5, (30, 3, 2))
+    R, d = random.uniform(0.2, 0.9, (30, 1)), random.normal(size=(30, 1))
+    analysis = sekf_analysis.analyse(H, B, R, d)
+    found = diagnostics.spread_and_skill(d, analysis.chi_square[:, None], analysis.degrees_of_freedom)
+    assert found.spread[0] == pytest.approx(np.sqrt(analysis.background_variance.mean()), rel=1e-10)
+    assert found.skill[0] == pytest.approx(np.sqrt((d**2 - R).mean()), rel=1e-10)

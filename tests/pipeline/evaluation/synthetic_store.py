@@ -258,6 +258,7 @@ class _Maker:
             innovation[quality != 0] = np.nan
             values[f"innovation_{kind}"] = innovation
             values[f"linear_residual_{kind}"] = 0.25 * innovation
+            values[f"dfs_{kind}"] = 0.75 * np.isfinite(innovation)
             values["chi_square"] = 2.0 * np.isfinite(innovation)
             values[f"quality_{kind}"] = quality
         for control, scale in (("WG2", 0.002), ("LAI", 0.02)):

@@ -110,10 +110,47 @@ def test_innovations_and_quality_codes(evaluation: Scores) -> None:
     variance = (innovation[20:].astype(float) ** 2).mean(axis=0)
     assert np.allclose(statistics.observation_variance, 0.25 * variance, rtol=1e-5)
     assert np.allclose(statistics.background_variance, 0.75 * variance, rtol=1e-5)
-    assert np.allclose(evaluation.dataset("consistency_ekf").chi_square, 2.0)
+    found = evaluation.dataset("consistency_ekf")
+    assert np.allclose(found.chi_square, 2.0)
+    assert np.allclose(found.chi_square_season[:3], 2.0)
+    assert np.isnan(found.chi_square_season[3]).all()  # 200 days from 1 January
     counts = evaluation.dataset("quality_ekf").sigma40.values
     assert counts[Quality.MASKED_FROZEN] == 20 * innovation.shape[1]
     assert counts.sum() == innovation.size
+
+
+def test_lags_influence_and_spread_of_innovations(evaluation: Scores) -> None:
+    innovation = _stored(evaluation, "runs/ekf", "innovation_sigma40")[20:]
+    found = evaluation.dataset("innovations_ekf_sigma40")
+    anomaly = innovation - innovation.mean(axis=0)
+    expected = (anomaly[3:] * anomaly[:-3]).sum(axis=0) / (anomaly**2).sum(axis=0)
+    assert np.allclose(found.lag_correlation.sel(lag=3), expected, atol=1e-6)
+    assert (found.used == 180).all()
+    assert np.allclose(found.influence, 0.75)
+    square = (innovation**2).mean(axis=0)  # chi-square of 2: S is half of it
+    assert np.allclose(found.spread**2, 0.75 * square / 2, rtol=1e-5)
+    assert np.allclose(found.skill**2, square - 0.25 * square / 2, rtol=1e-5)
+    assert np.allclose(found.found, np.sqrt(2.0) * found.expected, rtol=1e-5)
+    several = evaluation.dataset("innovations_ekf_swi_lai_lai")  # never alone: with soil moisture every day
+    assert np.isnan(several.spread).all()
+    assert (several.used == 18).all()
+
+
+def test_three_series_of_soil_moisture(evaluation: Scores) -> None:
+    found = evaluation.dataset("triple_SYNTHETIC_swi")
+    assert list(found["series"].values) == ["open_loop", "swi", "SYNTHETIC"]
+    assert list(found["code"].values) == ["AAA", "BBB", "CCC"]
+    assert (found.n == 180).all()  # frozen in the first twenty days, says a run
+    cell = int(evaluation.dataset("station_SYNTHETIC_soil_moisture")["cell"][1])
+    values = [
+        _stored(evaluation, "runs/open_loop", "WG2")[20:, cell],
+        _stored(evaluation, "observations/swi", "value")[20:, cell],
+        _stored(evaluation, "insitu/SYNTHETIC", "soil_moisture")[1, 20:],
+    ]
+    C = np.cov(values)
+    errors = [C[0, 0] - C[0, 1] * C[0, 2] / C[1, 2], C[1, 1] - C[0, 1] * C[1, 2] / C[0, 2]]
+    assert np.allclose(found.error[:2, 1], np.sqrt(errors), rtol=1e-4)
+    assert np.allclose(found.error[2], 0.01, atol=0.005)  # as the store was made
 
 
 def test_predictor_losses_and_windows_of_the_operator(evaluation: Scores) -> None:

@@ -143,6 +143,7 @@ def test_the_sections_of_the_paper_are_there_with_their_anchors(report: Report, 
         "truth",
         "operator",
         "analysis",
+        "consistency",
         "water",
         "run",
     ]

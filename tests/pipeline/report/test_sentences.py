@@ -108,6 +108,23 @@ def test_innovations_that_are_missing() -> None:
     assert "no innovation" in sentences.innovations("ekf", "sigma40", "dB", np.nan, np.nan)
 
 
+def test_spread_and_skill() -> None:
+    assert "dB, as large as the one that innovations show" in sentences.spread("ekf", "sigma40", "dB", 0.4, 0.42)
+    assert "an error of 0.200\u00a0dB, 0.50 times the one" in sentences.spread("ekf", "sigma40", "dB", 0.2, 0.4)
+    assert "that error is too large" in sentences.spread("ekf", "swi", "1", 0.2, float("nan"))
+    assert "no window with lai alone" in sentences.spread("ekf", "lai", "m2 m-2", float("nan"), float("nan"))
+
+
+def test_white_innovations() -> None:
+    said = sentences.white_cells("ekf", "sigma40", np.array([0.1, -0.19, 0.2, 0.3]), 0.2)
+    assert said == (
+        "Innovations of sigma40 in “ekf”: in 50\u00a0% of 4 cells, the correlation of successive ones is below 0.2."
+    )
+    assert "“ekf”: the correlation of successive ones is 0.31." in sentences.white_cells(
+        "ekf", "lai", np.array([0.31]), 0.2
+    )
+
+
 def test_quality() -> None:
     counts = {"used": 80, "masked_snow": 15, "masked_frozen": 5, "missing": 900}
     text = _plain(sentences.quality("ekf", "sigma40", counts))

@@ -453,6 +453,7 @@ TABLE: dict[str, Changed | Elsewhere] = {
     "assimilation.ensrf.frozen_rule": ensrf("any_patch"),
     "assimilation.ensrf.snow_threshold": ensrf(1.0),
     "assimilation.options": EXTENDED,
+    "assimilation.leave_one_out": of_run(True, observations=[{"name": "swi"}, {"name": "lai"}]),
     **{f"forecasts.{key}": forecasts(value) for key, value in
        {"name": "later", "from_run": "other", "days": 5, "every": 3}.items()},
     "forecasts.start_on": forecasts(["2007-04-05"], start_on=["2007-04-04"]),
