@@ -5,13 +5,12 @@ columns each, an observation of leaf area index in each cell, so that control an
 before, which no observation disturbs, makes the restart; then a process of its own lengthens the run by a day as `ldas
 run` does: templates, ledger, restarts read and written, output, on two threads. Afterwards the same process runs
 `Isba.run` alone over the same columns, weather and members, on two threads too: that is what processor time is
-compared with. Cells lie where land is in ERA5's mask, where that is at hand (LDAS_SHARED or ../shared).
+compared with. Land and weather are those of the synthetic globe (`ldas.pipeline.twin.globe`).
 """
 
 import argparse
 import json
 import multiprocessing
-import os
 import sys
 import tempfile
 import time
@@ -31,13 +30,11 @@ from ldas import landmodel  # noqa: E402
 from ldas.pipeline.execution.cluster import connected  # noqa: E402
 from ldas.pipeline.execution.run_stages import run_stages  # noqa: E402
 from ldas.pipeline.execution.stage import Stage  # noqa: E402
-from ldas.pipeline.forcing import physics  # noqa: E402
-from ldas.pipeline.forcing.analytic import CO2  # noqa: E402
 from ldas.pipeline.plan import build_stages  # noqa: E402
 from ldas.pipeline.settings.execution import ClusterConfig  # noqa: E402
 from ldas.pipeline.settings.experiment import ExperimentConfig  # noqa: E402
 from ldas.pipeline.settings.land_options import model_options  # noqa: E402
-from ldas.pipeline.settings.twin import TwinConfig  # noqa: E402
+from ldas.pipeline.settings.twin import GlobeConfig  # noqa: E402
 from ldas.pipeline.stages.assimilate import Assimilate  # noqa: E402
 from ldas.pipeline.store import ledger  # noqa: E402
 from ldas.pipeline.store.arrays import existing_array, open_store  # noqa: E402
@@ -47,7 +44,7 @@ from ldas.pipeline.store.ledger import Block, Period  # noqa: E402
 from ldas.pipeline.store.location import Location  # noqa: E402
 from ldas.pipeline.store.packed_view import STATE, fields_of  # noqa: E402
 from ldas.pipeline.store.restart import columns_of, read_restart, restart_path  # noqa: E402
-from ldas.pipeline.twin.land import make_land  # noqa: E402
+from ldas.pipeline.twin.globe import globe_land, globe_places, globe_weather  # noqa: E402
 
 GLOBE = 244_000
 FIRST_DAY = np.datetime64("1986-07-01", "D")
@@ -56,62 +53,14 @@ THREADS = 2
 MOST_CELLS = 10_500  # of a block: tasks of some seconds, a gigabyte and a half projected, and few objects
 
 
-def places(cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """Latitude and longitude of so many cells, evenly taken from the land of the globe without Antarctica."""
-    shared = Path(os.environ.get("LDAS_SHARED", Path(__file__).resolve().parents[2] / "shared"))
-    latitude, longitude = np.meshgrid(np.arange(80.0, -56.0, -0.25), np.arange(-180.0, 180.0, 0.25), indexing="ij")
-    mask = shared / "data" / "era5" / "era5_landmask_0.25.nc"
-    if mask.exists():
-        with xr.open_dataset(mask) as data:
-            land = next(iter(data.data_vars.values())).squeeze()
-            names = sorted(land.dims)  # latitude, longitude
-            land = land.transpose(*names).sel({names[0]: slice(90.0, -60.0)})
-            latitude, longitude = np.meshgrid(*(land[name].to_numpy().astype(float) for name in names), indexing="ij")
-            there = land.to_numpy() > 0.5
-            latitude, longitude = latitude[there], (longitude[there] + 180.0) % 360.0 - 180.0
-    chosen = np.linspace(0, latitude.size - 1, cells).astype(np.int64)
-    return latitude.reshape(-1)[chosen], longitude.reshape(-1)[chosen]
-
-
-def weather(times: np.ndarray, latitude: np.ndarray, longitude: np.ndarray) -> dict[str, xr.Variable]:
-    """Forcing (time, cell) of a July in which most of the land is neither frozen nor under snow: the sun of each place,
-    warmer by day and towards the equator, a shower a day.
-
-    Every value has its own noise: of real fields, too, a codec finds the leading digits only.
-    """
-    random = np.random.default_rng(0)
-    shape = len(times), len(latitude)
-    sun = np.maximum(physics.cosine_zenith(times[:, None], latitude, longitude), 0.0)  # type: ignore[arg-type]
-
-    def noisy(values: Any) -> np.ndarray:
-        return np.asarray(values * (1.0 + 1e-3 * random.standard_normal(shape, dtype="float32")))
-
-    air = noisy(303.0 - np.abs(latitude) / 3.0 + 8.0 * (sun - 0.4))
-    vapour = 0.6 * physics.saturation_vapour_pressure(air)
-    rains = np.arange(len(times))[:, None] % 24 == np.arange(len(latitude)) % 24
-    fields = {
-        "Tair": air,
-        "Qair": physics.specific_humidity(vapour, 98_000.0),
-        "Wind": noisy(3.0),
-        "PSurf": np.full(shape, 98_000.0),
-        "SWdown": noisy(900.0 * sun),
-        "LWdown": noisy(0.8 * 5.67e-8 * air**4),
-        "Rainf": noisy(5e-4) * rains,
-        "Snowf": np.zeros(shape),
-        "CO2air": np.full(shape, CO2),
-    }
-    return {name: xr.Variable(("time", "cell"), values.astype("float32")) for name, values in fields.items()}
-
-
 def make_inputs(location: Location, cells: int, cells_per_block: int) -> None:
     """Land, hourly forcing and the observations of the measured day."""
-    latitude, longitude = places(cells)
-    region = make_land(TwinConfig())
-    land = region.isel(cell=np.arange(cells) % region.sizes["cell"]).assign_coords(cell=np.arange(cells))
-    land["latitude"], land["longitude"] = ("cell", latitude), ("cell", longitude)
-    hours = 24 * DAYS + 1
-    times = (FIRST_DAY.astype("datetime64[s]") + np.arange(hours) * np.timedelta64(3600, "s")).astype("datetime64[s]")
-    fields = weather(times, latitude, longitude)
+    settings = GlobeConfig(cells=cells)
+    land, hours = globe_land(settings), 24 * DAYS + 1
+    days, numbers = FIRST_DAY + np.arange(DAYS + 1), np.arange(cells)
+    hourly = globe_weather(settings.seed, days, globe_places(settings), numbers)
+    fields = {name: xr.Variable(("time", "cell"), values[:hours]) for name, values in hourly.items()}
+    times = FIRST_DAY.astype("datetime64[s]") + np.arange(hours) * np.timedelta64(3600, "s")
     coordinates = {"cell": np.arange(cells)}
     observed = FIRST_DAY.astype("datetime64[s]") + np.timedelta64(DAYS - 1, "D")
     lai = xr.DataArray(np.full((1, cells), 2.5, "float32"), dims=("time", "cell"))
