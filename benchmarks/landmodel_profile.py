@@ -15,16 +15,18 @@ from numba import njit
 
 from ldas import landmodel
 from ldas.landmodel import (
-    driver,
     energy_budget,
     hydrology,
     interception,
     isba,
+    outputs,
     photosynthesis,
+    run_plan,
     soil_freezing,
     soil_stress,
     soil_thermal,
     soil_water,
+    start,
     step,
     surface_exchange,
     vegetation,
@@ -149,21 +151,22 @@ def block_of_patches(air: dict[str, float], temperature: float):
         codes, np.zeros(8, int), np.arange(8) + 1, np.full(8, 0.125), 0.37, 0.37, 43.68, -0.1
     )
     state = landmodel.cold_start(parameters, temperature, leaf_area_index=2.0, relative_moisture=0.6)
-    schedule = isba._Schedule(landmodel.OutputRequest(interval_s=1800.0), np.datetime64("1986-06-01", "s"), 1800.0, 1)
+    schedule = outputs.Schedule(landmodel.OutputRequest(interval_s=1800.0), np.datetime64("1986-06-01", "s"), 1800.0, 1)
     records, _, _ = isba._workspace(schedule)
     column, values, atmosphere, work, _ = block = records[:5]
     column.view(np.float64).reshape(-1, WIDTH)[:] = state.to_rows().T
     values.view(np.float64).reshape(-1, WIDTH)[:] = parameters.to_rows().T
     for name, value in air.items():
         atmosphere[name] = value
-    option = isba._option_record(landmodel.Options(), 1800.0, schedule)
+    option = run_plan.option_record(landmodel.Options(), 1800.0, schedule)
     _start(column, values, work)
     return block, option[0]
 
 
 @njit(error_model="numpy")
 def _start(column, parameters, work):
-    driver.start_block(record(column), record(parameters), record(work))
+    start.set_soil_grid(record(parameters), record(work))
+    start.start_columns(record(column), record(parameters), record(work))
 
 
 def main() -> None:

@@ -1,53 +1,11 @@
 """The loop over blocks of columns and time. A block's state stays in the first-level cache for the whole run."""
 
+from ldas.landmodel.air import read_air
 from ldas.landmodel.compile import cached_entry, science
-from ldas.landmodel.constants import GRAVITY, SOIL_LAYERS
-from ldas.landmodel.lanes import WIDTH, fewest_and_most
+from ldas.landmodel.lanes import WIDTH
 from ldas.landmodel.records import record, rows
-from ldas.landmodel.soil_thermal import set_soil_constants
+from ldas.landmodel.start import set_soil_grid, start_columns
 from ldas.landmodel.step import isba_step
-from ldas.landmodel.thermodynamics import air_density, exner
-from ldas.landmodel.vegetation import set_surface_from_leaf_area
-
-
-@science
-def read_air(parameters, air, before, after, weight, sun):
-    """Air at the start of a step: everything interpolated between two records but rain and snow, which are those of
-    the end of the interval (docs/science/air.md, section 3); and the sun."""
-    temperature = before.Tair + (after.Tair - before.Tair) * weight
-    humidity = before.Qair + (after.Qair - before.Qair) * weight
-    pressure = before.PSurf + (after.PSurf - before.PSurf) * weight
-    density = air_density(temperature, humidity, pressure, parameters.air_height)
-    air.temperature = temperature
-    air.humidity = humidity
-    air.wind = before.Wind + (after.Wind - before.Wind) * weight
-    air.pressure = pressure
-    air.shortwave = before.SWdown + (after.SWdown - before.SWdown) * weight
-    air.longwave = before.LWdown + (after.LWdown - before.LWdown) * weight
-    air.rain = after.Rainf
-    air.snow = after.Snowf
-    air.co2 = (before.CO2air + (after.CO2air - before.CO2air) * weight) / density
-    air.density = density
-    air.exner_surface = exner(pressure)
-    air.exner_air = exner(pressure - density * parameters.air_height * GRAVITY)
-    cos_hour = sun[2] * parameters.cos_longitude - sun[3] * parameters.sin_longitude
-    air.cosine_zenith = parameters.sin_latitude * sun[0] + parameters.cos_latitude * (sun[1] * cos_hour)
-
-
-@science
-def start_block(column, parameters, work):
-    """What follows from parameters and state at the start of a run."""
-    top = parameters.moist_layers * 0.0
-    for layer in range(SOIL_LAYERS):
-        bottom = parameters.layer_bottom[layer]
-        work.thickness[layer] = bottom - top
-        top = bottom
-    for layer in range(SOIL_LAYERS - 1):
-        spacing = 0.5 * (work.thickness[layer] + work.thickness[layer + 1])
-        work.inverse_spacing[layer] = 1.0 / spacing
-    work.fewest_layers, work.most_layers = fewest_and_most(parameters.moist_layers)
-    set_soil_constants(parameters, work)
-    set_surface_from_leaf_area(column, parameters, work)
 
 
 @science
@@ -131,7 +89,8 @@ def run_blocks(
             parameter_lanes[lane] = lanes[lane] // members
         transpose_in(state_flat, state_rows, lanes)
         transpose_in(parameter_flat, parameter_rows, parameter_lanes)
-        start_block(column, parameters, work)
+        set_soil_grid(parameters, work)
+        start_columns(column, parameters, work)
         mean_sum[:] = 0.0
         end_sum[:] = 0.0
         instant_sum[:] = 0.0

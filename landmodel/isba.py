@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from ldas.landmodel import layout
 from ldas.landmodel.array_types import Array
 from ldas.landmodel.driver import run_blocks
-from ldas.landmodel.forcing import Forcing, stack_forcing
-from ldas.landmodel.gpu.card import find_card
+from ldas.landmodel.forcing import Forcing, check_shapes, stack_forcing
+from ldas.landmodel.gpu.device import Device
+from ldas.landmodel.gpu.driver import run_on_device
 from ldas.landmodel.lanes import WIDTH
 from ldas.landmodel.options import Options
 from ldas.landmodel.outputs import OutputRequest, Schedule
@@ -55,7 +56,7 @@ class Isba:
         allow_nonfinite: bool = False,
         overwrite_state: bool = False,
         where: NDArray[np.bool_] | None = None,
-        device: Literal["cpu", "gpu"] = "cpu",
+        device: Literal["cpu", "gpu"] | Device = "cpu",
     ) -> tuple[State, dict[str, Array]]:
         """Run from `start` (the time of the forcing's first record) over `steps` steps, or to the forcing's end.
 
@@ -69,7 +70,8 @@ class Isba:
             overwrite_state: put the final state into the arrays of `state` to save their memory.
             where: (column,) or (column, member) like the state, True where it is run (default: everywhere). The others
                 keep their state, and what is put out of them is NaN.
-            device: "gpu" runs on the first card (docs/architecture.md); its numbers differ in the last digits.
+            device: "gpu" runs on the first card (docs/architecture.md); its numbers differ in the last digits, and
+                `threads` is for the processor alone.
 
         Returns:
             The final state and name -> (time, column[, member][, layer]). Undefined values (water below the moisture
@@ -80,27 +82,24 @@ class Isba:
                 where there is no card that can be used.
         """
         if device == "gpu":
-            find_card()
+            from ldas.landmodel.gpu.cuda_device import first_card
+
+            device = first_card()
         leading = check_state(state, self.parameters.columns)
         if not allow_nonfinite:
             validate_state(state, self.parameters)
             check_snow_layers(state, self.options)
         check_steps(step_s, forcing_step_s, steps)
-        records = stack_forcing(forcing, self.parameters.cell)
+        records, _ = check_shapes(forcing, int(self.parameters.cell.max(initial=-1)) + 1)
         plan = plan_run(
-            self.parameters,
-            self.options,
-            leading,
-            records.shape[1],
-            start,
-            step_s,
-            steps,
-            forcing_step_s,
-            output,
-            where,
-        )
+            self.parameters, self.options, leading, records, start, step_s, steps, forcing_step_s, output, where
+        )  # fmt: skip
         final = None if overwrite_state else np.empty((plan.rows, layout.STATE_SIZE))
-        results = self._run_on_cpu(plan, state, records, final, threads, allow_nonfinite)
+        if device == "cpu":
+            stacked = stack_forcing(forcing, self.parameters.cell)
+            results = self._run_on_cpu(plan, state, stacked, final, threads, allow_nonfinite)
+        else:
+            results = run_on_device(device, plan, state, forcing, forcing_step_s, final, allow_nonfinite)
         after = state if final is None else State.from_rows(final, leading)
         return after, plan.named(results)
 

@@ -7,7 +7,8 @@ instructions. Every operation works lane by lane and branch-free, so a column's 
 Conditions are written `where(condition, a, b)`, both sides being evaluated; `any_lane(condition)` allows a block of
 columns to skip work that none of them needs (night, no snow, no ice), which must not change any lane's numbers.
 
-How lanes lie in memory, and how a process reads and writes them by name, is in `records.py`.
+On a GPU a thread is a lane: `gpu/lanes.py` has the same names. How lanes lie in memory, and how a process reads and
+writes them by name, is in `records.py`.
 """
 
 import math
@@ -190,10 +191,10 @@ def _not(context, builder, sig, args):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Functions for floats and lanes alike. `_Builder` writes the same instructions for a scalar or a vector.
+# Functions for floats and lanes alike. `Builder` writes the same instructions for a scalar or a vector.
 
 
-class _Builder:
+class Builder:
     """Instructions on doubles or vectors of doubles, by the type of the first argument."""
 
     def __init__(self, builder, sample) -> None:
@@ -236,7 +237,7 @@ _LN2_HIGH = float.fromhex("0x1.62e42fee00000p-1")
 _LN2_LOW = float.fromhex("0x1.a39ef35793c76p-33")
 
 
-def _build_exp(b: _Builder, x):
+def build_exp(b: Builder, x):
     """2^k times the Taylor series on |r| <= ln(2)/2; relative error below 2e-16. Arguments are limited to the
     range of normal numbers: nothing in the model needs the difference between 1e-307 and 0."""
     x = b.call("llvm.minnum", b.call("llvm.maxnum", x, b.number(-708.0)), b.number(709.0))
@@ -249,7 +250,7 @@ def _build_exp(b: _Builder, x):
     return b.builder.bitcast(b.builder.add(b.builder.bitcast(mantissa, b.integer), exponent), b.type)
 
 
-def _build_log(b: _Builder, x):
+def build_log(b: Builder, x):
     """k ln 2 + 2 artanh(f/(2+f)) with 1+f in [sqrt(1/2), sqrt 2]; for positive normal numbers. Zero and negative
     numbers give a finite number without meaning: callers keep arguments positive and say how."""
     bits = b.builder.bitcast(x, b.integer)
@@ -274,7 +275,7 @@ def _unary(build):
         sig = result(result)
 
         def codegen(context, builder, signature, args):
-            return build(_Builder(builder, args[0]), args[0])
+            return build(Builder(builder, args[0]), args[0])
 
         return sig, codegen
 
@@ -298,13 +299,13 @@ def _binary(name: str):
     return function
 
 
-exp = _unary(_build_exp)
-log = _unary(_build_log)
+exp = _unary(build_exp)
+log = _unary(build_log)
 sqrt = _unary(lambda b, x: b.call("llvm.sqrt", x))
 absolute = _unary(lambda b, x: b.call("llvm.fabs", x))
 
 
-def _build_arccos(b: _Builder, x):
+def _build_arccos(b: Builder, x):
     """The C library's function, lane after lane: it is rare (Carrer's light scheme, once a step)."""
     function = cgutils.get_or_insert_function(b.builder.module, ir.FunctionType(_DOUBLE, [_DOUBLE]), "acos")
     if not b.vector:
@@ -317,7 +318,7 @@ def _build_arccos(b: _Builder, x):
     return result
 
 
-def _build_sin_squared_quarter(b: _Builder, x):
+def build_sin_squared_quarter(b: Builder, x):
     """sin^2(pi x/2) by the Taylor series of the sine; error below 2e-16 for x in [-0.1, 1]."""
     y = b.builder.fmul(x, b.number(0.5 * math.pi))
     series = b.polynomial(b.builder.fmul(y, y), [(-1) ** n / math.factorial(2 * n + 1) for n in range(12)])
@@ -326,7 +327,7 @@ def _build_sin_squared_quarter(b: _Builder, x):
 
 
 arccos = _unary(_build_arccos)
-half_cosine_rise = _unary(_build_sin_squared_quarter)  # (1 - cos(pi x)) / 2
+half_cosine_rise = _unary(build_sin_squared_quarter)  # (1 - cos(pi x)) / 2
 minimum = _binary("<")
 maximum = _binary(">")
 

@@ -275,9 +275,9 @@ SCRATCH = (
 """One value a column."""
 
 SOIL_SCRATCH = (
-    Q("thickness", "m", "thickness of a layer", SOIL, set_by="start_block"),
-    Q("inverse_thickness", "m-1", "its inverse", SOIL, set_by="set_soil_constants"),
-    Q("inverse_spacing", "m-1", "inverse distance between the centres of a layer and the next", SOIL, set_by="start_block"),
+    Q("thickness", "m", "thickness of a layer", SOIL, set_by="set_soil_grid"),
+    Q("inverse_thickness", "m-1", "its inverse", SOIL, set_by="set_soil_grid"),
+    Q("inverse_spacing", "m-1", "inverse distance between the centres of a layer and the next", SOIL, set_by="set_soil_grid"),
     Q("inverse_porosity", "1", "inverse porosity", SOIL, set_by="set_soil_constants"),
     Q("inverse_exponent", "1", "inverse exponent of the retention curve", SOIL, set_by="set_soil_constants"),
     Q("inverse_entry_potential", "m-1", "inverse air-entry potential", SOIL, set_by="set_soil_constants"),
@@ -337,8 +337,8 @@ SNOW_SCRATCH = (
 
 WHOLE_NUMBERS = (
     Q("phase_change", "1", "1 where the layer of a block may freeze or thaw in this sub-step", SOIL, set_by="soil_freezing"),
-    Q("most_layers", "1", "largest number of moist layers in the block", set_by="start_block"),
-    Q("fewest_layers", "1", "smallest number of moist layers in the block", set_by="start_block"),
+    Q("most_layers", "1", "largest number of moist layers in the block", set_by="start_columns"),
+    Q("fewest_layers", "1", "smallest number of moist layers in the block", set_by="start_columns"),
 )
 """Whole numbers that all columns of a block share."""
 

@@ -83,7 +83,7 @@ def plan_run(
     chosen = np.broadcast_to(True if where is None else where, leading).reshape(-1, members)
     return RunPlan(
         parameters, leading, chosen, per_record, times, sun_of_times(times), _starts_of_day(times, step_s),
-        _option_record(options, step_s, schedule), schedule,
+        option_record(options, step_s, schedule), schedule,
         Wanted(output or OutputRequest(), parameters.columns, steps),
     )  # fmt: skip
 
@@ -154,7 +154,8 @@ def _starts_of_day(times: Times, step_s: float) -> BoolArray:
     return (times - times.astype("datetime64[D]")).astype("timedelta64[s]").astype(np.float64) < step_s
 
 
-def _option_record(options: Options, step_s: float, schedule: Schedule) -> NDArray[Any]:
+def option_record(options: Options, step_s: float, schedule: Schedule) -> NDArray[Any]:
+    """The options as the kernel reads them (1,)."""
     record = np.zeros(1, dtype=layout.OPTION_DTYPE)
     record["step"] = step_s
     record["energy_substeps"] = max(1, round(step_s / options.energy_substep_s))

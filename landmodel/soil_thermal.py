@@ -72,7 +72,6 @@ def set_soil_constants(parameters, work):
         work.inverse_porosity[layer] = 1.0 / porosity
         work.inverse_exponent[layer] = 1.0 / parameters.retention_exponent[layer]
         work.inverse_entry_potential[layer] = 1.0 / parameters.entry_potential[layer]
-        work.inverse_thickness[layer] = 1.0 / work.thickness[layer]
         work.inverse_air_space[layer] = 1.0 / (porosity - 0.05)
         work.saturated_conductivity[layer] = saturated_conductivity(solid, porosity, porosity * 0.0)
 

@@ -20,6 +20,7 @@ LIBRARIES = {
     "assim": {"numpy", "numba", "scipy", "ldas.landmodel", "ldas.operators"},
 }
 LAZY = {"operators": {"tensorflow", "keras"}, "landmodel": {"cuda"}}
+EXTENSIONS = {"numba.extending", "numba.cuda.extending"}
 EXPLORER = {"panel", "holoviews", "bokeh", "datashader", "hvplot"}  # an extra: only these files may need it
 PAGE = {REPOSITORY / "pipeline" / "explore" / name for name in ("page.py", "pictures.py")}
 # The floors of the house: a room imports from rooms further up in this list only.
@@ -186,6 +187,6 @@ def test_types_are_checked_in_every_file_but_those_of_compiled_kernels_only() ->
     exempt = [name for entry in settings if entry.get("check_untyped_defs") is False for name in entry["module"]]
     kernels = []
     for path in (path for path in FILES if path.is_relative_to(REPOSITORY / "landmodel")):
-        if compiled_only(parsed(path)) or any(name == "numba.extending" for name, _ in imports(path)):
+        if compiled_only(parsed(path)) or any(name in EXTENSIONS for name, _ in imports(path)):
             kernels.append(".".join(("ldas", *path.relative_to(REPOSITORY).with_suffix("").parts)))
     assert sorted(exempt) == sorted(kernels)

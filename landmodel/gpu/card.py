@@ -15,6 +15,7 @@ from ldas.landmodel.errors import LandModelError
 
 OLDEST_DRIVER = (13, 0)
 """CUDA version that the driver must know: that of the compiler of the extra `gpu`."""
+_OLDEST_CAPABILITY = (7, 5)
 _NUMPY_THAT_BREAKS = (2, 5)  # numba-cuda 0.30 still overloads `numpy.row_stack`, which NumPy 2.5 no longer has
 _LOCAL_BYTES = 4096  # of a thread; what the kernel takes is in docs/performance.md
 _OWN_BYTES = 600 * 2**20  # of the driver's context and the machine code
@@ -63,39 +64,42 @@ def find_card(number: int = 0) -> Card:
 
     Raises:
         CardError: the extra is not installed, NumPy does not fit, the driver is missing or too old, there is no such
-            card.
+            card, or it is too old.
     """
     _check_libraries()
-    driver = _driver()
-    version = _asked(driver.cuDriverGetVersion())
+    driver = loaded_driver()
+    version = asked(driver.cuDriverGetVersion())
     check_driver((version // 1000, version % 1000 // 10))
-    cards = _asked(driver.cuDeviceGetCount())
+    cards = asked(driver.cuDeviceGetCount())
     if not 0 <= number < cards:
         raise CardError(f"card {number}: expected one of the {cards} cards of this machine, numbered from 0")
-    card = _asked(driver.cuDeviceGet(number))
-    context = _asked(driver.cuDevicePrimaryCtxRetain(card))
+    card = asked(driver.cuDeviceGet(number))
+    context = asked(driver.cuDevicePrimaryCtxRetain(card))
     try:
-        _asked(driver.cuCtxPushCurrent(context))
-        free, total = _asked(driver.cuMemGetInfo())
-        _asked(driver.cuCtxPopCurrent())
+        asked(driver.cuCtxPushCurrent(context))
+        free, total = asked(driver.cuMemGetInfo())
+        asked(driver.cuCtxPopCurrent())
     finally:
         driver.cuDevicePrimaryCtxRelease(card)
     attributes = driver.CUdevice_attribute
 
     def attribute(name: str) -> int:
-        return int(_asked(driver.cuDeviceGetAttribute(getattr(attributes, f"CU_DEVICE_ATTRIBUTE_{name}"), card)))
+        return int(asked(driver.cuDeviceGetAttribute(getattr(attributes, f"CU_DEVICE_ATTRIBUTE_{name}"), card)))
 
+    name = asked(driver.cuDeviceGetName(128, card)).split(b"\0")[0].decode()
+    capability = attribute("COMPUTE_CAPABILITY_MAJOR"), attribute("COMPUTE_CAPABILITY_MINOR")
+    check_capability(name, capability)
     return Card(
         number=number,
-        name=_asked(driver.cuDeviceGetName(128, card)).split(b"\0")[0].decode(),
+        name=name,
         total_bytes=int(total),
         free_bytes=int(free),
-        compute_capability=(attribute("COMPUTE_CAPABILITY_MAJOR"), attribute("COMPUTE_CAPABILITY_MINOR")),
+        compute_capability=capability,
         driver=(version // 1000, version % 1000 // 10),
         multiprocessors=attribute("MULTIPROCESSOR_COUNT"),
         threads_per_multiprocessor=attribute("MAX_THREADS_PER_MULTIPROCESSOR"),
         float64_divisor=attribute("SINGLE_TO_DOUBLE_PRECISION_PERF_RATIO"),
-        uuid=_asked(driver.cuDeviceGetUuid(card)).bytes.hex(),
+        uuid=asked(driver.cuDeviceGetUuid(card)).bytes.hex(),
     )
 
 
@@ -145,6 +149,19 @@ def check_driver(driver: tuple[int, int]) -> None:
         )
 
 
+def check_capability(name: str, capability: tuple[int, int]) -> None:
+    """Refuse a card that the compiler has no code for.
+
+    Raises:
+        CardError: naming both compute capabilities.
+    """
+    if capability < _OLDEST_CAPABILITY:
+        raise CardError(
+            f"{name} has compute capability {capability[0]}.{capability[1]}; the land model needs "
+            f"{_OLDEST_CAPABILITY[0]}.{_OLDEST_CAPABILITY[1]} or later: run with device: cpu"
+        )
+
+
 def check_numpy(version: str) -> None:
     """Refuse a NumPy that numba-cuda fails with.
 
@@ -173,7 +190,7 @@ def _is_there(name: str) -> bool:
         return False
 
 
-def _driver() -> Any:
+def loaded_driver() -> Any:
     """The driver's interface, initialised."""
     from cuda.bindings import driver
 
@@ -184,11 +201,11 @@ def _driver() -> Any:
         raise CardError(no_driver) from error
     if status == driver.CUresult.CUDA_ERROR_NO_DEVICE:
         raise CardError("no card was found (the driver shows none; see CUDA_VISIBLE_DEVICES): run with device: cpu")
-    _asked((status,))
+    asked((status,))
     return driver
 
 
-def _asked(answer: tuple[Any, ...]) -> Any:
+def asked(answer: tuple[Any, ...]) -> Any:
     """The values of the driver's answer."""
     status, *values = answer
     if int(status):
