@@ -229,11 +229,20 @@ class CudaDevice:
         ))  # fmt: skip
 
 
-@cache
+_first_lock = threading.Lock()
+
+
 def first_card() -> CudaDevice:
-    """The first card of this machine, with the kernels that this process has loaded.
+    """The first card of this machine, with the kernels that this process has loaded: one for all its threads, whose
+    runs take turns.
 
     Raises:
         CardError: as `find_card`.
     """
+    with _first_lock:
+        return _first_card()
+
+
+@cache
+def _first_card() -> CudaDevice:
     return CudaDevice()

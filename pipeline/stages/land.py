@@ -1,6 +1,5 @@
 """What the stages that run the land model share: parameters and forcing of a block, and the model itself."""
 
-import threading
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,16 +42,14 @@ SAME_PLACE_DEGREES = 1e-4  # coordinates may be stored in single precision
 CELLS_LISTED = 10  # of those that cannot be run
 DEVICES = "devices"  # attribute of what was computed: on what
 LAND_NAMES = ("latitude", "longitude", "clay", "sand", "patch_fraction")
-_TURN = threading.Lock()  # the tasks of a worker take turns on its card
 
 
 class CardModel(landmodel.Isba):
-    """The land model on the card of this worker, which other tasks wait for meanwhile."""
+    """The land model on the card of this worker, on which its tasks take turns."""
 
     def run(self, *arguments: Any, **keys: Any) -> tuple[State, dict[str, np.ndarray]]:
         """See `Isba.run`."""
-        with _TURN:
-            return super().run(*arguments, **{**keys, "device": "gpu"})
+        return super().run(*arguments, **{**keys, "device": "gpu"})
 
 
 @dataclass(frozen=True)

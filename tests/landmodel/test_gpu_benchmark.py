@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.landmodel_gpu import crossing, main
+from benchmarks.landmodel_gpu import OUTPUT, STEPS, Pool, crossing, main, shares
 from ldas.landmodel.gpu import CardError, find_card
+from tests.landmodel.host_device import HostDevice
 
 
 def test_without_a_card_it_measures_the_processor_if_asked_to(
@@ -29,6 +30,18 @@ def test_without_a_card_it_measures_the_processor_if_asked_to(
     assert all(row["one_core"]["per_second"] > 0.0 and row["all_cores"]["per_second"] > 0.0 for row in found["rows"])
     assert found["crossing_columns"] == {"one_core": None, "all_cores": None}
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(cases)
+
+
+def test_shares_of_a_run_add_up_to_it() -> None:
+    waits: list[None] = []
+    device = HostDevice()
+    found = shares(Pool().case(8, "snow", 2), OUTPUT, device, lambda: waits.append(None))
+    assert sum(steps for _, steps in device.launches) == STEPS
+    assert sum(found[name] for name in ("kernel", "transfer", "open_and_close", "host")) == pytest.approx(
+        found["whole"]
+    )
+    assert found["kernel"] > found["transfer"] > 0.0
+    assert len(waits) > len(device.launches)
 
 
 def test_without_a_card_and_without_that_option_it_ends_with_one_message(capsys: pytest.CaptureFixture[str]) -> None:

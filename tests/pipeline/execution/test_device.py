@@ -13,7 +13,7 @@ import zarr
 from distributed import Client, Scheduler, SpecCluster, Worker, get_worker
 
 from ldas import landmodel
-from ldas.landmodel.gpu import Card, CardError, columns_that_fit, find_card
+from ldas.landmodel.gpu import Card, CardError, columns_that_fit, cuda_device, find_card
 from ldas.pipeline.commands.check import check_experiment
 from ldas.pipeline.commands.run import run_experiment
 from ldas.pipeline.errors import ConfigurationError, ExecutionError
@@ -25,7 +25,7 @@ from ldas.pipeline.settings.execution import ExecutionConfig
 from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment
 from ldas.pipeline.stages.open_loop import OpenLoop
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import existing_group, open_store
+from ldas.pipeline.store.arrays import array_hashes, existing_group, open_store
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.location import Location
 from tests.helpers.program import program
@@ -33,6 +33,7 @@ from tests.helpers.runs import run_here
 from tests.helpers.small_store import write_experiment
 from tests.helpers.synthetic_store import experiment, make_store
 from tests.helpers.toy import Silence, ToyStage
+from tests.landmodel.host_device import HostDevice
 
 CARD = Card(
     number=0,
@@ -200,14 +201,17 @@ def test_a_block_that_the_card_does_not_hold_is_refused_with_one_that_it_holds(s
 
 
 def test_every_run_of_the_land_model_is_on_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Open loop, which the spin-up runs as well, both filters and forecasts. In place of the card is the processor."""
+    """Open loop, which the spin-up runs as well, both filters and forecasts; on a device in the host's memory, whose
+    numbers are those of the processor."""
+    card = HostDevice()
+    monkeypatch.setattr(cuda_device, "first_card", lambda: card)
     run, asked = landmodel.Isba.run, list[str]()
 
-    def on_processor(model: landmodel.Isba, *arguments: Any, device: str = "cpu", **keys: Any) -> Any:
-        asked.append(device)
+    def noted(model: landmodel.Isba, *arguments: Any, **keys: Any) -> Any:
+        asked.append(keys.get("device", "cpu"))
         return run(model, *arguments, **keys)
 
-    monkeypatch.setattr(landmodel.Isba, "run", on_processor)
+    monkeypatch.setattr(landmodel.Isba, "run", noted)
     make_store(tmp_path / "store", cells=1, days=3)
     lai = [{"name": "lai"}]
     config = experiment(
@@ -220,10 +224,18 @@ def test_every_run_of_the_land_model_is_on_the_device(monkeypatch: pytest.Monkey
         ],
         forecasts=[{"name": "ahead", "from_run": "ekf", "days": 1, "start_on": ["2007-04-02"]}],
     )
-    for stage in build_stages(config.model_copy(update={"execution": config.execution.computed_on([CARD.name])})):
-        before = len(asked)
+    stages = build_stages(config.model_copy(update={"execution": config.execution.computed_on([CARD.name])}))
+    for stage in stages:
+        before = len(asked), len(card.launches)
         run_here(stage)
-        assert set(asked[before:]) == {"gpu"}, stage.name
+        assert set(asked[before[0] :]) == {"gpu"}, stage.name
+        assert len(card.launches) > before[1], stage.name
+        if isinstance(stage, OpenLoop):
+            on_card = array_hashes(str(tmp_path / "store"), "runs/open_loop")
+            on_cpu = config.model_copy(update={"store": config.store.model_copy(update={"url": str(tmp_path / "cpu")})})
+            make_store(tmp_path / "cpu", cells=1, days=3)
+            run_here(chosen(on_cpu))
+            assert on_card == array_hashes(str(tmp_path / "cpu"), "runs/open_loop")
     root = open_store(config.location)
     for group in ("runs/open_loop", "runs/ekf", "runs/ens", "forecasts/ahead"):
         assert existing_group(root, group).attrs["devices"] == ["gpu (a card that is not there)"]
