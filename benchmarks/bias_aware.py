@@ -5,9 +5,11 @@ of the later years is altered, in each cell with a sign of its own: by a step of
 drift from 0 to 0.5 dB. In each, and where nothing is altered, one EKF runs as ever (blind) and one with `bias` and
 `adaptive_errors` (aware), with the right R, half of it and twice of it. The first year is for settling; the others are
 scored by cell: chi-square, correlation of successive innovations, RMSD of the forecasts of LAI and WG2 against the
-truth. `knowing` is the filter that is told the injected bias and R: the blind one where nothing is wrong.
+truth. `knowing` is the filter that is told the injected bias and R: the blind one where nothing is wrong. `reversed` is
+the step with the other sign: a bias of one sign may offset an error of the model by chance, so that scores over both
+signs are shown too.
 
-    python benchmarks/bias_aware.py [--step 0.25] [--years 3] [--seed 1] [--folder FOLDER] [--json FILE]
+    python benchmarks/bias_aware.py [--step 0.25] [--years 3] [--seed 1] [--bias JSON] [--folder FOLDER] [--json FILE]
 
 A step of 0.25 degrees makes all 248 cells of seed 1, 0.5 about 60. A folder that has some of the runs is continued.
 """
@@ -42,6 +44,7 @@ FACTORS = {"right": 1.0, "half": 0.5, "twice": 2.0}  # of R
 SCENARIOS = {  # what is altered, and the R of its runs
     "none": ("right", "half", "twice"),
     "step": ("right", "half", "twice"),
+    "reversed": ("right",),
     "drift": ("right", "half", "twice"),
 }
 START, TRAINED_UNTIL = 2007, 2009
@@ -52,11 +55,11 @@ def run_of(error: str, aware: bool) -> str:
     return f"{'aware' if aware else 'blind'}_{error}"
 
 
-def assimilation(error: str, aware: bool) -> dict[str, Any]:
-    """One run."""
+def assimilation(error: str, aware: bool, bias: dict[str, Any]) -> dict[str, Any]:
+    """One run, with options of its bias."""
     size = SIGMA_DB * float(np.sqrt(FACTORS[error]))
     observation = {"name": "sigma40", "operator": "neural", "error": {"kind": "absolute", "size": size}}
-    estimated: dict[str, Any] = {"bias": {}, "adaptive_errors": {}} if aware else {}
+    estimated: dict[str, Any] = {"bias": bias, "adaptive_errors": {}} if aware else {}
     start = f"{TRAINED_UNTIL + 1}-01-01"
     return {"name": run_of(error, aware), "start": start, "observations": [observation], **estimated}
 
@@ -76,7 +79,9 @@ def experiment_file(folder: Path, what: str, arguments: argparse.Namespace) -> P
         "operators": [
             {"name": "neural", "training": {"start": f"{START}-01-01", "end": f"{TRAINED_UNTIL}-12-31"}},
         ],
-        "assimilation": [assimilation(error, aware) for error in SCENARIOS[what] for aware in (False, True)],
+        "assimilation": [
+            assimilation(error, aware, arguments.bias) for error in SCENARIOS[what] for aware in (False, True)
+        ],
         "execution": {"cells_per_block": 63, "days_per_period": 366},
         "report": False,
     }
@@ -88,11 +93,11 @@ def experiment_file(folder: Path, what: str, arguments: argparse.Namespace) -> P
 def injected(what: str, days: np.ndarray, cells: int, seed: int) -> np.ndarray:
     """The bias (day, cell) that is added, dB; none before the second year of the assimilation."""
     random = np.random.default_rng([seed, 20])
-    sign = random.choice([-1.0, 1.0], cells)
+    sign = random.choice([-1.0, 1.0], cells) * (-1.0 if what == "reversed" else 1.0)
     first = np.datetime64(f"{TRAINED_UNTIL + 2}-01-01")
     after = (days.astype("datetime64[D]") - first).astype(np.float64)[:, None]
     length = float(after.max())
-    if what == "step":
+    if what in ("step", "reversed"):
         return np.asarray(np.where(after >= random.integers(0, int(length / 2), cells), sign * BIAS_DB, 0.0))
     return np.asarray(sign * BIAS_DB * np.clip(after / length, 0.0, 1.0))
 
@@ -172,6 +177,12 @@ def compared(
     return figures
 
 
+def over_both_signs(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Scores of the step and of its reverse together: RMSD over both, means of the other figures."""
+    joint = {name: (one[name] + other[name]) / 2.0 for name in ("chi_square", "lag_one")}
+    return joint | {name: np.sqrt((one[name] ** 2 + other[name] ** 2) / 2.0) for name in ("LAI", "WG2")}
+
+
 def print_line(what: str, error: str, found: dict[str, Any]) -> None:
     """One scenario."""
     blind, aware = found["blind"], found["aware"]
@@ -201,6 +212,7 @@ def main() -> None:
     )
     parser.add_argument("--years", type=int, default=3, help="of the assimilation, the first for settling")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--bias", type=json.loads, default={}, help="options of the estimated bias, as JSON")
     parser.add_argument("--folder", type=Path, help="where the stores are kept, or continued")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too")
     arguments = parser.parse_args()
@@ -221,6 +233,12 @@ def main() -> None:
                 blind, aware = (scored(folder / f"{what}.zarr", run_of(error, aware)) for aware in (False, True))
                 figures[f"{what}, R {error}"] = compared(blind, aware, knowing)
                 print_line(what, error, figures[f"{what}, R {error}"])
+        pairs = [
+            [scored(folder / f"{what}.zarr", run_of("right", aware)) for what in ("step", "reversed")]
+            for aware in (False, True)
+        ]
+        figures["both signs, R right"] = compared(*(over_both_signs(*pair) for pair in pairs), knowing)
+        print_line("both signs", "right", figures["both signs, R right"])
     chosen = {key: value for key, value in vars(arguments).items() if key not in ("folder", "json")}
     whole = {**chosen, "scenarios": figures, "seconds": time.monotonic() - began}
     if arguments.json is not None:
