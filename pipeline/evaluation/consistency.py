@@ -16,7 +16,7 @@ from ldas.assim.diagnostics import (
     spread_and_skill,
 )
 from ldas.landmodel.array_types import Array, Days, IntArray
-from ldas.pipeline.evaluation.metrics import SEASONS
+from ldas.pipeline.evaluation.metrics import MINIMUM_PAIRS_R, SEASONS
 from ldas.pipeline.evaluation.plan import Experiment
 
 
@@ -77,7 +77,10 @@ def _of_innovations(innovation: Array) -> xr.Dataset:
         },
         coords={"lag": np.arange(1, LAGS + 1), "fifth": np.arange(1, FIFTHS + 1)},
     )
-    scores["lag_correlation"] = (("lag", "cell"), lag_correlations(innovation))
+    scores["lag_correlation"] = (
+        ("lag", "cell"),
+        np.where(found.number >= MINIMUM_PAIRS_R, lag_correlations(innovation), np.nan),
+    )
     return scores
 
 

@@ -43,7 +43,8 @@ def consistency(sources: Sources) -> Section:
         for observation in experiment.assimilated
         if sources.scores.has(name := f"innovations_{experiment.name}_{observation}")
     }
-    section.sentences += _said(found)
+    left_out = {left_out_name(one.name, name) for one in sources.plan.experiments for name in one.assimilated}
+    section.sentences += _said({key: scores for key, scores in found.items() if key[0] not in left_out})
     tables = {
         "whiteness": _whiteness_table(found),
         "chi_square": _chi_square_table(sources),
@@ -56,6 +57,7 @@ def consistency(sources: Sources) -> Section:
     for observation in dict.fromkeys(name for _, name in found):
         mine = {experiment: scores for (experiment, name), scores in found.items() if name == observation}
         section.pictures += _pictures(sources, observation, mine)
+        section.pictures += _maps(sources, observation, {name: mine[name] for name in mine if name not in left_out})
     return section
 
 
@@ -66,7 +68,7 @@ def _said(found: dict[tuple[str, str], xr.Dataset]) -> list[str]:
         lag_one = lag_one[np.isfinite(lag_one)]
         if lag_one.size:
             said.append(sentences.white_cells(experiment, observation, lag_one, WHITE))
-        if "spread" in scores:
+        if "spread" in scores and scores["used"].values.any():
             spread, skill = median(scores["spread"].values), _of_most(scores["skill"].values)
             said.append(sentences.spread(experiment, observation, _unit(observation), spread, skill))
     return said
@@ -216,9 +218,8 @@ def _triple_table(sources: Sources) -> pd.DataFrame:
 
 
 def _pictures(sources: Sources, observation: str, found: dict[str, xr.Dataset]) -> list[Picture]:
-    """Of one observation type: correlations by lag, their map, and what is found against what is expected."""
+    """Of one observation type: correlations by lag, and what is found against what is expected."""
     pictures: list[Picture] = []
-    left_out = {left_out_name(one.name, name) for one in sources.plan.experiments for name in one.assimilated}
     lags = [
         Line(name, np.array([median(values) for values in scores["lag_correlation"].values]), sources.index(name))
         for name, scores in found.items()
@@ -253,22 +254,25 @@ def _pictures(sources: Sources, observation: str, found: dict[str, xr.Dataset]) 
             "the black line the filter knows its errors; above it, they are too small."
         )
         pictures.append(picture(figure, caption, f"Innovations of {observation} against what is expected of them"))
-    if sources.has_map:
-        latitude, longitude = sources.centres
-        for name in [name for name in found if name not in left_out]:
-            values = found[name]["lag_correlation"].sel(lag=1).values.astype(float)
-            if np.isfinite(values).any():
-                figure = cell_map(
-                    latitude,
-                    longitude,
-                    values,
-                    title=f"{name}: {observation}",
-                    label="correlation",
-                    diverging=True,
-                    limits=(-0.5, 0.5),
-                )
-                caption = f"Correlation of successive innovations of {observation} in {name}. Hatched: too few."
-                pictures.append(picture(figure, caption, f"Map of the whiteness of innovations of {observation}"))
+    return pictures
+
+
+def _maps(sources: Sources, observation: str, found: dict[str, xr.Dataset]) -> list[Picture]:
+    """Correlation of successive innovations of one observation type, a map for each experiment."""
+    pictures = []
+    for name, scores in found.items():
+        values = scores["lag_correlation"].sel(lag=1).values.astype(float)
+        if sources.has_map and np.isfinite(values).any():
+            figure = cell_map(
+                *sources.centres,
+                values,
+                title=f"{name}: {observation}",
+                label="correlation",
+                diverging=True,
+                limits=(-0.5, 0.5),
+            )
+            caption = f"Correlation of successive innovations of {observation} in {name}. Hatched: too few."
+            pictures.append(picture(figure, caption, f"Map of the whiteness of innovations of {observation}"))
     return pictures
 
 
