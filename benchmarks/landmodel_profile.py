@@ -158,7 +158,7 @@ def block_of_patches(air: dict[str, float], temperature: float):
     values.view(np.float64).reshape(-1, WIDTH)[:] = parameters.to_rows().T
     for name, value in air.items():
         atmosphere[name] = value
-    option = run_plan.option_record(landmodel.Options(), 1800.0, schedule)
+    option = run_plan.option_record(landmodel.Options(), 1800.0, frozenset())
     _start(column, values, work)
     return block, option[0]
 

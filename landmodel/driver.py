@@ -42,18 +42,28 @@ def write_rows(target, time, total, scale, lanes, used, offset):
 
 
 @science
-def write_wanted(target, wanted, step, reached, selected, state, lanes, parameter_lanes, used, offset):
-    """Copy rows of the state to the places (column x member, place, row) of an output that belong to a step.
+def write_wanted(
+    target, wanted, step, reached, selected, state, surface, flux, lanes, parameter_lanes, used, offset
+):  # fmt: skip
+    """Copy rows of state, surface and fluxes to the places (column x member, place, row) of an output that belong to a
+    step; before the first step only the state is there.
 
     `wanted` (column, place): rising numbers of steps; `reached` (lane,): the next place of each lane.
     """
+    fluxes = len(state) + len(surface)
     places = wanted.shape[1]
     for lane in range(used):
         steps = wanted[parameter_lanes[lane]]
         while reached[lane] < places and steps[reached[lane]] == step:
             row = target[offset + lanes[lane], reached[lane]]
             for number in range(len(selected)):
-                row[number] = state[selected[number], lane]
+                place = selected[number]
+                if place < len(state):
+                    row[number] = state[place, lane]
+                elif step > 0 and place < fluxes:
+                    row[number] = surface[place - len(state), lane]
+                elif step > 0:
+                    row[number] = flux[place - fluxes, lane]
             reached[lane] += 1
 
 
@@ -67,7 +77,7 @@ def run_blocks(
     `state_rows` (row, value) is updated in place; `parameter_rows` (column, value); `cells` (column,) index the
     forcing (cell, record, variable); `sun` (step, 4) as in `sun_of_times`; `day_starts` (step,). `block`: the records
     state, parameters, air, work, flux, and the forcing before and after; `flat`: the same memory as (row, lane).
-    `selections`: rows for means, end values, instants and the states after chosen steps; `outputs`: their (column x
+    `selections`: rows for means, end values, instants and after chosen steps; `outputs`: their (column x
     member, time, row), of which this call's first is `offset`. `wanted` (column, place): those steps, rising; 0 is the
     state at the start.
     """
@@ -99,8 +109,9 @@ def run_blocks(
         for step in range(steps):
             if len(chosen) > 0:
                 write_wanted(
-                    chosen_out, wanted, step, reached, chosen, state_flat, lanes, parameter_lanes, used, offset
-                )
+                    chosen_out, wanted, step, reached, chosen, state_flat, surface_flat, flux_flat, lanes,
+                    parameter_lanes, used, offset,
+                )  # fmt: skip
             interval = step // steps_per_record
             part = step - interval * steps_per_record
             if part == 0:
@@ -123,7 +134,10 @@ def run_blocks(
                     write_rows(mean_out, output, mean_sum, 1.0 / steps_per_output, lanes, used, offset)
                     output += 1
         if len(chosen) > 0:
-            write_wanted(chosen_out, wanted, steps, reached, chosen, state_flat, lanes, parameter_lanes, used, offset)
+            write_wanted(
+                chosen_out, wanted, steps, reached, chosen, state_flat, surface_flat, flux_flat, lanes,
+                parameter_lanes, used, offset,
+            )  # fmt: skip
         for lane in range(used):
             row = state_rows[lanes[lane]]
             for value in range(len(state_flat)):

@@ -50,6 +50,7 @@ OPTION_DTYPE = np.dtype(
         ("respiration_prm", np.int64),
         ("conserve_heat", np.int64),
         ("diagnose_exchange", np.int64),
+        ("diagnose_screen_level", np.int64),
     ]
 )
 

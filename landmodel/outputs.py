@@ -16,6 +16,8 @@ STATE_NAMES = {q.surfex: q for q in quantities.STATE if q.surfex != "LE"}  # tha
 SURFACE_NAMES = {q.surfex: q.name for q in quantities.SURFACE}
 OUTPUT_NAMES = (*STATE_NAMES, *SURFACE_NAMES, *layout.FLUXES)
 """Everything that can be put out, by SURFEX name."""
+SCREEN_LEVEL = ("T2M", "Q2M", "HU2M")
+"""Diagnosed at 2 m, where they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,8 @@ class OutputRequest:
     `mean`: means over `interval_s`; `end`: values at the end of each interval; `instant`: values once per interval at
     `instant_hour` UTC (the end of the step that ends there). Names: `OUTPUT_NAMES`.
 
-    `at`: names of the state that are returned as `<name>_at` (place, column[, member][, layer]) after the steps
-    `at_steps` (column, place), in any order: 0 is the start of the run, -1 stands for none (NaN there).
+    `at`: names that are returned as `<name>_at` (place, column[, member][, layer]) after the steps `at_steps`
+    (column, place), in any order: 0 is the start of the run, which has a state only, -1 stands for none (NaN there).
     """
 
     mean: Sequence[str] = ()
@@ -72,9 +74,6 @@ class Schedule:
     def times(self) -> tuple[int, int]:
         return self.steps if self.requested else 0, self.instant
 
-    def exchange(self) -> bool:
-        return any(name in ("RI", "CH", "CD") for names in self.names for name in names)
-
     def named(self, results: tuple[Array, ...], leading: tuple[int, ...], parameters: Parameters) -> dict[str, Array]:
         """Output arrays (time, column[, member][, layer]) by name."""
         named: dict[str, Array] = {}
@@ -86,11 +85,11 @@ class Schedule:
 
 
 class Wanted:
-    """States that are put out after chosen steps of each column."""
+    """What is put out after chosen steps of each column."""
 
     def __init__(self, request: OutputRequest, columns: int, steps: int) -> None:
         self.names = list(request.at)
-        _check_names(self.names, tuple(STATE_NAMES))
+        _check_names(self.names, OUTPUT_NAMES)
         given = np.zeros((columns, 0), dtype=np.int64) if request.at_steps is None else np.asarray(request.at_steps)
         if given.ndim != 2 or len(given) != columns or bool(self.names) != (request.at_steps is not None):
             raise LandModelError(

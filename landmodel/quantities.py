@@ -194,6 +194,9 @@ FLUXES = (
     Q("RI", "1", "Richardson number", set_by="exchange_diagnostics"),
     Q("CH", "1", "exchange coefficient for heat", set_by="exchange_diagnostics"),
     Q("CD", "1", "drag coefficient", set_by="exchange_diagnostics"),
+    Q("T2M", "K", "air temperature at 2 m", set_by="screen_level"),
+    Q("Q2M", "kg kg-1", "specific humidity at 2 m", set_by="screen_level"),
+    Q("HU2M", "1", "relative humidity at 2 m, over liquid water", set_by="screen_level"),
 )
 """What a step computes beside the state; output under the same names."""
 

@@ -1,5 +1,6 @@
 """What a run computes, checked before anything is: its steps, what it puts out, and the order of its columns."""
 
+from collections.abc import Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +10,12 @@ from ldas.landmodel import layout
 from ldas.landmodel.array_types import Array, BoolArray, IntArray, Times
 from ldas.landmodel.errors import LandModelError
 from ldas.landmodel.options import Options
-from ldas.landmodel.outputs import OutputRequest, Schedule, Wanted, whole
+from ldas.landmodel.outputs import SCREEN_LEVEL, OutputRequest, Schedule, Wanted, whole
 from ldas.landmodel.parameters import Parameters
 from ldas.landmodel.state import State
 from ldas.landmodel.sun import sun_of_times
+
+_EXCHANGE = ("RI", "CH", "CD")
 
 
 class RunPlan(NamedTuple):
@@ -79,12 +82,13 @@ def plan_run(
         )
     times = _seconds(start) + (np.arange(steps) * step_s).astype("timedelta64[s]")
     schedule = Schedule(output or OutputRequest(interval_s=steps * step_s), times[0], step_s, steps)
+    wanted = Wanted(output or OutputRequest(), parameters.columns, steps)
+    asked_for = {*wanted.names, *(name for names in schedule.names for name in names)}
     members = leading[1] if len(leading) == 2 else 1
     chosen = np.broadcast_to(True if where is None else where, leading).reshape(-1, members)
     return RunPlan(
         parameters, leading, chosen, per_record, times, sun_of_times(times), _starts_of_day(times, step_s),
-        option_record(options, step_s, schedule), schedule,
-        Wanted(output or OutputRequest(), parameters.columns, steps),
+        option_record(options, step_s, asked_for), schedule, wanted,
     )  # fmt: skip
 
 
@@ -154,8 +158,8 @@ def _starts_of_day(times: Times, step_s: float) -> BoolArray:
     return (times - times.astype("datetime64[D]")).astype("timedelta64[s]").astype(np.float64) < step_s
 
 
-def option_record(options: Options, step_s: float, schedule: Schedule) -> NDArray[Any]:
-    """The options as the kernel reads them (1,)."""
+def option_record(options: Options, step_s: float, asked_for: Set[str]) -> NDArray[Any]:
+    """The options as the kernel reads them (1,); asked_for: names of everything that is put out."""
     record = np.zeros(1, dtype=layout.OPTION_DTYPE)
     record["step"] = step_s
     record["energy_substeps"] = max(1, round(step_s / options.energy_substep_s))
@@ -167,5 +171,6 @@ def option_record(options: Options, step_s: float, schedule: Schedule) -> NDArra
     record["drip_subgrid"] = options.drip == "SGH"
     record["respiration_prm"] = options.soil_respiration == "PRM"
     record["conserve_heat"] = options.conserve_heat
-    record["diagnose_exchange"] = schedule.exchange()
+    record["diagnose_exchange"] = not asked_for.isdisjoint(_EXCHANGE + SCREEN_LEVEL)
+    record["diagnose_screen_level"] = not asked_for.isdisjoint(SCREEN_LEVEL)
     return record

@@ -9,6 +9,7 @@ from ldas.landmodel.interception import wet_leaf_fraction
 from ldas.landmodel.lanes import any_lane, exp, log, phase, where
 from ldas.landmodel.photosynthesis import photosynthesis
 from ldas.landmodel.runoff import raining_fraction
+from ldas.landmodel.screen_level import screen_level
 from ldas.landmodel.snow import snow_step
 from ldas.landmodel.snow_cover import snow_fractions, total_snow
 from ldas.landmodel.soil_stress import soil_moisture_stress
@@ -62,6 +63,8 @@ def isba_step(column, parameters, air, work, flux, options, first_of_day):
     snow_diagnostics(column, flux, options)
     if options.diagnose_exchange > 0:
         exchange_diagnostics(parameters, work, flux)
+    if options.diagnose_screen_level > 0:
+        screen_level(parameters, air, work, flux)
 
 
 @science

@@ -52,6 +52,13 @@ def saturation_humidity(temperature, pressure):
 
 
 @science
+def saturation_humidity_over_water(temperature, pressure):
+    """Saturation specific humidity (kg kg-1) over liquid water, also below freezing, as weather stations have it."""
+    ratio = exp(_ALPHA_WATER - _BETA_WATER / temperature - _GAMMA_WATER * log(temperature)) / pressure
+    return EPSILON * ratio / (1.0 + (EPSILON - 1.0) * ratio)
+
+
+@science
 def saturation_humidity_and_slope(temperature, pressure):
     """Saturation specific humidity (kg kg-1) and its derivative with temperature (kg kg-1 K-1)."""
     ice = temperature <= FREEZING_POINT

@@ -218,7 +218,7 @@ class _Output:
 
 
 class _ChosenStates(_Output):
-    """States after chosen steps: of each the columns that asked for it."""
+    """What is put out after chosen steps: of each the columns that asked for it."""
 
     def __init__(self, plan: RunPlan) -> None:
         super().__init__(plan.wanted.rows, 0, plan.rows)
@@ -227,7 +227,8 @@ class _ChosenStates(_Output):
 
     def at_start(self, rows: Array) -> None:
         """States that were asked for before the first step, from rows (column x member, value)."""
-        self._store(0, np.where(self._run, rows[:, self.selected].T, np.nan))
+        padded = np.pad(rows, ((0, 0), (0, 1)), constant_values=np.nan)
+        self._store(0, np.where(self._run, padded[:, np.minimum(self.selected, rows.shape[1])].T, np.nan))
 
     def _store(self, place: int, values: Array) -> None:
         column, number = np.nonzero(self.steps == place)

@@ -18,7 +18,7 @@ NAMES: dict[str, tuple[str, int | None]] = {
     **{name: (name.upper(), None) for name in ("les", "evap", "runoff", "drainage", "drip", "snowmelt", "gpp")},
     **{name: (name.upper(), None) for name in ("swup", "lwup", "cd", "ch", "ri", "halstead", "ts", "tsrad", "albedo")},
     **{name: (name.upper(), None) for name in ("swe", "snow_depth", "psn", "wr", "lai", "resa", "an", "anday", "anfm")},
-    **{name: (name.upper(), None) for name in ("veg", "emis", "z0veg", "z0h", "tg", "wg", "wgi", "snow_albedo")},
+    **{name: (name.upper(), None) for name in ("veg", "emis", "z0veg", "z0h", "tg", "wg", "wgi", "snow_albedo", "t2m")},
     **{name: (name.upper(), None) for name in ("snow_swe", "snow_rho", "snow_heat", "snow_age")},
     "z0_eff": ("Z0EFF", None),
     "r_auto": ("RESP_AUTO", None),

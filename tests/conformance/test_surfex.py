@@ -29,6 +29,7 @@ REACHED = {
     "GFLUX": 5e-4,
     "GPP": 1e-12,
     "SWE": 1e-4,
+    "T2M": 2e-5,
 }
 
 

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 VEGETATION = tuple(vegetation_table())
 STATE_OUTPUTS = tuple(name for name in OUTPUT_NAMES if name not in FLUXES)
-FLUX_OUTPUTS = tuple(name for name in FLUXES if name not in ("RI", "CH", "CD"))
+FLUX_OUTPUTS = tuple(name for name in FLUXES if name not in ("RI", "CH", "CD", "T2M", "Q2M", "HU2M"))
 DIAGNOSTICS = ("SWE", "SNOW_DEPTH", "TS", "TSRAD")
 
 

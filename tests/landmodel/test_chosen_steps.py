@@ -1,4 +1,4 @@
-"""States after chosen steps of each column: those of the same run, in the order that was asked for."""
+"""What is put out after chosen steps of each column: that of the same run, in the order that was asked for."""
 
 import numpy as np
 import pytest
@@ -17,9 +17,10 @@ def test_states_after_chosen_steps_are_those_of_every_step() -> None:
     start = cold_start(parameters).members(2)
     start.soil_water[:, 1] *= 1.05
     model = Isba(parameters)
-    every = OutputRequest(end=("WG", "TG", "LAI"), interval_s=1800.0)
+    fluxes = ("LE", "T2M", "VEG")
+    every = OutputRequest(end=("WG", "TG", "LAI", *fluxes), interval_s=1800.0)
     plain, of_steps = model.run(start, forcing, "2007-06-01T00", output=every)
-    asked = OutputRequest(mean=("LE",), interval_s=14400.0, at=("LAI", "WG", "TG"), at_steps=STEPS)
+    asked = OutputRequest(mean=("LE",), interval_s=14400.0, at=("LAI", "WG", "T2M", "TG", "LE", "VEG"), at_steps=STEPS)
     after, found = model.run(start, forcing, "2007-06-01T00", output=asked)
     assert all(a.tobytes() == b.tobytes() for a, b in zip(after, plain, strict=True))
     initial = {"WG": start.soil_water, "TG": start.soil_temperature, "LAI": start.leaf_area_index}
@@ -31,12 +32,15 @@ def test_states_after_chosen_steps_are_those_of_every_step() -> None:
             at_start = np.where(defined[name][column], first[column], np.nan)
             expected = at_start if step == 0 else of_steps[name][step - 1, column]
             np.testing.assert_array_equal(values, np.full_like(values, np.nan) if step < 0 else expected)
+        for name in fluxes:  # of a step: there is none before the first
+            expected = of_steps[name][step - 1, column] if step > 0 else np.full(2, np.nan)
+            np.testing.assert_array_equal(found[f"{name}_at"][place, column], expected)
 
 
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        ({"at": ("LE",), "at_steps": STEPS}, "'LE' is not known"),
+        ({"at": ("T2",), "at_steps": STEPS}, "'T2' is not known; did you mean T2M"),
         ({"at": ("WG",)}, r"at_steps of shape \(3 columns, place\)"),
         ({"at_steps": STEPS}, "expected names"),
         ({"at": ("WG",), "at_steps": STEPS + 1}, "-1 to 8, got 0 to 9"),
