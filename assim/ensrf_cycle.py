@@ -42,7 +42,8 @@ from ldas.assim.quality import Quality
 from ldas.landmodel import Forcing, OutputRequest, Parameters, State
 from ldas.landmodel.array_types import BoolArray
 
-# Numbers of the random series; stored runs depend on them: never renumber. Layer l of soil moisture is l, LAI is 0.
+# Numbers of the random series; stored runs depend on them: never renumber. Layer l of soil moisture is l, LAI is 0,
+# SWE 15.
 INITIAL_SERIES, FORCING_SERIES = 1000, 2000
 EPOCH = np.datetime64("1970-01-01", "s")
 FORCING_CORRELATION = np.array([[1.0, -0.8, 0.5], [-0.8, 1.0, -0.5], [0.5, -0.5, 1.0]])
@@ -107,6 +108,12 @@ class EnSRFConfiguration:
         return EnsembleSquareRootFilter(self, observation_types, cell_ids)
 
 
+def _series_number(control: str) -> int:
+    """Number of a control variable's random series."""
+    others = {"LAI": 0, "SWE": 15}
+    return others[control] if control in others else int(control.removeprefix("WG"))
+
+
 class EnsembleSquareRootFilter(FilterOfCells):
     """The EnSRF for a set of cells: a perturbed ensemble over 24 h windows, its covariances instead of B."""
 
@@ -145,12 +152,13 @@ class EnsembleSquareRootFilter(FilterOfCells):
     ) -> State:
         """The ensemble with noise added to its control variables, inside their bounds."""
         options = self.configuration
-        series = [first_series + (0 if name == "LAI" else int(name[2:])) for name in controls.names]
+        series = [first_series + _series_number(name) for name in controls.names]
         noise = centred(autoregressive(options.seed, self.cell_ids, day, options.members, series, memory_days))
         size = np.array([surface if name in ("WG1", "WG2") else deep for name in controls.names])
         scale = np.where(
             controls.is_lai, lai * ensemble.leaf_area_index[..., None], size * controls.dynamic_range[:, None, None]
         )
+        scale = np.where(controls.is_snow, 0.0, scale)  # it differs among members as snowfall and melt do
         return controls.add(ensemble, controls.limited(ensemble, scale * noise[controls.cell]))
 
     def _perturbed_forcing(self, forcing: Forcing, day: int) -> list[Forcing]:
@@ -224,10 +232,7 @@ class EnsembleSquareRootFilter(FilterOfCells):
         options = self.configuration
         forecast = State(*(member_mean(values) for values in ensemble))
         finite = finite_cells(controls, start, ensemble) & ~set_aside
-        best_guess = [
-            forecast if row.step is None else ObservedState(*map(member_mean, state))
-            for row, state in zip(rows, observed, strict=True)
-        ]
+        best_guess = [state.map(member_mean) if isinstance(state, ObservedState) else forecast for state in observed]
         masks = masks_of_rows(controls, best_guess, finite, options.frozen_rule, options.snow_threshold)
         equivalents = [
             equivalent(row.kind.operator, predictors(controls, state, row))

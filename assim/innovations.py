@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ldas.assim.controls import ControlVector, ObservedState
+from ldas.assim.controls import SNOW, ControlVector, ObservedState
 from ldas.assim.masks import FrozenRule, frozen_soil, snow_cover
 from ldas.assim.observations import ObservationType, WindowObservations
 from ldas.assim.overpasses import Row
@@ -147,6 +147,7 @@ def screened(
     """One code per cell: the first reason, in this order, that keeps an observation out, or USED; arrays (cell,)."""
     lowest, highest = kind.valid_range
     value, everywhere = given.value, np.ones(given.value.shape, dtype=bool)
+    snow_alone = SNOW.keys() >= set(kind.operator.predictor_names)
     prepared = np.zeros(value.shape, dtype=np.int8) if given.quality is None else given.quality
     reasons = (
         (~masks.finite, Quality.STATE_NOT_FINITE),
@@ -158,6 +159,7 @@ def screened(
         (prediction.failed, Quality.OPERATOR_FAILED),
         (masks.frozen & kind.reject_frozen, Quality.MASKED_FROZEN),
         (masks.snow & kind.reject_snow, Quality.MASKED_SNOW),
+        (snow_alone & kind.assimilate & (value > 0.0) & (prediction.predicted == 0.0), Quality.NO_SNOW_IN_MODEL),
         (np.abs(innovation) > kind.innovation_limit, Quality.REJECTED_INNOVATION),
         (everywhere & (not kind.assimilate), Quality.NOT_ASSIMILATED),
     )

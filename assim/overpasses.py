@@ -1,7 +1,8 @@
 """Rows of the analysis: each observation with the model step that it is compared with.
 
 An observation without a time of its own is compared with the state at the window's end; an overpass with the state
-after the model step nearest to it, which the land model puts out while it runs over the window.
+after the model step nearest to it, which the land model puts out while it runs over the window. So is what it diagnoses
+at 2 m, which no state has, also at the window's end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,15 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ldas.assim.controls import ObservedState
+from ldas.assim.controls import DIAGNOSED, ObservedState
 from ldas.assim.errors import ObservationInputError
 from ldas.assim.filter import WINDOW_S, Window
 from ldas.assim.observations import ObservationType, WindowObservations
+from ldas.assim.predictors import SCREEN_LEVEL
 from ldas.landmodel import OutputRequest, State
 from ldas.landmodel.array_types import Array, IntArray, Times
 
 NAMES = ("TG", "WG", "WGI", "SNOW_SWE", "LAI")
-"""Outputs of the land model that an `ObservedState` is made of, in the order of its fields."""
+"""Outputs of the land model that an `ObservedState` is always made of, in the order of its fields."""
 
 
 class Row(NamedTuple):
@@ -43,12 +45,18 @@ def observation_rows(
     for kind in types:
         given = observations[kind.name]
         if given.time is None:
-            rows.append(Row(kind, given, None, window.end))
+            last = np.full(given.value.shape, WINDOW_S // window.step_s) if _at_screen_level(kind) else None
+            rows.append(Row(kind, given, last, window.end))
             continue
-        steps = _steps(kind.name, given, window)
+        # before the first step nothing is diagnosed
+        steps = np.maximum(_steps(kind.name, given, window), 1 if _at_screen_level(kind) else 0)
         times = window.start + steps * np.timedelta64(window.step_s, "s")
         rows += [Row(kind, given.overpass(n), steps[:, n], times[:, n]) for n in range(given.rows)]
     return rows
+
+
+def _at_screen_level(kind: ObservationType) -> bool:
+    return not set(SCREEN_LEVEL).isdisjoint(kind.operator.predictor_names)
 
 
 def nearest_steps(times: Times, start: np.datetime64, step_s: int) -> IntArray:
@@ -79,7 +87,9 @@ def with_states(rows: Sequence[Row], cell: IntArray, output: OutputRequest | Non
     if not steps:
         return output
     request = output or OutputRequest(interval_s=WINDOW_S)
-    return replace(request, at=NAMES, at_steps=np.stack(steps, axis=1)[cell])
+    asked_for = {name for row in rows for name in row.kind.operator.predictor_names}
+    more = tuple(name for name in DIAGNOSED if name in asked_for)
+    return replace(request, at=NAMES + more, at_steps=np.stack(steps, axis=1)[cell])
 
 
 def states_of_rows(rows: Sequence[Row], end: State, outputs: Mapping[str, Array]) -> list[State | ObservedState]:
@@ -90,7 +100,9 @@ def states_of_rows(rows: Sequence[Row], end: State, outputs: Mapping[str, Array]
         if row.step is None:
             states.append(end)
         else:
-            states.append(ObservedState(*(outputs[f"{name}_at"][place] for name in NAMES)))
+            state = (outputs[f"{name}_at"][place] for name in NAMES)
+            more = {field: outputs[f"{n}_at"][place] for n, field in DIAGNOSED.items() if f"{n}_at" in outputs}
+            states.append(ObservedState(*state, **more))
             place += 1
     return states
 

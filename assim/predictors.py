@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ldas.assim.controls import ControlVector, ObservedState, variable_unit
+from ldas.assim.controls import ControlVector, ObservedState, diagnosed, variable_unit
 from ldas.assim.errors import FilterConfigurationError
 from ldas.assim.sekf_analysis import grid_mean
 from ldas.landmodel import State, quantities
@@ -10,26 +10,29 @@ from ldas.landmodel.array_types import Array, Times
 
 SEASON = ("DOY_COS", "DOY_SIN")
 """Cosine and sine of the time of year, two predictors that no state has: 1 and 0 at the turn of the year."""
+SCREEN_LEVEL = ("T2M", "Q2M", "HU2M")
+"""Temperature and humidity at 2 m, which no state has: the land model diagnoses them at the hour of an observation."""
 _INTERCEPTED = "WR"
-_UNITS = {quantity.surfex: quantity.unit for quantity in quantities.STATE}
+_UNITS = {quantity.surfex or quantity.name: quantity.unit for quantity in (*quantities.STATE, *quantities.FLUXES)}
 _TURN_OF_YEAR = np.datetime64("2001-01-01", "s")
 _YEAR_S = 365.2425 * 86400.0
 
 
 def predictor_unit(name: str) -> str:
-    """Unit of a predictor: a state variable (`variable_unit`), WR or one of SEASON.
+    """Unit of a predictor: a state variable (`variable_unit`), WR, one of SCREEN_LEVEL or of SEASON.
 
     Raises:
         FilterConfigurationError: an unknown name.
     """
     if name in SEASON:
         return "1"
-    if name == _INTERCEPTED:
+    if name == _INTERCEPTED or name in SCREEN_LEVEL:
         return _UNITS[name]
     try:
         return variable_unit(name)
     except FilterConfigurationError as error:
-        raise FilterConfigurationError(f"{error}, WR (intercepted water), {' or '.join(SEASON)}") from error
+        others = ", ".join((*SCREEN_LEVEL, *SEASON))
+        raise FilterConfigurationError(f"{error}, WR (intercepted water), {others}") from error
 
 
 def season(name: str, times: Times | np.datetime64) -> Array:
@@ -39,7 +42,9 @@ def season(name: str, times: Times | np.datetime64) -> Array:
 
 
 def patches_of(controls: ControlVector, state: State | ObservedState, name: str) -> Array:
-    """A predictor that is a state variable, as (cell, 12[, member]), zero where it is undefined."""
+    """A predictor that the model has, as (cell, 12[, member]), zero where it is undefined."""
+    if name in SCREEN_LEVEL:
+        return controls.to_cells(diagnosed(state, name))
     if name != _INTERCEPTED:
         return controls.patches_of(state, name)
     if isinstance(state, ObservedState):

@@ -27,6 +27,7 @@ class Quality(IntEnum):
     JACOBIAN_FAILED = 13
     STATE_NOT_FINITE = 14
     NOT_ASSIMILATED = 15
+    NO_SNOW_IN_MODEL = 16
 
 
 QUALITY_MEANING: dict[Quality, str] = {
@@ -46,4 +47,5 @@ QUALITY_MEANING: dict[Quality, str] = {
     Quality.JACOBIAN_FAILED: "Jacobian or ensemble covariance not finite",
     Quality.STATE_NOT_FINITE: "model state of the cell not finite: cell set aside",
     Quality.NOT_ASSIMILATED: "compared with the model only, by configuration",
+    Quality.NO_SNOW_IN_MODEL: "snow observed where the model has none: the filter makes no snow",
 }

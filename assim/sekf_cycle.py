@@ -55,16 +55,16 @@ SOIL_MOISTURE_ERRORS: dict[BackgroundReading, tuple[float, float]] = {
 class SEKFConfiguration:
     """Options of the simplified EKF.
 
-    controls: any subset of LAI and WG1..WG14. perturbation: relative sizes t (LAI: of LAI; WG: of COFSWI), 1e-3 and
-    1e-4 where not given. background: how the published B (0.04 m3 m-3 for WG2, 0.02 below) is read, because the papers
-    call it scaled by the dynamic range and give no formula:
+    controls: any subset of LAI, SWE and WG1..WG14. perturbation: relative sizes t (LAI, SWE: of themselves; WG: of
+    COFSWI), 1e-3 and 1e-4 where not given. background: how the published B (0.04 m3 m-3 for WG2, 0.02 below) is read,
+    because the papers call it scaled by the dynamic range and give no formula:
         A  error x COFSWI / typical_range (default; typical_range 0.10 m3 m-3, or the domain's mean COFSWI),
         B  error in m3 m-3 as it is,
         C  error as a fraction of COFSWI (0.4 and 0.2; SODA's own numbers, 0.15 and 0.2, are such fractions).
     soil_moisture_error: errors by control variable, where they are not the defaults of the reading.
-    lai_error: relative error of LAI from 2 m2 m-2 on (0.4 m2 m-2 below). leaf_biomass: kg m-2 of leaf biomass that
-    go with an LAI increment, BSLAI of the patch or SODA's legacy vector. frozen_rule, snow_threshold (kg m-2): see
-    `masks`.
+    lai_error: relative error of LAI from 2 m2 m-2 on (0.4 m2 m-2 below). snow_error: relative error of SWE.
+    leaf_biomass: kg m-2 of leaf biomass that go with an LAI increment, BSLAI of the patch or SODA's legacy vector.
+    frozen_rule, snow_threshold (kg m-2): see `masks`.
     """
 
     controls: tuple[str, ...] = DEFAULT_CONTROLS
@@ -73,6 +73,7 @@ class SEKFConfiguration:
     typical_range: float = 0.10
     soil_moisture_error: Mapping[str, float] = field(default_factory=dict)
     lai_error: float = 0.2
+    snow_error: float = 0.3
     leaf_biomass: Literal["BSLAI", "legacy"] = "BSLAI"
     frozen_rule: FrozenRule = "every_patch"
     snow_threshold: float = 0.0
@@ -86,10 +87,11 @@ class SEKFConfiguration:
                     raise FilterConfigurationError(
                         f"{what}: {name} = {size}; expected positive numbers for control variables {self.controls}"
                     )
-        if self.background not in SOIL_MOISTURE_ERRORS or not (self.typical_range > 0.0 and self.lai_error > 0.0):
+        sizes = {name: getattr(self, name) for name in ("typical_range", "lai_error", "snow_error")}
+        if self.background not in SOIL_MOISTURE_ERRORS or not all(size > 0.0 for size in sizes.values()):
             raise FilterConfigurationError(
-                f"background must be A, B or C with positive typical_range and lai_error, got {self.background!r}, "
-                f"{self.typical_range} and {self.lai_error}"
+                f"background must be A, B or C with positive {', '.join(sizes)}, got {self.background!r}, "
+                f"{', '.join(map(str, sizes.values()))}"
             )
 
     @property
@@ -108,13 +110,14 @@ class SEKFConfiguration:
 
     def relative_perturbation(self) -> dict[str, float]:
         """Relative size t by control variable."""
-        return {name: self.perturbation.get(name, 1e-3 if name == "LAI" else 1e-4) for name in self.controls}
+        usual = dict.fromkeys(("LAI", "SWE"), 1e-3)
+        return {name: self.perturbation.get(name, usual.get(name, 1e-4)) for name in self.controls}
 
     def soil_moisture_sigma(self, dynamic_range: Array) -> Array:
-        """Background errors of soil moisture (m3 m-3), (..., control), from COFSWI (...); zero for LAI."""
+        """Background errors of soil moisture (m3 m-3), (..., control), from COFSWI (...); zero for LAI and SWE."""
         surface, below = SOIL_MOISTURE_ERRORS[self.background]
         errors = {name: surface if name in ("WG1", "WG2") else below for name in self.controls}
-        errors = {**errors, **self.soil_moisture_error, "LAI": 0.0}
+        errors = {**errors, **self.soil_moisture_error, "LAI": 0.0, "SWE": 0.0}
         scale = {"A": dynamic_range / self.typical_range, "B": np.ones_like(dynamic_range), "C": dynamic_range}
         return np.asarray(np.array([errors[name] for name in self.controls]) * scale[self.background][..., None])
 
@@ -203,16 +206,18 @@ class SimplifiedEKF(FilterOfCells):
             central: mean of forward and backward differences.
         """
         controls = self.controls_of(model.parameters)
-        forecast, _ = window.run(model, state)
-        rows = [Row(kind, WindowObservations(np.empty(0)), None, window.end) for kind in self.observation_types]
-        observed: list[State | ObservedState] = [forecast] * len(rows)
+        nothing = checked_observations({}, self.observation_types, self.cell_ids.size)
+        rows = observation_rows(self.observation_types, nothing, window)
+        request = with_states(rows, controls.cell, None)
+        forecast, outputs = window.run(model, state, output=request)
+        observed = states_of_rows(rows, forecast, outputs)
         equivalents = _equivalents(controls, observed, rows)
         sides = []
         for sign in (1.0, -1.0) if central else (1.0,):
             sizes = {name: sign * factor * t for name, t in self.configuration.relative_perturbation().items()}
-            ends, _ = window.run(model, controls.perturbed_members(state, sizes))
+            ends, at = window.run(model, controls.perturbed_members(state, sizes), output=request)
             perturbation = controls.perturbation(state, sizes)
-            responses = [ends] * len(rows)
+            responses = states_of_rows(rows, ends, at)
             sides.append(observation_jacobian(controls, observed, responses, perturbation, rows, equivalents))
         return np.asarray(sum(sides[1:], sides[0]) / len(sides))
 
@@ -272,13 +277,17 @@ class SimplifiedEKF(FilterOfCells):
 
     def _background_variance(self, controls: ControlVector, forecast: State) -> Array:
         """The diagonal of B, (cell, 12, control)."""
-        return sekf_analysis.background_variance(
+        variance = sekf_analysis.background_variance(
             lai=controls.patches_of(forecast, "LAI"),
             soil_moisture_error=controls.to_cells(self.configuration.soil_moisture_sigma(controls.dynamic_range)),
             is_lai=controls.is_lai,
             present=controls.to_cells(controls.present) > 0.0,
             lai_relative_error=self.configuration.lai_error,
         )
+        if controls.is_snow.any():
+            error = self.configuration.snow_error * controls.patches_of(forecast, "SWE")
+            variance = np.where(controls.is_snow, (error * error)[..., None], variance)
+        return variance
 
 
 def _equivalents(

@@ -59,7 +59,7 @@ def test_season_is_a_circle_once_a_year() -> None:
 
 def test_units_and_unknown_names() -> None:
     assert [predictor_unit(name) for name in ("WG7", "TG2", "WR", "DOY_SIN")] == ["m3 m-3", "K", "kg m-2", "1"]
-    with pytest.raises(FilterConfigurationError, match=r"unknown state variable 'VOD'.*WR .*DOY_COS or DOY_SIN"):
+    with pytest.raises(FilterConfigurationError, match=r"unknown state variable 'VOD'.*WR .*T2M.*DOY_COS, DOY_SIN"):
         predictor_unit("VOD")
 
 
