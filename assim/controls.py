@@ -91,9 +91,7 @@ def diagnosed(state: State | ObservedState, name: str) -> Array:
     """
     values: Array | None = getattr(state, DIAGNOSED[name], None)
     if values is None:
-        raise FilterConfigurationError(
-            f"{name} is no part of the state: it is put out at an observation's hour"
-        )
+        raise FilterConfigurationError(f"{name} is no part of the state: it is put out at an observation's hour")
     return values
 
 

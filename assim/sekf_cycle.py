@@ -56,8 +56,8 @@ class SEKFConfiguration:
     """Options of the simplified EKF.
 
     controls: any subset of LAI, SWE and WG1..WG14. perturbation: relative sizes t (LAI, SWE: of themselves; WG: of
-    COFSWI), 1e-3 and 1e-4 where not given. background: how the published B (0.04 m3 m-3 for WG2, 0.02 below) is read,
-    because the papers call it scaled by the dynamic range and give no formula:
+    COFSWI), 1e-3, 0.1 and 1e-4 where not given. background: how the published B (0.04 m3 m-3 for WG2, 0.02 below) is
+    read, because the papers call it scaled by the dynamic range and give no formula:
         A  error x COFSWI / typical_range (default; typical_range 0.10 m3 m-3, or the domain's mean COFSWI),
         B  error in m3 m-3 as it is,
         C  error as a fraction of COFSWI (0.4 and 0.2; SODA's own numbers, 0.15 and 0.2, are such fractions).
@@ -110,7 +110,10 @@ class SEKFConfiguration:
 
     def relative_perturbation(self) -> dict[str, float]:
         """Relative size t by control variable."""
-        usual = dict.fromkeys(("LAI", "SWE"), 1e-3)
+        usual = {
+            "LAI": 1e-3,
+            "SWE": 0.1,
+        }  # melting snow jumps: of the size of its errors (docs/science/sekf.md, section 3)
         return {name: self.perturbation.get(name, usual.get(name, 1e-4)) for name in self.controls}
 
     def soil_moisture_sigma(self, dynamic_range: Array) -> Array:

@@ -13,6 +13,7 @@ import xarray as xr
 import zarr
 
 from ldas.landmodel.gpu import CardError, find_card
+from ldas.landmodel.screen_level import SCREEN_HEIGHT
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError, PipelineError, RegistryError, StoreError
 from ldas.pipeline.execution.stage import differences, refuse_other_configuration
@@ -20,7 +21,7 @@ from ldas.pipeline.forcing.check import forcing_problems
 from ldas.pipeline.forcing.estimated import estimates_of
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.acceptance import MEANING, way_on
-from ldas.pipeline.settings.assimilation import AssimilationConfig, OperatorConfig
+from ldas.pipeline.settings.assimilation import SCREEN_OBSERVATIONS, AssimilationConfig, OperatorConfig
 from ldas.pipeline.settings.execution import ExecutionConfig
 from ldas.pipeline.settings.experiment import CycledIngestStep, ExperimentConfig
 from ldas.pipeline.settings.forecast import ForecastConfig
@@ -86,6 +87,7 @@ def _check_experiment(config: ExperimentConfig, values: bool, device: list[Check
     rows += [_check_operator(operator, config) for operator in config.operators]
     rows += [_check_estimates(run) for run in config.assimilation if run.estimates_errors]
     rows += [_check_left_out(run) for run in config.assimilation if run.leave_one_out]
+    rows += [row for run in config.assimilation for row in _check_screen_level(run, config)]
     rows += [_check_ingest(step) for step in config.ingest]
     if not exists(config.location):
         state, detail = "ok" if config.ingest or config.makes_forcing else "missing", "is not there yet"
@@ -182,6 +184,24 @@ def _check_left_out(run: AssimilationConfig) -> CheckRow:
     """The runs that are an assimilation without one observation type."""
     names = ", ".join(other.name for other in run.without_one())
     return CheckRow(f"assimilation {run.name}", "ok", f"is run again without one observation type each: {names}")
+
+
+def _check_screen_level(run: AssimilationConfig, config: ExperimentConfig) -> Iterator[CheckRow]:
+    """Whether what is observed at 2 m can say anything about the soil."""
+    names = ", ".join(
+        entry.name for entry in run.observations if entry.name in SCREEN_OBSERVATIONS and entry.assimilate
+    )
+    if not names:
+        return
+    height = config.model.air_height_m
+    if height > SCREEN_HEIGHT:
+        yield CheckRow(f"assimilation {run.name}", "ok", f"{names}: between the surface and forcing from {height:g} m")
+        return
+    detail = (
+        f"{names}: the forcing is from {height:g} m (model.air_height_m), so the air at 2 m is that of the forcing, "
+        "whatever the soil does: these observations correct nothing"
+    )
+    yield CheckRow(f"assimilation {run.name}", "accepted", detail)
 
 
 def _check_ingest(step: CycledIngestStep) -> CheckRow:
@@ -364,7 +384,8 @@ def _check_observed(root: zarr.Group, group: str, name: str, config: ExperimentC
             usable += int(used.sum())
             outside += int((used & ((values < low) | (values > high))).sum())
         overpasses = overpasses_a_day(root, name)
-        if any(item.observation == name and item.time_matching == "overpass" for item in config.operators):
+        by_hour = any(item.observation == name and item.time_matching == "overpass" for item in config.operators)
+        if by_hour or name in SCREEN_OBSERVATIONS:
             require_hours(root, name)
     except StoreError as error:
         return CheckRow(group, "wrong", str(error))

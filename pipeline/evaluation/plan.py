@@ -21,7 +21,7 @@ from ldas.pipeline.evaluation.reading import (
     operator_positions,
     variable_names,
 )
-from ldas.pipeline.settings.assimilation import MODEL_VARIABLE
+from ldas.pipeline.settings.assimilation import MODEL_VARIABLE, SCREEN_OBSERVATIONS
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import existing_group, has_group, read_region
 from ldas.pipeline.store.operator_store import matches_overpasses
@@ -29,7 +29,8 @@ from ldas.pipeline.store.operator_store import matches_overpasses
 Kind = Literal["run", "forecast", "analysis"]
 FORECAST_SUFFIX = "_forecast"
 # Name of an observation group -> the model variable it is compared with.
-MODEL_EQUIVALENT = {"sigma40": "sigma40", **MODEL_VARIABLE}
+# (what is predicted at the hours of the observations bears their name)
+MODEL_EQUIVALENT = {"sigma40": "sigma40", **MODEL_VARIABLE, **{name: name for name in SCREEN_OBSERVATIONS}}
 # Observations of the same content in another unit: only what does not depend on units is compared.
 OTHER_UNIT = frozenset({"swi"})
 MOST_VALUES = 1_500_000  # series x days x cells read at a time: 12 MB in double precision, a dozen such arrays at once

@@ -23,9 +23,9 @@ from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest import cgls, grid
 from ldas.pipeline.ingest.cgls import Dated, Row, unit_key
-from ldas.pipeline.ingest.config import CellsConfig, ObservationConfig
+from ldas.pipeline.ingest.config import CellsConfig, ObservationConfig, OverpassesPerDay
 from ldas.pipeline.ingest.grid import AreaAverage, Cells, Weights
-from ldas.pipeline.ingest.observations import observation_dataset
+from ldas.pipeline.ingest.observations import Daily, Overpasses, day_axis, observation_dataset, overpasses_of_days
 from ldas.pipeline.ingest.packed import PackedOptions, unpack
 from ldas.pipeline.settings.assimilation import Name
 from ldas.pipeline.settings.yaml_file import StrictModel
@@ -37,7 +37,13 @@ _KNOWN_UNITS: dict[str, dict[str, tuple[float, float]]] = {
     "m3 m-3": dict.fromkeys(("m3m-3", "m3/m3", "cm3cm-3", "cm3/cm3"), (1.0, 0.0)),
     "m2 m-2": dict.fromkeys(("m2m-2", "m2/m2"), (1.0, 0.0)),
     "1": cgls.PERCENT,
-    "K": {"k": (1.0, 0.0), "kelvin": (1.0, 0.0)},
+    "K": {**dict.fromkeys(("k", "kelvin"), (1.0, 0.0)), **dict.fromkeys(("degc", "c", "celsius"), (1.0, 273.15))},
+    "kg m-2": {**dict.fromkeys(("kgm-2", "kg/m2", "mm"), (1.0, 0.0)), "mofwaterequivalent": (1000.0, 0.0)},
+    "m": {"m": (1.0, 0.0), "cm": (0.01, 0.0), "mm": (0.001, 0.0)},
+    "kg kg-1": {
+        **dict.fromkeys(("kgkg-1", "kg/kg", "1"), (1.0, 0.0)),
+        **dict.fromkeys(("gkg-1", "g/kg"), (0.001, 0.0)),
+    },
     "mW m-2 sr-1 nm-1": dict.fromkeys(("mw/m2/sr/nm", "mwm-2sr-1nm-1", "mw/m2/nm/sr"), (1.0, 0.0)),
 }
 
@@ -97,6 +103,7 @@ class GriddedConfig(ObservationConfig, PackedOptions):
         description="what a value is made of: whole days from the date on, the instant, or the bounds of the files",
     )
     days: int = Field(1, ge=1, description="with `covers: days`: how many, such as 10 of a composite")
+    overpasses_per_day: OverpassesPerDay = None
     cells: CellsConfig
     cell_size: float = Field(default=0.25, gt=0, description="degrees: side of the squares of the area average")
     method: Literal["area", "bilinear", "nearest"] = "area"
@@ -108,6 +115,8 @@ class GriddedConfig(ObservationConfig, PackedOptions):
     def _meant(self) -> Self:
         if self.days != 1 and self.covers != "days":
             raise ValueError("`days` has no effect without `covers: days`")
+        if self.overpasses_per_day is not None and self.covers != "instant":
+            raise ValueError("`overpasses_per_day` keeps the hour of instants: it belongs to `covers: instant`")
         if self.date is not None and self.covers == "bounds":
             raise ValueError("`covers: bounds` needs the times of the files; `date` takes their place")
         if self.factor is None and self.offset:
@@ -144,10 +153,26 @@ def read(paths: list[Path], cells: Cells, config: GriddedConfig) -> xr.Dataset:
     if not rows:
         raise IngestError(f"none of the times of {len(paths)} files lies in the period")
     entry = registry.variable(config.group)
+    stacked = cgls.stacked(rows)
+    if config.overpasses_per_day is not None:
+        stacked = _at_their_hour(stacked, config.overpasses_per_day)
     made = observation_dataset(
-        config.group, cgls.stacked(rows), cells, entry.unit, entry.long_name, source_variable=config.variable
+        config.group, stacked, cells, entry.unit, entry.long_name, source_variable=config.variable
     )
     return cgls.with_notes(made, notes)
+
+
+def _at_their_hour(instants: Daily, most: int) -> Daily:
+    """The instants of each UTC day one after the other, with their hour."""
+    count, places = instants.value.shape
+    passes = Overpasses(
+        np.tile(np.arange(places), count),
+        np.repeat(instants.days, places),
+        instants.value.ravel(),
+        instants.uncertainty.ravel(),
+        instants.quality.ravel(),
+    )
+    return overpasses_of_days(passes, places, day_axis(passes.time, None, None), most)
 
 
 @contextmanager

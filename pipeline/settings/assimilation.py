@@ -19,7 +19,7 @@ from pydantic import (
 from ldas.assim import EnSRFConfiguration, FilterConfiguration, SEKFConfiguration
 from ldas.assim.controls import variable_unit
 from ldas.assim.error_estimation import AdaptiveErrors, BiasOptions
-from ldas.assim.predictors import SEASON, predictor_unit
+from ldas.assim.predictors import SCREEN_LEVEL, SEASON, predictor_unit
 from ldas.landmodel.errors import LdasError
 from ldas.operators.extensions import extension, extension_names
 from ldas.operators.options import NeuralOptions, PooledOptions
@@ -43,7 +43,10 @@ Name = Annotated[str, AfterValidator(_name)]
 _FILTERS = "ldas.filters"  # entry points of other packages
 _OWN_SECTIONS = ("neural", "pooled", "water_cloud")  # kinds of operators whose options are a section of that name
 TimeMatching = Literal["window_end", "overpass"]
-MODEL_VARIABLE = {"lai": "LAI", "swi": "WG2", "ssm": "WG2"}
+SNOW_OBSERVATIONS = {"swe": "SWE", "snow_depth": "SNOW_DEPTH"}
+SCREEN_OBSERVATIONS = {name.lower(): name for name in SCREEN_LEVEL}
+"""Observations at 2 m, each compared at its own hour."""
+MODEL_VARIABLE = {"lai": "LAI", "swi": "WG2", "ssm": "WG2", **SNOW_OBSERVATIONS, **SCREEN_OBSERVATIONS}
 """Model variable that an observation type observes directly."""
 
 
@@ -218,6 +221,11 @@ class OperatorConfig(StrictModel):
                 f"operator {self.name}: `time_matching: overpass` belongs to trained operators; a direct one is of the "
                 "window's end"
             )
+        if self.kind == "direct" and self.observation in SCREEN_OBSERVATIONS:
+            raise ValueError(
+                f"operator {self.name}: {self.observation} is compared at its own hour, which `kind: direct` is not: "
+                f"assimilate {self.observation} without an operator"
+            )
         if not self.state_names:
             raise ValueError(
                 f"operator {self.name}: the season alone is no predictor: name a variable of the model too"
@@ -271,13 +279,18 @@ DEFAULT_ERRORS = {
     "lai": ObservationErrorConfig(kind="relative", size=0.2),
     "swi": ObservationErrorConfig(kind="absolute", size=0.05),
     "ssm": ObservationErrorConfig(kind="absolute", size=0.05),
+    "swe": ObservationErrorConfig(kind="absolute", size=10.0),
+    "snow_depth": ObservationErrorConfig(kind="absolute", size=0.04),
+    "t2m": ObservationErrorConfig(kind="absolute", size=1.0),
+    "q2m": ObservationErrorConfig(kind="absolute", size=0.001),
+    "hu2m": ObservationErrorConfig(kind="absolute", size=0.1),
 }
 
 
 class AssimilatedConfig(StrictModel):
     """One observation type of an assimilation."""
 
-    name: Name = Field(description="Observation group (sigma40, lai, swi, ssm)")
+    name: Name = Field(description="Observation group (sigma40, lai, swi, ssm, swe, snow_depth, t2m, ...)")
     operator: Name | None = Field(None, description="Stored operator; null: the observation is a model variable")
     error: ObservationErrorConfig | None = Field(None, description="Error model (default: that of the paper)")
     valid_range: tuple[float, float] | None = Field(None, description="Default: the range of the registry")
@@ -290,13 +303,25 @@ class AssimilatedConfig(StrictModel):
         None, description="Days whose statistics the rescaling uses (default: all that observation and open loop have)"
     )
     assimilate: bool = Field(True, description="False: compared with the forecast only")
-    reject_frozen: bool = True
-    reject_snow: bool = True
+    reject_frozen: bool = Field(True, description="Not used where the soil is frozen (default of snow: false)")
+    reject_snow: bool = Field(True, description="Not used where the model has snow (default of snow: false)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _snow_under_snow(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("name") in SNOW_OBSERVATIONS:
+            return {"reject_frozen": False, "reject_snow": False, **given}
+        return given
 
     @property
     def error_model(self) -> ObservationErrorConfig:
         """The error, or the default of this type."""
         return self.error or DEFAULT_ERRORS[self.name]
+
+    @property
+    def direct_matching(self) -> TimeMatching:
+        """How it is compared without an operator: at the window's end, or at its own hour what is observed at 2 m."""
+        return "overpass" if self.name in SCREEN_OBSERVATIONS else "window_end"
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -311,6 +336,8 @@ class AssimilatedConfig(StrictModel):
                 raise ValueError(f"{self.name} has no valid range in the registry: give one") from error
         if self.rescale != "none" and self.operator is not None:
             raise ValueError(f"{self.name} is predicted by an operator: only observed model variables are rescaled")
+        if self.rescale != "none" and self.name in SCREEN_OBSERVATIONS:
+            raise ValueError(f"{self.name} is compared at its own hour: only values of the window's end are rescaled")
         if self.rescale_months % 2 == 0 or not 1 <= self.rescale_months <= 11:
             raise ValueError(f"rescale_months must be an odd number from 1 to 11, got {self.rescale_months}")
         for key in ("rescale_period", "rescale_months"):
@@ -385,6 +412,12 @@ class AssimilationConfig(StrictModel):
                 variable_unit(control)
         except LdasError as error:
             raise ValueError(f"assimilation {self.name}: filter {error}") from error
+        snow = [entry.name for entry in self.observations if entry.name in SNOW_OBSERVATIONS and entry.assimilate]
+        if snow and "SWE" not in self.method.controls:
+            raise ValueError(
+                f"assimilation {self.name}: {snow[0]} corrects nothing, since SWE is not among the control variables "
+                f"({', '.join(self.method.controls)}): add it to `{self.filter}.controls`, or say `assimilate: false`"
+            )
         for key in ("sekf", "ensrf"):
             if key in self.model_fields_set and self.filter != key:
                 raise ValueError(f"assimilation {self.name}: `{key}` belongs to filter: {key}, it is {self.filter}")
@@ -403,6 +436,8 @@ class AssimilationConfig(StrictModel):
         """What identifies it: without the options that came later, where they are not used."""
         values: dict[str, Any] = serialize(self)
         later = ("options", "bias", "adaptive_errors")
+        if "SWE" not in self.sekf.controls:
+            values["sekf"].pop("snow_error", None)
         # The runs without one type are runs of their own: this one is the same with and without them.
         return {key: value for key, value in values.items() if key != "leave_one_out" and (key not in later or value)}
 

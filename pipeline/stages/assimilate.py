@@ -203,9 +203,9 @@ class Assimilate(LandStage):
         return f"00 UTC of the day; the window ends at {labels.clock(self.hour)}"
 
     def _matching(self, root: zarr.Group, entry: AssimilatedConfig) -> TimeMatching:
-        """How an observation is compared: as its operator was trained; without one, at the window's end."""
+        """How an observation is compared: as its operator was trained."""
         if entry.operator is None:
-            return "window_end"
+            return entry.direct_matching
         here = [operator for operator in self.config.operators if operator.name == entry.operator]
         if here:
             return here[0].time_matching

@@ -10,7 +10,7 @@ from ldas.assim.controls import read_variable
 from ldas.assim.error_estimation import Bounded, Estimates
 from ldas.landmodel import Parameters
 from ldas.pipeline import registry
-from ldas.pipeline.settings.assimilation import AssimilationConfig
+from ldas.pipeline.settings.assimilation import SCREEN_OBSERVATIONS, AssimilatedConfig, AssimilationConfig
 from ldas.pipeline.settings.experiment import OutputConfig
 from ldas.pipeline.stages import labels
 from ldas.pipeline.store import cf
@@ -29,7 +29,13 @@ _BOUNDED = {
 
 def forecasts(settings: AssimilationConfig, output: OutputConfig) -> tuple[str, ...]:
     """Stored states that the analysis changes: their forecasts are stored too."""
-    return tuple(name for name in output.instant if name in settings.method.controls)
+    changed = {*settings.method.controls, *(["SNOW_DEPTH"] if "SWE" in settings.method.controls else [])}
+    return tuple(name for name in output.instant if name in changed)
+
+
+def _predicted(entry: AssimilatedConfig) -> bool:
+    """Whether the prediction is stored: that of an operator, or of the air at 2 m at the hour of its observation."""
+    return entry.operator is not None or entry.name in SCREEN_OBSERVATIONS
 
 
 def output_specs(
@@ -61,7 +67,7 @@ def output_specs(
         specs[f"{name}_forecast"] = of(f"24 h forecast {at_end}")
     for entry in settings.observations:
         made = {}
-        if entry.operator is not None:
+        if _predicted(entry):
             made[entry.name] = of(f"of the analysis {at_end}")
             made[f"{entry.name}_forecast"] = of(f"forecast {at_end}")
         for family in ("innovation", "residual", "linear_residual", "dfs"):
@@ -156,7 +162,7 @@ class AssimilationOutput:
                 f"linear_residual_{entry.name}": result.linear_residual,
                 f"dfs_{entry.name}": result.degrees_of_freedom,
             }
-            if entry.operator is not None:
+            if _predicted(entry):
                 compared |= {entry.name: result.predicted_analysis, f"{entry.name}_forecast": result.predicted}
             put = self._cells if times is None else self._at_overpasses
             lost = result.set_aside if times is None else result.set_aside | np.isnat(times.T)
@@ -187,7 +193,7 @@ class AssimilationOutput:
 
     def _analysed(self, name: str, forecast: np.ndarray, result: CycleResult) -> np.ndarray:
         """The analysis of a stored state; what no filter changes is the forecast."""
-        if name not in self.controls:
+        if name not in self.forecasts:
             return forecast
         analysed = read_variable(result.analysis, name)
         return np.where(np.isfinite(forecast), analysed, np.nan)

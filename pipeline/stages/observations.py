@@ -18,7 +18,12 @@ from ldas.assim.rescaling import cdf_matched, linearly_rescaled, seasonal_moment
 from ldas.assim.windows import DAY, WindowOverpasses, overpasses_of_windows, window_end, window_means
 from ldas.pipeline import registry
 from ldas.pipeline.errors import RegistryError, StoreError
-from ldas.pipeline.settings.assimilation import MODEL_VARIABLE, AssimilatedConfig, TimeMatching
+from ldas.pipeline.settings.assimilation import (
+    MODEL_VARIABLE,
+    SCREEN_OBSERVATIONS,
+    AssimilatedConfig,
+    TimeMatching,
+)
 from ldas.pipeline.stages.land import check_cells
 from ldas.pipeline.store import cf
 from ldas.pipeline.store.arrays import (
@@ -281,8 +286,13 @@ def require_hours(root: zarr.Group, name: str) -> None:
     """StoreError for observations that are daily values: none of their overpasses has an hour."""
     if overpasses_a_day(root, name) is None:
         raise StoreError(
-            f"'observations/{name}' holds daily values, in which overpasses have no hour: for `time_matching: "
-            "overpass` ingest it with `overpasses_per_day`, or choose `time_matching: window_end`"
+            f"'observations/{name}' holds daily values, in which overpasses have no hour: "
+            + (
+                "what is observed at 2 m is compared at its own hour: ingest it with `overpasses_per_day`"
+                if name in SCREEN_OBSERVATIONS
+                else "for `time_matching: overpass` ingest it with `overpasses_per_day`, or choose `time_matching: "
+                "window_end`"
+            )
         )
 
 
