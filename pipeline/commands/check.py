@@ -103,7 +103,7 @@ def _check_experiment(config: ExperimentConfig, values: bool, device: list[Check
     made = {step.makes for step in config.ingest} | ({"land", "forcing"} if config.makes_forcing else set())
     for group, names in (("land", LAND_NAMES), ("forcing", (*FORCING_NAMES, "time"))):
         rows.append(_check_group(root, group, names, made))
-    if all(row.state == "ok" and row.detail != BY_RUN for row in rows):
+    if all(row.state in ("ok", "accepted") and row.detail != BY_RUN for row in rows):
         unusable = _unusable_cells(root, config)
         rows.append(_check_land(root, config, unusable))
         rows += _check_forcing_span(root, config)

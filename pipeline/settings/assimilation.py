@@ -437,7 +437,7 @@ class AssimilationConfig(StrictModel):
         values: dict[str, Any] = serialize(self)
         later = ("options", "bias", "adaptive_errors")
         if "SWE" not in self.sekf.controls:
-            values["sekf"].pop("snow_error", None)
+            values.get("sekf", {}).pop("snow_error", None)
         # The runs without one type are runs of their own: this one is the same with and without them.
         return {key: value for key, value in values.items() if key != "leave_one_out" and (key not in later or value)}
 

@@ -210,3 +210,54 @@ def test_a_target_without_an_error_is_refused() -> None:
     content = {"name": "x", "store": {"url": "s"}, "period": {"start": "2007-01-01", "end": "2007-12-31"}}
     with pytest.raises(ValueError, match="vod has no default error: give one"):
         ExperimentConfig.model_validate({**content, "assimilation": [run]})
+
+
+def weather_service(folder: Path, name: str, unit: str, values: Any, times: list[str]) -> Keys:
+    """A field of an analysis at some instants."""
+    dataset = xr.Dataset(
+        {name: (("time", "lat", "lon"), values, {"units": unit})},
+        coords={"time": np.array(times, dtype="datetime64[ns]"), "lat": LATITUDE, "lon": LONGITUDE},
+    )
+    dataset.to_netcdf(folder / "analysis.nc")
+    return {"files": [str(folder / "analysis.nc")], "variable": name, "cells": POINTS}
+
+
+@pytest.mark.parametrize(
+    ("group", "unit", "factor", "offset"),
+    [
+        ("snow_depth", "cm", 0.01, 0.0),
+        ("swe", "m of water equivalent", 1000.0, 0.0),
+        ("swe", "kg m**-2", 1.0, 0.0),
+        ("t2m", "degC", 1.0, 273.15),
+        ("hu2m", "%", 0.01, 0.0),
+        ("q2m", "g kg-1", 0.001, 0.0),
+    ],
+)
+def test_snow_and_air_in_the_units_of_weather_services(
+    tmp_path: Path, group: str, unit: str, factor: float, offset: float
+) -> None:
+    keys = weather_service(tmp_path, "x", unit, VALUES, ["2015-01-10", "2015-01-11"])
+    found = ingest(tmp_path, {**keys, "group": group})
+    expected = [[VALUES[day][pixel] * factor + offset for pixel in PIXELS] for day in (0, 1)]
+    np.testing.assert_allclose(found["value"], expected, rtol=1e-6)
+
+
+def test_instants_keep_their_hour(tmp_path: Path) -> None:
+    values = np.concatenate([VALUES, VALUES + 1.0]) + 280.0
+    values[1, 1, 1] = np.nan
+    times = ["2015-01-10T06", "2015-01-10T12", "2015-01-10T18:30", "2015-01-12T00"]
+    keys = weather_service(tmp_path, "t2m", "K", values, times)
+    keys |= {"group": "t2m", "covers": "instant", "overpasses_per_day": 3}
+    found = ingest(tmp_path, keys)
+    assert found["value"].dims == ("time", "overpass", "cell")
+    assert found["nominal_time"].to_numpy().astype("datetime64[D]").astype(str).tolist() == [
+        f"2015-01-{day}" for day in (10, 11, 12)
+    ]
+    np.testing.assert_array_equal(found["overpass_hour"][0], [[6.0, 6.0], [18.5, 12.0], [np.nan, 18.5]])
+    first = np.float32([[values[0][PIXELS[0]], values[0][PIXELS[1]]], [values[2][PIXELS[0]], values[1][PIXELS[1]]]])
+    np.testing.assert_array_equal(found["value"][0, :2], first)
+    assert np.isnan(found["value"][1]).all()
+    with pytest.raises(IngestError, match="overpasses_per_day is 2, but a cell has 3 overpasses on 2015-01-10"):
+        ingest(tmp_path, {**keys, "overpasses_per_day": 2, "store": {"url": str(tmp_path / "other")}})
+    with pytest.raises(ConfigurationError, match="belongs to `covers: instant`"):
+        ingest(tmp_path, {**keys, "covers": "days"})

@@ -432,6 +432,7 @@ TABLE: dict[str, Changed | Elsewhere] = {
     "assimilation.sekf.typical_range": sekf(0.2),
     "assimilation.sekf.soil_moisture_error": sekf({"WG2": 0.1}),
     "assimilation.sekf.lai_error": sekf(0.4),
+    "assimilation.sekf.snow_error": Elsewhere("stages/assimilate/test_snow_and_air.py", "test_snow_and_air_in_a_run"),
     "assimilation.sekf.leaf_biomass": sekf("legacy"),
     "assimilation.sekf.frozen_rule": sekf("any_patch"),
     "assimilation.sekf.snow_threshold": sekf(1.0),
