@@ -377,8 +377,9 @@ def _outcome_of(future: "Future") -> tuple[BaseException | None, TaskResult | No
     from distributed.comm import CommClosedError
 
     try:
-        error = future.exception()
-        return (error, None) if error is not None else (None, future.result())
+        if future.status == "error":
+            return future.exception(), None
+        return None, future.result()
     except (CancelledError, CommClosedError, TimeoutError) as lost:
         raise ExecutionError(
             "the connection to the Dask scheduler is lost; tasks the ledger marks as done are safe: run the same "

@@ -1,8 +1,9 @@
-"""Requests to a store, without the hand-overs from thread to thread that cost more than a small request to a folder.
+"""Requests to a store, without the hand-overs from thread to thread that cost more than a small request.
 
 Zarr runs every request in an event loop in a thread of its own, which gives reading, writing and compression to further
-threads. A folder needs none of them: its requests are run one after the other in the thread that asks. Other stores,
-where waiting is most of the work, keep Zarr's loop, with several requests under way at a time.
+threads. Here, requests run in the thread that asks: those to a folder one after the other, those to other stores, where
+waiting is most of the work, several at a time. Only file systems of fsspec keep Zarr's loop, which their connections
+belong to.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 
 from zarr.abc.store import Store
 from zarr.core.sync import sync
-from zarr.storage import LocalStore, WrapperStore
+from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
 _REQUESTS_AT_ONCE = 8
 Item = TypeVar("Item")
@@ -23,7 +24,7 @@ Result = TypeVar("Result")
 
 def answer(store: Store, request: Coroutine[Any, Any, Result]) -> Result:
     """What a request to a store gives."""
-    if not _is_folder(store) or asyncio._get_running_loop() is not None:  # as in a notebook
+    if isinstance(_innermost(store), FsspecStore) or asyncio._get_running_loop() is not None:  # as in a notebook
         return sync(request)
     loop = _idle_loop()
     try:
@@ -39,15 +40,15 @@ def answers(
     store: Store, request: Callable[[Item], Coroutine[Any, Any, Result]], items: Sequence[Item]
 ) -> list[Result]:
     """What the request of every item gives. After an error nothing new is begun, and nothing is still under way."""
-    if _is_folder(store):
+    if isinstance(_innermost(store), LocalStore):
         return answer(store, _one_by_one(request, items))
     return answer(store, _several(request, items))
 
 
-def _is_folder(store: Store) -> bool:
+def _innermost(store: Store) -> Store:
     while isinstance(store, WrapperStore):
         store = store._store
-    return isinstance(store, LocalStore)
+    return store
 
 
 async def _one_by_one(request: Callable[[Item], Awaitable[Result]], items: Sequence[Item]) -> list[Result]:
