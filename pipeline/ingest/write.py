@@ -28,7 +28,7 @@ from ldas.pipeline.store.location import Location
 from ldas.pipeline.store.opening import exists
 from ldas.pipeline.store.provenance import code_version, configured, provenance
 
-FORCING_CHUNKS = {"time": 732, "cell": 128}  # a day reads a month, not a year
+FORCING_CHUNKS = {"time": 183, "cell": 256}  # a day reads a week, not a year
 FORCING_SHARDS = {"time": 8784, "cell": 256}
 OBSERVATION_CHUNKS = {"time": 366, "cell": 64}
 SAME_PLACE_DEGREES = 1e-4

@@ -157,7 +157,7 @@ class LandStage(Stage):
         )
         usable = ~without_columns(parameters, block.cells)
         if usable.any():
-            part = dataset.isel(cell=np.flatnonzero(usable))
+            part = dataset if usable.all() else dataset.isel(cell=np.flatnonzero(usable))
             latitude, longitude = (values[usable] for values in read_places(root, block.region))
             source = f"{public_url(self.location.url)} {group}"
             check_forcing(part, latitude, longitude, source, accepted_checks(root, self.config, group) | {"gap"})

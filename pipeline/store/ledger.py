@@ -18,7 +18,7 @@ DAY = np.timedelta64(1, "D")
 DEVICE = "execution.device"  # key of an identity; absent where a run is computed on the processor
 # Of a run that was extended, until all of it is done: days done, and status then, of each cell; the earlier ends.
 _REACHED, _STATUS_THERE, _INTERIM = "reached", "status_there", "interim_stops"
-_MOST_PERIODS = 4096  # length of a chunk: all periods of a block are one object, which its one writer replaces
+_PERIODS_A_CHUNK = 366  # of a block, one object, which its one writer replaces: a year of daily periods
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class Period:
     start: np.datetime64
     stop: np.datetime64
     days: slice
+    is_rest: bool = False
 
     def __str__(self) -> str:
         return f"{self.start.astype('datetime64[D]')} to {self.stop.astype('datetime64[D]')}"
@@ -109,7 +110,7 @@ def create(
             "period": (("period",), np.arange(len(periods))),
             "cell": (("cell",), np.arange(cells)),
         },
-        chunks={"period": _MOST_PERIODS, "cell": cells_per_block},
+        chunks={"period": _PERIODS_A_CHUNK, "cell": cells_per_block},
         attributes={"identity": flatten(identity), "failures": {}, "period_bounds": _bounds(periods)},
     )
 
@@ -232,30 +233,26 @@ def interim_stops(root: zarr.Group, experiment: str) -> list[np.datetime64]:
 
 
 def rest_of(root: zarr.Group, experiment: str, block: Block, period: Period) -> Period:
-    """What a block has left to do of a period: all of it, or the days after the earlier end that it had reached."""
-    first = _reached(root, experiment, block)
+    """What a block has left to do of a period: all of it, or the days after the earlier end that all its (chosen) cells
+    had reached."""
+    path = path_of(experiment)
+    if not has_array(root, path, _REACHED):
+        return period
+    reached = read_region(root, path, _REACHED, {"cell": block.region})
+    first = int(reached.min() if block.mask is None else reached[block.mask].min())
     if not period.days.start < first < period.days.stop:
         return period
     start = period.start + (first - period.days.start) * DAY
-    return Period(period.index, start, period.stop, slice(first, period.days.stop))
+    return Period(period.index, start, period.stop, slice(first, period.days.stop), is_rest=True)
 
 
 def status_before(root: zarr.Group, experiment: str, block: Block, period: Period) -> np.ndarray | None:
     """Status of a block's cells when a period, or what is left of one, begins; None at the beginning of the run."""
     if period.days.start == 0:
         return None
-    if period.days.start == _reached(root, experiment, block):
+    if period.is_rest:
         return read_region(root, path_of(experiment), _STATUS_THERE, {"cell": block.region})
     return np.asarray(block_status(root, experiment, block)[period.index - 1])
-
-
-def _reached(root: zarr.Group, experiment: str, block: Block) -> int:
-    """Days of the run that all (chosen) cells of a block had done of a period that has become longer; 0 without one."""
-    path = path_of(experiment)
-    if not has_array(root, path, _REACHED):
-        return 0
-    days = read_region(root, path, _REACHED, {"cell": block.region})
-    return int(days.min() if block.mask is None else days[block.mask].min())
 
 
 def settle(root: zarr.Group, experiment: str) -> None:

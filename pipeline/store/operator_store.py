@@ -176,7 +176,7 @@ def read_operator(
 
 def _read_all(root: zarr.Group, name: str) -> ObservationOperator:
     """All cells, checked by the content hash."""
-    stored, written = _read_arrays(root, name, slice(None))
+    stored, written, _ = _read_arrays(root, name, slice(None))
     found = content_hash(stored)
     if found != written:
         raise StoreError(
@@ -191,13 +191,12 @@ def _read_cells(root: zarr.Group, name: str, cell_ids: np.ndarray) -> Observatio
     path = operator_path(name)
     places = _places(read_region(root, path, "cell_ids"), name, cell_ids)
     part = slice(int(places.min()), int(places.max()) + 1)
-    stored, _ = _read_arrays(root, name, part)
+    stored, _, (written,) = _read_arrays(root, name, part, [CHECKSUM])
     chosen = places - part.start
     stored = stored._replace(arrays={array: values[chosen] for array, values in stored.arrays.items()})
-    written = read_region(root, path, CHECKSUM, {"cell": part})[chosen]
-    if not written.all():
+    if not written[chosen].all():
         raise _unfinished(name)
-    different = written != cell_checksums(stored)
+    different = written[chosen] != cell_checksums(stored)
     if different.any():
         raise StoreError(
             f"operator '{name}': the stored arrays of {int(different.sum())} of {len(places)} cells are not what was "
@@ -206,14 +205,17 @@ def _read_cells(root: zarr.Group, name: str, cell_ids: np.ndarray) -> Observatio
     return from_arrays(stored).select(np.arange(len(places)))
 
 
-def _read_arrays(root: zarr.Group, name: str, cells: slice) -> tuple[OperatorArrays, str]:
-    """The arrays as they are stored, and the content hash of all of them that is written there."""
+def _read_arrays(
+    root: zarr.Group, name: str, cells: slice, more: Sequence[str] = ()
+) -> tuple[OperatorArrays, str, list[np.ndarray]]:
+    """The arrays as they are stored, the content hash of all of them that is written there, and more arrays."""
     path = operator_path(name)
     attributes: Mapping[str, Any] = existing_group(root, path).attrs.asdict()
     region = {} if cells == slice(None) else {"cell": cells}
-    arrays = {array: values for array, (values, _) in read_arrays(root, path, attributes["arrays"], region).items()}
+    read = read_arrays(root, path, [*attributes["arrays"], *more], region)
+    arrays = {array: read[array][0] for array in attributes["arrays"]}
     stored = OperatorArrays(str(attributes["kind"]), arrays, {}, attributes["operator"])
-    return stored, str(attributes.get("content_hash", ""))
+    return stored, str(attributes.get("content_hash", "")), [read[array][0] for array in more]
 
 
 def _unfinished(name: str) -> StoreError:
@@ -222,14 +224,14 @@ def _unfinished(name: str) -> StoreError:
 
 def _places(known: np.ndarray, name: str, cell_ids: np.ndarray) -> np.ndarray:
     """Where exactly these cells are among the known ones, in this order."""
-    position = {int(cell): index for index, cell in enumerate(known)}
-    missing = [int(cell) for cell in cell_ids if int(cell) not in position]
-    if missing:
+    missing = cell_ids[~np.isin(cell_ids, known)]
+    if missing.size:
         raise OperatorMismatchError(
-            f"operator '{name}' was made for other cells: {len(missing)} of the {cell_ids.size} asked for are missing, "
-            f"first {missing[:5]} (it has {known.size}); train an operator for this domain"
+            f"operator '{name}' was made for other cells: {missing.size} of the {cell_ids.size} asked for are missing, "
+            f"first {missing[:5].tolist()} (it has {known.size}); train an operator for this domain"
         )
-    return np.array([position[int(cell)] for cell in cell_ids], dtype=np.int64)
+    order = np.argsort(known)
+    return np.asarray(order[np.searchsorted(known, cell_ids, sorter=order)])
 
 
 def operator_dataset(stored: OperatorArrays, operator: ObservationOperator, scores: Mapping[str, Scores]) -> xr.Dataset:

@@ -19,15 +19,16 @@ from ldas.pipeline.store.arrays import (
     existing_group,
     has_array,
     has_group,
-    read_region,
+    read_arrays,
     read_regions,
     write_region,
 )
 from ldas.pipeline.store.ledger import Block
-from ldas.pipeline.store.packed_view import FIELDS, STATE, Field, fields_of
+from ldas.pipeline.store.packed_view import FIELDS, STATE, fields_of
 from ldas.pipeline.store.template import ArraySpec, create_template
 
 _AXES = {quantity.name: quantity.axis for quantity in quantities.STATE if quantity.axis}
+_LEVEL = 1  # in half the time of zstd's own choice, and 3 % larger
 StateType = TypeVar("StateType")
 
 
@@ -84,7 +85,7 @@ def create_restart(
     create_template(
         root,
         restart_path(experiment, instant),
-        {STATE: ArraySpec(("cell", "patch", "row"), "float64", attributes={FIELDS: fields})},
+        {STATE: ArraySpec(("cell", "patch", "row"), "float64", attributes={FIELDS: fields}, level=_LEVEL)},
         coordinates={dim: ((dim,), np.arange(size) + (dim != "cell")) for dim, size in sizes.items()},
         chunks={"cell": cells_per_block},
         attributes={**attributes, "instant": str(instant), "model": ledger.flatten(model)},
@@ -99,8 +100,8 @@ def write_restart(
     block: Block,
 ) -> None:
     """Writes the state of a block, or of its chosen cells; patches without a column are NaN."""
-    region, fields = {"cell": block.region}, _fields(root, path)
-    if fields is None:
+    region, stored = {"cell": block.region}, _state_of(root, path)
+    if stored is None:
         arrays = existing_arrays(root, path, state._fields)
         values = {
             name: np.full((block.cells, *array.shape[1:]), np.nan)
@@ -110,19 +111,17 @@ def write_restart(
             values[name][columns.cell, columns.patch] = field
         write_region(root, path, values, region, cells=block.mask)
         return
-    shape = existing_array(root, path, STATE).shape
-    packed = np.full((block.cells, *shape[1:]), np.nan)
-    for name, place in fields.items():
-        part = np.asarray(getattr(state, name))
-        packed[columns.cell, columns.patch, place.rows] = part.reshape(len(part), place.size)
+    rows = np.empty((len(columns.cell), stored.shape[2]))
+    for name, place in fields_of(stored.attrs).items():
+        rows[:, place.rows] = np.reshape(getattr(state, name), (len(rows), place.size))
+    packed = np.full((block.cells, *stored.shape[1:]), np.nan)
+    packed[columns.cell, columns.patch] = rows
     write_region(root, path, {STATE: packed}, region, cells=block.mask)
 
 
-def _fields(root: zarr.Group, path: str) -> dict[str, Field] | None:
-    """Where the fields of the state lie; None in a restart of an earlier version, which has an array for each."""
-    if not has_array(root, path, STATE):
-        return None
-    return fields_of(existing_array(root, path, STATE).attrs)
+def _state_of(root: zarr.Group, path: str) -> zarr.Array | None:
+    """The array of the state; None in a restart of an earlier version, which has an array for each field."""
+    return existing_array(root, path, STATE) if has_array(root, path, STATE) else None
 
 
 def read_restart(
@@ -142,13 +141,14 @@ def read_restart(
             options (each differing one named).
     """
     check_restart(root, path, model=model)
-    places, region = _fields(root, path), {"cell": block.region}
-    if places is None:
+    region = {"cell": block.region}
+    if not has_array(root, path, STATE):
         stored = read_regions(root, path, fields, region)
         values = {name: np.ascontiguousarray(dense[columns.cell, columns.patch]) for name, dense in stored.items()}
     else:
-        packed = read_region(root, path, STATE, region)[columns.cell, columns.patch]
-        found = {name: packed[:, places[name].rows] for name in fields}
+        packed, attributes = read_arrays(root, path, (STATE,), region)[STATE]
+        rows, places = packed[columns.cell, columns.patch], fields_of(attributes)
+        found = {name: rows[:, places[name].rows] for name in fields}
         values = {name: np.ascontiguousarray(v if places[name].axis else v[:, 0]) for name, v in found.items()}
     first = values[fields[0]]
     empty = np.isnan(first).all(axis=tuple(range(1, first.ndim)))
@@ -185,6 +185,9 @@ def check_restart(root: zarr.Group, path: str, fields: Sequence[str] = (), *, mo
     ]
     if different:
         raise StoreError(f"restart '{path}' is of a model with other options: {'; '.join(different)}")
-    absent = sorted(set(fields) - set(_fields(root, path) or group.array_keys())) if fields else []
+    if not fields:
+        return
+    state = _state_of(root, path)
+    absent = sorted(set(fields) - set(group.array_keys() if state is None else fields_of(state.attrs)))
     if absent:
         raise StoreError(f"restart '{path}' has no {', '.join(absent)}: another version of ldas wrote it")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.codecs import ZstdCodec
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
@@ -29,12 +30,14 @@ _GROWING_CHUNK = 1024
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """One array of a template: dimension names, type, fill value (NaN for floats, 0 else) and extra attributes."""
+    """One array of a template: dimension names, type, fill value (NaN for floats, 0 else), extra attributes, and how
+    much work zstd is to take (0: its own choice)."""
 
     dims: tuple[str, ...]
     dtype: str = "float32"
     fill_value: float | int | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    level: int = 0
 
 
 def create_template(
@@ -139,6 +142,7 @@ def _document_of(
         str(fill) if fill != fill else fill,  # NaN, as a key of the cache
         tuple(spec.dims),
         json.dumps(attributes),
+        spec.level,
     )
 
 
@@ -151,6 +155,7 @@ def _array_document(
     fill: float | str,
     dims: tuple[str, ...],
     attributes: str,
+    level: int,
 ) -> Buffer:
     """The metadata of an array as Zarr writes them. Thousands of restarts have the same: made once, they are one
     request each, where Zarr makes eight to be sure that nothing is there and all groups above are."""
@@ -164,6 +169,7 @@ def _array_document(
         fill_value=float(fill) if isinstance(fill, str) else fill,
         dimension_names=dims,
         attributes=json.loads(attributes),
+        compressors=ZstdCodec(level=level),
     )
     document = sync(store.get("array/zarr.json", default_buffer_prototype()))
     assert document is not None
