@@ -130,18 +130,20 @@ def columns(
         raise LandModelError("columns: expected at least one column, got none")
     given = _given_overrides(overrides or {}, count)
     table = vegetation_table()
-    for code in vegetation:
+    codes = list(dict.fromkeys(vegetation))
+    for code in codes:
         if code not in table:
             close = difflib.get_close_matches(code, table, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise LandModelError(f"vegetation type: expected one of {', '.join(table)}, got {code!r}{hint}")
 
-    codes, code_of_column = np.unique(np.asarray(vegetation), return_inverse=True)
+    place = {code: number for number, code in enumerate(codes)}
+    code_of_column = np.array([place[code] for code in vegetation])
 
     def entry(name: str) -> Array:
         if name in given and given[name].ndim == 1:
             return given[name]
-        return np.array([table[str(code)][name] for code in codes])[code_of_column]
+        return np.array([table[code][name] for code in codes])[code_of_column]
 
     clay_layers, sand_layers = _by_layer(clay, count, "clay"), _by_layer(sand, count, "sand")
     check_texture(clay_layers, sand_layers)

@@ -230,7 +230,7 @@ def _places(dataset: xr.Dataset, latitude: npt.ArrayLike | None, longitude: npt.
 
 def _two_dimensional(array: xr.DataArray) -> Array:
     if "cell" in array.dims:
-        return np.asarray(array.transpose("time", "cell").values, dtype=np.float64)
+        return np.asarray(array.variable.transpose("time", "cell").values, dtype=np.float64)
     return np.asarray(array.values, dtype=np.float64).reshape(array.sizes["time"], 1)
 
 

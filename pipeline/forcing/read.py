@@ -65,7 +65,7 @@ def land_forcing(dataset: xr.Dataset) -> TimedForcing:
     """
     arrays = {}
     for name in FORCING_NAMES:
-        array = dataset[name]
+        array = dataset.variables[name]
         ordered = array.transpose("time", "cell") if "cell" in array.dims else array
         values = np.ascontiguousarray(np.asarray(ordered.values, np.float64).reshape(array.sizes["time"], -1))
         arrays[name] = np.where(values < 0.0, 0.0, values) if name in LARGEST_NEGATIVE else values
