@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ldas.pipeline.errors import ExecutionError
+from ldas.pipeline.settings.execution import CARD
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -34,6 +35,12 @@ _ADVICE = {
     "kubernetes": "look at the pods of the workers",
     "gateway": "look at the log of the gateway",
 }
+_CARD_ADVICE = f"start workers that offer one (`--resources {CARD}=1`)"
+
+
+def _tasks_without_worker(dask_scheduler: Any) -> int:
+    """Tasks that no worker may take, though there are workers: none of them offers a card. Runs in the scheduler."""
+    return len(dask_scheduler.unrunnable)
 
 
 class Keeper:
@@ -96,16 +103,19 @@ class Keeper:
         if self._jobs is not None:
             about, queued = self._jobs.replace(names)
         now = datetime.now(UTC)
-        if names:
+        lacking = int(self._client.run_on_scheduler(_tasks_without_worker)) if names else 0
+        what = f"workers with a card for {lacking} tasks" if lacking else "workers"
+        if names and not lacking:
             self._since = self._stuck_since = None
             return
         self._since = self._since or now
         self._stuck_since = None if queued else (self._stuck_since or now)
         if self._stuck_since and now - self._stuck_since >= timedelta(seconds=NO_WORKERS_S):
-            raise ExecutionError(f"no workers since {self._since:%H:%M:%S} UTC{about}: {_ADVICE[self._kind]}")
+            advice = _CARD_ADVICE if lacking else _ADVICE[self._kind]
+            raise ExecutionError(f"no {what} since {self._since:%H:%M:%S} UTC{about}: {advice}")
         if now >= self._next_line and not self._stop.is_set():
             self._next_line = now + timedelta(seconds=LINE_EVERY_S)
-            self._message(f"waiting for workers since {self._since:%H:%M:%S} UTC{about}")
+            self._message(f"waiting for {what} since {self._since:%H:%M:%S} UTC{about}")
 
     def _stop_run(self, error: ExecutionError) -> None:
         """Whatever the run waits for is cancelled; `connected` raises the failure in its place."""

@@ -122,6 +122,16 @@ class ToyStage(Stage):
         return cells * self.bytes_per_cell
 
 
+@dataclass(frozen=True)
+class OnCard(ToyStage):
+    """A toy whose tasks take a turn on a card."""
+
+    @property
+    def resources(self) -> Mapping[str, float]:
+        """See Stage."""
+        return {"GPU": 1}
+
+
 def toy(where: Location | Path, **settings: Any) -> ToyStage:
     """The toy of most tests, in a folder or elsewhere: twelve tasks, four blocks of three periods."""
     location = where if isinstance(where, Location) else Location(str(where))

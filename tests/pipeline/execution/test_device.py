@@ -1,7 +1,7 @@
 """The device of a run: found or refused before the start, asked for by tasks, kept in the store and on resuming."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from tests.helpers.program import program
 from tests.helpers.runs import run_here
 from tests.helpers.small_store import write_experiment
 from tests.helpers.synthetic_store import experiment, make_store
-from tests.helpers.toy import Silence, ToyStage
+from tests.helpers.toy import OnCard, Silence
 from tests.landmodel.host_device import HostDevice
 
 CARD = Card(
@@ -125,13 +125,8 @@ TAKEN_BY: list[str] = []
 
 
 @dataclass(frozen=True)
-class OnCards(ToyStage):
-    """A toy that computes on cards, and remembers which workers took its tasks."""
-
-    @property
-    def resources(self) -> Mapping[str, float]:
-        """See Stage."""
-        return {"GPU": 1}
+class Remembering(OnCard):
+    """A toy that remembers which workers took its tasks."""
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
         """See Stage."""
@@ -158,7 +153,7 @@ def test_cards_of_workers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         cards = device.cards_for(auto, client, said.append)
         assert sorted(card.uuid for card in cards) == ["first", "second"]
         assert said[1:] == ["device: gpu (a card that is not there)"]
-        stage = OnCards("toy", Location(str(tmp_path / "store")), cells=12, cells_per_block=1, days=7)
+        stage = Remembering("toy", Location(str(tmp_path / "store")), cells=12, cells_per_block=1, days=7)
         outcomes = run_stages([stage], client, tasks_in_flight=lambda: 6, retries=0, listener=Silence())
         assert outcomes["toy"].complete
         assert len(TAKEN_BY) == 12

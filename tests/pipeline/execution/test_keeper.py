@@ -17,9 +17,10 @@ from ldas.pipeline.execution.cluster import connected
 from ldas.pipeline.execution.stage import prepare
 from ldas.pipeline.settings.execution import ClusterConfig
 from ldas.pipeline.store.arrays import array_hashes
+from ldas.pipeline.store.location import Location
 from tests.helpers.runs import run_stage
 from tests.helpers.slurm_commands import OPTIONS, SlurmCommands
-from tests.helpers.toy import Silence, toy
+from tests.helpers.toy import OnCard, Silence, toy
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +168,23 @@ def test_an_address_where_no_worker_comes() -> None:
         config = ClusterConfig(kind="address", address=running.scheduler_address)
         with pytest.raises(ExecutionError, match="no workers since"), connected(config):
             pass
+
+
+def test_workers_none_of_which_offers_a_card_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "NO_WORKERS_S", 1.0)
+    lines: list[str] = []
+    with LocalCluster(n_workers=1, processes=False, dashboard_address="127.0.0.1:0", protocol="tcp") as running:
+        config = ClusterConfig(kind="address", address=running.scheduler_address)
+        stage = OnCard("toy", Location(str(tmp_path / "store")), cells=2, cells_per_block=1)
+
+        def run() -> None:
+            with connected(config, lines.append) as client:
+                run_stage(stage, client, tasks_in_flight=4, retries=2, listener=Silence())
+
+        prepare(stage)
+        with pytest.raises(ExecutionError, match=r"no workers with a card for 2 tasks since .*: start workers that"):
+            run()
+        assert all(line.startswith("waiting for workers with a card for 2 tasks since") for line in lines)
 
 
 def test_local_workers_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
