@@ -90,7 +90,7 @@ servers:
 lock: env
 	$(VENV)/bin/python -m pip install --quiet uv
 	$(VENV)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header \
-		--extra test --extra docs --extra cluster --extra explore --extra export --extra ingest --extra icechunk \
+		--extra test --extra docs --extra cluster --extra explore --extra export --extra gpu --extra ingest --extra icechunk \
 		pyproject.toml --output-file requirements/test.txt
 	$(VENV)/bin/python -m uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --no-header \
 		--extra cluster --extra explore --extra export --extra ingest --extra icechunk --extra azure --extra gcs --constraint requirements/test.txt \

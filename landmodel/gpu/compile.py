@@ -80,14 +80,15 @@ def machine_code(kernel: Callable[..., None], arguments: tuple[Any, ...], capabi
 @contextmanager
 def _compiling_for(capability: tuple[int, int]) -> Iterator[None]:
     """Code is made for a capability. numba-cuda would ask the driver for that of the card, and another compiler (NVRTC,
-    which is not needed otherwise) for those that there are."""
-    from numba.cuda import dispatcher
+    which is large, and not needed otherwise) for those that there are."""
+    from numba.cuda import cuda_paths, dispatcher
     from numba.cuda.cudadrv import nvrtc
 
-    asked = dispatcher.get_current_device, nvrtc.get_arch_option
+    before = dispatcher.get_current_device, nvrtc.get_arch_option, cuda_paths._get_nvrtc_path
     dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
     nvrtc.get_arch_option = lambda major, minor: f"compute_{major}{minor}"
+    cuda_paths._get_nvrtc_path = lambda: None
     try:
         yield
     finally:
-        dispatcher.get_current_device, nvrtc.get_arch_option = asked
+        dispatcher.get_current_device, nvrtc.get_arch_option, cuda_paths._get_nvrtc_path = before

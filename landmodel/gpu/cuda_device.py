@@ -196,6 +196,11 @@ class CudaDevice:
         """Wait until what was fetched is there."""
         asked(self._driver.cuEventSynchronize(self._fetched[slot]))
 
+    def synchronise(self) -> None:
+        """Wait until all work is done."""
+        self._enter()
+        asked(self._driver.cuCtxSynchronize())
+
     def close(self) -> None:
         """Free the memory of the run, when its work has ended."""
         for stream in (self._in, self._compute, self._out):
@@ -246,3 +251,8 @@ def first_card() -> CudaDevice:
 @cache
 def _first_card() -> CudaDevice:
     return CudaDevice()
+
+
+def wait() -> None:
+    """Wait until the first card has done all that was asked of it, as a measurement needs."""
+    first_card().synchronise()
