@@ -11,6 +11,7 @@ import zarr
 from ldas.pipeline.evaluation.reading import attributes
 from ldas.pipeline.forcing.estimated import estimates_of
 from ldas.pipeline.settings.acceptance import ACCEPTED, MEANING
+from ldas.pipeline.stages.land import DEVICES
 from ldas.pipeline.store import ledger
 
 VOLUME_GROUPS = (
@@ -118,7 +119,10 @@ def provenance_texts(root: zarr.Group, experiments: list[str]) -> list[tuple[str
     texts: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
     for name in experiments:
-        found: Mapping[str, Any] = attributes(root, f"runs/{name}").get("provenance", {})
+        of_run = attributes(root, f"runs/{name}")
+        found: Mapping[str, Any] = of_run.get("provenance", {})
+        if DEVICES in of_run:
+            found = {**found, DEVICES: of_run[DEVICES]}
         text = (
             yaml.safe_dump(dict(found), sort_keys=False, allow_unicode=True, width=100) if found else "not recorded\n"
         )

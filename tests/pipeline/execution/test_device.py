@@ -21,6 +21,7 @@ from ldas.pipeline.execution import cluster, device
 from ldas.pipeline.execution.run_stages import run_stages
 from ldas.pipeline.execution.stage import prepare
 from ldas.pipeline.plan import build_stages
+from ldas.pipeline.report.run_facts import accepted_lines, provenance_texts
 from ldas.pipeline.settings.execution import ExecutionConfig
 from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment
 from ldas.pipeline.stages.open_loop import OpenLoop
@@ -256,6 +257,10 @@ def test_a_resume_on_another_device_needs_a_key(small: Path) -> None:
     attributes = existing_group(root, group).attrs
     assert attributes["devices"] == ["cpu", "gpu (a card that is not there)"]
     assert attributes["accepted_checks"] == ["other_device"]
+    (said,) = accepted_lines(root, ["open_loop"])
+    assert said.endswith("its last digits differ (`accept: [other_device]`).")
+    ((_, text),) = provenance_texts(root, ["open_loop"])
+    assert "devices:\n- cpu\n- gpu (a card that is not there)\n" in text
     prepare(on_gpu)
     with pytest.raises(ConfigurationError, match="device: 'gpu' in the store, 'cpu' now"):
         prepare(on_cpu)
