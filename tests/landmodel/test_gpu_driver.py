@@ -69,7 +69,7 @@ def test_chosen_steps_short_steps_and_a_forcing_in_single_precision() -> None:
     model, state, forcing = case(hours=27)
     forcing = Forcing(*(np.asarray(values, dtype=np.float32) for values in forcing))
     at = np.array([[3, -1, 0], [-1, -1, 5], [80, 1, -1], [26, 27, 81], [0, 0, -1]])
-    request = OutputRequest(mean=("H",), interval_s=3 * 3600.0, at=("WG", "LAI"), at_steps=at)
+    request = OutputRequest(mean=("H",), interval_s=3 * 3600.0, at=("WG", "T2M", "LAI"), at_steps=at)
     arguments: dict[str, Any] = {"forcing": forcing, "start": "2007-01-01T00", "step_s": 1200.0, "output": request}
     where = np.array([True, True, True, True, False])
     found = model.run(state, **arguments, where=where, device=HostDevice())

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from ldas.assim import Quality
 from ldas.pipeline.commands.check import check_experiment
 from ldas.pipeline.errors import StoreError
+from ldas.pipeline.evaluation.evaluate import evaluate
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.store.arrays import open_store
 from tests.helpers.synthetic_store import COLD_DAYS, FIRST_DAY, experiment, write_observations
@@ -72,6 +73,13 @@ def test_snow_and_air_in_a_run(inputs: Path, tmp_path: Path, threads: Client) ->
     less, more = (read(store, name, "increment_SWE")[first][used[first]] for name in ("sure", "snow"))
     assert (np.abs(less) < 0.2 * np.abs(more)).all()
     assert (read(store, "sure", "quality_t2m")[0, :2] == Quality.NOT_ASSIMILATED).all()
+
+    scores = evaluate(store)
+    in_use = read(store, "snow", "quality_t2m") == Quality.USED
+    departure = np.where(in_use, read(store, "snow", "innovation_t2m").astype(np.float64), np.nan)
+    of_air = scores.dataset("t2m_observations_by_overpass").sel(series="snow")
+    np.testing.assert_allclose(of_air["bias"], -np.nanmean(departure, axis=(0, 1)), rtol=1e-5)
+    assert scores.dataset("swe_observations")["series"].to_numpy().tolist()[:2] == ["open_loop", "snow"]
 
 
 def test_daily_means_of_the_air_and_forcing_from_2_m_are_said(inputs: Path, tmp_path: Path, threads: Client) -> None:
