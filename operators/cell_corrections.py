@@ -50,9 +50,11 @@ def estimated_prior(cells: Sequence[Moments], directions: Array) -> Prior:
     noise = max(square / count, np.finfo(np.float64).tiny)
     if size == 0:
         return Prior(np.zeros((len(directions), len(directions))), noise)
-    # To begin with, each direction explains its share of what is left.
-    power = np.maximum(np.einsum("cii->i", gram) / count, np.finfo(np.float64).eps)
-    prior = Prior(np.diag(noise / (size * power)), noise)
+    # To begin with, each direction explains its share of what is left; one that no sample has, such as a neuron that
+    # never fires, is not corrected.
+    power = np.einsum("cii->i", gram) / count
+    share = np.divide(noise, size * power, out=np.zeros(size), where=power > np.finfo(np.float64).eps)
+    prior = Prior(np.diag(share), noise)
     for _ in range(_ITERATIONS):
         inverse = np.linalg.inv(_damped(gram, prior))
         mean = np.einsum("ij,cjk,ck->ci", prior.covariance, inverse, product)

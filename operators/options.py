@@ -89,6 +89,11 @@ class PooledOptions(NeuralOptions):
             idle = [name for name in own if getattr(self, name) != getattr(NeuralOptions, name)]
             said = ", ".join(idle)
             _check(not idle, f"{said}: no effect with policy: pooled, whose cells have no networks of their own")
+        if self.policy == "auto":
+            _check(
+                self.validation_fraction > 0.0,
+                "policy: auto compares networks in the validation samples: set validation_fraction above 0",
+            )
 
 
 def _check(condition: bool, message: str) -> None:

@@ -86,6 +86,7 @@ class PooledOperator(NeuralOperator):
         require_target(y, self._names)
         identities = checked_cell_ids(cell_ids, x.shape[0])
         size, cells, fields = self.options.block_size, len(x), static or {}
+        self._static(fields, cells)  # refused as a whole: a part of a longer field would fit a block
         blocks = [
             TrainingBlock(x[part], y[part], identities[part], {name: np.asarray(fields[name])[part] for name in fields})
             for part in (slice(start, start + size) for start in range(0, cells, size))
@@ -147,11 +148,14 @@ class PooledOperator(NeuralOperator):
         own = None if self.options.policy == "pooled" else self._train_cells(x, y, identities)[0]
         for position, pool in enumerate(self._pools(TrainingBlock(x, y, identities, static or {}))):
             outcome, reason = self._outcome(pool)
-            networks.outcome[position] = outcome
-            if outcome is not Outcome.TRAINED:
+            has_own = own is not None and own.outcome[position] == Outcome.TRAINED
+            if outcome is not Outcome.TRAINED and not has_own:
+                networks.outcome[position] = outcome
                 reasons[pool.cell_id] = f"{outcome.words}: {reason}"
                 continue
-            if own is not None and self._takes_own(own, position, pool):
+            networks.outcome[position] = Outcome.TRAINED
+            # A network of its own needs no fields of the land.
+            if own is not None and has_own and (outcome is not Outcome.TRAINED or self._takes_own(own, position, pool)):
                 networks.take(position, own)
                 source[position] = Source.OWN_NETWORK
             else:
@@ -230,9 +234,9 @@ class PooledOperator(NeuralOperator):
         return np.asarray(shared.target_mean + shared.target_std * scaled - target)
 
     def _takes_own(self, own: Networks, position: int, pool: CellPool) -> bool:
-        """Whether the cell's own network is used rather than the pooled one."""
-        if own.outcome[position] != Outcome.TRAINED or self.options.policy == "per_cell":
-            return bool(own.outcome[position] == Outcome.TRAINED)
+        """Whether the cell's own network, which it has, is used rather than the pooled one."""
+        if self.options.policy == "per_cell":
+            return True
         samples = pool.samples.validation_predictors, pool.samples.validation_target
         gain = self._errors(pool, *samples) ** 2 - _own_errors(own.select([position]), *samples) ** 2
         return gain.size > 1 and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(gain.size))

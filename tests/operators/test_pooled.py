@@ -79,6 +79,14 @@ def test_the_prior_is_that_of_the_cells(directions: np.ndarray) -> None:
     assert prior.noise_variance == pytest.approx(0.25, rel=0.02)
 
 
+def test_a_neuron_that_never_fires_is_not_corrected() -> None:
+    """Else the first sample of a cell in which it does would decide its weight alone."""
+    terms, rest = np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0.3, 0.5])
+    prior = estimated_prior([Moments(terms.T @ terms, terms.T @ rest, float(rest @ rest), 2)] * 2, np.eye(2))
+    assert prior.covariance[0, 0] > 0.0
+    assert prior.covariance[1].tolist() == [0.0, 0.0]
+
+
 def test_a_cell_without_samples_has_the_shared_network(pooled: PooledOperator) -> None:
     """Folded into one network of the predictors, it gives what the shared one gives with the fields as inputs."""
     x, _ = samples()
@@ -144,6 +152,12 @@ def test_policies_use_own_networks_and_fall_back_on_the_pooled_one(pooled: Poole
     np.testing.assert_array_equal(per_cell.predict(x)[own.usable], own.predict(x)[own.usable])
     np.testing.assert_array_equal(per_cell.predict(x)[fallen_back], pooled.predict(x)[fallen_back])
     np.testing.assert_array_equal(per_cell.networks.training_rmsd[0], own.networks.training_rmsd[0])
+    # A network of its own needs no fields of the land.
+    no_clay = {"clay": np.where(np.arange(CELLS) == 0, np.nan, CLAY["clay"])}
+    found = operator(policy="per_cell", **options).with_shared(pooled.shared_arrays())
+    found.fit_block(x, y, cell_ids=IDS, static=no_clay)
+    assert found.source[0] == Source.OWN_NETWORK
+    np.testing.assert_array_equal(found.predict(x)[0], own.predict(x)[0])
     # 12 epochs are too few: no own network is better than the pooled one by more than chance.
     auto = operator(policy="auto", **options).fit(x, y, cell_ids=IDS, static=CLAY)
     np.testing.assert_array_equal(auto.predict(x), pooled.predict(x))
@@ -210,6 +224,8 @@ def test_what_cannot_be_meant_is_refused() -> None:
         operator().fit(x, y)
     with pytest.raises(PredictorShapeError, match=r"static field clay must be \(12,\)"):
         operator().fit(x, y, static={"clay": np.zeros(3)})
+    with pytest.raises(PredictorShapeError, match=r"static field clay must be \(12,\)"):
+        operator(block_size=6).fit(x, y, static={"clay": np.full(14, 0.2)})
     with pytest.raises(EmptyTrainingWindowError):
         operator().fit(x, np.full_like(y, np.nan), static=CLAY)
     with pytest.raises(EmptyTrainingWindowError, match="no cell has samples"):
@@ -220,6 +236,7 @@ def test_what_cannot_be_meant_is_refused() -> None:
         ({"pool_samples": 0}, "pool_samples must be positive"),
         ({"pool_learning_rate": 0.0}, "pool_learning_rate must be positive"),
         ({"epochs": 3}, "epochs: no effect with policy: pooled"),
+        ({"policy": "auto", "validation_fraction": 0.0}, "policy: auto compares networks in the validation samples"),
     ):
         with pytest.raises(OperatorOptionError, match=said):
             operator(**changes)
