@@ -10,6 +10,9 @@ x', h' and n members:
 
 The predictions of the other observations are updated by the same rule, as if they were part of the state. An
 observation that is not used has K = 0 and changes nothing.
+
+Observations whose errors are correlated, R = L L^T, are made independent first: of L^-1 y and L^-1 h the errors have
+the covariance L^-1 R L^-T = I.
 """
 
 from typing import NamedTuple
@@ -46,28 +49,34 @@ def analyse(
     ensemble: Array,
     predicted: Array,
     observation: Array,
-    observation_variance: Array,
+    observation_covariance: Array,
     used: BoolArray,
 ) -> EnsembleAnalysis:
     """Increments of every member.
 
     ensemble (cell, member, unknown), zeros for unknowns that a cell does not have; predicted (cell, member,
-    observation), observation, observation_variance (R) and used (cell, observation). Where used is False the
-    observation and R are not looked at; predictions must be finite (zero, say).
+    observation), observation and used (cell, observation); observation_covariance: R (cell, observation, observation),
+    with rows of the identity where used is False, or its diagonal (cell, observation) where the errors are
+    independent. Where used is False the observation and that diagonal are not looked at; predictions are zero.
     """
     freedom = ensemble.shape[1] - 1
     x = ensemble - member_mean(ensemble)[:, None]
     h = predicted - member_mean(predicted)[:, None]
     d = np.where(used, observation - member_mean(predicted), 0.0)
-    R = np.where(used, observation_variance, 1.0)
+    correlated = observation_covariance.ndim == 3
+    R = np.ones(used.shape) if correlated else np.where(used, observation_covariance, 1.0)
 
     HPHt = h.transpose(0, 2, 1) @ h / freedom
     HPHt = np.where(used[:, :, None] & used[:, None, :], HPHt, 0.0)
-    S = HPHt + R[:, :, None] * np.eye(R.shape[1])
+    S = HPHt + (observation_covariance if correlated else R[:, :, None] * np.eye(R.shape[1]))
     HK = np.linalg.solve(S, HPHt)
     chi_square = (d[:, None, :] @ np.linalg.solve(S, d[:, :, None]))[:, 0, 0]
     prior = np.diagonal(HPHt, axis1=1, axis2=2).copy()
 
+    if correlated:
+        root = np.linalg.cholesky(observation_covariance)
+        h = np.linalg.solve(root, h.transpose(0, 2, 1)).transpose(0, 2, 1)
+        d = np.linalg.solve(root, d[:, :, None])[:, :, 0]
     dx, dh = np.zeros_like(x), np.zeros_like(h)
     for k in range(R.shape[1]):
         hk = h[:, :, k : k + 1].copy()
@@ -79,4 +88,6 @@ def analyse(
             change = -(a * K)[:, None] * hk
             increment += K[:, None] * (d[:, k] - member_mean(dh)[:, k])[:, None, None] + change
             perturbations += change
+    if correlated:
+        dh = dh @ root.transpose(0, 2, 1)
     return EnsembleAnalysis(dx, dh, prior, np.diagonal(HK, axis1=1, axis2=2).copy(), chi_square)

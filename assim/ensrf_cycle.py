@@ -36,6 +36,7 @@ from ldas.assim.innovations import (
 )
 from ldas.assim.masks import FrozenRule
 from ldas.assim.noise import autoregressive, centred
+from ldas.assim.observation_covariance import covariance_of_rows
 from ldas.assim.observations import ObservationType, WindowObservations, checked_observations
 from ldas.assim.overpasses import Row, observation_rows, states_of_rows, with_states, without_states
 from ldas.assim.quality import Quality
@@ -253,7 +254,7 @@ class EnsembleSquareRootFilter(FilterOfCells):
             dense.reshape(*dense.shape[:2], -1),
             np.where(used[:, None], predicted, 0.0),
             y.observation,
-            y.sigma**2,
+            covariance_of_rows(rows, y.sigma, used, self.observation_types, self.error_correlations),
             used,
         )
         increment = controls.limited(

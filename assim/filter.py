@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ldas.assim.controls import ControlsOfModel, ControlVector
 from ldas.assim.errors import AssimilationWindowError
-from ldas.assim.observations import ObservationType, WindowObservations, checked_types
+from ldas.assim.observations import ObservationType, WindowObservations, checked_types, correlations_of_types
 from ldas.assim.quality import CodeArray
 from ldas.landmodel import Forcing, OutputRequest, Parameters, State
 from ldas.landmodel.array_types import Array, BoolArray
@@ -206,6 +206,7 @@ class FilterOfCells:
         """cell_ids (cell,): identity of each cell; operators for other cells raise OperatorMismatchError."""
         self.cell_ids = np.asarray(cell_ids, dtype=np.int64)
         self.observation_types = checked_types(observation_types, self.cell_ids)
+        self.error_correlations = correlations_of_types(self.observation_types, self.cell_ids.size)
         self.control_names = controls
         self._controls = ControlsOfModel(self.cell_ids.size, controls, leaf_biomass)
 

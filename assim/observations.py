@@ -1,7 +1,7 @@
 """Observations as a filter takes them: types with their operator, error and limits, and their values of one window."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -59,7 +59,8 @@ class ObservationType:
     name: "sigma40", "lai", "swi", ...; operator: from grid means of model variables (named LAI, WG2, TG2, ...) to the
     observation; valid_range: of the observation, in the operator's output unit; innovation_limit: largest
     |innovation| (SODA's XQCOBS, 999 there: off); assimilate: False compares with the model only; reject_frozen and
-    reject_snow: whether frozen soil or snow in the model masks it.
+    reject_snow: whether frozen soil or snow in the model masks it. error_correlation: correlation of its errors with
+    those of other types, by their name, at the same time; one number, or one per cell. Said by one of the two.
     """
 
     name: str
@@ -70,6 +71,7 @@ class ObservationType:
     assimilate: bool = True
     reject_frozen: bool = True
     reject_snow: bool = True
+    error_correlation: Mapping[str, float | Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises FilterConfigurationError for predictors that the land model does not have, or in another unit."""
@@ -142,6 +144,45 @@ def checked_types(types: Sequence[ObservationType], cell_ids: NDArray[np.int64])
                 f"{kind.name}: {np.size(kind.error.size)} observation errors for {cell_ids.size} cells; give one each"
             )
     return tuple(types)
+
+
+def correlations_of_types(types: Sequence[ObservationType], cells: int) -> Array | None:
+    """(cell, type, type) correlations of the types' errors; None where all are independent.
+
+    Raises:
+        FilterConfigurationError: a type that the filter does not have, two numbers for one pair, numbers that do not
+            fit the cells, or a matrix that is not positive definite.
+    """
+    if not any(kind.error_correlation for kind in types):
+        return None
+    place = {kind.name: number for number, kind in enumerate(types)}
+    matrix = np.broadcast_to(np.eye(len(types)), (cells, len(types), len(types))).copy()
+    said = set()
+    for kind in types:
+        for other, number in kind.error_correlation.items():
+            pair = " and ".join(sorted((kind.name, other)))
+            if other not in place or other == kind.name:
+                raise FilterConfigurationError(
+                    f"error correlation of {kind.name} with {other}: expected another of {', '.join(place)}"
+                )
+            if pair in said:
+                raise FilterConfigurationError(f"the error correlation of {pair} is given twice: give it once")
+            if np.ndim(number) and np.shape(number) != (cells,):
+                raise FilterConfigurationError(
+                    f"error correlation of {pair}: {np.size(number)} numbers for {cells} cells; give one each"
+                )
+            said.add(pair)
+            i, j = place[kind.name], place[other]
+            matrix[:, i, j] = matrix[:, j, i] = number
+    smallest = np.linalg.eigvalsh(np.where(np.isfinite(matrix), matrix, 2.0))[:, 0]  # 2 is no correlation either
+    if (bad := ~(smallest > 0.0)).any():
+        cell = int(np.argmax(bad))
+        raise FilterConfigurationError(
+            f"error correlations of {', '.join(place)} are not positive definite at cell position {cell}: "
+            f"{np.array2string(matrix[cell], precision=3)}; correlations lie between -1 and 1, and those of three "
+            "observations must be possible together"
+        )
+    return matrix
 
 
 def checked_observations(

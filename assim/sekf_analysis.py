@@ -4,15 +4,15 @@ Every grid cell is analysed alone. Its unknowns are the control variables l (LAI
 
     Y         = sum_p f_p y_p                              observation equivalent
     H_k,(p,l) = f_p (y_p[run l] - y_p[control]) / eps_p,l  Jacobian over the window, from perturbed runs
-    B, R      diagonal error covariances of background and observations
+    B, R      error covariances of background, diagonal, and observations
     S         = H B H^T + R
     K         = B H^T S^-1
     dx        = K (y - Y)                                  then the limits, and LAI takes its leaf biomass along
 
-Axes: (cell, patch, control) for unknowns, (cell, observation) for observations. Patches that a cell does not have, and
-layers that a patch does not have, carry zeros in H and B, and so stay out of the sums. An observation that is not used
-carries a zero row of H, a zero innovation and R = 1, and so changes nothing. Every function works cell by cell: the
-result of a cell is the same bit for bit whatever other cells are beside it.
+Axes: (cell, patch, control) for unknowns, (cell, observation) for observations. Patches that a cell does not have,
+and layers that a patch does not have, carry zeros in H and B, and so stay out of the sums. An observation that is not
+used carries a zero row of H, a zero innovation and, in R, a row of the identity, and so changes nothing. Every
+function works cell by cell: the result of a cell is the same bit for bit whatever other cells are beside it.
 
 Source: SURFEX v8.1 `assim_nature_isba_ekf.F90`; Mahfouf et al. (2009), doi:10.1029/2008JD011077; Barbu et al. (2014),
 doi:10.5194/hess-18-173-2014. Errors, limits and their sources: docs/science/sekf.md, sections 1 to 9.
@@ -89,16 +89,19 @@ def background_variance(
     return np.where(present, error * error, 0.0)
 
 
-def analyse(jacobian: Array, background: Array, observation_variance: Array, innovation: Array) -> Analysis:
+def analyse(jacobian: Array, background: Array, observation_covariance: Array, innovation: Array) -> Analysis:
     """The Kalman gain and its increment, for all cells at once.
 
     jacobian H (cell, observation, patch, control), background: diagonal of B (cell, patch, control),
-    observation_variance: diagonal of R (cell, observation), innovation d = y - Y (cell, observation).
+    observation_covariance: R (cell, observation, observation), or its diagonal (cell, observation) where the errors
+    are independent, innovation d = y - Y (cell, observation).
     """
     cells, observations, patches, controls = jacobian.shape
     H = jacobian.reshape(cells, observations, patches * controls)
     B = background.reshape(cells, 1, patches * controls)
-    R = observation_variance[:, :, None] * np.eye(observations)
+    R = observation_covariance
+    if R.ndim == 2:
+        R = R[:, :, None] * np.eye(observations)
     d = innovation[:, :, None]
 
     HB = H * B

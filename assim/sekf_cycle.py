@@ -35,6 +35,7 @@ from ldas.assim.innovations import (
     screened_by_sensitivity,
 )
 from ldas.assim.masks import FrozenRule
+from ldas.assim.observation_covariance import covariance_of_rows
 from ldas.assim.observations import ObservationType, WindowObservations, checked_observations
 from ldas.assim.overpasses import Row, observation_rows, states_of_rows, with_states, without_states
 from ldas.assim.predictors import SEASON, patches_of
@@ -243,7 +244,7 @@ class SimplifiedEKF(FilterOfCells):
         used = y.quality == Quality.USED
 
         H = np.where(used[:, :, None, None], jacobian, 0.0)
-        R = np.where(used, y.sigma**2, 1.0)
+        R = covariance_of_rows(rows, y.sigma, used, self.observation_types, self.error_correlations)
         d = np.where(used, y.innovation, 0.0)
         B = np.where(finite[:, None, None], self._background_variance(controls, forecast), 0.0)
         analysis = sekf_analysis.analyse(H, B, R, d)

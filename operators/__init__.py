@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from ldas.operators.cells import cell_ids_from_coordinates
     from ldas.operators.checks import require
     from ldas.operators.direct import DirectOperator
+    from ldas.operators.joint import JointOperator
     from ldas.operators.keras_file import export_keras, import_keras
     from ldas.operators.neural import NeuralOperator
     from ldas.operators.options import NeuralOptions
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ARCHITECTURES": "architecture",
     "DirectOperator": "direct",
+    "JointOperator": "joint",
     "NeuralOperator": "neural",
     "NeuralOptions": "options",
     "ObservationOperator": "protocol",
@@ -40,6 +42,7 @@ _HOMES = {
 __all__ = [
     "ARCHITECTURES",
     "DirectOperator",
+    "JointOperator",
     "NeuralOperator",
     "NeuralOptions",
     "ObservationOperator",

@@ -26,8 +26,9 @@ _FIRST_DECAY, _SECOND_DECAY, _EPSILON = 0.9, 0.999, 1e-7
 class TrainedWeights(NamedTuple):
     """Networks of a block: kernels of (cell, in, out) and biases of (cell, out) a layer, in the training's precision.
 
-    training_error, validation_error: (cell, epoch) mean squared error of the scaled target, NaN after a cell stopped
-    or where it has no samples. The training error is that of an epoch's batches, each before its step, as in Keras.
+    training_error, validation_error: (cell, epoch) mean squared error of the scaled target, or (cell, epoch, output)
+    of several; NaN after a cell stopped or where it has no samples. The training error is that of an epoch's batches,
+    each before its step, as in Keras.
     """
 
     kernels: tuple[NDArray[np.floating], ...]
@@ -71,16 +72,19 @@ def initial_weights(sizes: tuple[int, ...], cell_ids: IntArray, seed: int) -> tu
 def train_block(samples: BlockSamples, cell_ids: IntArray, options: NeuralOptions) -> TrainedWeights:
     """Trains the networks of one block, of which all arrays have the same number of cells.
 
+    The loss of several targets is the sum of the mean squared errors of each, over the samples in which it is there.
+
     Args:
         cell_ids: (cell,).
     """
     tensorflow = import_tensorflow()
     dtype = options.precision
-    sizes = (samples.inputs.shape[2], *options.hidden, 1)
+    outputs = samples.targets.shape[2:]
+    sizes = (samples.inputs.shape[2], *options.hidden, *(outputs or (1,)))
     kernels, biases = initial_weights(sizes, cell_ids, options.seed)
     weights = [tensorflow.constant(array, dtype=dtype) for array in (*kernels, *biases)]
     zeros = [tensorflow.zeros_like(weight) for weight in weights]
-    cells, length = samples.targets.shape
+    cells, length = samples.targets.shape[:2]
     state = {
         "weights": weights,
         "first_moment": zeros,
@@ -101,13 +105,14 @@ def train_block(samples: BlockSamples, cell_ids: IntArray, options: NeuralOption
         tensorflow.constant(samples.validation_inputs, dtype=dtype),
         tensorflow.constant(samples.validation_targets, dtype=dtype),
         tensorflow.constant(samples.validation_counts, dtype="int32"),
+        *(tensorflow.constant(present, dtype=dtype) for present in samples.present),
     )
-    run_epoch = _compiled_epoch(options.learning_rate, options.early_stopping_patience)
+    run_epoch = _compiled_epoch(options.learning_rate, options.early_stopping_patience, bool(outputs))
     batches = np.zeros((-(-length // options.batch_size), cells, options.batch_size), np.int32)
     # Steps that no cell of this block has samples for would change nothing.
     steps = -(-int(samples.counts.max()) // options.batch_size)
-    training_error = np.full((cells, options.epochs), np.nan)
-    validation_error = np.full((cells, options.epochs), np.nan)
+    training_error = np.full((cells, options.epochs, *outputs), np.nan)
+    validation_error = np.full((cells, options.epochs, *outputs), np.nan)
     for epoch in range(options.epochs):
         running = state["running"].numpy() > 0
         if steps == 0 or not running.any():
@@ -127,8 +132,11 @@ def train_block(samples: BlockSamples, cell_ids: IntArray, options: NeuralOption
 
 
 @cache
-def _compiled_epoch(learning_rate: float, patience: int | None) -> Callable[..., Any]:
-    """The function that runs one epoch of a block; compiled once per shape, then shared by all blocks and threads."""
+def _compiled_epoch(learning_rate: float, patience: int | None, several: bool) -> Callable[..., Any]:
+    """The function that runs one epoch of a block; compiled once per shape, then shared by all blocks and threads.
+
+    With `several` targets, what else is (cell, sample) and (cell,) of a target has a last axis of them.
+    """
     tensorflow = import_tensorflow()
 
     def forward(weights: list[Any], inputs: Any) -> Any:
@@ -138,7 +146,7 @@ def _compiled_epoch(learning_rate: float, patience: int | None) -> Callable[...,
             values = values @ weights[layer] + weights[layers + layer]
             if layer < layers - 1:
                 values = tensorflow.nn.relu(values)
-        return values[..., 0]
+        return values if several else values[..., 0]
 
     def squared_error(weights: list[Any], inputs: Any, targets: Any, present: Any) -> Any:
         return tensorflow.reduce_sum(present * tensorflow.square(forward(weights, inputs) - targets), axis=1)
@@ -152,7 +160,8 @@ def _compiled_epoch(learning_rate: float, patience: int | None) -> Callable[...,
             # A cell without samples in this batch divides 0 by 1 and is not updated.
             loss = tensorflow.reduce_sum(error / tensorflow.maximum(count, 1))
         gradients = tape.gradient(loss, state["weights"])
-        updated = state["running"] * tensorflow.cast(count > 0, count.dtype)
+        any_sample = tensorflow.reduce_any(count > 0, axis=1) if several else count > 0
+        updated = state["running"] * tensorflow.cast(any_sample, count.dtype)
         steps = state["step"] + updated
         # Before its first step a cell has steps = 0 and a correction of 0: it is not updated, so 1 stands in for it.
         first_correction = tensorflow.where(steps > 0, 1 - _FIRST_DECAY**steps, tensorflow.ones_like(steps))
@@ -185,13 +194,15 @@ def _compiled_epoch(learning_rate: float, patience: int | None) -> Callable[...,
     def run_epoch(
         state: dict[str, Any], data: tuple[Any, ...], batches: Any, steps: Any
     ) -> tuple[dict[str, Any], Any, Any]:
-        inputs, targets, counts, validation_inputs, validation_targets, validation_counts = data
+        inputs, targets, counts, validation_inputs, validation_targets, validation_counts, *there = data
         slots = batches.shape[2]
 
         def body(number: Any, total: Any, state: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
             places = number * slots + tensorflow.range(slots)
             present = tensorflow.cast(places[None, :] < counts[:, None], inputs.dtype)
             order = batches[number]
+            if several:
+                present = present[..., None] * tensorflow.gather(there[0], order, batch_dims=1)
             state, error = step(
                 state,
                 tensorflow.gather(inputs, order, batch_dims=1),
@@ -203,16 +214,21 @@ def _compiled_epoch(learning_rate: float, patience: int | None) -> Callable[...,
         _, total, state = tensorflow.while_loop(
             lambda number, *_: number < steps,
             body,
-            (tensorflow.constant(0), tensorflow.zeros_like(state["step"]), state),
+            (tensorflow.constant(0), tensorflow.zeros_like(there[0][:, 0] if several else state["step"]), state),
         )
+        if several:  # samples of each target; what is beyond a cell's samples is absent
+            counts, validation_counts = (tensorflow.reduce_sum(present, axis=1) for present in there)
         # 0 / 0 gives NaN on purpose: a cell without samples has no error.
         training_error = total / tensorflow.cast(counts, inputs.dtype)
-        number = tensorflow.range(tensorflow.shape(validation_targets)[1])
-        present = tensorflow.cast(number[None, :] < validation_counts[:, None], inputs.dtype)
+        if several:
+            present = there[1]
+        else:
+            number = tensorflow.range(tensorflow.shape(validation_targets)[1])
+            present = tensorflow.cast(number[None, :] < validation_counts[:, None], inputs.dtype)
         validation_error = squared_error(state["weights"], validation_inputs, validation_targets, present)
         validation_error = validation_error / tensorflow.cast(validation_counts, inputs.dtype)
         if patience is not None:
-            state = stop_early(state, validation_error)
+            state = stop_early(state, tensorflow.reduce_sum(validation_error, axis=1) if several else validation_error)
         return state, training_error, validation_error
 
     return run_epoch

@@ -21,6 +21,7 @@ from ldas.operators.arrays import text_tuple
 from ldas.operators.batched_training import import_tensorflow
 from ldas.operators.checks import checked_cell_ids
 from ldas.operators.errors import OperatorFormatError, OperatorMismatchError
+from ldas.operators.joint import JointOperator
 from ldas.operators.networks import Networks
 from ldas.operators.neural import NeuralOperator
 from ldas.operators.options import NeuralOptions
@@ -54,11 +55,14 @@ def export_keras(operator: NeuralOperator, cell_id: int, path: Path | str) -> No
         "cell_id": int(cell_id),
         "predictor_names": list(operator.predictor_names),
         "predictor_units": list(operator.predictor_units),
-        "output_name": operator.output_name,
-        "output_unit": operator.output_unit,
+        **(
+            {"output_names": list(operator.output_names), "output_units": list(operator.output_units)}
+            if isinstance(operator, JointOperator)
+            else {"output_name": operator.output_name, "output_unit": operator.output_unit}
+        ),
         "options": {entry.name: getattr(operator.options, entry.name) for entry in fields(NeuralOptions)},
-        "training_count": int(cell.networks.training_count[0]),
-        "validation_count": int(cell.networks.validation_count[0]),
+        "training_count": cell.networks.training_count[0].tolist(),
+        "validation_count": cell.networks.validation_count[0].tolist(),
     }
     unfinished = file.with_name(f".{file.stem}.unfinished.keras")
     try:
@@ -89,20 +93,24 @@ def import_keras(
     names: dict[str, Any] = {
         "predictor_names": predictor_names or description.get("predictor_names"),
         "predictor_units": predictor_units or description.get("predictor_units"),
-        "output_name": output_name or description.get("output_name"),
-        "output_unit": output_unit or description.get("output_unit"),
     }
+    several = "output_names" in description
+    if several:
+        names |= {name: description.get(name) for name in ("output_names", "output_units")}
+    else:
+        names["output_name"] = output_name or description.get("output_name")
+        names["output_unit"] = output_unit or description.get("output_unit")
     missing = [name for name, value in names.items() if value is None]
     if missing:
         raise OperatorFormatError(f"{path} does not say {', '.join(missing)}: give them when importing it")
-    for name in ("predictor_names", "predictor_units"):
+    for name in ("predictor_names", "predictor_units", *(("output_names", "output_units") if several else ())):
         names[name] = text_tuple(list(names[name]), name)
     networks = _networks(_loaded(Path(path)), path, description, cell_id)
     predictors = networks.input_mean.shape[1]
     if predictors != len(names["predictor_names"]):
         raise OperatorFormatError(f"{path}: the network has {predictors} predictors, the names are {names}")
     stored_options = {**description.get("options", {}), "hidden": tuple(bias.shape[1] for bias in networks.biases[:-1])}
-    operator = NeuralOperator(NeuralOptions(**stored_options), **names)
+    operator = (JointOperator if several else NeuralOperator)(NeuralOptions(**stored_options), **names)
     return operator.with_networks(networks)
 
 
@@ -113,7 +121,7 @@ def _model(networks: Networks) -> Any:
 
     precise = {"dtype": "float64"}
     hidden = [keras.layers.Dense(bias.shape[1], activation="relu", **precise) for bias in networks.biases[:-1]]
-    output = keras.layers.Dense(1, **precise)
+    output = keras.layers.Dense(networks.biases[-1].shape[1], **precise)
     normalization = keras.layers.Normalization(**precise)
     restoring = keras.layers.Normalization(invert=True, **precise)
     inputs = keras.Input((networks.input_mean.shape[1],), **precise)
@@ -121,9 +129,9 @@ def _model(networks: Networks) -> Any:
     # As weights, not as the layers' arguments: those Keras turns into single precision when the file is read.
     for scaler, mean, std in (
         (normalization, networks.input_mean[0], networks.input_std[0]),
-        (restoring, networks.target_mean, networks.target_std),
+        (restoring, networks.target_mean.reshape(-1), networks.target_std.reshape(-1)),
     ):
-        scaler.set_weights([mean, std**2, networks.training_count[0]])
+        scaler.set_weights([mean, std**2, networks.training_count[0].max()])
         scaler.finalize_state()
     for layer, kernel, bias in zip([*hidden, output], networks.kernels, networks.biases, strict=True):
         layer.set_weights([kernel[0].astype(np.float64), bias[0].astype(np.float64)])
@@ -171,11 +179,13 @@ def _networks(model: Any, path: Path | str, description: dict[str, Any], cell_id
     expected = expected and model.layers[-1].invert and not model.layers[0].invert
     dense = model.layers[1:-1]
     activations = [layer.activation.__name__ for layer in dense] if expected else []
-    if not expected or activations != ["relu"] * (len(dense) - 1) + ["linear"] or dense[-1].units != 1:
+    outputs = len(description.get("output_names", [""]))
+    if not expected or activations != ["relu"] * (len(dense) - 1) + ["linear"] or dense[-1].units != outputs:
         raise OperatorFormatError(f"{path}: expected the layers {_LAYERS}; got {', '.join(kinds)} {activations}")
     weights = [[np.asarray(part, dtype=np.float64)[None] for part in layer.get_weights()] for layer in dense]
     input_mean, input_std = _scaler(model.layers[0], weights[0][0].shape[1])
-    target_mean, target_std = _scaler(model.layers[-1], 1)
+    target_mean, target_std = _scaler(model.layers[-1], outputs)
+    of_target = (1, outputs) if outputs > 1 else (1,)
     identity = description.get("cell_id", 0) if cell_id is None else cell_id
     return Networks(
         cell_ids=checked_cell_ids([int(identity)], 1),
@@ -184,12 +194,12 @@ def _networks(model: Any, path: Path | str, description: dict[str, Any], cell_id
         biases=tuple(bias for _, bias in weights),
         input_mean=input_mean[None],
         input_std=input_std[None],
-        target_mean=target_mean,
-        target_std=target_std,
-        training_count=np.array([int(description.get("training_count", 0))]),
-        validation_count=np.array([int(description.get("validation_count", 0))]),
-        training_rmsd=np.zeros((1, 0), np.float32),
-        validation_rmsd=np.zeros((1, 0), np.float32),
+        target_mean=target_mean.reshape(of_target),
+        target_std=target_std.reshape(of_target),
+        training_count=np.broadcast_to(np.array(description.get("training_count", 0), np.int64), of_target),
+        validation_count=np.broadcast_to(np.array(description.get("validation_count", 0), np.int64), of_target),
+        training_rmsd=np.zeros((1, 0, *of_target[1:]), np.float32),
+        validation_rmsd=np.zeros((1, 0, *of_target[1:]), np.float32),
     )
 
 

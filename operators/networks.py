@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -28,9 +28,13 @@ _DIMENSIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+_OF_OUTPUTS = ("target_mean", "target_std", "training_count", "validation_count", "training_rmsd", "validation_rmsd")
+
+
 @dataclass(frozen=True)
 class Networks:
-    """Every array's first axis is the cell.
+    """Every array's first axis is the cell. Of networks with several outputs, the arrays of the target, its samples and
+    its errors have a last axis of them.
 
     cell_ids, outcome (cell,); kernels (cell, in, out) and biases (cell, out) a layer, for scaled values;
     input_mean, input_std (cell, predictor), target_mean, target_std (cell,) the scalers, of the training samples;
@@ -71,10 +75,17 @@ class Networks:
         )
 
     @classmethod
-    def untrained(cls, cell_ids: IntArray, widths: Sequence[int], epochs: int, precision: str) -> Self:
-        """Arrays of the types and shapes that training leaves, with nothing in them; widths of all layers, inputs
-        first."""
+    def untrained(
+        cls, cell_ids: IntArray, widths: Sequence[int], epochs: int, precision: str, outputs: tuple[int, ...] = ()
+    ) -> Self:
+        """Arrays of the types and shapes that training leaves, with nothing in them.
+
+        Args:
+            widths: of all layers, inputs first.
+            outputs: the number of outputs, where there are several.
+        """
         layers, cells = list(itertools.pairwise(widths)), cell_ids.size
+        of_target = (cells, *outputs)
         return cls(
             cell_ids=cell_ids,
             outcome=np.full(cells, Outcome.NO_DATA, np.int8),
@@ -82,17 +93,27 @@ class Networks:
             biases=tuple(np.full((cells, width_out), np.nan, precision) for _, width_out in layers),
             input_mean=np.zeros((cells, widths[0])),
             input_std=np.ones((cells, widths[0])),
-            target_mean=np.zeros(cells),
-            target_std=np.ones(cells),
-            training_count=np.zeros(cells, np.int64),
-            validation_count=np.zeros(cells, np.int64),
-            training_rmsd=np.full((cells, epochs), np.nan, np.float32),
-            validation_rmsd=np.full((cells, epochs), np.nan, np.float32),
+            target_mean=np.zeros(of_target),
+            target_std=np.ones(of_target),
+            training_count=np.zeros(of_target, np.int64),
+            validation_count=np.zeros(of_target, np.int64),
+            training_rmsd=np.full((cells, epochs, *outputs), np.nan, np.float32),
+            validation_rmsd=np.full((cells, epochs, *outputs), np.nan, np.float32),
         )
 
     @classmethod
     def _from_parts(cls, combine: Any, parts: Sequence["Networks"]) -> Self:
         return cls(**{field.name: combine(*(getattr(part, field.name) for part in parts)) for field in fields(cls)})
+
+    def output(self, place: int) -> Self:
+        """The networks of one of several outputs alone."""
+        last = slice(place, place + 1)
+        return replace(
+            self,
+            kernels=(*self.kernels[:-1], self.kernels[-1][..., last]),
+            biases=(*self.biases[:-1], self.biases[-1][..., last]),
+            **{name: getattr(self, name)[..., place] for name in _OF_OUTPUTS},
+        )
 
     def take(self, position: int, other: "Networks") -> None:
         """Puts the network of another set, at the same position, in the place of one."""
@@ -105,6 +126,8 @@ class Networks:
         """All arrays by name (kernel_0, bias_0, kernel_1, ...) and the names of their axes."""
         arrays: dict[str, NDArray[np.generic]] = {name: getattr(self, name) for name in _DIMENSIONS}
         dimensions = dict(_DIMENSIONS)
+        if self.target_mean.ndim == 2:
+            dimensions |= {name: (*_DIMENSIONS[name], "output") for name in _OF_OUTPUTS}
         widths = ["predictor", *(f"neuron_{layer}" for layer in range(len(self.kernels) - 1)), "output"]
         for layer, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             arrays[f"kernel_{layer}"], arrays[f"bias_{layer}"] = kernel, bias
@@ -113,8 +136,14 @@ class Networks:
         return arrays, dimensions
 
     @classmethod
-    def from_arrays(cls, stored: OperatorArrays, predictors: int, hidden: Sequence[int]) -> Self:
-        """The networks in a stored operator; OperatorFormatError where an array is missing, misshapen or not finite."""
+    def from_arrays(
+        cls, stored: OperatorArrays, predictors: int, hidden: Sequence[int], outputs: tuple[int, ...] = ()
+    ) -> Self:
+        """The networks in a stored operator; OperatorFormatError where an array is missing, misshapen or not finite.
+
+        Args:
+            outputs: the number of outputs, where there are several.
+        """
         cells = required_array(stored, "cell_ids").size
         outcome = checked_outcome(stored, cells)
         parts: dict[str, Any] = {
@@ -124,7 +153,13 @@ class Networks:
         }
         for name in ("input_mean", "input_std"):
             parts[name] = required_array(stored, name, shape=(cells, predictors))
-        widths = (predictors, *hidden, 1)
+        for name in _OF_OUTPUTS:
+            if parts[name].shape[1 + _DIMENSIONS[name].count("epoch") :] != outputs:
+                raise OperatorFormatError(
+                    f"stored {stored.kind} operator: array {name!r} has shape {parts[name].shape}, expected "
+                    f"{outputs[0] if outputs else 'one'} outputs"
+                )
+        widths = (predictors, *hidden, *(outputs or (1,)))
         kernels, biases = [], []
         for layer, (width_in, width_out) in enumerate(itertools.pairwise(widths)):
             kernels.append(required_array(stored, f"kernel_{layer}", shape=(cells, width_in, width_out)))

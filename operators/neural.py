@@ -19,7 +19,15 @@ from ldas.operators.networks import Networks
 from ldas.operators.options import NeuralOptions
 from ldas.operators.outcome import Outcome
 from ldas.operators.protocol import DEFAULT_PREDICTORS, Names, OperatorArrays
-from ldas.operators.samples import CellSamples, cell_samples, checked_samples, require_target, scaled_block
+from ldas.operators.samples import (
+    BlockSamples,
+    CellSamples,
+    cell_samples,
+    checked_samples,
+    require_target,
+    sample_counts,
+    scaled_block,
+)
 
 # A network this many times worse than predicting the mean has left the slope it should go down.
 _DIVERGED_ABOVE = 10.0
@@ -104,18 +112,24 @@ class NeuralOperator(NamedOperator):
             DuplicateTimesError: times that repeat.
             EmptyTrainingWindowError: not one valid target in any cell.
         """
-        x, y = checked_samples(predictors, target, self._names, times)
+        x, y = self._checked_samples(predictors, target, times)
         require_target(y, self._names)
         return self._fit(x, y, checked_cell_ids(cell_ids, x.shape[0]), workers or available_processors(), progress)
 
     def fit_block(self, predictors: ArrayLike, target: ArrayLike, *, cell_ids: ArrayLike | None = None) -> Self:
         """See `TrainableOperator`: the cells of one or more whole training blocks (`block_size`), in this thread."""
-        x, y = checked_samples(predictors, target, self._names, None)
+        x, y = self._checked_samples(predictors, target, None)
         identities = checked_cell_ids(cell_ids, x.shape[0])
         if not identities.size:
             self._set(self._untrained(identities), {}, {})
             return self
         return self._fit(x, y, identities, 1, None)
+
+    def _checked_samples(
+        self, predictors: ArrayLike, target: ArrayLike, times: ArrayLike | None
+    ) -> tuple[Array, Array]:
+        """See `samples.checked_samples`."""
+        return checked_samples(predictors, target, self._names, times)
 
     def _fit(
         self, x: Array, y: Array, identities: IntArray, workers: int, progress: Callable[[int, int], None] | None
@@ -149,20 +163,20 @@ class NeuralOperator(NamedOperator):
     def _untrained(self, cell_ids: IntArray) -> Networks:
         """Networks of these cells, still to be trained."""
         options = self.options
-        widths = (len(self.predictor_names), *options.hidden, 1)
-        return Networks.untrained(cell_ids, widths, options.epochs, options.precision)
+        widths = (len(self.predictor_names), *options.hidden, *(self._outputs or (1,)))
+        return Networks.untrained(cell_ids, widths, options.epochs, options.precision, self._outputs)
+
+    @property
+    def _outputs(self) -> tuple[int, ...]:
+        """The number of outputs, where there are several."""
+        return ()
 
     def _train_cells(self, x: Array, y: Array, cell_ids: IntArray) -> tuple[Networks, dict[int, str]]:
         """Networks and reasons of the cells of one training block; x (cell, sample, predictor), y (cell, sample)."""
         from ldas.operators.batched_training import train_block
 
         options = self.options
-        cells = [
-            cell_samples(x[i], y[i], self._names, options.validation_fraction, options.minimum_samples)
-            for i in range(len(cell_ids))
-        ]
-        validation_length = int(np.ceil(y.shape[1] * options.validation_fraction))
-        block = scaled_block(cells, options.block_size, y.shape[1], validation_length, x.shape[2])
+        cells, block = self._samples(x, y)
         padded_ids = np.concatenate([cell_ids, np.zeros(options.block_size - cell_ids.size, np.int64)])
         trained = train_block(block, padded_ids, options)
 
@@ -170,7 +184,7 @@ class NeuralOperator(NamedOperator):
         outcome = np.array([cell.outcome for cell in cells], np.int8)
         reasons = {int(cell): _reason(samples) for cell, samples in zip(cell_ids, cells, strict=True) if samples.reason}
         finite = np.isfinite(pack_weights(trained.kernels, trained.biases)[0][used]).all(axis=1)
-        last_error = _last_finite(trained.training_error[used])
+        last_error = _last_finite(trained.training_error[used].reshape(cell_ids.size, options.epochs, -1)).max(axis=1)
         diverged = (outcome == Outcome.TRAINED) & ~(finite & (last_error < _DIVERGED_ABOVE))
         for position in np.flatnonzero(diverged):
             reasons[int(cell_ids[position])] = (
@@ -196,12 +210,22 @@ class NeuralOperator(NamedOperator):
             input_std=block.input_std[used],
             target_mean=block.target_mean[used],
             target_std=block.target_std[used],
-            training_count=block.counts[used],
-            validation_count=block.validation_counts[used],
+            training_count=sample_counts(block.counts, block.present[:1])[used],
+            validation_count=sample_counts(block.validation_counts, block.present[1:])[used],
             training_rmsd=(np.sqrt(trained.training_error[used]) * scale).astype(np.float32),
             validation_rmsd=(np.sqrt(trained.validation_error[used]) * scale).astype(np.float32),
         )
         return networks, reasons
+
+    def _samples(self, x: Array, y: Array) -> tuple[list[CellSamples], BlockSamples]:
+        """Samples of each cell of a block, and all of them ready to be trained with."""
+        options = self.options
+        cells = [
+            cell_samples(x[i], y[i], self._names, options.validation_fraction, options.minimum_samples)
+            for i in range(len(x))
+        ]
+        validation_length = int(np.ceil(y.shape[1] * options.validation_fraction))
+        return cells, scaled_block(cells, options.block_size, y.shape[1], validation_length, x.shape[2])
 
     def predict(self, predictors: ArrayLike) -> Array:
         values, rows = self._checked_rows(predictors)
@@ -227,6 +251,14 @@ class NeuralOperator(NamedOperator):
         values = checked_predictors(self, predictors)
         samples = values.size // max(values.shape[0] * values.shape[-1], 1)
         return values, np.ascontiguousarray(values.reshape(values.shape[0], samples, values.shape[-1]))
+
+    @property
+    def validation_error(self) -> Array:
+        """(cell,) RMSD of the validation samples at the end of the training, NaN where there is none."""
+        curves = self.networks.validation_rmsd
+        if not curves.shape[1]:  # of a network from elsewhere
+            return np.full(len(curves), np.nan)
+        return _last_finite(curves[..., None].astype(np.float64))[:, 0]
 
     def _packed_weights(self) -> tuple[Array, IntArray]:
         """The weights as rows for the compiled kernels, made on first use."""
@@ -271,31 +303,37 @@ class NeuralOperator(NamedOperator):
         attributes: Mapping[str, Any] = required_attributes(
             stored,
             cls.KIND,
-            ("predictor_names", "predictor_units", "output_name", "output_unit", "options", "reasons", "libraries"),
+            ("predictor_names", "predictor_units", "options", "reasons", "libraries"),
         )
         try:
             given = attributes["options"].items()
             options = cls.OPTIONS(**{key: tuple(value) if isinstance(value, list) else value for key, value in given})
-            operator = cls(
-                options,
-                predictor_names=text_tuple(attributes["predictor_names"], "predictor_names"),
-                predictor_units=text_tuple(attributes["predictor_units"], "predictor_units"),
-                output_name=str(attributes["output_name"]),
-                output_unit=str(attributes["output_unit"]),
-            )
+            operator = cls._of_attributes(attributes, options)
             reasons = {int(cell): str(reason) for cell, reason in attributes["reasons"].items()}
         except (TypeError, KeyError, AttributeError, OperatorOptionError) as error:
             raise OperatorFormatError(f"stored {cls.KIND} operator: attributes that cannot be read: {error}") from error
-        networks = Networks.from_arrays(stored, len(operator.predictor_names), options.hidden)
+        networks = Networks.from_arrays(stored, len(operator.predictor_names), options.hidden, operator._outputs)
         operator._set(networks, reasons, dict(attributes["libraries"]))
         return operator
+
+    @classmethod
+    def _of_attributes(cls, attributes: Mapping[str, Any], options: NeuralOptions) -> Self:
+        """An operator without cells of the stored names."""
+        return cls(
+            options,
+            predictor_names=text_tuple(attributes["predictor_names"], "predictor_names"),
+            predictor_units=text_tuple(attributes["predictor_units"], "predictor_units"),
+            output_name=str(attributes["output_name"]),
+            output_unit=str(attributes["output_unit"]),
+        )
 
     def with_networks(self, networks: Networks) -> Self:
         """An operator of the same options and names with networks from elsewhere; shapes are checked."""
         arrays, dimensions = networks.to_arrays()
         stored = OperatorArrays(self.KIND, arrays, dimensions, {})
         other = self.untrained(self.options)
-        other._set(Networks.from_arrays(stored, len(self.predictor_names), self.options.hidden), {}, {})
+        width = len(self.predictor_names)
+        other._set(Networks.from_arrays(stored, width, self.options.hidden, self._outputs), {}, {})
         return other
 
     def _set(self, networks: Networks, reasons: dict[int, str], libraries: dict[str, str]) -> None:
@@ -315,6 +353,6 @@ def _reason(samples: CellSamples) -> str:
 
 
 def _last_finite(errors: Array) -> Array:
-    """(cell, epoch) -> (cell,) the error of the last epoch a cell ran; NaN if that is NaN or there is none."""
-    epochs = np.where(np.isnan(errors), -1, np.arange(errors.shape[1])).max(axis=1)
-    return errors[np.arange(errors.shape[0]), epochs]
+    """(cell, epoch, output) -> (cell, output) the error of the last epoch a cell ran; NaN if there is none."""
+    epochs = np.where(np.isnan(errors), -1, np.arange(errors.shape[1])[:, None]).max(axis=1)
+    return np.take_along_axis(errors, epochs[:, None], axis=1)[:, 0]

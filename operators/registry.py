@@ -5,6 +5,7 @@ from typing import cast
 from ldas.operators.direct import DirectOperator
 from ldas.operators.errors import OperatorFormatError
 from ldas.operators.extensions import ExtensionError, extension
+from ldas.operators.joint import JointOperator
 from ldas.operators.neural import NeuralOperator
 from ldas.operators.pooled import PooledOperator
 from ldas.operators.protocol import ObservationOperator, OperatorArrays, TrainableOperator
@@ -13,6 +14,7 @@ from ldas.operators.water_cloud import WaterCloudOperator
 GROUP = "ldas.operators"
 OWN: dict[str, type[TrainableOperator]] = {
     NeuralOperator.KIND: NeuralOperator,
+    JointOperator.KIND: JointOperator,
     PooledOperator.KIND: PooledOperator,
     WaterCloudOperator.KIND: WaterCloudOperator,
     DirectOperator.KIND: DirectOperator,

@@ -169,6 +169,8 @@ class BlockSamples(NamedTuple):
 
     inputs (cell, sample, predictor), targets (cell, sample), counts (cell,) of real samples; the same for validation;
     input_mean, input_std (cell, predictor), target_mean, target_std (cell,) of the training samples.
+    Of several targets, targets are (cell, sample, output) with 0 where one is missing, target_mean and target_std
+    (cell, output), and `present` says where each is there, 1 or 0: those to train with and those of the validation.
     A cell that cannot be trained has counts of 0, a mean of 0 and a standard deviation of 1.
     """
 
@@ -182,6 +184,12 @@ class BlockSamples(NamedTuple):
     input_std: Array
     target_mean: Array
     target_std: Array
+    present: tuple[Array, ...] = ()
+
+
+def sample_counts(of_samples: IntArray, present: Sequence[Array]) -> IntArray:
+    """Samples of each cell (cell,), or of each of several targets (cell, output), of which `present` has the places."""
+    return np.asarray(present[0].sum(axis=1).astype(np.int64)) if present else of_samples
 
 
 def scaled_block(

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ldas.landmodel.array_types import Array, IntArray
+from ldas.operators.joint import JointOperator
 from ldas.operators.protocol import ObservationOperator
 
 
@@ -36,6 +37,19 @@ def predict_where_observed(operator: ObservationOperator, predictors: ArrayLike,
     predicted[has_some] = operator.select(has_some).predict(x[has_some])
     predicted[~observed] = np.nan
     return predicted
+
+
+def scores_of(operator: ObservationOperator, predictors: ArrayLike, target: ArrayLike) -> Scores:
+    """Scores of an operator where it can be compared, (cell,), or (cell, output) of several observations.
+
+    predictors (cell, sample, predictor); target (cell, sample), or (cell, sample, output).
+    """
+    if not isinstance(operator, JointOperator):
+        return score(predict_where_observed(operator, predictors, target), target)
+    targets = np.moveaxis(np.asarray(target), -1, 0)
+    outputs = [operator.output(name) for name in operator.output_names]
+    each = [scores_of(one, predictors, values) for one, values in zip(outputs, targets, strict=True)]
+    return Scores(*(np.stack(values, axis=-1) for values in zip(*each, strict=True)))
 
 
 def score(predicted: ArrayLike, observed: ArrayLike) -> Scores:

@@ -88,6 +88,7 @@ def _check_experiment(config: ExperimentConfig, values: bool, device: list[Check
     rows += [_check_estimates(run) for run in config.assimilation if run.estimates_errors]
     rows += [_check_left_out(run) for run in config.assimilation if run.leave_one_out]
     rows += [row for run in config.assimilation for row in _check_screen_level(run, config)]
+    rows += [_check_correlations(run) for run in config.assimilation if run.error_correlations]
     rows += [_check_ingest(step) for step in config.ingest]
     if not exists(config.location):
         state, detail = "ok" if config.ingest or config.makes_forcing else "missing", "is not there yet"
@@ -163,7 +164,7 @@ def _check_operator(operator: OperatorConfig, config: ExperimentConfig) -> Check
     if by_hour and config.twin is not None and not config.twin.nature_settings().observations.sigma40.overpass_hours:
         detail = "`time_matching: overpass`, but the twin makes one sigma40 a day: give its nature `overpass_hours`"
         return CheckRow(f"operator {operator.name}", "wrong", detail)
-    detail = f"{operator.kind}: {operator.observation} from {', '.join(operator.predictor_names)}, "
+    detail = f"{operator.kind}: {' and '.join(operator.observations)} from {', '.join(operator.predictor_names)}, "
     detail += "each overpass at its own hour" if by_hour else "at the window's end"
     return CheckRow(f"operator {operator.name}", "ok", detail)
 
@@ -202,6 +203,15 @@ def _check_screen_level(run: AssimilationConfig, config: ExperimentConfig) -> It
         "whatever the soil does: these observations correct nothing"
     )
     yield CheckRow(f"assimilation {run.name}", "accepted", detail)
+
+
+def _check_correlations(run: AssimilationConfig) -> CheckRow:
+    """Which observation errors of an assimilation are correlated."""
+    if run.error_correlations == "validation":
+        detail = "as the residuals of the operators in their validation samples, cell by cell"
+    else:
+        detail = ", ".join(f"{' and '.join(pair.between)} {pair.size:g}" for pair in run.error_correlations)
+    return CheckRow(f"assimilation {run.name}", "ok", f"correlated errors: {detail}")
 
 
 def _check_ingest(step: CycledIngestStep) -> CheckRow:
@@ -355,7 +365,7 @@ def _lazy_forcing(root: zarr.Group, name: str, records: slice, cells: int) -> xr
 def _check_observations(root: zarr.Group, config: ExperimentConfig, made: set[str]) -> Iterator[CheckRow]:
     """Presence, unit and range of the observations to be assimilated or trained on."""
     names = [item.name for run in config.assimilation for item in run.observations]
-    names += [name for item in config.operators for name in (item.observation, item.observed_lai) if name is not None]
+    names += [name for item in config.operators for name in (*item.observations, item.observed_lai) if name is not None]
     for name in dict.fromkeys(names):
         group = f"observations/{name}"
         if has_group(root, group):
@@ -384,7 +394,7 @@ def _check_observed(root: zarr.Group, group: str, name: str, config: ExperimentC
             usable += int(used.sum())
             outside += int((used & ((values < low) | (values > high))).sum())
         overpasses = overpasses_a_day(root, name)
-        by_hour = any(item.observation == name and item.time_matching == "overpass" for item in config.operators)
+        by_hour = any(name in item.observations and item.time_matching == "overpass" for item in config.operators)
         if by_hour or name in SCREEN_OBSERVATIONS:
             require_hours(root, name)
     except StoreError as error:

@@ -72,7 +72,7 @@ def _scope(
     config: ExperimentConfig, folder: Path, region: tuple[float, float, float, float] | None, step: float
 ) -> Scope:
     observed = {item.name for entry in config.assimilation for item in entry.observations}
-    observed |= {entry.observation for entry in config.operators}
+    observed |= {name for entry in config.operators for name in entry.observations}
     when = (config.period.start, config.period.stop, frozenset(observed))
     if region is not None:
         south, north, west, east = region

@@ -22,12 +22,14 @@ from ldas.assim.error_estimation import AdaptiveErrors, BiasOptions
 from ldas.assim.predictors import SCREEN_LEVEL, SEASON, predictor_unit
 from ldas.landmodel.errors import LdasError
 from ldas.operators.extensions import extension, extension_names
+from ldas.operators.joint import JointOperator
 from ldas.operators.options import NeuralOptions, PooledOptions
 from ldas.operators.protocol import Names, TrainableOperator
 from ldas.operators.registry import operator_class
 from ldas.operators.water_cloud import WaterCloudOptions
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
+from ldas.pipeline.settings.error_correlations import ErrorCorrelations, require_possible
 from ldas.pipeline.settings.yaml_file import StrictModel
 from ldas.pipeline.store.location import check_name
 
@@ -151,7 +153,11 @@ class OperatorConfig(StrictModel):
     kind: Name = Field(
         "neural", description="neural, pooled, water_cloud, direct, or the name of an entry point `ldas.operators`"
     )
-    observation: Name = Field("sigma40", description="Observation group that is the target")
+    observation: Name | tuple[Name, ...] = Field(
+        "sigma40",
+        description="Observation group that is the target; or several that one network predicts together, such as "
+        "[tbh, tbv] (kind: neural, at the window's end)",
+    )
     predictors: tuple[str, ...] | None = Field(
         None,
         description="Model variables at the analysis hour (LAI, WG1 to WG14, WGI1 ..., TG1 ..., WR: intercepted water; "
@@ -185,7 +191,13 @@ class OperatorConfig(StrictModel):
     def predictor_names(self) -> tuple[str, ...]:
         """Names of the predictors: those of the file, or the default of the kind."""
         usual = self.predictors or operator_class(self.kind).PREDICTORS
-        return (MODEL_VARIABLE.get(self.observation, self.observation),) if usual is None else usual
+        observed = self.observations[0]
+        return (MODEL_VARIABLE.get(observed, observed),) if usual is None else usual
+
+    @property
+    def observations(self) -> tuple[str, ...]:
+        """The observation groups that are targets."""
+        return (self.observation,) if isinstance(self.observation, str) else self.observation
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -200,7 +212,16 @@ class OperatorConfig(StrictModel):
     def untrained(self) -> TrainableOperator:
         """The operator, still to be trained."""
         units = tuple(predictor_unit(name) for name in self.predictor_names)
-        names = Names(self.predictor_names, units, self.observation, registry.variable(self.observation).unit)
+        targets = tuple(registry.variable(name).unit for name in self.observations)
+        if not isinstance(self.observation, str):
+            return JointOperator(
+                self.neural,
+                predictor_names=self.predictor_names,
+                predictor_units=units,
+                output_names=self.observations,
+                output_units=targets,
+            )
+        names = Names(self.predictor_names, units, self.observation, targets[0])
         own = {"neural": self.neural, "pooled": self.pooled, "water_cloud": self.water_cloud}
         chosen = operator_class(self.kind)
         options = own[self.kind] if self.kind in own else options_of(chosen.OPTIONS, self.options)
@@ -216,6 +237,12 @@ class OperatorConfig(StrictModel):
         for key, kind in belongs.items():
             if key in self.model_fields_set and self.kind != kind:
                 raise ValueError(f"operator {self.name}: `{key}` belongs to kind: {kind}, the kind is {self.kind}")
+        if not isinstance(self.observation, str):
+            for key, value in (("kind", "neural"), ("time_matching", "window_end"), ("search_architectures", False)):
+                if getattr(self, key) != value:
+                    raise ValueError(
+                        f"operator {self.name}: several observations need `{key}: {value}`, got {getattr(self, key)}"
+                    )
         if self.time_matching == "overpass" and self.kind == "direct":
             raise ValueError(
                 f"operator {self.name}: `time_matching: overpass` belongs to trained operators; a direct one is of the "
@@ -259,10 +286,11 @@ class OperatorConfig(StrictModel):
 class ObservationErrorConfig(StrictModel):
     """Standard deviation of an observation."""
 
-    kind: Literal["absolute", "relative", "dynamic_range", "given", "estimated"] = Field(
+    kind: Literal["absolute", "relative", "dynamic_range", "given", "estimated", "validation"] = Field(
         description="absolute: size in the observation's unit; relative: times the value; dynamic_range: times COFSWI; "
         "given: times the stored uncertainty; estimated: one of each cell from `from_run` (Desroziers et al. 2005), "
-        "within half and twice the size, and the size itself where there are fewer than 100 values"
+        "within half and twice the size, and the size itself where there are fewer than 100 values; validation: RMSD "
+        "of the network in the samples kept out of its training, cell by cell, and the size where there are none"
     )
     size: float = Field(1.0, gt=0)
     from_run: Name | None = Field(None, description="Earlier assimilation that an estimated error follows from")
@@ -327,6 +355,8 @@ class AssimilatedConfig(StrictModel):
     def _known(self) -> Self:
         if self.operator is None and self.name not in MODEL_VARIABLE:
             raise ValueError(f"{self.name} is not a model variable: name the stored operator that predicts it")
+        if self.operator is None and self.error is not None and self.error.kind == "validation":
+            raise ValueError(f"{self.name}: an error of kind: validation is that of an operator: name it")
         if self.error is None and self.name not in DEFAULT_ERRORS:
             raise ValueError(f"{self.name} has no default error: give one")
         if self.valid_range is None:
@@ -353,6 +383,7 @@ class AssimilationConfig(StrictModel):
     start: date | None = Field(None, description="First day; its first window starts at the analysis hour")
     end: date | None = Field(None, description="Day on which the last window ends")
     observations: tuple[AssimilatedConfig, ...] = Field(min_length=1)
+    error_correlations: ErrorCorrelations = ()
     filter: Name = Field("sekf", description="sekf, ensrf, or the name of an entry point `ldas.filters`")
     sekf: SEKFSettings = Field(SEKFSettings(), description="Options of the simplified EKF")
     ensrf: EnSRFSettings = Field(EnSRFSettings(), description="Options of the ensemble square root filter")
@@ -435,7 +466,7 @@ class AssimilationConfig(StrictModel):
     def _without_absent_options(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What identifies it: without the options that came later, where they are not used."""
         values: dict[str, Any] = serialize(self)
-        later = ("options", "bias", "adaptive_errors")
+        later = ("options", "bias", "adaptive_errors", "error_correlations")
         if "SWE" not in self.sekf.controls:
             values.get("sekf", {}).pop("snow_error", None)
         # The runs without one type are runs of their own: this one is the same with and without them.
@@ -446,6 +477,17 @@ class AssimilationConfig(StrictModel):
         names = [observation.name for observation in self.observations]
         if len(set(names)) != len(names):
             raise ValueError(f"observations must be distinct, got {', '.join(names)}")
+        if self.error_correlations == "validation":
+            operators = [entry.operator for entry in self.observations if entry.operator is not None]
+            if len(set(operators)) == len(operators):
+                raise ValueError(
+                    "error_correlations: validation is about observations that one operator predicts: no two have the "
+                    "same `operator`"
+                )
+        else:
+            require_possible(self.error_correlations, names)
+        if self.error_correlations and self.bias is not None:
+            raise ValueError("error_correlations: not together with `bias`, which takes errors as independent")
         if self.start and self.end and self.end <= self.start:
             raise ValueError(f"end {self.end} must be after start {self.start}")
         return self

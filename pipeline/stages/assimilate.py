@@ -9,17 +9,15 @@ import numpy as np
 import zarr
 
 from ldas import landmodel
-from ldas.assim import Filter, ObservationType, Window
+from ldas.assim import Filter, Window
 from ldas.assim.error_estimation import Memory
 from ldas.landmodel import OutputRequest, Parameters, State
 from ldas.landmodel.layout import STATE_SIZE
 from ldas.operators.cells import cell_ids_from_coordinates
-from ldas.operators.direct import DirectOperator
-from ldas.operators.protocol import ObservationOperator
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.forcing.read import TimedForcing
-from ldas.pipeline.settings.assimilation import MODEL_VARIABLE, AssimilatedConfig, AssimilationConfig, TimeMatching
+from ldas.pipeline.settings.assimilation import AssimilatedConfig, AssimilationConfig, TimeMatching
 from ldas.pipeline.stages import error_memory, kept_analyses, labels, spin_up
 from ldas.pipeline.stages.assimilation_output import AssimilationOutput, output_specs, rows_of_types
 from ldas.pipeline.stages.land import (
@@ -32,10 +30,10 @@ from ldas.pipeline.stages.land import (
     number_of_patches,
     read_places,
 )
+from ldas.pipeline.stages.observation_types import observation_types
 from ldas.pipeline.stages.observations import (
     WindowSeries,
     days_of,
-    error_of,
     overpasses_a_day,
     require_hours,
     window_ends,
@@ -47,7 +45,7 @@ from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group
 from ldas.pipeline.store.groups import hide_new
 from ldas.pipeline.store.head import make_head, remove_head, write_days
 from ldas.pipeline.store.ledger import Block, Period
-from ldas.pipeline.store.operator_store import matches_overpasses, operator_identity, read_operator
+from ldas.pipeline.store.operator_store import matches_overpasses, operator_identity
 from ldas.pipeline.store.restart import (
     Columns,
     check_restart,
@@ -296,35 +294,11 @@ class Assimilate(LandStage):
     def filter_of(self, root: zarr.Group, block: Block) -> Filter:
         """The filter of a block's cells."""
         cell_ids = cell_ids_from_coordinates(*read_places(root, block.region))
-        types = [self._observation_type(root, entry, cell_ids, block) for entry in self.settings.observations]
+        trained = self._trainings(by_blocks=True)
+        operators = {entry.operator for entry in self.settings.observations if entry.operator is not None}
+        in_training = {name for name in operators if training_stage(name) in trained}
+        types = observation_types(root, self.settings, block, cell_ids, in_training)
         return self.settings.method.make(types, cell_ids)
-
-    def _observation_type(
-        self, root: zarr.Group, entry: AssimilatedConfig, cell_ids: np.ndarray, block: Block
-    ) -> ObservationType:
-        operator: ObservationOperator
-        if entry.operator is not None:
-            in_training = training_stage(entry.operator) in self._trainings(by_blocks=True)
-            operator = read_operator(
-                root, entry.operator, cell_ids=cell_ids, output_name=entry.name, in_training=in_training
-            )
-            valid = registry.variable(entry.name).valid_range
-        else:
-            variable = MODEL_VARIABLE[entry.name]
-            unit = registry.variable(variable).unit
-            operator = DirectOperator(cell_ids, predictor_name=variable, unit=unit, output_name=entry.name)
-            valid = registry.variable(variable).valid_range
-        low, high = entry.valid_range or valid or (-np.inf, np.inf)
-        return ObservationType(
-            name=entry.name,
-            operator=operator,
-            error=error_of(root, entry, block),
-            valid_range=(low, high),
-            innovation_limit=entry.innovation_limit or np.inf,
-            assimilate=entry.assimilate,
-            reject_frozen=entry.reject_frozen,
-            reject_snow=entry.reject_snow,
-        )
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
         """See `Stage.compute`."""

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from ldas.assim import ObservationError, Quality, WindowObservations
-from ldas.assim.diagnostics import desroziers, estimated_error
+from ldas.assim import Quality, WindowObservations
 from ldas.assim.rescaling import cdf_matched, linearly_rescaled, seasonal_moments, seasonal_quantiles
 from ldas.assim.windows import DAY, WindowOverpasses, overpasses_of_windows, window_end, window_means
 from ldas.pipeline import registry
@@ -346,17 +345,3 @@ def interpolated_in_time(times: np.ndarray, values: np.ndarray, at: np.ndarray) 
             instants = wanted if wanted.ndim == 1 else wanted[:, cell]
             result[:, cell] = np.interp(instants, seconds[valid], known, left=np.nan, right=np.nan)
     return result
-
-
-def error_of(root: zarr.Group, entry: AssimilatedConfig, block: Block) -> ObservationError:
-    """The error of an observation type; where it is estimated, one of each cell from an earlier assimilation."""
-    model = entry.error_model
-    if model.kind != "estimated":
-        return ObservationError(model.kind, model.size)
-    innovation, residual = (
-        np.asarray(
-            read_region(root, f"runs/{model.from_run}", f"{family}_{entry.name}", {"cell": block.region}), dtype=float
-        )
-        for family in ("innovation", "linear_residual")
-    )
-    return ObservationError("absolute", estimated_error(desroziers(innovation, residual), model.size))

@@ -15,7 +15,7 @@ from ldas.operators.cells import cell_ids_from_coordinates
 from ldas.operators.neural import NeuralOperator
 from ldas.operators.outcome import outcome_counts
 from ldas.operators.protocol import SharingOperator, TrainableOperator
-from ldas.operators.scores import predict_where_observed, score
+from ldas.operators.scores import scores_of
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.stage import Stage
@@ -53,8 +53,8 @@ _CELLS_PER_BLOCK = 64  # of operators whose options do not say it
 
 
 class Samples(NamedTuple):
-    """Training pairs: predictors (cell, day or overpass, predictor) and target (cell, day or overpass), NaN where
-    missing."""
+    """Training pairs: predictors (cell, day or overpass, predictor) and target (cell, day or overpass), or (cell, day,
+    observation) of several, NaN where missing."""
 
     predictors: np.ndarray
     target: np.ndarray
@@ -146,12 +146,14 @@ class Train(Stage):
         if not self.by_blocks:
             return
         latitude, longitude = (read_land(root, name) for name in ("latitude", "longitude"))
-        predictors = len(self.settings.predictor_names)
+        predictors, outputs = len(self.settings.predictor_names), self.settings.observations
         create_operator(
             root,
             self.settings.name,
             _fit_block(self.settings.untrained())(
-                np.zeros((0, 0, predictors)), np.zeros((0, 0)), cell_ids=np.zeros(0, np.int64)
+                np.zeros((0, 0, predictors)),
+                np.zeros((0, 0, len(outputs)) if len(outputs) > 1 else (0, 0)),
+                cell_ids=np.zeros(0, np.int64),
             ),
             cells_per_block=self.cells_per_block,
             cell_ids=cell_ids_from_coordinates(latitude, longitude),
@@ -165,7 +167,7 @@ class Train(Stage):
 
     def require_inputs(self, root: zarr.Group) -> None:
         """Refuses windows without a day, predictors that the open loop does not store, and missing observations."""
-        name, observation = self.settings.name, self.settings.observation
+        name = self.settings.name
         for window in self.windows.values():
             self._days_in(root, window)
         stored = self.config.output.instant
@@ -178,19 +180,20 @@ class Train(Stage):
                     f"operator {name}: the group 'land' has no {field}, which its option `static` names; it has "
                     f"{', '.join(sorted(array for array, _ in existing_group(root, 'land').arrays()))}"
                 )
-        for needed in filter(None, (observation, self.settings.observed_lai)):
+        for needed in filter(None, (*self.settings.observations, self.settings.observed_lai)):
             read_observations(root, needed, Block(0, 0, 1))
-        if self.settings.time_matching == "overpass":
-            require_hours(root, observation)
-        days = days_of_group(root, f"observations/{observation}").astype("datetime64[D]")
         window = self.settings.training
-        # The 24 h window of the first day begins on the day before.
-        if not ((days >= np.datetime64(window.start) - 1) & (days <= np.datetime64(window.end))).any():
-            there = f"they run from {days.min()} to {days.max()}" if days.size else "there are none"
-            raise ConfigurationError(
-                f"operator {name}: no observation of {observation} lies in the training window {window.start} to "
-                f"{window.end}: {there}"
-            )
+        for observation in self.settings.observations:
+            if self.settings.time_matching == "overpass":
+                require_hours(root, observation)
+            days = days_of_group(root, f"observations/{observation}").astype("datetime64[D]")
+            # The 24 h window of the first day begins on the day before.
+            if not ((days >= np.datetime64(window.start) - 1) & (days <= np.datetime64(window.end))).any():
+                there = f"they run from {days.min()} to {days.max()}" if days.size else "there are none"
+                raise ConfigurationError(
+                    f"operator {name}: no observation of {observation} lies in the training window {window.start} to "
+                    f"{window.end}: {there}"
+                )
 
     def _refuse_another(self, root: zarr.Group) -> None:
         """Refuses to take the place of an operator that this training has not made, such as one of `ldas train`."""
@@ -206,7 +209,8 @@ class Train(Stage):
 
     def operator_identity(self, root: zarr.Group) -> str:
         """Checksum of all that the operator follows from: settings, what made the open loop, and the observations."""
-        paths = {f"observations/{name}" for name in (self.settings.observation, self.settings.observed_lai) if name}
+        names = (*self.settings.observations, self.settings.observed_lai)
+        paths = {f"observations/{name}" for name in names if name}
         observed = {path: group_checksum(existing_group(root, path)) for path in sorted(paths) if has_group(root, path)}
         made_from = ledger.flatten({**self.identity(), "observations": observed, "land": land_checksum(root)})
         return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
@@ -266,15 +270,20 @@ class Train(Stage):
         if self.settings.observed_lai is not None:
             times, arrays = read_observations(root, self.settings.observed_lai, block)
             model["LAI"] = interpolated_in_time(times, good_values(arrays), end_of_window)
-        times, arrays = read_observations(root, self.settings.observation, block)
-        target = values_of_windows(times, good_values(arrays), end_of_window, hour)
         predictors = np.stack([model[name] for name in names], axis=-1)
-        target[~np.isfinite(predictors).all(axis=-1)] = np.nan
-        return Samples(np.swapaxes(predictors, 0, 1), target.T)
+        absent = ~np.isfinite(predictors).all(axis=-1)
+        targets = []
+        for observation in self.settings.observations:
+            times, arrays = read_observations(root, observation, block)
+            target = values_of_windows(times, good_values(arrays), end_of_window, hour)
+            target[absent] = np.nan
+            targets.append(target.T)
+        together = np.stack(targets, axis=-1) if len(targets) > 1 else targets[0]
+        return Samples(np.swapaxes(predictors, 0, 1), together)
 
     def _of_overpasses(self, root: zarr.Group, block: Block, days: np.ndarray, region: Mapping[str, slice]) -> Samples:
         """Each overpass of these days with the open loop's states of the model step nearest to it."""
-        observation, path = self.settings.observation, f"runs/{self.config.open_loop.name}"
+        (observation,), path = self.settings.observations, f"runs/{self.config.open_loop.name}"
         times, arrays = read_observations(root, observation, block)
         overpasses = overpasses_a_day(root, observation) or 0
         rows = (days_of_group(root, f"observations/{observation}").astype("datetime64[D]") - days[0]).astype(np.int64)
@@ -319,7 +328,7 @@ class Train(Stage):
             operator = operator.with_shared(shared)
         fit = _fit_block(operator) if self.by_blocks else operator.fit
         operator = fit(*parts["training"], cell_ids=cell_ids, **self.static(root, block))
-        scores = {name: score(predict_where_observed(operator, *part), part.target) for name, part in parts.items()}
+        scores = {name: scores_of(operator, *part) for name, part in parts.items()}
         if self.by_blocks:
             more: dict[str, Any] = {"reason": next(iter(operator.reasons.values()), None)}
             if self.settings.search_architectures and isinstance(operator, NeuralOperator):
@@ -369,7 +378,7 @@ class Train(Stage):
         return f"scores/architectures_{self.settings.name}"
 
     def _create_architectures(self, root: zarr.Group) -> None:
-        unit = {"unit": registry.variable(self.settings.observation).unit}
+        unit = {"unit": registry.variable(self.settings.observations[0]).unit}
         of_cells, of_all = ("architecture", "cell"), ("architecture",)
         test = {} if self.settings.test is None else {"test_rmsd": ArraySpec(of_cells, "float64")}
         create_template(
@@ -429,7 +438,7 @@ class Train(Stage):
         days = (self.settings.training.end - self.settings.training.start).days + 1
         if self.settings.test is not None:
             days += (self.settings.test.end - self.settings.test.start).days + 1
-        samples = cells * days * (len(self.settings.predictor_names) + 1) * 8 * 6
+        samples = cells * days * (len(self.settings.predictor_names) + len(self.settings.observations)) * 8 * 6
         return samples + (TENSORFLOW_BYTES if self.settings.kind in ("neural", "pooled") else 0)
 
 

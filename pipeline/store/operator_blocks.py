@@ -12,8 +12,9 @@ import numpy as np
 import zarr
 
 from ldas.operators.arrays import ArrayPieces, content_hash_of_pieces
+from ldas.operators.joint import JointOperator
 from ldas.operators.protocol import ObservationOperator
-from ldas.operators.scores import Scores, score
+from ldas.operators.scores import Scores, scores_of
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.store.arrays import dimensions, existing_array, existing_group, has_group, write_region
 from ldas.pipeline.store.at_once import at_once
@@ -59,7 +60,8 @@ def create_operator(
             + (f"{', '.join(shared)} have not the cell as first dimension" if shared else "it has no array cell_ids")
             + "; leave fit_block out of its class"
         )
-    nothing = score(np.zeros((0, 0)), np.zeros((0, 0)))
+    outputs = (len(of_no_cell.output_names),) if isinstance(of_no_cell, JointOperator) else ()
+    nothing = scores_of(of_no_cell, np.zeros((0, 0, len(of_no_cell.predictor_names))), np.zeros((0, 0, *outputs)))
     dataset = operator_dataset(stored, of_no_cell, dict.fromkeys(windows, nothing))
     specs = {
         str(array): ArraySpec(dims_of(item), str(item.dtype), attributes=dict(item.attrs))

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from ldas.operators.arrays import cell_checksums, content_hash
 from ldas.operators.checks import require
 from ldas.operators.errors import OperatorMismatchError
+from ldas.operators.joint import JointOperator
 from ldas.operators.outcome import FLAG_MEANINGS, FLAG_VALUES
 from ldas.operators.protocol import ObservationOperator, OperatorArrays
 from ldas.operators.registry import from_arrays
@@ -144,7 +145,8 @@ def read_operator(
     output_name: str | None = None,
     output_unit: str | None = None,
 ) -> ObservationOperator:
-    """The stored operator, of the cells asked for and in their order (all by default).
+    """The stored operator, of the cells asked for and in their order (all by default); of one that predicts several
+    observations the part that is asked for with `output_name`, or else the whole.
 
     Args:
         in_training: the cells asked for are trained, others may not be yet.
@@ -164,6 +166,8 @@ def read_operator(
         operator = _read_all(root, name)
         if cell_ids is not None:
             operator = operator.select(_places(operator.cell_ids, name, np.asarray(cell_ids)))
+    if isinstance(operator, JointOperator) and output_name is not None:
+        operator = operator.output(output_name)
     require(
         operator,
         predictor_names=predictor_names,
@@ -245,17 +249,21 @@ def operator_dataset(stored: OperatorArrays, operator: ObservationOperator, scor
     if "cell_ids" in stored.arrays and all(dims[:1] == ("cell",) for dims in stored.dimensions.values()):
         attributes = {"long_name": "checksum of the operator's arrays in the cell"}
         dataset[CHECKSUM] = ("cell", cell_checksums(stored), attributes)
+    several = isinstance(operator, JointOperator)
+    dims = ("cell", "output") if several else ("cell",)
     for window, values in scores.items():
         for score, long_name in _SCORE_NAMES.items():
             attributes = {
                 "units": "1" if score == "correlation" else operator.output_unit,
                 "long_name": f"{long_name} of {operator.output_name} over the {window} window, predicted and observed",
             }
-            dataset[f"{score}_{window}"] = ("cell", getattr(values, score), attributes)
+            dataset[f"{score}_{window}"] = (dims, getattr(values, score), attributes)
         long_name = f"number of pairs in the {window} window"
-        dataset[f"pairs_{window}"] = ("cell", values.pairs, {"units": "1", "long_name": long_name})
+        dataset[f"pairs_{window}"] = (dims, values.pairs, {"units": "1", "long_name": long_name})
     if "predictor" in dataset.dims:
         dataset = dataset.assign_coords(predictor=("predictor", np.array(operator.predictor_names, dtype=object)))
+    if isinstance(operator, JointOperator):
+        dataset = dataset.assign_coords(output=("output", np.array(operator.output_names, dtype=object)))
     return dataset
 
 

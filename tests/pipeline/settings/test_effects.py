@@ -454,6 +454,8 @@ TABLE: dict[str, Changed | Elsewhere] = {
     "assimilation.ensrf.frozen_rule": ensrf("any_patch"),
     "assimilation.ensrf.snow_threshold": ensrf(1.0),
     "assimilation.options": EXTENDED,
+    **{f"assimilation.error_correlations.{key}": Elsewhere("stages/test_joint_operator.py",
+       "test_a_run_has_the_correlations_that_are_given") for key in ("between", "size")},
     "assimilation.leave_one_out": of_run(True, observations=[{"name": "swi"}, {"name": "lai"}]),
     **{f"forecasts.{key}": forecasts(value) for key, value in
        {"name": "later", "from_run": "other", "days": 5, "every": 3}.items()},

@@ -16,7 +16,7 @@ from ldas.operators.direct import DirectOperator
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.stage import prepare
 from ldas.pipeline.settings.assimilation import AssimilatedConfig
-from ldas.pipeline.stages.observations import error_of
+from ldas.pipeline.stages.observation_types import error_of
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import open_store
 from ldas.pipeline.store.groups import write_group
