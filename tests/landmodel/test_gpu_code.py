@@ -14,6 +14,7 @@ import pytest
 
 from ldas.landmodel import Isba, Options, cold_start, layout
 from ldas.landmodel import step as processor_step
+from ldas.landmodel.run_plan import option_record
 from tests.landmodel.support import constant_forcing, simple_columns
 from tests.support import REPOSITORY
 
@@ -26,11 +27,8 @@ FILES = [
     for path in sorted((REPOSITORY / "landmodel").glob("*.py"))
     if "from ldas.landmodel.compile import science" in path.read_text(encoding="utf-8")
 ]
-DEFAULT = {
-    "step": 1800.0, "energy_substeps": 6, "water_substeps": 2, "snow_layers": 12, "light_carrer": 0,
-    "runoff_saturation": 0, "runoff_horton": 0, "drip_subgrid": 0, "respiration_prm": 0, "conserve_heat": 0,
-    "diagnose_exchange": 0,
-}  # fmt: skip
+RECORD = option_record(Options(), 1800.0, set())
+DEFAULT = {name: RECORD[name][0].item() for name in layout.OPTION_DTYPE.names or ()}
 OTHER = dict.fromkeys(DEFAULT, 1) | {"step": 900.0, "energy_substeps": 3, "snow_layers": 3}
 
 
@@ -134,6 +132,7 @@ def test_layouts_place_every_quantity_once() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)  # a minute of one processor
 def test_the_whole_kernel_compiles_for_all_options_beside_the_processors() -> None:
     from ldas.landmodel.gpu.compile import science_module
 
@@ -177,8 +176,3 @@ print(len(text), "numba.cuda.compiler" in sys.modules)
         lines.append(done.stdout.split())
     assert lines[0] == [lines[1][0], "True"]
     assert lines[1][1] == "False"  # no compiler was needed
-
-
-def test_options_of_the_tests_are_those_of_the_kernel() -> None:
-    assert tuple(DEFAULT) == layout.OPTION_DTYPE.names
-    assert Options().snow_layers == DEFAULT["snow_layers"]
