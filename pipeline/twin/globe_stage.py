@@ -21,7 +21,7 @@ from ldas.pipeline.store.template import ArraySpec, create_template
 from ldas.pipeline.twin import SYNTHETIC_ATTRIBUTES
 from ldas.pipeline.twin.fields import Places
 from ldas.pipeline.twin.globe import HOURS, globe_land, globe_places, globe_weather
-from ldas.pipeline.twin.synthetic_groups import make_room
+from ldas.pipeline.twin.synthetic_groups import check_years, make_room
 
 GLOBE = "globe"
 _HOURLY_ARRAYS = 25  # of a day, in double precision
@@ -58,6 +58,7 @@ class Globe(Stage):
 
     def create(self, root: zarr.Group) -> None:
         """See `Stage.create`: the land is written here, it is small."""
+        check_years(self.config)
         make_room(root, ("land", "forcing"))
         land = globe_land(self.settings)
         attributes = {**SYNTHETIC_ATTRIBUTES, **provenance(self.config.model_dump(mode="json"))}

@@ -12,7 +12,6 @@ from ldas import landmodel
 from ldas.landmodel import OutputRequest, State
 from ldas.landmodel.array_types import Array, Times
 from ldas.pipeline import registry
-from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.stage import Stage
 from ldas.pipeline.settings.assimilation import state_name
 from ldas.pipeline.settings.experiment import ExperimentConfig
@@ -46,7 +45,7 @@ from ldas.pipeline.twin.observation_stage import (
     observed_land,
     observer_of,
 )
-from ldas.pipeline.twin.synthetic_groups import make_room, mark_complete
+from ldas.pipeline.twin.synthetic_groups import check_years, make_room, mark_complete
 from ldas.pipeline.twin.truth_error import TruthError
 
 TWIN = "twin"
@@ -124,7 +123,7 @@ class Twin(Stage):
 
     def create(self, root: zarr.Group) -> None:
         """See `Stage.create`: the land is written here, it is small."""
-        self._check_years()
+        check_years(self.config)
         make_room(root, ("land", "forcing", TRUTH))
         land = make_land(self.settings)
         attributes = {**SYNTHETIC_ATTRIBUTES, **provenance(self.config.model_dump(mode="json"))}
@@ -218,14 +217,6 @@ class Twin(Stage):
     def superseded_at(self, instant: np.datetime64) -> Collection[str]:
         """See `Stage.superseded_at`."""
         return (restart_path(self.name, instant),)
-
-    def _check_years(self) -> None:
-        spin_up, period = self.config.spin_up, self.config.period
-        if spin_up is not None and not period.start.year <= spin_up.year <= period.end.year:
-            raise ConfigurationError(
-                f"spin_up.year {spin_up.year} lies outside the period {period.start} to {period.end}: the twin makes "
-                "weather for the period only"
-            )
 
     def _means(self) -> tuple[str, ...]:
         return tuple(name for name in self.config.output.mean if name not in REQUIRED)

@@ -1,4 +1,4 @@
-"""Groups that the twin makes: they say that they are synthetic, and only such groups are ever replaced."""
+"""What twin and globe make: their groups say that they are synthetic, and only such groups are ever replaced."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -7,10 +7,25 @@ from typing import Any
 import numpy as np
 import zarr
 
-from ldas.pipeline.errors import StoreError
+from ldas.pipeline.errors import ConfigurationError, StoreError
+from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.store.arrays import committed_sizes, dimensions, existing_group, has_group
 from ldas.pipeline.store.groups import shard_regions
 from ldas.pipeline.twin import SYNTHETIC_ATTRIBUTES
+
+
+def check_years(config: ExperimentConfig) -> None:
+    """Refuses a spin-up with a year whose weather is not made.
+
+    Raises:
+        ConfigurationError: for it.
+    """
+    spin_up, period = config.spin_up, config.period
+    if spin_up is not None and not period.start.year <= spin_up.year <= period.end.year:
+        raise ConfigurationError(
+            f"spin_up.year {spin_up.year} lies outside the period {period.start} to {period.end}: synthetic weather is "
+            "made for the period only"
+        )
 
 
 def make_room(root: zarr.Group, paths: Iterable[str]) -> None:

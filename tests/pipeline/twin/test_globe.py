@@ -10,7 +10,7 @@ import xarray as xr
 from ldas.pipeline.commands.check import check_experiment
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.plan import build_stages
-from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment
+from ldas.pipeline.settings.experiment import ExperimentConfig, SpinUpConfig, load_experiment
 from ldas.pipeline.settings.twin import GlobeConfig
 from ldas.pipeline.store.arrays import array_hashes, existing_group, open_store, read_region
 from ldas.pipeline.twin.fields import Places
@@ -92,4 +92,7 @@ def test_the_example_scaled_down(tmp_path: Path) -> None:
     assert all(row.state == "ok" for row in check_experiment(once))
     for name in ("LE", "SWE", "LAI"):
         assert np.isfinite(read_region(root, "runs/open_loop", name)).all()
+    later = once.model_copy(update={"spin_up": SpinUpConfig(year=2011)})
+    with pytest.raises(ConfigurationError, match=r"spin_up\.year 2011 lies outside the period 2010-01-01"):
+        next(build_stages(later)).create(root)
     assert replace(globe, settings=GlobeConfig(cells=5, seed=2)).identity() != globe.identity()
