@@ -133,7 +133,7 @@ class Case:
 class Waiting:
     """A device that waits until each call is done, and adds up how long calls of each kind took."""
 
-    def __init__(self, device: "Device", wait: Callable[[], Any]) -> None:
+    def __init__(self, device: "Device", wait: Callable[[], None]) -> None:
         self._device, self._wait = device, wait
         self.seconds = {"kernel": 0.0, "transfer": 0.0, "open_and_close": 0.0}
 
@@ -151,7 +151,7 @@ class Waiting:
         return timed
 
 
-def shares(case: Case, output: OutputRequest | None, device: "Device", wait: Callable[[], Any]) -> dict[str, float]:
+def shares(case: Case, output: OutputRequest | None, device: "Device", wait: Callable[[], None]) -> dict[str, float]:
     """Seconds of a run that waits for each call: by kind, the host's own, and all."""
     waiting = Waiting(device, wait)
     _, whole = case.run(output, device=waiting)
@@ -199,13 +199,13 @@ def measured(pool: Pool, plan: dict[str, Any], card: Card | None, options: argpa
         on_processor, seconds = case.run(output, threads=options.cores)
         row["all_cores"] = {"per_second": case.column_steps / seconds}
     if card is not None:
-        from ldas.landmodel.gpu.card import loaded_driver
         from ldas.landmodel.gpu.cuda_device import first_card
 
+        device = first_card()
         on_card, first = case.run(output, device="gpu")
         row["first_call_s"] = first
         row["gpu"] = rate(case, output, options.repeats, device="gpu")
-        row["shares_s"] = shares(case, output, first_card(), loaded_driver().cuCtxSynchronize)
+        row["shares_s"] = shares(case, output, device, device.synchronise)
         row["kernel_per_second"] = case.column_steps / row["shares_s"]["kernel"]
         if on_processor is not None:
             row["largest_difference"] = differences(on_processor, on_card)

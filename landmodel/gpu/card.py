@@ -17,7 +17,7 @@ OLDEST_DRIVER = (13, 0)
 """CUDA version that the driver must know: that of the compiler of the extra `gpu`."""
 _OLDEST_CAPABILITY = (7, 5)
 _NUMPY_THAT_BREAKS = (2, 5)  # numba-cuda 0.30 still overloads `numpy.row_stack`, which NumPy 2.5 no longer has
-_LOCAL_BYTES = 4096  # of a thread; what the kernel takes is in docs/performance.md
+_LOCAL_BYTES = 5120  # of a thread, at most; what the kernel takes is in docs/performance.md
 _OWN_BYTES = 600 * 2**20  # of the driver's context and the machine code
 _SHARE = 0.95  # of the free memory that is used: others may take some meanwhile
 

@@ -251,8 +251,3 @@ def first_card() -> CudaDevice:
 @cache
 def _first_card() -> CudaDevice:
     return CudaDevice()
-
-
-def wait() -> None:
-    """Wait until the first card has done all that was asked of it, as a measurement needs."""
-    first_card().synchronise()

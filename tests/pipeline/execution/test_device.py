@@ -1,6 +1,7 @@
 """The device of a run: found or refused before the start, asked for by tasks, kept in the store and on resuming."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from ldas.pipeline.settings.execution import ExecutionConfig
 from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment
 from ldas.pipeline.stages.open_loop import OpenLoop
 from ldas.pipeline.store import ledger
-from ldas.pipeline.store.arrays import array_hashes, existing_group, open_store
+from ldas.pipeline.store.arrays import array_hashes, existing_group, open_store, read_region
 from ldas.pipeline.store.ledger import Block, Period
 from ldas.pipeline.store.location import Location
 from tests.helpers.program import program
@@ -235,6 +236,25 @@ def test_every_run_of_the_land_model_is_on_the_device(monkeypatch: pytest.Monkey
     root = open_store(config.location)
     for group in ("runs/open_loop", "runs/ekf", "runs/ens", "forecasts/ahead"):
         assert existing_group(root, group).attrs["devices"] == ["gpu (a card that is not there)"]
+
+
+@pytest.mark.card
+def test_a_run_on_a_card_gives_the_numbers_of_the_processor(small: Path, tmp_path: Path) -> None:
+    try:
+        card = find_card()
+    except CardError as missing:
+        pytest.skip(str(missing))
+    stored = {}
+    for what in ("cpu", "gpu"):
+        config = asking_for(small, what)
+        shutil.copytree(tmp_path / "store", tmp_path / what)
+        config = config.model_copy(update={"store": config.store.model_copy(update={"url": str(tmp_path / what)})})
+        assert run_experiment(config, Silence()).complete
+        root = open_store(config.location)
+        stored[what] = {name: read_region(root, "runs/open_loop", name) for name in ("LE", "WG2")}
+    assert existing_group(root, "runs/open_loop").attrs["devices"] == [f"gpu ({card.name})"]
+    np.testing.assert_allclose(stored["gpu"]["LE"], stored["cpu"]["LE"], rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(stored["gpu"]["WG2"], stored["cpu"]["WG2"], rtol=1e-6)
 
 
 def test_a_resume_on_another_device_needs_a_key(small: Path) -> None:
