@@ -22,8 +22,8 @@ OUTGOING = {"evapotranspiration": "EVAP", "drainage": "DRAINAGE", "runoff": "RUN
 def water_balance(reader: Reader, experiment: Experiment, days: Days, places: slice) -> xr.Dataset:
     """Terms of the water balance (cell,) in kg m-2 per year, over the days on which the experiment has values.
 
-    precipitation (from the forcing), evapotranspiration, drainage, runoff, added_by_analysis (increments of the soil
-    moisture layers that are stored) and storage_change (of the whole soil, where TOTAL_SOIL_WATER is stored, and snow).
+    precipitation (from the forcing), evapotranspiration, drainage, runoff, added_by_analysis (increments of soil
+    moisture and snow) and storage_change (of the whole soil, where TOTAL_SOIL_WATER is stored, and snow).
     A term that is not stored is absent. residual: what is left, where all terms are there.
     """
     path = f"runs/{experiment.name}"
@@ -35,9 +35,9 @@ def water_balance(reader: Reader, experiment: Experiment, days: Days, places: sl
     present = np.isfinite(reader.daily(path, "EVAP", days, places)) if "EVAP" in experiment.variables else None
     if present is not None and has_precipitation(reader.root):
         terms["precipitation"] = _precipitation(reader.root, days, places, present)
-    moisture = [control for control in experiment.controls if registry.base_name(control) == "WG"]
-    if moisture:
-        terms["added_by_analysis"] = _added(reader, path, moisture, days, places)
+    water = [control for control in experiment.controls if registry.base_name(control) in ("WG", "SWE")]
+    if water:
+        terms["added_by_analysis"] = _added(reader, path, water, days, places)
     if {"TOTAL_SOIL_WATER", "SWE"} <= experiment.variables:
         soil, snow = (reader.daily(path, name, days, places) for name in ("TOTAL_SOIL_WATER", "SWE"))
         terms["storage_change"] = _change_per_year(soil + snow)
@@ -90,13 +90,13 @@ def _precipitation(root: zarr.Group, days: Days, places: slice, present: np.ndar
 
 
 def _added(reader: Reader, path: str, controls: list[str], days: Days, places: slice) -> Array:
-    """Water that the increments of soil moisture layers put in (or, negative, took out)."""
+    """Water that the increments of soil moisture and snow put in (or, negative, took out)."""
     thickness = np.diff(LAYER_BOTTOMS, prepend=0.0)
     total = np.zeros(places.stop - places.start)
     for control in controls:
-        layer = registry.variable(control).layer or 1
+        layer = registry.variable(control).layer
         increment = np.nan_to_num(reader.daily(path, f"increment_{control}", days, places))  # no analysis adds nothing
-        total += increment.sum(axis=0) * thickness[layer - 1] * WATER_DENSITY
+        total += increment.sum(axis=0) * (1.0 if layer is None else thickness[layer - 1] * WATER_DENSITY)
     return total / len(days) * DAYS_PER_YEAR
 
 

@@ -20,6 +20,7 @@ from tests.pipeline.stages.assimilate.support import CELLS, DAY, DAYS, daily, re
 
 DATES = FIRST_DAY + np.arange(DAYS) * DAY
 CONTROLS = ["WG1", "WG2", "SWE"]
+WATER = {"WG1": 10.0, "WG2": 30.0, "SWE": 1.0}  # kg m-2 of one unit
 SECTIONS: dict[str, Any] = {
     "model": {"air_height_m": 20.0},
     "period": {"start": "2007-04-01", "end": "2007-04-18"},
@@ -79,6 +80,8 @@ def test_snow_and_air_in_a_run(inputs: Path, tmp_path: Path, threads: Client) ->
     departure = np.where(in_use, read(store, "snow", "innovation_t2m").astype(np.float64), np.nan)
     of_air = scores.dataset("t2m_observations_by_overpass").sel(series="snow")
     np.testing.assert_allclose(of_air["bias"], -np.nanmean(departure, axis=(0, 1)), rtol=1e-5)
+    water = sum(read(store, "snow", f"increment_{name}").mean(axis=0) * weight for name, weight in WATER.items())
+    np.testing.assert_allclose(scores.dataset("balance_snow")["added_by_analysis"], water * 365.25, rtol=1e-4)
     assert scores.dataset("swe_observations")["series"].to_numpy().tolist()[:2] == ["open_loop", "snow"]
 
 
