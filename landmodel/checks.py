@@ -22,6 +22,8 @@ class Range(NamedTuple):
 
     def first_outside(self, values: Array) -> tuple[int, ...] | None:
         """Index of the first value outside; undefined values are outside every range."""
+        if values.size and values.min() >= self.low and values.max() <= self.high:
+            return None  # the usual case, without arrays of truth values
         bad = ~((values >= self.low) & (values <= self.high))
         return tuple(int(i) for i in np.argwhere(bad)[0]) if bad.any() else None
 

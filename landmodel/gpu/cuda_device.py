@@ -106,9 +106,8 @@ class CudaDevice:
         memory = self._allocated(values.nbytes)
         if values.nbytes:
             asked(self._driver.cuMemcpyHtoD(memory.pointer, values.ctypes.data, values.nbytes))
-            asked(
-                self._driver.cuStreamSynchronize(0)
-            )  # the copy may go on in the background, which no other stream knows
+            # the last of the copy may still be under way, which streams of ours would not wait for
+            asked(self._driver.cuStreamSynchronize(0))
         return memory
 
     def empty(self, count: int, dtype: str = "float64") -> _Memory:

@@ -177,9 +177,11 @@ def _run(device: Device, plan: RunPlan, weather: _Weather, columns: Columns, out
 class _Output:
     """One kind of output: two buffers on the device, two on the host, and where the values go."""
 
-    def __init__(self, selected: IntArray, count: int, rows: int) -> None:
+    def __init__(self, selected: IntArray, count: int, plan: RunPlan) -> None:
         self.selected = selected
-        self.values = np.full((count, len(selected), rows), np.nan)  # as the device gives them
+        self.values = np.empty((count, len(selected), plan.rows))  # as the device gives them, each time all rows
+        if not plan.chosen.any():
+            self.values[:] = np.nan
         self._waiting: list[tuple[int, int]] = []
 
     def begin(self, device: Device, number: int, rows: int) -> None:
@@ -221,7 +223,7 @@ class _ChosenStates(_Output):
     """What is put out after chosen steps: of each the columns that asked for it."""
 
     def __init__(self, plan: RunPlan) -> None:
-        super().__init__(plan.wanted.rows, 0, plan.rows)
+        super().__init__(plan.wanted.rows, 0, plan)
         self.members, self.steps, self._run = plan.members, plan.wanted.steps, plan.chosen.ravel()
         self.chosen = plan.wanted.allocate(plan.members)
 
@@ -242,7 +244,7 @@ class _Outputs:
     def __init__(self, plan: RunPlan) -> None:
         self._interval, self._instant = plan.schedule.times()
         count = plan.schedule.count if plan.schedule.requested else 0
-        self._mean, self._end, self._at = (_Output(rows, count, plan.rows) for rows in plan.schedule.rows)
+        self._mean, self._end, self._at = (_Output(rows, count, plan) for rows in plan.schedule.rows)
         self._chosen = _ChosenStates(plan)
         self._all = (self._mean, self._end, self._at, self._chosen)
         self._steps = {int(step) for step in np.unique(plan.wanted.steps)}
