@@ -17,7 +17,9 @@ from ldas.assim import testing as toy
 from ldas.assim.errors import FilterConfigurationError
 from ldas.assim.overpasses import observation_rows
 from ldas.assim.predictors import predictor, predictor_unit, season
+from ldas.landmodel import Isba, OutputRequest, cold_start
 from tests.assim.cycles import CELLS, FRACTIONS, random_transition, three_cells
+from tests.landmodel.support import constant_forcing, simple_columns, with_snow
 
 START = "2015-03-01T09"
 
@@ -79,6 +81,23 @@ def test_intercepted_water_and_season_move_the_prediction_and_nothing_else() -> 
     np.testing.assert_allclose(both.jacobian, plain.jacobian, rtol=1e-9, atol=1e-12)
     assert np.abs(plain.increment).max() > 1e-4
     np.testing.assert_allclose(both.increment, plain.increment, rtol=1e-9, atol=1e-12)
+
+
+def test_what_is_diagnosed_at_the_hour_of_an_overpass() -> None:
+    parameters = simple_columns(("GRAS", "C3", "BONE"), air_height=10.0)
+    state = with_snow(cold_start(parameters, 270.0), [30.0, 0.0, 80.0], 200.0, 265.0)
+    window = Window.cut(constant_forcing(25, 3, Tair=266.0, Qair=0.0015, LWdown=250.0), START)
+    hours = np.array([0.2, 6.0, 23.0])  # the first one lies nearest to the start, where nothing is diagnosed yet
+    time = (window.start + (3600.0 * hours).astype("timedelta64[s]"))[:, None]
+    slopes = {"T2M": 0.1, "SNOW_DEPTH": 2.0, "SWE": 0.01, "TG2": 0.02}
+    given = {"sigma40": WindowObservations(np.full((3, 1), -11.0), time=time)}
+    result = kalman(**slopes).cycle(Isba(parameters), state, window, given)
+    request = OutputRequest(end=("T2M", "SNOW_DEPTH", "SWE", "TG"), interval_s=1800.0)
+    _, outputs = window.run(Isba(parameters), state, output=request)
+    outputs["TG2"] = outputs["TG"][..., 1]
+    cells = np.arange(3)
+    expected = -14.0 + sum(slope * outputs[name][[0, 11, 45], cells] for name, slope in slopes.items())
+    np.testing.assert_allclose(result.predicted[:, 0], expected, rtol=1e-12)
 
 
 def test_an_overpass_has_the_season_of_its_own_step() -> None:

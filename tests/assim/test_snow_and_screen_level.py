@@ -231,6 +231,17 @@ def test_controls_and_options_of_snow_that_cannot_be_meant():
             SEKFConfiguration(**wrong)
 
 
+def test_air_in_another_unit_or_out_of_range_is_said():
+    operator = DirectOperator([0], predictor_name="T2M", unit="degC", output_name="t2m")
+    with pytest.raises(FilterConfigurationError, match=r"takes \('T2M',\) in \('degC',\).*gives them in \('K',\)"):
+        ObservationType("t2m", operator, ObservationError("absolute", 1.0))
+    parameters = simple_columns(("NO",), air_height=10.0)
+    method = SEKFConfiguration(controls=("WG1",)).make([kind("HU2M", [0], valid_range=(0.0, 1.0))], [0])
+    window = Window.cut(constant_forcing(25), "2007-06-01T09")
+    result = method.cycle(Isba(parameters), cold_start(parameters, 290.0), window, observed(HU2M=[65.0]))
+    assert result.quality.tolist() == [[Quality.OUTSIDE_VALID_RANGE]]
+
+
 # -- twins -------------------------------------------------------------------------------------------------------------
 
 
