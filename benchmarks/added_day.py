@@ -8,10 +8,12 @@ over all but the last, to which that day is added.
 
 `ratio_to_the_day_inside`: processor time of the tasks of the added day (from restart to restart: everything that
 `run_task` does, of all blocks of open loop and SEKF; median of the repetitions, each on a copy of the store), over that
-of the same day inside the long run: there, the SEKF's window of that day, measured by itself, and of what else its
-tasks and those of the open loop take, the share of one day. All in one thread of this process, libraries loaded and
-code compiled before. `command_wall_s`, `command_processor_s`: of `ldas run` as a program of its own that adds the day:
-start of Python, libraries, cluster, templates and ledger included. `processor_s_by_day`: of the mean day inside.
+of the same day inside the long run: the SEKF's window of that day, measured by itself there; the land model of the open
+loop over that day, measured by itself where it is added, as the long run is one call of the model; and of what else the
+tasks of the long run take, the share of one day. All in one thread of this process, libraries loaded and code compiled
+before. `ratio_to_the_mean_day`: the same with the open loop's mean day, whose weather costs the model more or less.
+`command_wall_s`, `command_processor_s`: of `ldas run` as a program of its own that adds the day: start of Python,
+libraries, cluster, templates and ledger included. `processor_s_by_day`: of the mean day inside.
 """
 
 import argparse
@@ -22,7 +24,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,7 @@ from ldas.pipeline.ingest.write import FORCING_CHUNKS, FORCING_SHARDS  # noqa: E
 from ldas.pipeline.plan import build_stages  # noqa: E402
 from ldas.pipeline.settings.experiment import ExperimentConfig  # noqa: E402
 from ldas.pipeline.settings.twin import TwinConfig, default_nature  # noqa: E402
+from ldas.pipeline.stages.open_loop import OpenLoop  # noqa: E402
 from ldas.pipeline.store import ledger  # noqa: E402
 from ldas.pipeline.store.arrays import open_dataset, open_store  # noqa: E402
 from ldas.pipeline.store.groups import write_group  # noqa: E402
@@ -119,39 +123,33 @@ def run_all(path: Path, days: int, training_days: int, block: int, *, tell: bool
     return {stage.name: run_here(stage, told) for stage in build_stages(config)}
 
 
-class Windows:
-    """Processor time of every window of an SEKF, in the order in which they are run."""
+@contextmanager
+def seconds_of(owner: type, name: str) -> Iterator[list[float]]:
+    """Processor time of every call of a method, in their order."""
+    method, seconds = getattr(owner, name), list[float]()
 
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
+    def timed(*given: Any, **named: Any) -> Any:
+        began = time.process_time()
+        result = method(*given, **named)
+        seconds.append(time.process_time() - began)
+        return result
 
-    def __enter__(self) -> "Windows":
-        self.cycle = cycle = SimplifiedEKF.cycle
-        seconds = self.seconds
-
-        def timed(*given: Any, **named: Any) -> Any:
-            began = time.process_time()
-            result = cycle(*given, **named)
-            seconds.append(time.process_time() - began)
-            return result
-
-        SimplifiedEKF.cycle = timed  # type: ignore[method-assign]
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        SimplifiedEKF.cycle = self.cycle  # type: ignore[method-assign]
+    setattr(owner, name, timed)
+    try:
+        yield seconds
+    finally:
+        setattr(owner, name, method)
 
 
 def day_inside(path: Path, days: int, training_days: int, block: int) -> dict[str, Any]:
-    """Processor seconds of the last day inside a run over all days."""
-    with Windows() as windows:
+    """Processor seconds of the last day inside a run over all days, without the open loop's model; of the mean day."""
+    with seconds_of(SimplifiedEKF, "cycle") as windows, seconds_of(OpenLoop, "run_model") as model:
         spent = run_all(path, days, training_days, block, tell=True)
     number = days - 1  # the first day has no window
-    by_block = np.array(windows.seconds).reshape(-1, number)
+    by_block = np.array(windows).reshape(-1, number)
     rest = spent["ekf"] - by_block.sum()
-    inside = {"open_loop": spent["open_loop"] / days, "ekf": float(by_block[:, -1].sum() + rest / number)}
-    mean = {"open_loop": inside["open_loop"], "ekf": spent["ekf"] / number}
-    return {"day_inside_processor_s": inside, "processor_s_by_day": mean}
+    last = {"open_loop": (spent["open_loop"] - sum(model)) / days, "ekf": float(by_block[:, -1].sum() + rest / number)}
+    return {"last": last, "mean": {"open_loop": spent["open_loop"] / days, "ekf": spent["ekf"] / number}}
 
 
 def copied(store: Path, to: Path) -> Path:
@@ -168,12 +166,14 @@ def measure(folder: Path, cells: int, days: int, block: int, repetitions: int) -
     run_all(copied(inputs, folder / "warm"), 6, 5, block)  # libraries are loaded, code is compiled
     run_all(folder / "warm", 7, 5, block)
     print(f"a run over {days} days", flush=True)
-    figures = day_inside(copied(inputs, folder / "long"), days, training_days, block)
+    inside = day_inside(copied(inputs, folder / "long"), days, training_days, block)
     print(f"a run over {days - 1} days, to which one is added", flush=True)
     run_all(copied(inputs, folder / "shorter"), days - 1, training_days, block, tell=True)
-    added = []
+    added, models = [], []
     for number in range(repetitions):
-        spent = run_all(copied(folder / "shorter", folder / "added"), days, training_days, block)
+        with seconds_of(OpenLoop, "run_model") as model:
+            spent = run_all(copied(folder / "shorter", folder / "added"), days, training_days, block)
+        models.append(sum(model))
         added.append({name: spent[name] for name in MEASURED})
         print(f"repetition {number}: {added[-1]}", flush=True)
     file = folder / "experiment.yaml"
@@ -181,16 +181,19 @@ def measure(folder: Path, cells: int, days: int, block: int, repetitions: int) -
     file.write_text(yaml.safe_dump(later), encoding="utf-8")
     command = run(file)
     of_added = {name: statistics.median(each[name] for each in added) for name in MEASURED}
-    inside = figures["day_inside_processor_s"]
+    inside["last"]["open_loop"] += statistics.median(models)
+    of_mean_weather = inside["mean"]["open_loop"] + inside["last"]["ekf"]
     return {
         "cells": cells,
         "days": days,
         "cells_per_block": block,
-        **figures,
+        "day_inside_processor_s": inside["last"],
+        "processor_s_by_day": inside["mean"],
         "added_day_processor_s": of_added,
         "repetitions": added,
-        "ratio_by_stage": {name: of_added[name] / inside[name] for name in MEASURED},
-        "ratio_to_the_day_inside": sum(of_added.values()) / sum(inside.values()),
+        "ratio_by_stage": {name: of_added[name] / inside["last"][name] for name in MEASURED},
+        "ratio_to_the_day_inside": sum(of_added.values()) / sum(inside["last"].values()),
+        "ratio_to_the_mean_day": sum(of_added.values()) / of_mean_weather,
         "command_wall_s": command["seconds"],
         "command_processor_s": command["cpu_seconds"],
     }
