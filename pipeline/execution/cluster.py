@@ -87,7 +87,7 @@ def connected(
                 f"no Dask scheduler at {config.address or config.kind}: {error}; check the address, and that the "
                 "scheduler is running"
             ) from error
-        keeper = stack.enter_context(Keeper(client, config.kind, cluster, _wanted(config), message))
+        keeper = stack.enter_context(Keeper(client, config.kind, cluster, _wanted(config), message, cards))
         try:
             if config.kind != "local":
                 keeper.wait_for_first()

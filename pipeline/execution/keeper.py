@@ -47,11 +47,14 @@ class Keeper:
     """`with Keeper(...)`: a thread that looks every `LOOK_EVERY_S`. `failure` says why it has stopped the run.
 
     kind: of cluster. cluster: as made by this run, None for a scheduler's address. workers: how many it should have (of
-    Slurm, jobs). message: takes a line for the user.
+    Slurm, jobs). message: takes a line for the user. cards: whether tasks may need a card.
     """
 
-    def __init__(self, client: "Client", kind: str, cluster: Any, workers: int, message: Callable[[str], None]) -> None:
+    def __init__(
+        self, client: "Client", kind: str, cluster: Any, workers: int, message: Callable[[str], None], cards: bool
+    ) -> None:
         self.failure: ExecutionError | None = None
+        self._cards = cards
         self._client, self._kind, self._message = client, kind, message
         self._local = _LocalWorkers(cluster, workers) if kind == "local" else None
         self._jobs = _Jobs(cluster, workers, message) if kind == "slurm" else None
@@ -103,7 +106,7 @@ class Keeper:
         if self._jobs is not None:
             about, queued = self._jobs.replace(names)
         now = datetime.now(UTC)
-        lacking = int(self._client.run_on_scheduler(_tasks_without_worker)) if names else 0
+        lacking = int(self._client.run_on_scheduler(_tasks_without_worker)) if names and self._cards else 0
         what = f"workers with a card for {lacking} tasks" if lacking else "workers"
         if names and not lacking:
             self._since = self._stuck_since = None

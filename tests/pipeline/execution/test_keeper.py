@@ -178,7 +178,7 @@ def test_workers_none_of_which_offers_a_card_any_more(tmp_path: Path, monkeypatc
         stage = OnCard("toy", Location(str(tmp_path / "store")), cells=2, cells_per_block=1)
 
         def run() -> None:
-            with connected(config, lines.append) as client:
+            with connected(config, lines.append, cards=True) as client:
                 run_stage(stage, client, tasks_in_flight=4, retries=2, listener=Silence())
 
         prepare(stage)
