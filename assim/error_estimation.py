@@ -42,7 +42,8 @@ class BiasOptions:
 
     limit: of |b|, in prescribed standard deviations of the observation. memory: of the means m and of d m,
     in observations. lasting_threshold: p, the part of the innovation variance up to which what persists is left to the
-    filter. passing_threshold: w, the correlation of successive innovations that is left to it. carry_over: c.
+    filter. passing_threshold: w, the correlation of successive innovations that is left to it; 1: all, there is no
+    passing part. carry_over: c.
     """
 
     limit: float = 5.0
@@ -57,7 +58,11 @@ class BiasOptions:
             raise FilterConfigurationError(
                 f"bias: limit must be positive and memory at least 2 observations, got {self.limit} and {self.memory}"
             )
-        for name in ("lasting_threshold", "passing_threshold", "carry_over"):
+        if not 0.0 <= self.passing_threshold <= 1.0:
+            raise FilterConfigurationError(
+                f"bias: passing_threshold must be from 0 to 1 (no passing part), got {self.passing_threshold}"
+            )
+        for name in ("lasting_threshold", "carry_over"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise FilterConfigurationError(f"bias: {name} must be from 0 to below 1, got {getattr(self, name)}")
 
@@ -213,13 +218,14 @@ def remembered(memory: Memory, new: Departures, bias: BiasOptions, errors: Adapt
         np.where(used, kept * np.where(first, 0.25 * errors.memory * usual / S, old) + value / S, old)
         for old, value, usual in zip(memory[7:], products, expected, strict=True)
     )
+    passes = bias.passing_threshold < 1.0
     gain = memory.gain + (d * memory.last - bias.passing_threshold * d * d) / S / (2.0 * errors.memory)
     return Memory(
         *memory[:3],
         np.where(used, d, memory.last),
         np.where(used, memory.recent + (d - memory.recent) / bias.memory, memory.recent),
         np.where(used, memory.persistent + (d * memory.recent - memory.persistent) / bias.memory, memory.persistent),
-        np.where(used, np.clip(gain, 0.0, LARGEST_SHARE), memory.gain),
+        np.where(used & passes, np.clip(gain, 0.0, LARGEST_SHARE), memory.gain),
         *sums,
     )
 

@@ -210,6 +210,16 @@ def test_successive_innovations_become_whiter_and_white_ones_stay() -> None:
     assert after == pytest.approx(BiasOptions().passing_threshold, abs=0.05)
 
 
+def test_a_threshold_of_one_leaves_out_the_passing_part() -> None:
+    """The filter's own gain is kept, whatever its innovations remember, until a bias lasts."""
+    departures, h = innovations(20, 300, r=1.0, b=0.5, colour=0.6)
+    options = BiasOptions(passing_threshold=1.0, lasting_threshold=0.9)
+    memory, seen = filtered(departures, h, options, AdaptiveErrors())
+    assert all((now.bias == 0.0).all() and (now.bias_variance == 0.0).all() for now, _, _ in seen)
+    np.testing.assert_allclose(seen[-1][0].r_scale[:, 0], seen[-1][0].b_scale, rtol=1e-14)
+    assert not memory.passing.any()
+
+
 def test_a_bias_that_runs_away_is_bounded_and_coded() -> None:
     steps = 300
     departures, h = innovations(50, steps, r=1.0, b=0.5, bias=np.linspace(0.0, 30.0, steps))
@@ -289,6 +299,7 @@ def test_cells_without_observations_keep_what_they_know() -> None:
         (BiasOptions, {"limit": 0.0}, "limit must be positive"),
         (BiasOptions, {"memory": 1.0}, "memory at least 2"),
         (BiasOptions, {"lasting_threshold": 1.0}, "lasting_threshold must be from 0 to below 1"),
+        (BiasOptions, {"passing_threshold": 1.1}, "passing_threshold must be from 0 to 1"),
         (BiasOptions, {"carry_over": -0.1}, "carry_over must be from 0 to below 1"),
         (AdaptiveErrors, {"memory": 5.0}, "at least 10 observations"),
         (AdaptiveErrors, {"r_bounds": (2.0, 3.0)}, "r_bounds must be positive, finite and enclose 1"),
