@@ -55,6 +55,11 @@ def run_of(error: str, aware: bool) -> str:
     return f"{'aware' if aware else 'blind'}_{error}"
 
 
+def errors_of(what: str, arguments: argparse.Namespace) -> list[str]:
+    """The R of a scenario's runs, of those asked for."""
+    return [error for error in SCENARIOS[what] if error in arguments.errors]
+
+
 def assimilation(error: str, aware: bool, bias: dict[str, Any]) -> dict[str, Any]:
     """One run, with options of its bias."""
     size = SIGMA_DB * float(np.sqrt(FACTORS[error]))
@@ -80,7 +85,9 @@ def experiment_file(folder: Path, what: str, arguments: argparse.Namespace) -> P
             {"name": "neural", "training": {"start": f"{START}-01-01", "end": f"{TRAINED_UNTIL}-12-31"}},
         ],
         "assimilation": [
-            assimilation(error, aware, arguments.bias) for error in SCENARIOS[what] for aware in (False, True)
+            assimilation(error, aware, arguments.bias)
+            for error in errors_of(what, arguments)
+            for aware in (False, True)
         ],
         "execution": {"cells_per_block": 63, "days_per_period": 366},
         "report": False,
@@ -212,33 +219,38 @@ def main() -> None:
     )
     parser.add_argument("--years", type=int, default=3, help="of the assimilation, the first for settling")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
+    parser.add_argument("--errors", nargs="+", choices=FACTORS, default=list(FACTORS), help="right has to be there")
     parser.add_argument("--bias", type=json.loads, default={}, help="options of the estimated bias, as JSON")
     parser.add_argument("--folder", type=Path, help="where the stores are kept, or continued")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON too")
     arguments = parser.parse_args()
+    if "none" not in arguments.scenarios or "right" not in arguments.errors:
+        parser.error("the scenario none with the right R is what the others are compared with")
     if arguments.years < 2:
         parser.error("--years: at least 2, because the first is for settling")
     began, figures = time.monotonic(), {}
     with tempfile.TemporaryDirectory(prefix="ldas-bias-aware-") as spare:
         folder = arguments.folder or Path(spare)
         folder.mkdir(parents=True, exist_ok=True)
-        for what in SCENARIOS:
+        for what in arguments.scenarios:
             path = experiment_file(folder, what, arguments)
             if what != "none":
                 altered_copy(folder, what, arguments.seed)
             run(path)
         knowing = scored(folder / "none.zarr", run_of("right", aware=False))
-        for what, errors in SCENARIOS.items():
-            for error in errors:
+        for what in arguments.scenarios:
+            for error in errors_of(what, arguments):
                 blind, aware = (scored(folder / f"{what}.zarr", run_of(error, aware)) for aware in (False, True))
                 figures[f"{what}, R {error}"] = compared(blind, aware, knowing)
                 print_line(what, error, figures[f"{what}, R {error}"])
-        pairs = [
-            [scored(folder / f"{what}.zarr", run_of("right", aware)) for what in ("step", "reversed")]
-            for aware in (False, True)
-        ]
-        figures["both signs, R right"] = compared(*(over_both_signs(*pair) for pair in pairs), knowing)
-        print_line("both signs", "right", figures["both signs, R right"])
+        if {"step", "reversed"} <= set(arguments.scenarios):
+            pairs = [
+                [scored(folder / f"{what}.zarr", run_of("right", aware)) for what in ("step", "reversed")]
+                for aware in (False, True)
+            ]
+            figures["both signs, R right"] = compared(*(over_both_signs(*pair) for pair in pairs), knowing)
+            print_line("both signs", "right", figures["both signs, R right"])
     chosen = {key: value for key, value in vars(arguments).items() if key not in ("folder", "json")}
     whole = {**chosen, "scenarios": figures, "seconds": time.monotonic() - began}
     if arguments.json is not None:
