@@ -77,10 +77,9 @@ def _of_innovations(innovation: Array) -> xr.Dataset:
         },
         coords={"lag": np.arange(1, LAGS + 1), "fifth": np.arange(1, FIFTHS + 1)},
     )
-    scores["lag_correlation"] = (
-        ("lag", "cell"),
-        np.where(found.number >= MINIMUM_PAIRS_R, lag_correlations(innovation), np.nan),
-    )
+    lagged = np.where(found.number >= MINIMUM_PAIRS_R, lag_correlations(innovation), np.nan)
+    scores["lag_correlation"] = (("lag", "cell"), lagged)
+    scores["lag_one_correlation"] = ("cell", lagged[0])  # one number a cell: `ldas explore` draws its map
     return scores
 
 

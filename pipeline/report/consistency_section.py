@@ -64,7 +64,7 @@ def consistency(sources: Sources) -> Section:
 def _said(found: dict[tuple[str, str], xr.Dataset]) -> list[str]:
     said = []
     for (experiment, observation), scores in found.items():
-        lag_one = scores["lag_correlation"].sel(lag=1).values
+        lag_one = scores["lag_one_correlation"].values
         lag_one = lag_one[np.isfinite(lag_one)]
         if lag_one.size:
             said.append(sentences.white_cells(experiment, observation, lag_one, WHITE))
@@ -81,7 +81,7 @@ def _unit(observation: str) -> str:
 def _whiteness_table(found: dict[tuple[str, str], xr.Dataset]) -> pd.DataFrame:
     rows = []
     for (experiment, observation), scores in found.items():
-        lagged, first = scores["lag_correlation"], scores["lag_correlation"].sel(lag=1).values
+        lagged, first = scores["lag_correlation"], scores["lag_one_correlation"].values
         rows.append(
             {
                 "experiment": experiment,
@@ -261,7 +261,7 @@ def _maps(sources: Sources, observation: str, found: dict[str, xr.Dataset]) -> l
     """Correlation of successive innovations of one observation type, a map for each experiment."""
     pictures = []
     for name, scores in found.items():
-        values = scores["lag_correlation"].sel(lag=1).values.astype(float)
+        values = scores["lag_one_correlation"].values.astype(float)
         if sources.has_map and np.isfinite(values).any():
             figure = cell_map(
                 *sources.centres,

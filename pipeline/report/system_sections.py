@@ -151,9 +151,7 @@ def analysis(sources: Sources) -> Section:
                 found = sources.scores.dataset(name)
                 mean, deviation = (median(found[part].values) for part in ("mean", "standard_deviation"))
                 section.sentences.append(sentences.innovations(experiment.name, observation, unit, mean, deviation))
-                section.sentences.append(
-                    sentences.whiteness(observation, median(found["lag_correlation"].sel(lag=1).values))
-                )
+                section.sentences.append(sentences.whiteness(observation, median(found["lag_one_correlation"].values)))
                 if "observation_variance" in found:
                     kinds = ("observation_variance", "background_variance")
                     variances = [median(found[kind].values) for kind in kinds]
