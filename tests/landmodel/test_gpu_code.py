@@ -12,10 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ldas.landmodel import Isba, Options, cold_start, layout
+from ldas.landmodel import Isba, Options, OutputRequest, cold_start, layout
 from ldas.landmodel import step as processor_step
 from ldas.landmodel.run_plan import option_record
-from tests.landmodel.support import constant_forcing, simple_columns
+from tests.landmodel.support import (
+    constant_forcing,
+    random_columns,
+    random_forcing,
+    random_state,
+    simple_columns,
+)
 from tests.support import REPOSITORY
 
 pytestmark = pytest.mark.skipif(
@@ -176,3 +182,32 @@ print(len(text), "numba.cuda.compiler" in sys.modules)
         lines.append(done.stdout.split())
     assert lines[0] == [lines[1][0], "True"]
     assert lines[1][1] == "False"  # no compiler was needed
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_the_code_of_the_card_run_on_the_processor_has_the_processors_bits() -> None:
+    from tests.landmodel.card_code import CardCodeDevice
+
+    random = np.random.default_rng(3)
+    parameters = random_columns(random, Options(), 24)
+    parameters = parameters._replace(cell=np.arange(24) // 2)
+    state = random_state(random, parameters, Options(), "snowfall").members(3)
+    state.soil_water[:, 1] *= 1.02
+    forcing = random_forcing(random, "snowfall", 37, 12)
+    asked = OutputRequest(
+        mean=("LE", "TG", "VEG"),
+        end=("WG", "SWE"),
+        interval_s=6 * 3600.0,
+        at=("LAI", "RN"),
+        at_steps=np.full((24, 1), 3),
+    )
+    model = Isba(parameters)
+    chosen = np.arange(72).reshape(24, 3) % 5 != 0
+    arguments: dict[str, Any] = {"start": "2007-01-01T05", "steps": 72, "output": asked, "where": chosen}
+    expected, of_processor = model.run(state, forcing, **arguments)
+    found, of_card = model.run(state, forcing, **arguments, device=CardCodeDevice())
+    for name, mine, theirs in zip(type(state)._fields, found, expected, strict=True):
+        np.testing.assert_array_equal(mine, theirs, err_msg=name)
+    for name, values in of_processor.items():
+        np.testing.assert_array_equal(of_card[name], values, err_msg=name)
