@@ -388,14 +388,18 @@ def _coordinates(dataset: xr.Dataset, path: Path) -> tuple[tuple[str, Array], tu
         names = [
             str(key)
             for key, item in dataset.variables.items()
-            if name in (item.attrs.get("standard_name"), key) or item.attrs.get("units") == unit or key == name[:3]
+            if name in (item.attrs.get("standard_name"), key)
+            or item.attrs.get("units") == unit
+            or key == name[:3]
+            or str(key).startswith(f"{name}_")
         ]
         if not names:
             raise IngestError(
                 f"{path}: no variable with standard_name {name} or units {unit}; the file has: "
                 + ", ".join(map(str, dataset.variables))
             )
-        found[name] = dataset[next((key for key in names if key in dataset.dims), names[0])]
+        # Of several the shortest: that of the pixel, before `latitude_centroid` of what was averaged in it.
+        found[name] = dataset[next((key for key in names if key in dataset.dims), min(names, key=len))]
     latitude, longitude = found["latitude"], found["longitude"]
     if latitude.ndim == longitude.ndim == 1:
         rows, columns = (files.values(item, path).astype(np.float64) for item in (latitude, longitude))

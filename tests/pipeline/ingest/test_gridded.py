@@ -90,6 +90,34 @@ def smap(folder: Path) -> Keys:
     }
 
 
+def smap_evening(folder: Path) -> Keys:
+    """Brightness temperatures of an evening: names with `_pm`, centroids beside the coordinates, a flag left unset."""
+    latitude, longitude = np.meshgrid(LATITUDE, LONGITUDE, indexing="ij")
+    flag = np.array([[0] * 4, [0, 0b100, 0, 0], [0, 0, 0, 65534]], dtype="uint16")
+    dims, fill = ("y", "x"), {"_FillValue": np.float32(-9999.0)}
+    degrees = {"units": "degrees"}
+    xr.Dataset(
+        {
+            "latitude_centroid_pm": (dims, np.float32(latitude + 0.01 * longitude), degrees),
+            "longitude_centroid_pm": (dims, np.float32(longitude + 0.01 * latitude), degrees),
+            "latitude_pm": (dims, np.float32(latitude), degrees),
+            "longitude_pm": (dims, np.float32(longitude), degrees),
+            "tb_v_corrected_pm": (dims, np.float32(250.0 + 100.0 * VALUES[0]), {"units": "Kelvin", **fill}),
+            "tb_qual_flag_v_pm": (dims, flag, {"_FillValue": np.uint16(65534)}),
+        }
+    ).to_netcdf(folder / "SMAP_L3_SM_P_E_20150401_R19240_001.h5", group="Soil_Moisture_Retrieval_Data_PM")
+    return {
+        "files": [str(folder / "*.h5")],
+        "file_group": "Soil_Moisture_Retrieval_Data_PM",
+        "variable": "tb_v_corrected_pm",
+        "group": "tbv",
+        "date": "file_name",
+        "flags": [{"variable": "tb_qual_flag_v_pm", "reject_bits": [0]}],
+        "error": {"size": 3.0},
+        "cells": {"points": [*POINTS["points"], [44.375, 0.125]]},
+    }
+
+
 def cube(folder: Path, zarr_format: Any) -> Keys:
     """Composites of eight days with a further dimension, in Zarr, and a text that is not looked at."""
     values = np.stack([VALUES, 2.0 * VALUES], axis=1)
@@ -129,6 +157,32 @@ def test_smap_l3_with_bits_and_coordinates_in_fields(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["value"], np.array([[np.nan, VALUES[0, 2, 3]]], dtype=np.float32))
     np.testing.assert_allclose(found["uncertainty"][0, 1], 0.04)
     assert found["nominal_time"].to_numpy()[0] == np.datetime64("2015-04-01")
+
+
+def test_smap_l3_brightness_temperature_of_the_evening(tmp_path: Path) -> None:
+    found = ingest(tmp_path, smap_evening(tmp_path))
+    expected = np.float32([[250.0 + 100.0 * VALUES[0, 1, 1], np.nan, 250.0 + 100.0 * VALUES[0, 0, 0]]])
+    np.testing.assert_array_equal(found["value"], expected)
+    assert found["quality"].to_numpy()[0].tolist() == [Quality.USED, Quality.MASKED_PRODUCT_FLAG, Quality.USED]
+    assert found["value"].attrs["units"] == "K"
+
+
+def test_vodca_optical_depth_without_units_or_errors(tmp_path: Path) -> None:
+    """A day a file, one band; nothing says what the unit is."""
+    dims, clock = ("time", "lat", "lon"), {"units": "days since 1970-01-01"}
+    for day in (0, 1):
+        vod = np.float32(2.0 * VALUES[[day]])
+        vod[0, 1, 1] = np.nan if day else vod[0, 1, 1]
+        times = ("time", np.array([16000 + day]), clock)
+        coordinates = {"time": times, "lat": LATITUDE, "lon": LONGITUDE}
+        xr.Dataset({"vod": (dims, vod)}, coords=coordinates).to_netcdf(tmp_path / f"X-band_2013-10-2{2 + day}.nc")
+    keys = {"files": [str(tmp_path / "X-band_*.nc")], "variable": "vod", "group": "vod", "cells": POINTS}
+    with pytest.raises(IngestError, match="vod has no units, vod is stored in '1': give `unit`"):
+        ingest(tmp_path, keys)
+    found = ingest(tmp_path, {**keys, "unit": "1"})
+    expected = np.float32([[2.0 * VALUES[0, 1, 1], 2.0 * VALUES[0, 2, 3]], [np.nan, 2.0 * VALUES[1, 2, 3]]])
+    np.testing.assert_array_equal(found["value"], expected)
+    assert np.isnan(found["uncertainty"]).all()
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
