@@ -210,14 +210,12 @@ def train_synthetic(cells: int) -> dict[str, float]:
     return {**seconds, "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 0)}
 
 
-def growth(sizes: list[int]) -> dict[str, Any]:
-    """Processor seconds and peak memory by number of cells."""
-    figures = {}
-    for cells in sizes:
-        command = [sys.executable, __file__, "--train-synthetic", str(cells)]
-        out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        figures[str(cells)] = json.loads(out.strip().splitlines()[-1])
-        say(f"{cells} cells: {figures[str(cells)]}")
+def growth(cells: int) -> dict[str, Any]:
+    """Processor seconds and peak memory of this many cells."""
+    command = [sys.executable, __file__, "--train-synthetic", str(cells)]
+    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    figures: dict[str, Any] = json.loads(out.strip().splitlines()[-1])
+    say(f"{cells} cells: {figures}")
     return figures
 
 
@@ -244,8 +242,8 @@ def main() -> None:
         if arguments.json:
             arguments.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
 
-    if arguments.growth:
-        keep("growth", growth(arguments.growth))
+    for cells in arguments.growth:
+        keep("growth", {**figures.get("growth", {}), str(cells): growth(cells)})
     if not arguments.twin.exists():
         say(f"no twin at {arguments.twin}: make it with `ldas run examples/southwest_france_twin.yaml`")
         return
