@@ -14,7 +14,6 @@ from ldas.operators.water_cloud import WaterCloudOperator
 GROUP = "ldas.operators"
 OWN: dict[str, type[TrainableOperator]] = {
     NeuralOperator.KIND: NeuralOperator,
-    JointOperator.KIND: JointOperator,
     PooledOperator.KIND: PooledOperator,
     WaterCloudOperator.KIND: WaterCloudOperator,
     DirectOperator.KIND: DirectOperator,
@@ -41,6 +40,8 @@ def operator_class(kind: str) -> type[TrainableOperator]:
 
 def from_arrays(stored: OperatorArrays) -> ObservationOperator:
     """The operator of whatever class that `to_arrays` took apart; OperatorFormatError for an unknown kind."""
+    if stored.kind == JointOperator.KIND:  # no kind of the experiment file: a network of several observations is neural
+        return JointOperator.from_arrays(stored)
     try:
         found = operator_class(stored.kind)
     except ExtensionError as error:
