@@ -444,7 +444,7 @@ def test_the_identity_of_a_network_is_what_it_was_before_there_were_kinds(base: 
         ({"water_cloud": {}}, r"`water_cloud` belongs to kind: water_cloud, the kind is neural"),
         ({"options": {"a": 1}}, r"options of kind: neural are in its section `neural`"),
         ({"predictors": ["WG2", "TG2"], "lai": "lai"}, r"`lai` has no effect: LAI is not a predictor"),
-        ({"predictors": ["WG2", "SWE"]}, r"SWE"),
+        ({"predictors": ["WG2", "LE"]}, r"LE"),
         ({"predictors": ["WG2", "WG2"]}, r"distinct names"),
         ({"observation": "sigma41"}, r"unknown variable 'sigma41'"),
         ({"predictors": ["DOY_SIN", "DOY_COS"]}, r"the season alone is no predictor"),
