@@ -279,6 +279,7 @@ def test_an_ingestion(fork: Fork, tmp_path: Path) -> None:
     assert array_hashes(str(tmp_path / "store")) == disturbed
 
 
+@pytest.mark.long
 def test_a_twin(fork: Fork, tmp_path: Path) -> None:
     nature_file(tmp_path, spin_up_years=0)
     text = (

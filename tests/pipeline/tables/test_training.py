@@ -317,6 +317,7 @@ def test_the_intact_cell_reaches_the_figures_of_the_experiment():
     assert row["test_rmsd_mean"] < row["ridge_test_rmsd"]
 
 
+@pytest.mark.long
 def test_the_benchmark_runs(tmp_path, capsys):
     specification = importlib.util.spec_from_file_location("bench", Path(REPOSITORY) / "benchmarks/train_operators.py")
     module = importlib.util.module_from_spec(specification)
