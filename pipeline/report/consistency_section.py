@@ -120,15 +120,15 @@ def _spread_table(found: dict[tuple[str, str], xr.Dataset]) -> pd.DataFrame:
     rows = []
     for (experiment, observation), scores in found.items():
         if "spread" in scores and np.isfinite(scores["spread"].values).any():
-            spread, skill = (scores[part].values for part in ("spread", "skill"))
+            spread, skill = median(scores["spread"].values), _of_most(scores["skill"].values)
             rows.append(
                 {
                     "experiment": experiment,
                     "observation": observation,
                     "unit": _unit(observation),
-                    "spread": median(spread),
-                    "skill": _of_most(skill),
-                    "ratio": _of_most(spread / skill),
+                    "spread": spread,
+                    "skill": skill,
+                    "ratio": spread / skill if skill > 0.0 else float("nan"),
                 }
             )
     return pd.DataFrame(rows)
