@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ldas.landmodel import Options, Parameters, State
+from ldas.landmodel import Options, Parameters, State, run_plan
 from ldas.landmodel.lanes import WIDTH
-from ldas.landmodel.layout import AIR_DTYPE, FLUX_DTYPE, OPTION_DTYPE, PARAMETER_DTYPE, STATE_DTYPE, WORK_DTYPE
+from ldas.landmodel.layout import AIR_DTYPE, FLUX_DTYPE, PARAMETER_DTYPE, STATE_DTYPE, WORK_DTYPE
 
 
 def _filled(dtype: np.dtype, rows: NDArray[np.float64]) -> NDArray[Any]:
@@ -69,18 +69,7 @@ def work_record(layers: int = 14, **values: Any) -> NDArray[Any]:
 
 def option_record(options: Options | None = None, step: float = 1800.0, **values: Any) -> NDArray[Any]:
     """Options of a step; `values` set fields of the record itself."""
-    options = options or Options()
-    record = np.zeros(1, dtype=OPTION_DTYPE)
-    record["step"] = step
-    record["energy_substeps"] = max(1, round(step / options.energy_substep_s))
-    record["water_substeps"] = 1 if step < 900.0 else max(2, round(step / 900.0))
-    record["snow_layers"] = options.snow_layers
-    record["light_carrer"] = options.light_scheme == "carrer"
-    record["runoff_saturation"] = options.runoff == "DT92"
-    record["runoff_horton"] = options.horton
-    record["drip_subgrid"] = options.drip == "SGH"
-    record["respiration_prm"] = options.soil_respiration == "PRM"
-    record["conserve_heat"] = options.conserve_heat
+    record = run_plan.option_record(options or Options(), step, set())
     for name, value in values.items():
         record[name] = value
     return record

@@ -143,7 +143,7 @@ def shown(folder: Path, sections: Mapping[str, Any]) -> bytes:
 
 
 def test_every_key_has_an_entry() -> None:
-    """Those of the cluster are the experiment's, and their table is in test_effects.py."""
+    """Those of the cluster are the experiment's, and their table is in test_execution_effects.py."""
     schema = CalibrationCase.model_json_schema()
     found = set(keys(schema, schema["$defs"]))
     of_cluster = {key for key in found if key.startswith("execution.cluster.")}

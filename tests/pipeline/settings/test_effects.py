@@ -1,8 +1,8 @@
 """No accepted key without effect: another value of each key of the experiment file shows in what is built from it.
-`TABLE` has an entry for every key; others are in test_twin_effects.py and test_error_effects.py."""
+`TABLE` has an entry for every key; others are in test_execution_effects.py, test_twin_effects.py and
+test_error_effects.py."""
 
 import pickle
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -16,8 +16,6 @@ from ldas import landmodel
 from ldas.assim import testing as small_model
 from ldas.landmodel import Forcing, OutputRequest, State
 from ldas.landmodel.array_types import Array
-from ldas.pipeline.commands.run import run_experiment
-from ldas.pipeline.execution.cluster import cluster_arguments, scheduler_address
 from ldas.pipeline.execution.stage import Stage, prepare, run_task
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import ExperimentConfig
@@ -32,7 +30,6 @@ from ldas.pipeline.store.arrays import array_hashes, open_store
 from ldas.pipeline.store.ledger import Block, blocks_of
 from tests.assim.cycles import lai_type, sigma_type, ssm_type, three_cells
 from tests.helpers.synthetic_store import experiment, make_store
-from tests.helpers.toy import Silence, toy
 from tests.pipeline.settings.test_every_key import every_key
 from tests.support import REPOSITORY
 
@@ -104,11 +101,6 @@ def attributes(config: ExperimentConfig) -> Any:
     """What the groups of a run say of it."""
     found = stage_of(config, OpenLoop).group_attributes(root_of(config))
     return {name: found.get(name) for name in ("experiment", "synthetic")}
-
-
-def turns_on_cards(config: ExperimentConfig) -> Any:
-    """What tasks need of the worker that takes them."""
-    return dict(stage_of(config, OpenLoop).resources)
 
 
 def location(config: ExperimentConfig) -> Any:
@@ -217,35 +209,9 @@ def cycle(config: ExperimentConfig) -> Any:
     return result.increment, result.quality, result.state
 
 
-def run_of_the_toy(config: ExperimentConfig, *, fault: bool = False) -> Silence:
-    """Runs four blocks of three periods; with a fault, the first task fails once."""
-    folder = Path(tempfile.mkdtemp(dir=Path(config.store.url).parent))
-    (folder / "fails").touch()
-    stage, listener = toy(folder / "store", flaky_file=str(folder / "fails") if fault else ""), Silence()
-    run_experiment(config, listener, stages=lambda config: iter([stage]))
-    return listener
-
-
-def first_blocks(config: ExperimentConfig) -> Any:
-    """Whether the first block is done with its three periods before another begins."""
-    return [result.block for result in run_of_the_toy(config).results[:3]] == [0, 0, 0]
-
-
-def run_with_a_fault(config: ExperimentConfig) -> Any:
-    """Tasks done and failed of a run whose first task fails once."""
-    listener = run_of_the_toy(config, fault=True)
-    return len(listener.results), len(listener.failed)
-
-
-def cluster(config: ExperimentConfig) -> Any:
-    """What the class of the cluster gets."""
-    settings = config.execution.cluster
-    return scheduler_address(settings) if settings.kind == "address" else cluster_arguments(settings)
-
-
 # --- the table -----------------------------------------------------------------------------------------------------
 
-OTHERS = ("twin.", "assimilation.bias.", "assimilation.adaptive_errors.")
+OTHERS = ("twin.", "globe.", "execution.", "assimilation.bias.", "assimilation.adaptive_errors.")
 SHORT = {"period": {"start": "2007-04-01", "end": "2007-04-01"}, "open_loop": {"name": "short"},
          "output": {"mean": ["LE"], "instant": ["WG2"]}}  # fmt: skip
 
@@ -301,10 +267,6 @@ def ensrf(value: Any, **others: Any) -> Changed:
     return of_run(value, cycle, filter="ensrf", ensrf={"members": 4, **others})
 
 
-def at(value: Any, **cluster_keys: Any) -> Changed:
-    return Changed(value, cluster, {"execution": {"cluster": cluster_keys}})
-
-
 STEPS = Elsewhere("stages/test_extension.py", "test_bit_identical_after_new_days_of_forcing_and_observations")
 EXTENDED = Elsewhere("../test_extending.py", "test_a_run_trains_and_assimilates_with_them")
 TABLE: dict[str, Changed | Elsewhere] = {
@@ -338,8 +300,6 @@ TABLE: dict[str, Changed | Elsewhere] = {
     "model.overrides": model({"GMES": 0.002}),
     "model.initial_temperature_k": short(280.0),
     "model.analysis_hour_utc": short(12),
-    "globe.seed": Elsewhere("twin/test_globe.py", "test_the_example_scaled_down"),
-    "globe.cells": Elsewhere("twin/test_globe.py", "test_the_cells_are_the_land_of_era5"),
     "spin_up.year": Changed(2008, repeated_year, {"spin_up": {"year": 2007}}),
     "spin_up.repetitions": Elsewhere(
         "stages/test_spin_up_year.py", "test_a_start_on_29_february_is_spun_up_with_that_year"
@@ -465,18 +425,6 @@ TABLE: dict[str, Changed | Elsewhere] = {
        for key in MetadataConfig.model_fields},
     "report": STEPS,
     "cycle.look_back_days": Elsewhere("commands/test_cycle.py", "test_days_before_the_look_back_are_not_compared"),
-    "execution.device": Changed("gpu", turns_on_cards),
-    "execution.cells_per_block": Changed(1, plan, {"execution": {"days_per_period": 10}}),
-    "execution.days_per_period": Changed(7, plan, {"execution": {"cells_per_block": 2}}),
-    "execution.window": Changed(1, first_blocks, {"execution": {"cluster": {"workers": 1}}}),
-    "execution.retries": Changed(0, run_with_a_fault, {"execution": {"retries": 1, "cluster": {"workers": 1}}}),
-    "execution.cluster.kind": at("slurm"),
-    "execution.cluster.workers": at(3),
-    "execution.cluster.threads_per_worker": at(3),
-    "execution.cluster.processes": at(True, workers=1),
-    "execution.cluster.memory_limit": at("4GiB", kind="slurm"),
-    "execution.cluster.address": at("tcp://127.0.0.1:2", kind="address", address="tcp://127.0.0.1:1"),
-    "execution.cluster.options": at({"queue": "cpu"}, kind="slurm"),
 }  # fmt: skip
 
 

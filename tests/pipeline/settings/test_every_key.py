@@ -91,6 +91,8 @@ def run(**keys: Any) -> dict[str, Any]:
             {"synthetic": True, "twin": {"from_run": "open_loop", "subset": "crops", "masks": {}}},
             "twin: no effect of masks, subset with from_run, whose cells are used",
         ),
+        ({"synthetic": True, "globe": {}, "twin": {}}, "twin and globe both make land and forcing: choose one"),
+        ({"globe": {}}, "an experiment with a twin or the globe is synthetic: say `synthetic: true`"),
         (run(options={"a": 1}), "options of filter: sekf are in its section `sekf`"),
         (run(filter="kalman"), "'kalman' is unknown: expected sekf, ensrf"),
         (run(observations=[{"name": "lai", "rescale_months": 5}]), "not rescaled: rescale_months has no meaning"),

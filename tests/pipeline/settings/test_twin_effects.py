@@ -1,5 +1,5 @@
-"""No key of the twin without effect: another value of each key of the section `twin`, and of the file of its nature
-run, shows in the land, weather, nature, events or observations that are made with it."""
+"""No key of the twin and the globe without effect: another value of each key of the sections `twin` and `globe`, and of
+the file of the nature run, shows in the land, weather, nature, events or observations that are made with it."""
 
 import pickle
 from collections.abc import Callable
@@ -12,9 +12,10 @@ import pytest
 import xarray as xr
 
 from ldas import landmodel
-from ldas.pipeline.settings.twin import NatureConfig, TwinConfig
+from ldas.pipeline.settings.twin import GlobeConfig, NatureConfig, TwinConfig
 from ldas.pipeline.twin.daily_weather import Latent
 from ldas.pipeline.twin.fields import DAY
+from ldas.pipeline.twin.globe import globe_land, globe_places, globe_weather
 from ldas.pipeline.twin.hourly_weather import hourly_weather
 from ldas.pipeline.twin.land import climate_of, make_land
 from ldas.pipeline.twin.nature import Nature, forcing_variation, make_nature
@@ -107,6 +108,16 @@ def observations(settings: NatureConfig) -> Any:
     return [vars(kind) for kind in seen], made.station("A", 0, run)
 
 
+def land_of_globe(settings: GlobeConfig) -> Any:
+    return {name: array.to_numpy() for name, array in globe_land(settings).data_vars.items()}
+
+
+def weather_of_globe(settings: GlobeConfig) -> Any:
+    """A day of spring."""
+    places = globe_places(settings)
+    return globe_weather(settings.seed, np.array([SPRING]), places, np.arange(len(places)))
+
+
 JUNE = (np.datetime64("2009-06-02"), np.datetime64("2009-06-16"))
 STAGES, FILE = "twin/test_twin_stages.py", "nature.yaml"
 Shows = Callable[[Any], Any]
@@ -128,6 +139,12 @@ OF_TWIN: dict[str, tuple[Any, Shows] | Elsewhere] = {
     "from_run": Elsewhere(STAGES, "test_observations_of_an_existing_run"),
     "from_url": Elsewhere(STAGES, "test_observations_of_an_existing_run"),
 }  # fmt: skip
+GLOBE = {"seed": 1, "cells": 3}
+OF_GLOBE: list[tuple[str, Any, Shows]] = [
+    ("seed", 2, land_of_globe),
+    ("seed", 2, weather_of_globe),
+    ("cells", 4, land_of_globe),
+]
 OF_NATURE: dict[str, tuple[Any, Shows] | Elsewhere] = {
     "seed": (7, natural_weather),
     "spin_up_years": (1, spun_up),
@@ -182,6 +199,7 @@ OF_NATURE: dict[str, tuple[Any, Shows] | Elsewhere] = {
 def test_every_key_has_an_entry() -> None:
     of_twin = {key.removeprefix("twin.") for key in every_key() if key.startswith("twin.")}
     assert set(OF_TWIN) == of_twin
+    assert {f"globe.{key}" for key, *_ in OF_GLOBE} == {key for key in every_key() if key.startswith("globe.")}
     schema = NatureConfig.model_json_schema()
     assert set(OF_NATURE) == set(keys(schema, schema["$defs"]))
 
@@ -219,3 +237,11 @@ def test_another_value_of_nature_shows(before: Callable[[Shows, Any], bytes], ke
     usual = nature().model_dump(mode="json") | {"spin_up_years": 0}
     other = NatureConfig.model_validate(with_value(usual, key, value))
     assert pickle.dumps(shows(other)) != before(shows, NatureConfig.model_validate(usual))
+
+
+@pytest.mark.parametrize(("key", "value", "shows"), OF_GLOBE)
+def test_another_value_of_the_globe_shows(
+    before: Callable[[Shows, Any], bytes], key: str, value: Any, shows: Shows
+) -> None:
+    other = GlobeConfig.model_validate({**GLOBE, key: value})
+    assert pickle.dumps(shows(other)) != before(shows, GlobeConfig.model_validate(GLOBE))
