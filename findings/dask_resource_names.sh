@@ -2,7 +2,7 @@
 # dask 2026.7.1, distributed 2026.7.1: a worker's resource cannot be declared in capital letters by an environment variable, as images
 # of workers set their configuration. DASK_DISTRIBUTED__WORKER__RESOURCES__GPU=1 makes the resource `gpu`: the names of
 # configuration keys are put in lower case, and a resource's name is such a key. A task that asks for `GPU`, the name that Dask's
-# own documentation uses, then waits for ever without a message. Way on: `dask worker --resources GPU=1`, or
+# own documentation uses, then waits forever without a message. What works: `dask worker --resources GPU=1`, or
 # `distributed: {worker: {resources: {GPU: 1}}}` in a file of Dask's configuration, which keeps the capitals.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -67,11 +67,13 @@ class Schedule:
         return whole(wait / step_s, f"time to instant_hour={request.instant_hour} over step {step_s} s") - 1
 
     def allocate(self, rows: int) -> tuple[Array, Array, Array]:
+        """Means, ends and instants (column x member, time, row), undefined; `rows`: columns times members."""
         count = self.count if self.requested else 0
         mean, end, instant = (np.full((rows, count, len(selected)), np.nan) for selected in self.rows)
         return mean, end, instant
 
     def times(self) -> tuple[int, int]:
+        """Steps of an interval (0: nothing is put out), and which of them ends at the instant (-1: none)."""
         return self.steps if self.requested else 0, self.instant
 
     def named(self, results: tuple[Array, ...], leading: tuple[int, ...], parameters: Parameters) -> dict[str, Array]:
@@ -104,6 +106,7 @@ class Wanted:
         self.rows = np.array([row for name in self.names for row in _rows(name)], dtype=np.int64)
 
     def allocate(self, members: int) -> Array:
+        """Values after chosen steps (column x member, place, row), undefined."""
         columns, places = self.steps.shape
         return np.full((columns * members, places, len(self.rows)), np.nan)
 
@@ -170,6 +173,7 @@ def _is_layered(name: str) -> bool:
 
 
 def whole(value: float, what: str) -> int:
+    """The number, where it is whole and at least 1; else raises `LandModelError` with `what` it is."""
     if value < 1.0 - 1e-9 or abs(value - round(value)) > 1e-9:
         raise LandModelError(f"{what}: expected a whole number of at least 1, got {value!r}")
     return round(value)

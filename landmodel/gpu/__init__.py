@@ -1,4 +1,4 @@
-"""The land model on a graphics card: the science files of `landmodel` compiled a second time, a column a thread.
+"""The land model on a graphics card: its science files compiled a second time, one thread for each column.
 
     from ldas.landmodel import Isba
     from ldas.landmodel.gpu import CardError, columns_that_fit, find_card

@@ -132,7 +132,7 @@ def check_memory(card: Card, columns: int, members: int = 1, output_values: int 
         raise CardError(
             f"{columns} columns{with_members} do not fit on {card.name}, of whose {card.total_bytes / 2**30:.1f} GiB "
             f"{card.free_bytes / 2**30:.1f} GiB are free: run at most {most} columns at a time (blocks of fewer "
-            "cells), or end what else uses the card"
+            "cells), or stop what else uses the card"
         )
 
 
@@ -191,7 +191,11 @@ def _is_there(name: str) -> bool:
 
 
 def loaded_driver() -> Any:
-    """The driver's interface, initialised."""
+    """The driver's interface (`cuda.bindings.driver`), initialised.
+
+    Raises:
+        CardError: no driver, or none of its cards is visible.
+    """
     from cuda.bindings import driver
 
     no_driver = "no card was found (no NVIDIA driver on this machine): run with device: cpu"
@@ -206,7 +210,11 @@ def loaded_driver() -> Any:
 
 
 def asked(answer: tuple[Any, ...]) -> Any:
-    """The values of the driver's answer."""
+    """The values of the driver's answer: none, one, or a tuple.
+
+    Raises:
+        CardError: the answer is an error; the message has its name.
+    """
     status, *values = answer
     if int(status):
         raise CardError(f"the driver of the card answers {status.name}: see `nvidia-smi`, or run with device: cpu")

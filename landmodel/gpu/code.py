@@ -1,7 +1,7 @@
 """Machine code of the kernels, kept on disk: PTX, which the driver of the card turns into the code of that card.
 
 It is kept beside the compiled code of the processor (`compile.cache_root`), by hash of all sources of the land model
-and of the compiler's versions, and made when it is not there: half a minute for each set of options.
+and of the compiler's versions, and made when it is not there, in some 11 s for each set of options.
 """
 
 import hashlib

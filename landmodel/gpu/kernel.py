@@ -1,4 +1,4 @@
-"""The kernels of the card: one column and member a thread, many steps a launch, and what carries rows in and out.
+"""The kernels of the card: a thread for each column and member, many steps a launch; and what carries rows in and out.
 
 Positions are threads. What a thread works on lies in tiles (`kernel_layout.TILE`), [tile][row][position in the tile];
 the number of positions is a whole number of blocks, the last ones repeating a column whose results are not used.

@@ -92,7 +92,7 @@ def any_lane(condition):
 @cuda.jit(device=True)
 def phase():
     """Wait for the other threads of the block. They share nothing; but together they find the code, and the rows of
-    neighbours, in the caches: without this the kernel ran at half the speed (docs/performance.md)."""
+    neighbours, in the caches: without this the kernel was 1.8 times as slow (docs/performance.md)."""
     cuda.syncthreads()
 
 

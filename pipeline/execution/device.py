@@ -46,7 +46,7 @@ def _cards_of_workers(client: "Client", kind: str) -> dict[str, Card]:
     offering = [address for address, worker in workers.items() if worker["resources"].get(CARD)]
     if not offering:
         raise ExecutionError(
-            f"no worker offers a card: start workers on machines with one by `dask worker --resources {CARD}=1` "
+            f"no worker offers a card: on machines that have one start workers with `dask worker --resources {CARD}=1` "
             f"(kind: {kind}; see docs/operations.md)"
         )
     found = client.run(_card_here, workers=offering)
@@ -89,6 +89,6 @@ def check_cards(stage: Stage, cards: Sequence[Card]) -> None:
             advice = f"set {stage.size_key} to {most}, or " if most else ""
             raise ExecutionError(
                 f"a task of '{stage.name}' over {cells} cells does not fit on {card.name}, of whose "
-                f"{card.total_bytes / 2**30:.1f} GiB {card.free_bytes / 2**30:.1f} GiB are free: {advice}end what else "
-                "uses the card, or use a larger one"
+                f"{card.total_bytes / 2**30:.1f} GiB {card.free_bytes / 2**30:.1f} GiB are free: {advice}stop what "
+                "else uses the card, or use a larger one"
             )

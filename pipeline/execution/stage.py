@@ -189,10 +189,10 @@ def differences(root: zarr.Group, stage: Stage) -> dict[str, tuple[Any, Any]]:
 
 
 def refuse_other_configuration(stage: Stage, different: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
-    """Those of the `differences` that an extension has.
+    """Those of the `differences` that an extension may have: key -> (stored, now).
 
     Raises:
-        ConfigurationError: for any other one, but for the device of a stage that may go on on another one.
+        ConfigurationError: for any other one, except the device where the stage may resume on another.
     """
     growing = {key: values for key, values in different.items() if key in stage.growing_keys}
     other = {key: values for key, values in different.items() if key not in growing}

@@ -89,9 +89,11 @@ class TwinConfig(StrictModel):
 class GlobeConfig(StrictModel):
     """The synthetic globe: land cells of ERA5 at 0.25 degrees north of 60S, with land and weather made up."""
 
-    seed: int = Field(1, ge=0, description="Another seed gives another land and other noise of the weather")
+    seed: int = Field(1, ge=0, description="Another seed gives other soils and plants, and other noise of the weather")
     cells: int | None = Field(
-        None, ge=1, description="So many of the cells, evenly taken, for smaller machines; default: all 244,450"
+        None,
+        ge=1,
+        description="How many of the cells, evenly spaced among them, for smaller machines; default: all 244,450",
     )
 
 

@@ -44,7 +44,7 @@ def land_places() -> Places:
 
 
 def globe_places(config: GlobeConfig) -> Places:
-    """The chosen cells: all, or so many of them, evenly taken.
+    """The chosen cells: all, or `globe.cells` of them, evenly spaced.
 
     Raises:
         ConfigurationError: for more cells than there are.

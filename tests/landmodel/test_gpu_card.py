@@ -9,7 +9,7 @@ import pytest
 
 from ldas.landmodel import Isba, LandModelError, cold_start
 from ldas.landmodel.gpu import Card, CardError, check_memory, columns_that_fit, find_card
-from ldas.landmodel.gpu.card import check_driver, check_numpy
+from ldas.landmodel.gpu.card import check_capability, check_driver, check_numpy
 from tests.landmodel.support import constant_forcing, simple_columns
 
 CARD = Card(0, "Made-up 16", 16 * 2**30, 15 * 2**30, (8, 9), (13, 0), 76, 1536, 64)
@@ -26,10 +26,13 @@ def test_a_run_on_a_card_that_is_not_there_says_what_is_missing() -> None:
         model.run(cold_start(model.parameters), constant_forcing(2), "2007-06-01T00", device="gpu")
 
 
-def test_a_driver_older_than_the_compiler_and_a_numpy_that_breaks_it() -> None:
+def test_a_driver_or_card_too_old_for_the_compiler_and_a_numpy_that_breaks_it() -> None:
     check_driver((13, 0))
     with pytest.raises(CardError, match=r"knows CUDA 12\.8; the land model needs 13\.0 or later"):
         check_driver((12, 8))
+    check_capability("Made-up", (7, 5))
+    with pytest.raises(CardError, match=r"Made-up has compute capability 7\.0; the land model needs 7\.5 or later"):
+        check_capability("Made-up", (7, 0))
     check_numpy(np.__version__)
     with pytest.raises(CardError, match=r"does not work with NumPy 2\.5\.2: .*below 2\.5"):
         check_numpy("2.5.2")

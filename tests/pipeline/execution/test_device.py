@@ -15,6 +15,7 @@ from distributed import Client, Scheduler, SpecCluster, Worker, get_worker
 
 from ldas import landmodel
 from ldas.landmodel.gpu import Card, CardError, columns_that_fit, cuda_device, find_card
+from ldas.pipeline.commands import check
 from ldas.pipeline.commands.check import check_experiment
 from ldas.pipeline.commands.run import run_experiment
 from ldas.pipeline.errors import ConfigurationError, ExecutionError
@@ -108,6 +109,19 @@ def test_without_a_card_gpu_is_refused_in_one_message_and_auto_says_once_that_it
     assert group.attrs["provenance"]["configuration"]["execution"]["device"] == "cpu"
     (row,) = (row for row in check_experiment(asking_for(small, "auto"), values=False) if row.what == "device")
     assert (row.state, row.detail) == ("ok", f"cpu, as {why}")
+
+
+def test_check_says_on_what_a_run_would_compute(monkeypatch: pytest.MonkeyPatch, small: Path) -> None:
+    monkeypatch.setattr(check, "find_card", lambda: CARD)
+
+    def said(config: ExperimentConfig) -> list[tuple[str, str]]:
+        return [(row.state, row.detail) for row in check.check_experiment(config, values=False) if row.what == "device"]
+
+    assert said(load_experiment(small)) == []
+    of_card = "gpu: a card that is not there (2 GiB, compute capability 9.0, CUDA 13.0)"
+    assert said(asking_for(small, "gpu")) == said(asking_for(small, "auto")) == [("ok", of_card)]
+    small.write_text(small.read_text().replace("cells_per_block: 1", "cells_per_block: 1, cluster: {kind: slurm}"))
+    assert said(asking_for(small, "gpu")) == [("ok", "the run asks its workers for their cards")]
 
 
 @contextmanager
