@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ldas.landmodel import layout
 from ldas.landmodel.array_types import Array
 from ldas.landmodel.driver import run_blocks
+from ldas.landmodel.errors import LandModelError
 from ldas.landmodel.forcing import Forcing, check_shapes, stack_forcing
 from ldas.landmodel.gpu.device import Device
 from ldas.landmodel.gpu.driver import run_on_device
@@ -78,13 +79,15 @@ class Isba:
             column, LAI of bare soil, albedo of no snow) are NaN in outputs.
 
         Raises:
-            LandModelError: forcing, state and times that do not fit, and a state that is no longer finite; `CardError`
-                where there is no card that can be used.
+            LandModelError: forcing, state, times and device that do not fit, and a state that is no longer finite;
+                `CardError` where there is no card that can be used.
         """
         if device == "gpu":
             from ldas.landmodel.gpu.cuda_device import first_card
 
             device = first_card()
+        elif isinstance(device, str) and device != "cpu":
+            raise LandModelError(f"device: expected cpu, gpu or a device, got {device!r}")
         leading = check_state(state, self.parameters.columns)
         if not allow_nonfinite:
             validate_state(state, self.parameters)

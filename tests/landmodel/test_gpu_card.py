@@ -26,6 +26,12 @@ def test_a_run_on_a_card_that_is_not_there_says_what_is_missing() -> None:
         model.run(cold_start(model.parameters), constant_forcing(2), "2007-06-01T00", device="gpu")
 
 
+def test_a_device_that_is_not_known_is_refused() -> None:
+    model = Isba(simple_columns(("C3",)))
+    with pytest.raises(LandModelError, match="device: expected cpu, gpu or a device, got 'cuda'"):
+        model.run(cold_start(model.parameters), constant_forcing(2), "2007-06-01T00", device="cuda")  # type: ignore[arg-type]
+
+
 def test_a_driver_or_card_too_old_for_the_compiler_and_a_numpy_that_breaks_it() -> None:
     check_driver((13, 0))
     with pytest.raises(CardError, match=r"knows CUDA 12\.8; the land model needs 13\.0 or later"):
