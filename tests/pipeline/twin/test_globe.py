@@ -63,6 +63,13 @@ def test_weather_of_any_part_is_that_of_the_whole() -> None:
     assert globe_weather(2, days, places, numbers)["Wind"][0, 0] != whole["Wind"][0, 0]
 
 
+def test_a_year_has_the_precipitation_that_the_documentation_says() -> None:
+    days = np.arange("2010-01-01", "2011-01-01", 10, dtype="datetime64[D]")
+    made = globe_weather(1, days, globe_places(GlobeConfig(cells=CELLS)), np.arange(CELLS))
+    a_year = (made["Rainf"] + made["Snowf"]).mean() * 86400 * 365
+    assert 765.0 < a_year < 795.0  # kg m-2
+
+
 def scaled_down(url: Path, **execution: int) -> ExperimentConfig:
     """The example with a few cells and days."""
     example = load_experiment(REPOSITORY / "examples" / "globe_year.yaml")
