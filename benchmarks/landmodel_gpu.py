@@ -171,7 +171,7 @@ def differences(first: State, second: State) -> dict[str, float]:
 
 
 def crossing(rows: Iterable[dict[str, Any]], against: str) -> float | None:
-    """Columns from which on the card is faster: between counts on a line through the logarithms, None without one."""
+    """Columns at which the card overtakes, on lines through the logarithms between counts; None if it does not."""
     points = [
         (np.log(row["columns"]), np.log(row["gpu"]["per_second"] / row[against]["per_second"]))
         for row in rows
@@ -275,7 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
     first = [row for row in result["rows"] if row["start"] == "snow" and row["daily_output"] and row["members"] == 1]
     result["crossing_columns"] = {against: crossing(first, against) for against in ("one_core", "all_cores")}
     if card is not None:
-        print(f"the card is faster from on: {result['crossing_columns']} columns")
+        print(f"columns at which the card overtakes: {result['crossing_columns']}")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))
     return 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ldas.landmodel.array_types import Array
 
 THREADS = 256
-"""Threads of a block: fewer left the caches to fewer neighbours, and were slower (docs/performance.md)."""
+"""Threads of a block; with 128 the prototype was slower (docs/performance.md)."""
 Memory = Any
 """An array in the memory of a device: only the device knows what it is."""
 
