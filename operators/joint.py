@@ -8,19 +8,13 @@ from numpy.typing import ArrayLike
 
 from ldas.landmodel.array_types import Array, IntArray
 from ldas.operators.arrays import check_finite, required_array, text_tuple
-from ldas.operators.errors import OperatorMismatchError, OperatorOptionError, PredictorShapeError
+from ldas.operators.errors import OperatorMismatchError, OperatorOptionError
 from ldas.operators.networks import Networks
 from ldas.operators.neural import NeuralOperator
 from ldas.operators.options import NeuralOptions
 from ldas.operators.outcome import Outcome
 from ldas.operators.protocol import DEFAULT_PREDICTORS, Names, OperatorArrays
-from ldas.operators.samples import (
-    BlockSamples,
-    CellSamples,
-    cell_samples,
-    check_times,
-    validation_samples,
-)
+from ldas.operators.samples import CellSamples, cell_samples, validation_samples
 
 # Residuals that the estimated correlation of a cell is shrunk by: n of them count n / (n + 10).
 _SHRINKAGE = 10.0
@@ -160,20 +154,6 @@ class JointOperator(NeuralOperator):
         """Names of the predictors and one output."""
         return self._names._replace(output_name=self.output_names[place], output_unit=self.output_units[place])
 
-    def _checked_samples(
-        self, predictors: ArrayLike, target: ArrayLike, times: ArrayLike | None
-    ) -> tuple[Array, Array]:
-        x, y = np.asarray(predictors), np.asarray(target)
-        expected = len(self.predictor_names), len(self.output_names)
-        if x.ndim != 3 or y.ndim != 3 or x.shape[:2] != y.shape[:2] or (x.shape[2], y.shape[2]) != expected:
-            raise PredictorShapeError(
-                f"predictors must have shape (cell, sample, {expected[0]}) for {', '.join(self.predictor_names)} and "
-                f"the target (cell, sample, {expected[1]}) for {self.output_name}, got {x.shape} and {y.shape}"
-            )
-        if times is not None:
-            check_times(times, x.shape[1])
-        return x, y
-
     def _fit(
         self, x: Array, y: Array, identities: IntArray, workers: int, progress: Callable[[int, int], None] | None
     ) -> Self:
@@ -203,43 +183,3 @@ class JointOperator(NeuralOperator):
         x, y = x[there].astype(np.float64), y[there].astype(np.float64)
         kept_out = validation_samples(len(y), options.validation_fraction)
         return CellSamples(Outcome.TRAINED, "", x[~kept_out], y[~kept_out], x[kept_out], y[kept_out])
-
-    def _samples(self, x: Array, y: Array) -> tuple[list[CellSamples], BlockSamples]:
-        cells = [self._cell(*part) for part in zip(x, y, strict=True)]
-        size, (length, outputs), predictors = self.options.block_size, y.shape[1:], x.shape[2]
-        lengths = length, max(cell.validation_target.shape[0] for cell in cells)
-        present = tuple(np.zeros((size, of, outputs)) for of in lengths)
-        block = BlockSamples(
-            inputs=np.zeros((size, length, predictors)),
-            targets=np.zeros((size, length, outputs)),
-            counts=np.zeros(size, np.int64),
-            validation_inputs=np.zeros((size, lengths[1], predictors)),
-            validation_targets=np.zeros((size, lengths[1], outputs)),
-            validation_counts=np.zeros(size, np.int64),
-            input_mean=np.zeros((size, predictors)),
-            input_std=np.ones((size, predictors)),
-            target_mean=np.zeros((size, outputs)),
-            target_std=np.ones((size, outputs)),
-            present=present,
-        )
-        for position, cell in enumerate(cells):
-            if cell.outcome is not Outcome.TRAINED:
-                continue
-            block.input_mean[position], block.input_std[position] = (
-                cell.predictors.mean(axis=0),
-                cell.predictors.std(axis=0),
-            )
-            block.target_mean[position] = np.nanmean(cell.target, axis=0)
-            block.target_std[position] = np.nanstd(cell.target, axis=0)
-            for values, target, there, counts, inputs, targets in (
-                (cell.predictors, cell.target, present[0], block.counts, block.inputs, block.targets),
-                (cell.validation_predictors, cell.validation_target, present[1], block.validation_counts,
-                 block.validation_inputs, block.validation_targets),
-            ):  # fmt: skip
-                number = len(target)
-                scaled = (target - block.target_mean[position]) / block.target_std[position]
-                inputs[position, :number] = (values - block.input_mean[position]) / block.input_std[position]
-                targets[position, :number] = np.where(np.isfinite(scaled), scaled, 0.0)
-                there[position, :number] = np.isfinite(scaled)
-                counts[position] = number
-        return cells, block

@@ -112,24 +112,18 @@ class NeuralOperator(NamedOperator):
             DuplicateTimesError: times that repeat.
             EmptyTrainingWindowError: not one valid target in any cell.
         """
-        x, y = self._checked_samples(predictors, target, times)
+        x, y = checked_samples(predictors, target, self._names, times, self._outputs)
         require_target(y, self._names)
         return self._fit(x, y, checked_cell_ids(cell_ids, x.shape[0]), workers or available_processors(), progress)
 
     def fit_block(self, predictors: ArrayLike, target: ArrayLike, *, cell_ids: ArrayLike | None = None) -> Self:
         """See `TrainableOperator`: the cells of one or more whole training blocks (`block_size`), in this thread."""
-        x, y = self._checked_samples(predictors, target, None)
+        x, y = checked_samples(predictors, target, self._names, None, self._outputs)
         identities = checked_cell_ids(cell_ids, x.shape[0])
         if not identities.size:
             self._set(self._untrained(identities), {}, {})
             return self
         return self._fit(x, y, identities, 1, None)
-
-    def _checked_samples(
-        self, predictors: ArrayLike, target: ArrayLike, times: ArrayLike | None
-    ) -> tuple[Array, Array]:
-        """See `samples.checked_samples`."""
-        return checked_samples(predictors, target, self._names, times)
 
     def _fit(
         self, x: Array, y: Array, identities: IntArray, workers: int, progress: Callable[[int, int], None] | None
@@ -220,12 +214,13 @@ class NeuralOperator(NamedOperator):
     def _samples(self, x: Array, y: Array) -> tuple[list[CellSamples], BlockSamples]:
         """Samples of each cell of a block, and all of them ready to be trained with."""
         options = self.options
-        cells = [
-            cell_samples(x[i], y[i], self._names, options.validation_fraction, options.minimum_samples)
-            for i in range(len(x))
-        ]
+        cells = [self._cell(*part) for part in zip(x, y, strict=True)]
         validation_length = int(np.ceil(y.shape[1] * options.validation_fraction))
-        return cells, scaled_block(cells, options.block_size, y.shape[1], validation_length, x.shape[2])
+        return cells, scaled_block(cells, options.block_size, y.shape[1], validation_length, x.shape[2], self._outputs)
+
+    def _cell(self, x: Array, y: Array) -> CellSamples:
+        """The samples of a cell, x (sample, predictor) and y (sample,)."""
+        return cell_samples(x, y, self._names, self.options.validation_fraction, self.options.minimum_samples)
 
     def predict(self, predictors: ArrayLike) -> Array:
         values, rows = self._checked_rows(predictors)

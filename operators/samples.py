@@ -31,21 +31,24 @@ class CellSamples(NamedTuple):
 
 
 def checked_samples(
-    predictors: ArrayLike, target: ArrayLike, names: Names, times: ArrayLike | None
+    predictors: ArrayLike, target: ArrayLike, names: Names, times: ArrayLike | None, outputs: tuple[int, ...] = ()
 ) -> tuple[Array, Array]:
     """Predictors (cell, sample, predictor) and target (cell, sample), of fitting shapes; not copied if they are arrays.
 
-    Bad values in single cells are no error here: they become that cell's outcome.
+    With `outputs`, their number, the target is (cell, sample, output). Bad values in single cells are no error here:
+    they become that cell's outcome.
 
     Raises:
         PredictorShapeError: shapes that do not fit the names or each other.
         DuplicateTimesError: times (sample,) that repeat.
     """
     x, y = np.asarray(predictors), np.asarray(target)
-    if x.ndim != 3 or x.shape[2] != len(names.predictor_names) or y.shape != x.shape[:2]:
+    if x.ndim != 3 or x.shape[2] != len(names.predictor_names) or y.shape != (*x.shape[:2], *outputs):
+        of_target = ", ".join(("cell", "sample", *map(str, outputs)))
         raise PredictorShapeError(
             f"predictors must have shape (cell, sample, {len(names.predictor_names)}) for "
-            f"{', '.join(names.predictor_names)} and the target (cell, sample), got {x.shape} and {y.shape}"
+            f"{', '.join(names.predictor_names)} and the target {names.output_name} ({of_target}), got {x.shape} and "
+            f"{y.shape}"
         )
     if times is not None:
         check_times(times, x.shape[1])
@@ -193,33 +196,46 @@ def sample_counts(of_samples: IntArray, present: Sequence[Array]) -> IntArray:
 
 
 def scaled_block(
-    cells: Sequence[CellSamples], block_size: int, samples: int, validation_samples: int, predictors: int
+    cells: Sequence[CellSamples],
+    block_size: int,
+    samples: int,
+    validation_samples: int,
+    predictors: int,
+    outputs: tuple[int, ...] = (),
 ) -> BlockSamples:
-    """The block of up to `block_size` cells, each scaled by its own training samples; empty cells fill it up."""
+    """The block of up to `block_size` cells, each scaled by its own training samples; empty cells fill it up.
+
+    With `outputs`, the number of targets, those of the cells are (sample, output), NaN where missing.
+    """
+    mean, deviation = (np.nanmean, np.nanstd) if outputs else (np.mean, np.std)
     block = BlockSamples(
         inputs=np.zeros((block_size, samples, predictors)),
-        targets=np.zeros((block_size, samples)),
+        targets=np.zeros((block_size, samples, *outputs)),
         counts=np.zeros(block_size, np.int64),
         validation_inputs=np.zeros((block_size, validation_samples, predictors)),
-        validation_targets=np.zeros((block_size, validation_samples)),
+        validation_targets=np.zeros((block_size, validation_samples, *outputs)),
         validation_counts=np.zeros(block_size, np.int64),
         input_mean=np.zeros((block_size, predictors)),
         input_std=np.ones((block_size, predictors)),
-        target_mean=np.zeros(block_size),
-        target_std=np.ones(block_size),
+        target_mean=np.zeros((block_size, *outputs)),
+        target_std=np.ones((block_size, *outputs)),
+        present=tuple(np.zeros((block_size, of, *outputs)) for of in (samples, validation_samples) if outputs),
     )
     for position, cell in enumerate(cells):
         if cell.outcome is not Outcome.TRAINED:
             continue
-        count, validation_count = cell.target.size, cell.validation_target.size
+        count, validation_count = len(cell.target), len(cell.validation_target)
         input_mean, input_std = cell.predictors.mean(axis=0), cell.predictors.std(axis=0)
-        target_mean, target_std = cell.target.mean(), cell.target.std()
+        target_mean, target_std = mean(cell.target, axis=0), deviation(cell.target, axis=0)
         block.inputs[position, :count] = (cell.predictors - input_mean) / input_std
-        block.targets[position, :count] = (cell.target - target_mean) / target_std
+        block.targets[position, :count] = np.nan_to_num((cell.target - target_mean) / target_std)
         block.counts[position] = count
         block.validation_inputs[position, :validation_count] = (cell.validation_predictors - input_mean) / input_std
-        block.validation_targets[position, :validation_count] = (cell.validation_target - target_mean) / target_std
+        scaled = (cell.validation_target - target_mean) / target_std
+        block.validation_targets[position, :validation_count] = np.nan_to_num(scaled)
         block.validation_counts[position] = validation_count
         block.input_mean[position], block.input_std[position] = input_mean, input_std
         block.target_mean[position], block.target_std[position] = target_mean, target_std
+        for present, target in zip(block.present, (cell.target, cell.validation_target), strict=False):
+            present[position, : len(target)] = np.isfinite((target - target_mean) / target_std)
     return block

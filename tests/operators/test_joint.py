@@ -159,7 +159,7 @@ def test_a_cell_without_one_of_the_targets_has_its_reason() -> None:
 
 def test_what_cannot_be_meant_is_refused(joint: JointOperator) -> None:
     x, y = samples()
-    with pytest.raises(PredictorShapeError, match=r"the target \(cell, sample, 2\) for tbh, tbv"):
+    with pytest.raises(PredictorShapeError, match=r"the target tbh, tbv \(cell, sample, 2\)"):
         operator().fit(x, y[..., 0])
     with pytest.raises(OperatorMismatchError, match="asks for output vod, the operator was made for tbh, tbv"):
         joint.output("vod")
