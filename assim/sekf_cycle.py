@@ -111,10 +111,7 @@ class SEKFConfiguration:
 
     def relative_perturbation(self) -> dict[str, float]:
         """Relative size t by control variable."""
-        usual = {
-            "LAI": 1e-3,
-            "SWE": 0.1,
-        }  # melting snow jumps: of the size of its errors (docs/science/sekf.md, section 3)
+        usual = {"LAI": 1e-3, "SWE": 0.1}  # why so much of SWE: docs/science/sekf.md, section 3
         return {name: self.perturbation.get(name, usual.get(name, 1e-4)) for name in self.controls}
 
     def soil_moisture_sigma(self, dynamic_range: Array) -> Array:

@@ -84,8 +84,7 @@ def _of_innovations(innovation: Array) -> xr.Dataset:
 
 
 def _of_chi_square(chi_square: Array, used: IntArray, time: Days) -> xr.Dataset:
-    season = time.astype("datetime64[M]").astype(np.int64) % 12  # from January
-    season = (season + 1) % 12 // 3
+    season = (time.astype("datetime64[M]").astype(np.int64) + 1) % 12 // 3  # months from January 1970
     by_season = [
         chi_square_ratio(np.where((season == place)[:, None], chi_square, np.nan), used)
         for place in range(len(SEASONS))

@@ -174,10 +174,8 @@ def test_jacobian_of_the_air_against_central_differences(name):
     forcing = constant_forcing(25, 2, Tair=295.0, SWdown=500.0)
     window, model = Window.cut(forcing, "2007-06-01T09"), Isba(parameters)
     method = SEKFConfiguration(controls=("WG1", "WG2", "WG4")).make([kind(name, (0, 1))], [0, 1])
-    given = {
-        name: WindowObservations(np.full((2, 1), np.nan), time=np.full((2, 1), np.datetime64("2007-06-01T15", "s")))
-    }
-    given[name].value[:] = 1.0 if name != "T2M" else 290.0
+    value = np.full((2, 1), 290.0 if name == "T2M" else 1.0)
+    given = {name: WindowObservations(value, time=np.full((2, 1), np.datetime64("2007-06-01T15", "s")))}
     result = method.cycle(model, state, window, given)
     request = OutputRequest(at=(name,), at_steps=np.full((2, 1), 12), interval_s=WINDOW_S)
     for control, layer in enumerate((0, 1, 3)):
