@@ -67,10 +67,10 @@ def test_what_cannot_be_told() -> None:
     assert np.isnan(found.error[:, 3]).tolist() == np.isnan(found.r[:, 3]).tolist() == [False, True, False]
 
 
-@pytest.mark.parametrize("minimum", [2, 120])
+@pytest.mark.parametrize("minimum", [60, 120])
 def test_the_fewest_triplets(minimum: int) -> None:
     given = series(120, 1)
     given[0, minimum:] = np.nan
-    assert np.isfinite(triple_collocation(given, minimum).number).all()
+    assert np.isfinite(triple_collocation(given, minimum).error[1:]).all()  # the first has hardly any
     given[0, minimum - 1] = np.nan
     assert np.isnan(triple_collocation(given, minimum).error).all()
