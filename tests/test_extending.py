@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from ldas.operators.extensions import extension
+from ldas.pipeline.commands.check import check_experiment
 from ldas.pipeline.commands.run import run_experiment
 from ldas.pipeline.errors import IngestError
 from ldas.pipeline.ingest import source_names
@@ -108,6 +109,15 @@ def test_a_run_trains_and_assimilates_with_them(installed: Path) -> None:
     small, large = (np.abs(read_region(root, f"runs/{name}", "increment_WG2")[0]) for name in ("by_1.0", "by_2.0"))
     assert (large > small).any()
     assert (large >= small).all()
+
+
+def test_check_says_that_its_filter_has_to_use_correlated_errors(installed: Path) -> None:
+    pair = {"between": ["swi", "lai"], "size": 0.3}
+    run = {"name": "a", "observations": [{"name": "swi"}, {"name": "lai"}], "error_correlations": [pair]}
+    config = experiment(installed / "store", assimilation=[run, {**run, "name": "b", "filter": "inflated"}])
+    said = {row.what: row.detail for row in check_experiment(config) if "correlated" in row.detail}
+    assert said["assimilation a"] == "correlated errors: swi and lai 0.3"
+    assert "filter: inflated is of another package" in said["assimilation b"]
 
 
 def test_a_source_of_the_package_is_listed_and_ingests(installed: Path) -> None:

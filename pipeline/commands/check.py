@@ -21,7 +21,7 @@ from ldas.pipeline.forcing.check import forcing_problems
 from ldas.pipeline.forcing.estimated import estimates_of
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.acceptance import MEANING, way_on
-from ldas.pipeline.settings.assimilation import SCREEN_OBSERVATIONS, AssimilationConfig, OperatorConfig
+from ldas.pipeline.settings.assimilation import OWN_FILTERS, SCREEN_OBSERVATIONS, AssimilationConfig, OperatorConfig
 from ldas.pipeline.settings.execution import ExecutionConfig
 from ldas.pipeline.settings.experiment import CycledIngestStep, ExperimentConfig
 from ldas.pipeline.settings.forecast import ForecastConfig
@@ -211,6 +211,8 @@ def _check_correlations(run: AssimilationConfig) -> CheckRow:
         detail = "as the residuals of the operators in their validation samples, cell by cell"
     else:
         detail = ", ".join(f"{' and '.join(pair.between)} {pair.size:g}" for pair in run.error_correlations)
+    if run.filter not in OWN_FILTERS:
+        detail += f"; filter: {run.filter} is of another package: its documentation says whether it uses them"
     return CheckRow(f"assimilation {run.name}", "ok", f"correlated errors: {detail}")
 
 

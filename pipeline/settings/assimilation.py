@@ -43,6 +43,7 @@ def _name(value: str) -> str:
 
 Name = Annotated[str, AfterValidator(_name)]
 _FILTERS = "ldas.filters"  # entry points of other packages
+OWN_FILTERS = ("sekf", "ensrf")
 _OWN_SECTIONS = ("neural", "pooled", "water_cloud")  # kinds of operators whose options are a section of that name
 TimeMatching = Literal["window_end", "overpass"]
 SNOW_OBSERVATIONS = {"swe": "SWE", "snow_depth": "SNOW_DEPTH"}
@@ -129,7 +130,7 @@ def filter_options() -> dict[str, type]:
 
 
 def _filter_of_another_package(name: str) -> type:
-    found: type = extension(_FILTERS, name, ("controls", "model_runs", "carried", "make"), ("sekf", "ensrf"))
+    found: type = extension(_FILTERS, name, ("controls", "model_runs", "carried", "make"), OWN_FILTERS)
     return found
 
 
@@ -356,7 +357,7 @@ class AssimilatedConfig(StrictModel):
         if self.operator is None and self.name not in MODEL_VARIABLE:
             raise ValueError(f"{self.name} is not a model variable: name the stored operator that predicts it")
         if self.operator is None and self.error is not None and self.error.kind == "validation":
-            raise ValueError(f"{self.name}: an error of kind: validation is that of an operator: name it")
+            raise ValueError(f"{self.name}: an error of kind: validation needs an operator: name it")
         if self.error is None and self.name not in DEFAULT_ERRORS:
             raise ValueError(f"{self.name} has no default error: give one")
         if self.valid_range is None:
@@ -394,7 +395,6 @@ class AssimilationConfig(StrictModel):
     adaptive_errors: AdaptiveErrorsSettings | None = Field(
         None, description="Estimate a scale of R by type and one of B, by cell ({}: with the defaults)"
     )
-
     leave_one_out: bool = Field(
         False,
         description="Run it again without each of its observation types, which is then compared only: "
@@ -447,16 +447,18 @@ class AssimilationConfig(StrictModel):
         if snow and "SWE" not in self.method.controls:
             raise ValueError(
                 f"assimilation {self.name}: {snow[0]} corrects nothing, since SWE is not among the control variables "
-                f"({', '.join(self.method.controls)}): add it to `{self.filter}.controls`, or say `assimilate: false`"
+                f"of filter: {self.filter} ({', '.join(self.method.controls)}): add it, or say `assimilate: false`"
             )
-        for key in ("sekf", "ensrf"):
+        if "SWE" not in self.sekf.controls and self.sekf.snow_error != SEKFConfiguration.snow_error:
+            raise ValueError(f"assimilation {self.name}: sekf.snow_error has no effect without SWE in sekf.controls")
+        for key in OWN_FILTERS:
             if key in self.model_fields_set and self.filter != key:
                 raise ValueError(f"assimilation {self.name}: `{key}` belongs to filter: {key}, it is {self.filter}")
         if self.sekf.background != "A" and self.sekf.typical_range != SEKFConfiguration.typical_range:
             raise ValueError(
                 f"assimilation {self.name}: sekf.typical_range has no effect with background: {self.sekf.background}"
             )
-        if self.options and self.filter in ("sekf", "ensrf"):
+        if self.options and self.filter in OWN_FILTERS:
             raise ValueError(
                 f"assimilation {self.name}: the options of filter: {self.filter} are in its section `{self.filter}`"
             )
@@ -481,8 +483,8 @@ class AssimilationConfig(StrictModel):
             operators = [entry.operator for entry in self.observations if entry.operator is not None]
             if len(set(operators)) == len(operators):
                 raise ValueError(
-                    "error_correlations: validation is about observations that one operator predicts: no two have the "
-                    "same `operator`"
+                    "error_correlations: validation needs two or more observations that one operator predicts; here no "
+                    "two have the same `operator`"
                 )
         else:
             require_possible(self.error_correlations, names)

@@ -306,6 +306,7 @@ class ExperimentConfig(StrictModel):
                     raise ValueError(f"assimilation {run.name}: {day} is outside the period")
             for entry in run.observations:
                 self._check_error_source(run, entry)
+                self._check_validation(run, entry)
                 if entry.operator is not None and trained and entry.operator not in trained:
                     raise ValueError(
                         f"assimilation {run.name}: operator {entry.operator} is not among those trained: "
@@ -348,6 +349,23 @@ class ExperimentConfig(StrictModel):
             raise ValueError(
                 f"assimilation {run.name}: the error of {entry.name} follows from {source}, which must be an "
                 f"assimilation of {entry.name} before it in the list"
+            )
+
+    def _check_validation(self, run: AssimilationConfig, entry: AssimilatedConfig) -> None:
+        """Refuses errors that follow from validation samples which an operator of this file does not have."""
+        predicted_together = [one.operator for one in run.observations].count(entry.operator) > 1
+        asked = entry.error_model.kind == "validation" or (
+            run.error_correlations == "validation" and predicted_together
+        )
+        operator = next((one for one in self.operators if one.name == entry.operator), None)
+        if not asked or operator is None:
+            return
+        fractions = {"neural": operator.neural.validation_fraction, "pooled": operator.pooled.validation_fraction}
+        if fractions.get(operator.kind) == 0.0 or operator.kind in ("water_cloud", "direct"):
+            raise ValueError(
+                f"assimilation {run.name}: the errors of {entry.name} are to be those of the validation of operator "
+                f"{operator.name} (kind: {operator.kind}), which keeps no samples out of its training: give errors of "
+                "another kind, or train a network with a `validation_fraction` above 0"
             )
 
     @property

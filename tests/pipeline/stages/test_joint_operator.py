@@ -167,7 +167,22 @@ def test_a_target_that_was_never_ingested_is_refused(store: Path) -> None:
             {"observations": run()["observations"][:1], "error_correlations": "validation"},
             "no two have the same `operator`",
         ),
-        ({}, {"observations": [{"name": "lai", "error": {"kind": "validation"}}]}, "is that of an operator: name it"),
+        ({}, {"observations": [{"name": "lai", "error": {"kind": "validation"}}]}, "needs an operator: name it"),
+        (
+            {"neural": {**OPERATOR["neural"], "validation_fraction": 0.0}},
+            {},
+            "operator smap .kind: neural., which keeps no samples out of its training",
+        ),
+        (
+            {"neural": {**OPERATOR["neural"], "validation_fraction": 0.0}},
+            {**run(kind="absolute"), "error_correlations": "validation"},
+            "errors of tbh are to be those of the validation",
+        ),
+        (
+            {"kind": "water_cloud", "observation": "sigma40", "predictors": None, "lai": "lai", "neural": {}},
+            {"observations": [{"name": "sigma40", "operator": "smap", "error": {"kind": "validation"}}]},
+            "operator smap .kind: water_cloud., which keeps no samples",
+        ),
         (
             {},
             {

@@ -107,6 +107,7 @@ def test_daily_means_of_the_air_and_forcing_from_2_m_are_said(inputs: Path, tmp_
         ({"observations": [{"name": "swe"}]}, "swe corrects nothing, since SWE is not among the control variables"),
         ({"observations": [{"name": "t2m", "rescale": "cdf"}]}, "t2m is compared at its own hour"),
         ({"observations": [{"name": "lai"}], "sekf": {"snow_error": -1.0}}, "positive typical_range, lai_error, snow"),
+        ({"observations": [{"name": "lai"}], "sekf": {"snow_error": 0.5}}, "snow_error has no effect without SWE"),
     ],
 )
 def test_what_cannot_be_meant(tmp_path: Path, run_: dict[str, Any], words: str) -> None:
