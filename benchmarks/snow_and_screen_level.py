@@ -3,7 +3,7 @@
 Three cells of the formula weather of `ldas.pipeline.forcing.analytic` (no data needed). A truth is run, observed with
 noise, and assimilated into a model that is wrong in a known way:
 
-* snow: 3 to 7 K colder, the model gets 0.7 times the snowfall and air that is 0.5 K too warm, from November on; snow
+* snow: 3 to 7 K colder, the model gets 0.7 times the snowfall and air that is 0.5 K too warm, from January to May; snow
   water equivalent or snow depth is observed once a day, 09 UTC.
 * air at 2 m: the model begins on 1 June with half of the truth's water above the wilting point; temperature and
   relative humidity are observed at 12 and 15 UTC, with forcing from 20 m, and with forcing from 2 m.
