@@ -94,12 +94,32 @@ def validate(
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        problems = [_describe(item, model, source, lines or {}) for item in error.errors(include_url=False)]
+        found = [(_given(item, content), item) for item in error.errors(include_url=False)]
+        # Of a union, only the errors of the member that is nearest to what is given: those deepest in it.
+        deepest = [
+            (place, item)
+            for place, item in found
+            if not any(len(other) > len(place) and other[: len(place)] == place for other, _ in found)
+        ]
+        problems = [_describe(item, place, model, source, lines or {}) for place, item in deepest]
         raise ConfigurationError("\n".join(problems)) from error
 
 
-def _describe(item: Any, model: type[BaseModel], source: str, lines: Mapping[KeyPath, int]) -> str:
-    place: KeyPath = tuple(item["loc"])
+def _given(item: Any, content: Any) -> KeyPath:
+    """Where an error is, in the keys of the content: without the names of a union's members."""
+    place: list[str | int] = []
+    for part in item["loc"]:
+        if isinstance(content, Mapping) and part in content:
+            content = content[part]
+        elif isinstance(content, list | tuple) and isinstance(part, int) and part < len(content):
+            content = content[part]
+        else:
+            continue
+        place.append(part)
+    return (*place, item["loc"][-1]) if item["type"] == "missing" else tuple(place)
+
+
+def _describe(item: Any, place: KeyPath, model: type[BaseModel], source: str, lines: Mapping[KeyPath, int]) -> str:
     line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), None)
     where = f"{source}:{line}" if line else source
     key = ".".join(str(part) for part in place)
