@@ -56,6 +56,8 @@ from ldas.pipeline.store.lease import holder
 from ldas.pipeline.store.ledger import Block
 from ldas.pipeline.store.opening import exists
 from ldas.pipeline.twin.globe_stage import GLOBE
+from ldas.pipeline.twin.land import require_subset
+from ldas.pipeline.twin.observation_stage import UNITS
 from ldas.pipeline.twin.stages import TWIN
 
 _CHECK_BLOCK = (8784, 64)  # records and cells of the forcing that are held at a time: a shard of ingestion
@@ -84,6 +86,7 @@ def check_experiment(config: ExperimentConfig, *, values: bool = True) -> list[C
 
 def _check_experiment(config: ExperimentConfig, values: bool, device: list[CheckRow]) -> list[CheckRow]:
     rows = [CheckRow("configuration", "ok", _configuration(config)), *device]
+    rows += _check_twin(config)
     rows += [_check_operator(operator, config) for operator in config.operators]
     rows += [_check_estimates(run) for run in config.assimilation if run.estimates_errors]
     rows += [_check_left_out(run) for run in config.assimilation if run.leave_one_out]
@@ -95,6 +98,10 @@ def _check_experiment(config: ExperimentConfig, values: bool, device: list[Check
         if config.location.protocol == "file" and Path(config.location.url.removeprefix("file://")).is_file():
             state, detail = "wrong", "is a file; expected a folder, or a place for one"
         rows.append(CheckRow("store", state, f"{config.location.url} {detail}"))
+        if config.makes_forcing:
+            made = {step.makes for step in config.ingest}
+            unmade = [group for group in _observed(config) if not _by_run(group, config, made)]
+            rows += [CheckRow(group, "missing", "the run does not make it") for group in unmade]
         return rows
     root = open_store(config.location)
     rows.append(CheckRow("store", "ok", config.location.url))
@@ -153,6 +160,15 @@ def _check_device(settings: ExecutionConfig) -> tuple[ExecutionConfig, list[Chec
             return settings, [CheckRow("device", "missing", str(missing))]
         return settings.computed_on([]), [CheckRow("device", "ok", f"cpu, as {missing}")]
     return settings.computed_on([card.name]), [CheckRow("device", "ok", f"gpu: {card}")]
+
+
+def _check_twin(config: ExperimentConfig) -> Iterator[CheckRow]:
+    """Whether the cells of a twin are some that it has."""
+    if config.twin is not None:
+        try:
+            require_subset(config.twin)
+        except ConfigurationError as error:
+            yield CheckRow("twin", "wrong", str(error))
 
 
 def _check_operator(operator: OperatorConfig, config: ExperimentConfig) -> CheckRow:
@@ -366,15 +382,24 @@ def _lazy_forcing(root: zarr.Group, name: str, records: slice, cells: int) -> xr
 
 def _check_observations(root: zarr.Group, config: ExperimentConfig, made: set[str]) -> Iterator[CheckRow]:
     """Presence, unit and range of the observations to be assimilated or trained on."""
-    names = [item.name for run in config.assimilation for item in run.observations]
-    names += [name for item in config.operators for name in (*item.observations, item.observed_lai) if name is not None]
-    for name in dict.fromkeys(names):
-        group = f"observations/{name}"
+    for group, name in _observed(config).items():
         if has_group(root, group):
             yield _check_observed(root, group, name, config)
         else:
-            by_run = group in made or config.twin is not None
+            by_run = _by_run(group, config, made)
             yield CheckRow(group, *(("ok", BY_RUN) if by_run else ("missing", absence(root, group))))
+
+
+def _observed(config: ExperimentConfig) -> dict[str, str]:
+    """Groups of the observations to be assimilated or trained on, with their names."""
+    names = [item.name for run in config.assimilation for item in run.observations]
+    names += [name for item in config.operators for name in (*item.observations, item.observed_lai) if name is not None]
+    return {f"observations/{name}": name for name in names}
+
+
+def _by_run(group: str, config: ExperimentConfig, made: set[str]) -> bool:
+    """Whether the run makes observations: its ingestion or its twin."""
+    return group in made or (config.twin is not None and group.removeprefix("observations/") in UNITS)
 
 
 def _check_observed(root: zarr.Group, group: str, name: str, config: ExperimentConfig) -> CheckRow:

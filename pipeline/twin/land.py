@@ -94,10 +94,16 @@ def climate_of(land: xr.Dataset) -> Climate:
     return Climate(places, land["elevation"].to_numpy().astype(np.float64), mediterranean_weight(places, geography()))
 
 
+def require_subset(config: TwinConfig) -> None:
+    """ConfigurationError for a subset that is not known, with those that are."""
+    known = ("all", *geography().subsets)
+    if config.subset not in known:
+        raise ConfigurationError(f"twin.subset '{config.subset}' is not known; known are {', '.join(known)}")
+
+
 def _in_subset(config: TwinConfig, whole: xr.Dataset) -> npt.NDArray[np.bool_]:
+    require_subset(config)
     outlines = geography()
-    if config.subset not in outlines.subsets:
-        raise ConfigurationError(f"twin.subset '{config.subset}' is not known: all, {', '.join(outlines.subsets)}")
     chosen = np.zeros(whole.sizes["cell"], dtype=bool)
     for code in outlines.subsets[config.subset]:
         latitude, longitude = whole["latitude"].to_numpy(), whole["longitude"].to_numpy()

@@ -100,6 +100,20 @@ def test_a_store_that_the_twin_makes_is_not_missed(sections: dict[str, Any], sta
     assert (rows[-1].what, rows[-1].state) == ("store", state)
 
 
+def test_what_a_twin_has_not_is_known_before_it_runs(tmp_path: Path) -> None:
+    observed = [{"name": "lai"}, {"name": "t2m"}]
+    config = experiment(
+        tmp_path / "store",
+        synthetic=True,
+        twin={"subset": "small"},
+        assimilation=[{"name": "ekf", "observations": observed}],
+    )
+    found = {row.what: (row.state, row.detail) for row in check_experiment(config)}
+    assert found["twin"] == ("wrong", "twin.subset 'small' is not known; known are all, stations, crops, demo")
+    assert found["observations/t2m"] == ("missing", "the run does not make it")
+    assert "observations/lai" not in found
+
+
 def test_a_twin_that_was_interrupted_is_not_wrong(tmp_path: Path) -> None:
     config = experiment(tmp_path / "store", synthetic=True, twin={"subset": "demo"})
     prepare(next(iter(build_stages(config))))  # land, and the forcing without a value
