@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -109,13 +110,9 @@ def _given(item: Any, content: Any) -> KeyPath:
     """Where an error is, in the keys of the content: without the names of a union's members."""
     place: list[str | int] = []
     for part in item["loc"]:
-        if isinstance(content, Mapping) and part in content:
+        with suppress(LookupError, TypeError):  # not in the content: the name of a member
             content = content[part]
-        elif isinstance(content, list | tuple) and isinstance(part, int) and part < len(content):
-            content = content[part]
-        else:
-            continue
-        place.append(part)
+            place.append(part)
     return (*place, item["loc"][-1]) if item["type"] == "missing" else tuple(place)
 
 

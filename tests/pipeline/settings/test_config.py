@@ -91,6 +91,15 @@ def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 2
 
 
+def test_a_mistake_in_a_key_of_several_forms_is_named_by_that_key_alone(tmp_path: Path) -> None:
+    forms = "assimilation:\n  - name: ekf\n    error_correlations:\n      - {between: [lai, swi], size: 1.2}\n"
+    path = write(tmp_path, GOOD + forms + "    observations: [{name: lai}, {name: swi}]\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load_experiment(path)
+    where = f"{path}:10: assimilation.0.error_correlations.0.size"
+    assert str(caught.value) == f"{where}: Input should be less than 1 (given: 1.2)"
+
+
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text"])
 def test_files_that_are_no_mapping(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"empty|mapping"):
