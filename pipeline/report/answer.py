@@ -157,7 +157,7 @@ def _caption(sources: Sources, experiment: Experiment, found: list[_Judged]) -> 
     parts.append(
         "Bars: median over the cells, lines: their middle half." if sources.plan.cells > 1 else "Bars: each month."
     )
-    parts.append("Intervals: 95 %, from drawing months with replacement; beyond chance: such an interval leaves out 0.")
+    parts.append("Intervals: 95 %, from drawing months with replacement; beyond chance: such an interval excludes 0.")
     others = [one.name for one in sources.plan.experiments if one.is_analysis and one != experiment]
     if others:
         parts.append(f"Below, the same numbers for {', '.join(named(name) for name in others)}.")

@@ -94,7 +94,7 @@ def headline(gain: Gain) -> str:
 
 def details(gain: Gain) -> list[str]:
     """What stands below it: its interval, the scores, and the cells."""
-    unit = "; error is what R lacks to 1" if gain.score == "R" else f"\u00a0{shown_unit(gain.unit)}".rstrip("\u00a0")
+    unit = "; error is 1 − R" if gain.score == "R" else f"\u00a0{shown_unit(gain.unit)}".rstrip("\u00a0")
     levels = f"{gain.score} against {gain.reference}: {number(gain.level)} instead of {number(gain.level_before)}{unit}"
     lines = [
         f"95 % interval: {gain.interval} {'more' if gain.verdict == HARMED else 'less'}"

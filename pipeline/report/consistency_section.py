@@ -23,8 +23,9 @@ CAPTIONS = {
     "white innovations have none",
     "chi_square": "Chi-square by season, medians over the cells: 1 where the errors are consistent, more where they "
     "are too small",
-    "spread_and_skill": "Spread: the error that the filter gives its forecasts of the observation (root of H B H^T). "
-    "Skill: the one that innovations show. Windows with one used observation, medians over the cells",
+    "spread_and_skill": "Spread: the error that the filter gives its forecasts of the observation (root of HBHᵀ). "
+    "Skill: the one that innovations show if the observation error is right. Only windows with one used observation; "
+    "medians over the cells",
     "degrees_of_freedom": "Degrees of freedom for signal, tr(HK). Influence: of one used observation on the analysis, "
     "0 none and 1 all; part: of the experiment's sum",
     "leave_one_out": "What each observation type is worth: the experiment, and the same without the type; medians over "
@@ -249,8 +250,8 @@ def _pictures(sources: Sources, observation: str, found: dict[str, xr.Dataset]) 
             y_label=axis_label("found", _unit(observation)),
         )
         caption = (
-            f"Innovations of {observation}: their root mean square against what spread and observation error let "
-            "expect. The days of each cell are in five equal parts, from the smallest expectation to the largest. On "
+            f"Innovations of {observation}: their root mean square against what spread and observation error "
+            "imply. The days of each cell are in five equal parts, from the smallest expected value to the largest. On "
             "the black line the filter knows its errors; above it, they are too small."
         )
         pictures.append(picture(figure, caption, f"Innovations of {observation} against what is expected of them"))

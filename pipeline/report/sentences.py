@@ -187,12 +187,11 @@ def innovations(experiment: str, observation: str, unit: str, mean: float, devia
 
 def estimated_errors(observation: str, unit: str, observed: float, forecast: float) -> str:
     """What innovations and residuals say about the errors (Desroziers et al. 2005), from two variances."""
-    unit_text = f" {unit}" if unit not in ("", "1") else ""
     if not (observed > 0.0 and forecast > 0.0):
         return f"From innovations and residuals of {observation} no errors can be estimated."
     return (
         f"Innovations and residuals of {observation} are consistent with an observation error of "
-        f"{number(observed**0.5)}{unit_text} and a forecast error of {number(forecast**0.5)}{unit_text} "
+        f"{with_unit(observed**0.5, unit)} and a forecast error of {with_unit(forecast**0.5, unit)} "
         "(Desroziers et al. 2005)."
     )
 
@@ -202,7 +201,7 @@ def chi_square(experiment: str, ratio: float) -> str:
     if not np.isfinite(ratio):
         return f"{named(experiment)} used no observation."
     return (
-        f"Squared innovations of {named(experiment)} are {number(ratio, 2)} times what its errors let expect (1 is "
+        f"Squared innovations of {named(experiment)} are {number(ratio, 2)} times what its errors imply (1 is "
         "consistent, more means errors that are too small)."
     )
 
@@ -219,7 +218,8 @@ def whiteness(observation: str, correlation: float) -> str:
 
 def white_cells(experiment: str, observation: str, correlation: Array, limit: float) -> str:
     """In how many cells innovations hardly remember the ones before them; correlation (cell,), finite."""
-    where = percent(float((np.abs(correlation) < limit).mean()))
+    below = int((np.abs(correlation) < limit).sum())
+    where = percent(below / correlation.size) if below else "none"
     cells = f"in {where} of {count(correlation.size, 'cell')}, the" if correlation.size > 1 else "the"
     least = f"below {limit:g}" if correlation.size > 1 else number(float(correlation[0]), 2)
     return f"Innovations of {observation} in {named(experiment)}: {cells} correlation of successive ones is {least}."
@@ -231,14 +231,14 @@ def spread(experiment: str, observation: str, unit: str, expected: float, found:
         return f"{named(experiment)} has no window with {observation} alone: spread and skill cannot be compared."
     if not found > 0.0:
         return (
-            f"Innovations of {observation} in {named(experiment)} are smaller than the error of the observations alone "
-            "lets expect: that error is too large."
+            f"Innovations of {observation} in {named(experiment)} are smaller than the observation error alone "
+            "implies: that error is too large."
         )
     ratio = expected / found
     verdict = "as large as" if 0.9 <= ratio <= 1.1 else f"{number(ratio, 2)} times"
     return (
         f"{named(experiment)} gives its forecasts of {observation} an error of {with_unit(expected, unit)}, {verdict} "
-        f"the one that innovations show ({with_unit(found, unit)})."
+        f"the one that innovations show ({with_unit(found, unit)}) if the observation error is right."
     )
 
 
@@ -261,7 +261,10 @@ def quality(experiment: str, observation: str, counts: Mapping[str, int]) -> str
     if others:
         code = max(others, key=lambda name: others[name])
         reason = code.replace("_", " ")
-        text += f"; most of the others ({percent(others[code] / sum(others.values()))}) were left out as {reason}"
+        most = (
+            f"most of the others ({percent(others[code] / sum(others.values()))})" if len(others) > 1 else "the others"
+        )
+        text += f"; {most} were left out: {reason}"
     return text + "."
 
 

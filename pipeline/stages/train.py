@@ -366,7 +366,8 @@ class Train(Stage):
     def _require_usable(self, usable: int, outcome: np.ndarray | None, reasons: Iterable[str]) -> None:
         """ConfigurationError if no cell is usable, with how many came to what, where the operator says so."""
         if not usable:
-            counts = "" if outcome is None else f": {outcome_counts(outcome)}"
+            counted = {} if outcome is None else outcome_counts(outcome)
+            counts = f" ({', '.join(f'{words}: {number}' for words, number in counted.items())})" if counted else ""
             raise ConfigurationError(
                 f"operator {self.settings.name}: no cell could be trained{counts}; first reason: "
                 f"{next(iter(reasons), 'none is known')}"

@@ -97,7 +97,7 @@ def test_details() -> None:
         "median RMSD against the truth: 0.375 instead of 0.616\u00a0m²\u00a0m⁻²",
         "better in 42 of 46 cells (24 beyond chance), worse in 4 (1)",
     ]
-    assert words.details(WATER)[1] == "median R against the truth: 0.375 instead of 0.616; error is what R lacks to 1"
+    assert words.details(WATER)[1] == "median R against the truth: 0.375 instead of 0.616; error is 1 − R"
     assert words.details(HARMED)[0] == "95 % interval: 5 to 20\u00a0% more"
     assert words.details(replace(SHORT, cells=1))[:2] == [
         "too few months for an interval",

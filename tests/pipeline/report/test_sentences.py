@@ -123,14 +123,15 @@ def test_white_innovations() -> None:
     assert "“ekf”: the correlation of successive ones is 0.31." in sentences.white_cells(
         "ekf", "lai", np.array([0.31]), 0.2
     )
+    assert "in none of 2 cells, the" in sentences.white_cells("ekf", "lai", np.array([0.31, 0.4]), 0.2)
 
 
 def test_quality() -> None:
     counts = {"used": 80, "masked_snow": 15, "masked_frozen": 5, "missing": 900}
     text = _plain(sentences.quality("ekf", "sigma40", counts))
     assert "80 % of 100 observations" in text
-    assert "masked snow" in text
-    assert "75 %" in text
+    assert "most of the others (75 %) were left out: masked snow" in text
+    assert "; the others were left out: masked snow." in sentences.quality("ekf", "lai", {"used": 1, "masked_snow": 3})
     assert "met no observation" in sentences.quality("ekf", "lai", {"missing": 10})
     assert _plain(sentences.quality("ekf", "lai", {"used": 3})).endswith("100 % of 3 observations of lai.")
 
@@ -155,10 +156,10 @@ def test_towers_and_predictors() -> None:
 
 
 def test_errors_that_innovations_tell() -> None:
-    text = sentences.estimated_errors("sigma40", "dB", 0.16, 0.09)
-    assert "an observation error of 0.400 dB and a forecast error of 0.300 dB" in text
+    text = _plain(sentences.estimated_errors("lai", "m2 m-2", 0.16, 0.09))
+    assert "an observation error of 0.400 m² m⁻² and a forecast error of 0.300 m² m⁻²" in text
     assert "no errors can be estimated" in sentences.estimated_errors("sigma40", "dB", -0.1, 0.3)
-    assert "1.9 times what its errors let expect" in sentences.chi_square("EKF", 1.93)
+    assert "1.9 times what its errors imply" in sentences.chi_square("EKF", 1.93)
     assert sentences.chi_square("EKF", float("nan")) == "“EKF” used no observation."
 
 

@@ -346,7 +346,7 @@ def test_a_training_window_without_an_observation(store: Path) -> None:
 def test_a_training_without_a_cell_that_can_be_trained(store: Path, client: Client) -> None:
     hungry = small(store, name="hungry", test=None, neural={**NETWORKS, "minimum_samples": 500})
     (message,) = run(hungry, client)[-1].failures.values()
-    assert "no cell could be trained: {'no data': 1, 'too few samples': 3}; first reason: " in message
+    assert "no cell could be trained (no data: 1, too few samples: 3); first reason: " in message
     assert "at least 500 are needed" in message
     root = open_store(str(store))
     with pytest.raises(StoreError, match="'hungry' was never finished"):
