@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ldas.landmodel.array_types import Array
 
 LAGS = 10  # of the correlations of innovations: with one a day, ten days
-FIFTHS = 5
+QUINTILES = 5  # of the variances that a filter expects
 
 
 class InnovationStatistics(NamedTuple):
@@ -116,7 +116,7 @@ class SpreadAndSkill(NamedTuple):
 
     spread: root of the mean H B H^T (of an ensemble: of its variance); skill: root of the mean of d^2 - R, equal to the
     spread where a filter knows its errors, NaN where the mean is negative; number of values. expected, found: roots of
-    the mean S and of the mean d^2, (fifth, ...), of the values by S in five equal parts, the smallest first.
+    the mean S and of the mean d^2, (quintile, ...), of the values sorted by S, the smallest first.
     """
 
     spread: Array
@@ -143,15 +143,15 @@ def spread_and_skill(innovation: Array, chi_square: Array, degrees_of_freedom: A
     forecast = total * np.where(there, degrees_of_freedom, 0.0)
     number = there.sum(axis=0)
     spread, skill = (_mean(values, number) for values in (forecast, d2 - (total - forecast)))
-    fifths = np.full((2, FIFTHS, *number.shape), np.nan)
+    quintiles = np.full((2, QUINTILES, *number.shape), np.nan)
     for place in np.ndindex(number.shape):
         here = there[(slice(None), *place)]
         S, squares = (values[(slice(None), *place)][here] for values in (total, d2))
-        for fifth, chosen in enumerate(np.array_split(np.argsort(S, kind="stable"), FIFTHS)):
+        for quintile, chosen in enumerate(np.array_split(np.argsort(S, kind="stable"), QUINTILES)):
             if chosen.size:
-                fifths[(slice(None), fifth, *place)] = S[chosen].mean(), squares[chosen].mean()
+                quintiles[(slice(None), quintile, *place)] = S[chosen].mean(), squares[chosen].mean()
     skill = np.sqrt(np.where(skill >= 0.0, skill, np.nan))
-    return SpreadAndSkill(np.sqrt(spread), skill, number, *np.sqrt(fifths))
+    return SpreadAndSkill(np.sqrt(spread), skill, number, *np.sqrt(quintiles))
 
 
 def mean_degrees_of_freedom(degrees_of_freedom: Array, used: NDArray[np.bool_]) -> Array:

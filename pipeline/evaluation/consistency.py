@@ -6,8 +6,8 @@ import numpy as np
 import xarray as xr
 
 from ldas.assim.diagnostics import (
-    FIFTHS,
     LAGS,
+    QUINTILES,
     chi_square_ratio,
     desroziers,
     innovation_statistics,
@@ -55,7 +55,7 @@ def consistency(stored: Callable[[str], Array], experiment: Experiment, time: Da
                 for part in ("spread", "skill"):
                     scores[part] = ("cell", getattr(expected, part))
                 for part in ("expected", "found"):
-                    scores[part] = (("fifth", "cell"), getattr(expected, part))
+                    scores[part] = (("quintile", "cell"), getattr(expected, part))
         if _has(experiment, "bounded", name):
             scores["bounded_days"] = ("cell", (stored(f"bounded_{name}") > 0.0).sum(axis=0).astype(np.float64))
         found[f"innovations_{experiment.name}_{name}"] = scores
@@ -75,7 +75,7 @@ def _of_innovations(innovation: Array) -> xr.Dataset:
             part: ("cell", np.asarray(getattr(found, part), dtype=np.float64))
             for part in ("number", "mean", "standard_deviation")
         },
-        coords={"lag": np.arange(1, LAGS + 1), "fifth": np.arange(1, FIFTHS + 1)},
+        coords={"lag": np.arange(1, LAGS + 1), "quintile": np.arange(1, QUINTILES + 1)},
     )
     lagged = np.where(found.number >= MINIMUM_PAIRS_R, lag_correlations(innovation), np.nan)
     scores["lag_correlation"] = (("lag", "cell"), lagged)

@@ -278,5 +278,5 @@ def _maps(sources: Sources, observation: str, found: dict[str, xr.Dataset]) -> l
 
 
 def _root_mean_square(values: xr.DataArray) -> np.ndarray:
-    """Over the cells, (fifth,)."""
+    """Over the cells, (quintile,)."""
     return np.asarray(np.sqrt((values.astype(float) ** 2).mean("cell").values))

@@ -81,12 +81,18 @@ def test_the_ensemble_has_mean_and_covariance_of_the_exact_kalman_filter():
         assert analysis.chi_square[cell] == pytest.approx(d @ np.linalg.solve(S, d), rel=1e-10)
 
 
-def test_a_cycle_of_the_sekf_uses_the_correlation_of_each_cell():
-    """The stored H, and R written out by hand, give the chi-square and the linear residual of the cycle."""
-    result = cycle(SEKFConfiguration(**OPTIONS), types(), **VALUES)
-    assert (result.quality == Quality.USED).all()
-    parameters = three_cells()[0]
+@pytest.mark.parametrize("r_scale", [1.0, 4.0])
+def test_a_cycle_of_the_sekf_uses_the_correlation_of_each_cell(r_scale):
+    """The stored H, and R written out by hand, give chi-square and degrees of freedom of the cycle; where the errors of
+    a type are scaled, its correlations stay."""
     method = SEKFConfiguration(**OPTIONS).make(types(), IDS)
+    parameters, state, forcing = three_cells()
+    given = toy.observed(**VALUES)
+    given["sigma40"] = given["sigma40"]._replace(error_scale=np.full(3, r_scale), bias_variance=np.zeros(3))
+    result = method.cycle(toy.LinearModel(parameters), state, Window.cut(forcing, toy.START), given)
+    assert (result.quality == Quality.USED).all()
+    sigma = sigma_type().error.sigma(given["sigma40"].value, None, np.zeros(3))
+    np.testing.assert_allclose(result.observation_variance[:, 0], r_scale * sigma**2, rtol=1e-12)
     controls = method.controls_of(parameters)
     B = method._background_variance(controls, result.forecast).reshape(3, -1)
     for cell in range(3):
