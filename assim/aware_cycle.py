@@ -52,8 +52,8 @@ def aware_cycle(
     Returns:
         In the result, observations and innovations are without the bias, and variances and chi-square as estimated.
     """
-    now = estimates(memory, bias, errors)
     names = [kind.name for kind in method.observation_types]
+    now = estimates(memory, bias, errors, [observations[name].open_loop_departure is not None for name in names])
     given = {name: _corrected(observations[name], now, place) for place, name in enumerate(names)}
     result = method.cycle(model, state, window, given, output=output, set_aside=set_aside)
     scale = now.b_scale[:, None]
@@ -97,6 +97,7 @@ def _learned(
     change, limit, variance = np.zeros(shape), memory.limit.copy(), now.bias_variance
     overpasses, begin = max(one.rows for one in given), 0
     values, there = np.zeros((5, overpasses, *shape)), np.zeros((overpasses, *shape), dtype=bool)
+    departure = np.full(there.shape, np.nan)
     for place, one in enumerate(given):
         rows = slice(begin, begin + one.rows)
         begin += one.rows
@@ -116,7 +117,14 @@ def _learned(
         )
         values[:, : one.rows, :, place] = np.stack(parts).swapaxes(1, 2)
         there[: one.rows, :, place] = used[:, rows].T
+        if one.open_loop_departure is not None:
+            departure[: one.rows, :, place] = one.open_loop_departure.reshape(shape[0], -1).T
     for number in range(overpasses):  # one after the other
-        departures = Departures._make([*values[:, number], there[number]])
+        departures = Departures._make([*values[:, number], there[number], now.passing, departure[number]])
         memory = remembered(memory, departures, bias or BiasOptions(), errors or AdaptiveErrors())
-    return memory if bias is None else with_change(memory, now, change, bias, limit)
+    if bias is None:
+        return memory
+    counted = there & np.isfinite(departure)
+    total = np.where(counted, departure, 0.0).sum(axis=0)
+    mean = np.divide(total, counted.sum(axis=0), out=np.full(shape, np.nan), where=counted.any(axis=0))
+    return with_change(memory, now, change, bias, limit, mean)

@@ -5,6 +5,7 @@ given y - b and the variances below (two-stage: Dee 2005, doi:10.1256/qj.05.137;
 J. Hydrometeor. 16, 449):
 
     b  = l + c u                    bias: a lasting part l, and a passing one u, of which c is left after a day
+    b  = l + g u                    the same by departures of the open loop, where they are given
     S  = s H B H^T + r R + P + Q    P, Q: error variances of l and c u; r, s: scales of R and B
     db = K_b d = (P + Q) / (r R + P + Q) e     the step of the state augmented with b, shared by l and u as P and Q
     P  = mean of d m where it is above p <d d>, else 0     m: mean of earlier innovations
@@ -13,7 +14,16 @@ J. Hydrometeor. 16, 449):
 
 <> is a mean over past observations, each with weight 1/S, that fades with a memory. The last line is Desroziers et al.
 (2005), doi:10.1256/qj.05.108; s / r, on which the gain depends, is kept within bounds. P and Q act beyond thresholds p
-and w, which keep chance from it. Derivation, limits: docs/science/error_estimation.md, sections 1 to 4.
+and w, which keep chance from it.
+
+Departures of the open loop, observation minus operator at states that no analysis has touched, tell an error of the
+observation from one of the analysis. Where they are given they set the bias, P and Q are 0, and
+
+    l  = n max(0, 1 - (p v / n n)^2)      n: mean of departures, v: their variance around it
+    u  = departure - n of the last observation, of which c is left after each day without one
+    g  = mean of (d + g u) u over that of u u, not below 0
+
+Derivation, limits: docs/science/error_estimation.md, sections 1 to 4.
 """
 
 from dataclasses import dataclass
@@ -21,6 +31,7 @@ from enum import IntFlag
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ldas.assim.errors import FilterConfigurationError
 from ldas.landmodel.array_types import Array, BoolArray
@@ -40,14 +51,14 @@ class Bounded(IntFlag):
 class BiasOptions:
     """How the bias of each observation type is estimated.
 
-    limit: of |b|, in prescribed standard deviations of the observation. memory: of the means m and of d m,
-    in observations. lasting_threshold: p, the part of the innovation variance up to which what persists is left to the
-    filter. passing_threshold: w, the correlation of successive innovations that is left to it; 1: all, there is no
-    passing part. carry_over: c.
+    limit: of |b|, in prescribed standard deviations of the observation. memory: of n and v, or of m and of d m, in
+    observations. lasting_threshold: p, the part of the variance up to which what persists is left to the filter.
+    passing_threshold: w, the correlation of successive innovations that is left to it where they judge; 1: there is no
+    passing part, whatever judges. carry_over: c.
     """
 
     limit: float = 5.0
-    memory: float = 30.0
+    memory: float = 60.0
     lasting_threshold: float = 0.25
     passing_threshold: float = 0.14
     carry_over: float = 0.5
@@ -98,8 +109,8 @@ class Memory(NamedTuple):
     """What is kept from window to window and in restarts, all (cell, type); zero before the first observation.
 
     lasting l and passing u, in the observation's unit; limit: the largest |b|, 0 while unknown; last: d'; recent: m;
-    persistent: mean of d m; gain: k. The others are sums with weights that fade: of 1 / S, and of R, H B H^T, a d,
-    (d - a) d and d d over S.
+    persistent: mean of d m; gain: k; departure: n. The others are sums with weights that fade: of 1 and of the squares
+    around n, of (d + g u) u and of u u; of 1 / S, and of R, H B H^T, a d, (d - a) d and d d over S.
     """
 
     lasting: Array
@@ -109,6 +120,11 @@ class Memory(NamedTuple):
     recent: Array
     persistent: Array
     gain: Array
+    departure: Array
+    departures: Array
+    squares: Array
+    foretold: Array
+    foretelling: Array
     weight: Array
     prescribed_r: Array
     prescribed_b: Array
@@ -119,7 +135,7 @@ class Memory(NamedTuple):
 
 class Estimates(NamedTuple):
     """What a window is analysed with: bias b and the error variances P and Q of its parts (cell, type), the scales r
-    (cell, type) and s (cell,), and flags of `Bounded` (cell, type)."""
+    (cell, type) and s (cell,), flags of `Bounded` and the passing part of b (cell, type)."""
 
     bias: Array
     lasting_variance: Array
@@ -127,6 +143,7 @@ class Estimates(NamedTuple):
     r_scale: Array
     b_scale: Array
     bounded: Array
+    passing: Array
 
     @property
     def bias_variance(self) -> Array:
@@ -135,8 +152,8 @@ class Estimates(NamedTuple):
 
 
 class Departures(NamedTuple):
-    """One observation of every cell and type (cell, type): d, a, R and H B H^T as prescribed, S as used, and where it
-    was used."""
+    """One observation of every cell and type (cell, type): d, a, R and H B H^T as prescribed, S as used, where it was
+    used, the passing part of b, and the departure from the open loop, NaN where there is none."""
 
     innovation: Array
     left: Array
@@ -144,6 +161,8 @@ class Departures(NamedTuple):
     b: Array
     total: Array
     used: BoolArray
+    passing: Array
+    open_loop: Array
 
 
 def no_memory(cells: int, types: int) -> Memory:
@@ -151,17 +170,29 @@ def no_memory(cells: int, types: int) -> Memory:
     return Memory(*np.zeros((len(Memory._fields), cells, types)))
 
 
-def estimates(memory: Memory, bias: BiasOptions | None, errors: AdaptiveErrors | None) -> Estimates:
-    """Bias, scales and flags from what is remembered; None: not estimated (b = P = Q = 0; r = s = 1)."""
+def estimates(
+    memory: Memory, bias: BiasOptions | None, errors: AdaptiveErrors | None, by_open_loop: ArrayLike = False
+) -> Estimates:
+    """Bias, scales and flags from what is remembered; None: not estimated (b = P = Q = 0; r = s = 1).
+
+    by_open_loop (type,): of which types departures of the open loop are given.
+    """
     known = memory.innovation > 0.0
     mean_square = _ratio(memory.innovation, memory.weight, 0.0)
-    lasting, passing, b = np.zeros((3, *known.shape))
+    lasting, passing, b, passing_bias = np.zeros((4, *known.shape))
     r_scale, b_scale, bounded = np.ones(known.shape), np.ones(len(known)), np.zeros(known.shape, dtype=np.int64)
     if bias is not None:
         share = _ratio(memory.persistent, mean_square, 0.0)
         share = np.where(share > bias.lasting_threshold, np.minimum(share, LARGEST_SHARE), 0.0)
-        lasting, passing = share * mean_square, np.minimum(memory.gain, LARGEST_SHARE - share) * mean_square
-        whole = memory.lasting + bias.carry_over * memory.passing
+        gain = np.minimum(memory.gain, LARGEST_SHARE - share)
+        lasting, passing = (np.where(by_open_loop, 0.0, part * mean_square) for part in (share, gain))
+        chance = bias.lasting_threshold * _ratio(memory.squares, memory.departures, 0.0)
+        plain = 1.0 - np.minimum(_ratio(chance, memory.departure**2, 1.0), 1.0) ** 2
+        lasting_bias = np.where(by_open_loop, plain * memory.departure, memory.lasting)
+        foretold = np.clip(_ratio(memory.foretold, memory.foretelling, 0.0), 0.0, 1.0)
+        passes = bias.passing_threshold < 1.0
+        passing_bias = np.where(by_open_loop, foretold * passes, bias.carry_over) * memory.passing
+        whole = lasting_bias + passing_bias
         b = np.clip(whole, -memory.limit, memory.limit)
         bounded = bounded | np.where(known & (np.abs(whole) >= memory.limit), Bounded.BIAS, 0)
     if errors is not None:
@@ -180,7 +211,7 @@ def estimates(memory: Memory, bias: BiasOptions | None, errors: AdaptiveErrors |
             bounded = bounded | np.where(known & np.isin(r_scale, errors.r_bounds), Bounded.R_SCALE, 0)
         if errors.b_bounds[0] < errors.b_bounds[1]:
             bounded = bounded | np.where(known & np.isin(b_scale, errors.b_bounds)[:, None], Bounded.B_SCALE, 0)
-    return Estimates(b, lasting, passing, r_scale, b_scale, bounded.astype(np.int8))
+    return Estimates(b, lasting, passing, r_scale, b_scale, bounded.astype(np.int8), passing_bias)
 
 
 def _ratio(numerator: Array, denominator: Array, unknown: float) -> Array:
@@ -209,6 +240,9 @@ def remembered(memory: Memory, new: Departures, bias: BiasOptions, errors: Adapt
     """The memory with one more observation of each type, where it was used; the bias stays as it is."""
     used, S = new.used, np.where(new.used, new.total, 1.0)
     d, a, R, HBHt = (np.where(used, values, 0.0) for values in new[:4])
+    departs = used & np.isfinite(new.open_loop)
+    away = np.where(departs, new.open_loop - memory.departure, 0.0)
+    fading = np.exp(-1.0 / bias.memory)
     one = np.ones_like(S)
     products = (one, R, HBHt, a * d, (d - a) * d, d * d)
     # Before the first observation a quarter of the memory is filled with innovations as the errors let expect them.
@@ -216,8 +250,9 @@ def remembered(memory: Memory, new: Departures, bias: BiasOptions, errors: Adapt
     first, kept = memory.weight == 0.0, np.exp(-1.0 / errors.memory)
     sums = (
         np.where(used, kept * np.where(first, 0.25 * errors.memory * usual / S, old) + value / S, old)
-        for old, value, usual in zip(memory[7:], products, expected, strict=True)
+        for old, value, usual in zip(memory[12:], products, expected, strict=True)
     )
+    foretelling = np.where(first, 0.25 * bias.memory * R, memory.foretelling)  # g begins near 0
     passes = bias.passing_threshold < 1.0
     gain = memory.gain + (d * memory.last - bias.passing_threshold * d * d) / S / (2.0 * errors.memory)
     return Memory(
@@ -226,18 +261,30 @@ def remembered(memory: Memory, new: Departures, bias: BiasOptions, errors: Adapt
         np.where(used, memory.recent + (d - memory.recent) / bias.memory, memory.recent),
         np.where(used, memory.persistent + (d * memory.recent - memory.persistent) / bias.memory, memory.persistent),
         np.where(used & passes, np.clip(gain, 0.0, LARGEST_SHARE), memory.gain),
+        memory.departure + away / bias.memory,
+        np.where(departs, fading * memory.departures + 1.0, memory.departures),
+        np.where(departs, fading * memory.squares + away**2, memory.squares),
+        np.where(used, fading * memory.foretold + (d + new.passing) * memory.passing, memory.foretold),
+        np.where(used, fading * foretelling + memory.passing**2, memory.foretelling),
         *sums,
     )
 
 
-def with_change(memory: Memory, now: Estimates, change: Array, bias: BiasOptions, limit: Array) -> Memory:
+def with_change(
+    memory: Memory, now: Estimates, change: Array, bias: BiasOptions, limit: Array, open_loop: Array | None = None
+) -> Memory:
     """The memory after a window that changed the bias, all arrays (cell, type): its lasting part takes P / (P + Q) of
-    the change, the passing one the rest, each within the limit; innovations remembered are relative to the new one."""
+    the change, the passing one the rest, each within the limit; innovations remembered are relative to the new one.
+
+    open_loop: departures of the open loop that were used, NaN where there is none: the passing part is theirs then.
+    """
     variance = now.bias_variance
     share = np.divide(now.lasting_variance, variance, out=np.zeros_like(variance), where=variance > 0.0)
     lasting = np.clip(memory.lasting + share * change, -limit, limit)
     moved = lasting - memory.lasting
     passing = np.clip(bias.carry_over * memory.passing + (1.0 - share) * change, -limit, limit)
+    if open_loop is not None:
+        passing = np.where(np.isfinite(open_loop), open_loop - memory.departure, passing)
     return memory._replace(
         lasting=lasting, passing=passing, limit=limit, last=memory.last - moved, recent=memory.recent - moved
     )

@@ -97,7 +97,8 @@ class WindowObservations(NamedTuple):
     all are (cell, overpass): each is an observation of its own, compared with the model at its time.
     bias, error_scale and bias_variance, of the value's shape and None where nothing is estimated: the filter compares
     value - bias with the model, and the error variance is error_scale sigma_o^2 + bias_variance. Valid range and
-    sigma_o are of the value itself.
+    sigma_o are of the value itself. open_loop_departure, of the value's shape: value minus operator at states that no
+    analysis has touched, NaN where unknown; where it is given, `aware_cycle` judges the bias by it.
     """
 
     value: Array
@@ -107,6 +108,7 @@ class WindowObservations(NamedTuple):
     bias: Array | None = None
     error_scale: Array | None = None
     bias_variance: Array | None = None
+    open_loop_departure: Array | None = None
 
     @property
     def rows(self) -> int:

@@ -17,6 +17,7 @@ from ldas.pipeline.execution.stage import Stage, differences, is_finished
 from ldas.pipeline.plan import build_stages
 from ldas.pipeline.settings.experiment import LAST_DATE, ExperimentConfig
 from ldas.pipeline.stages.land import forcing_times
+from ldas.pipeline.stages.open_loop_departures import judging_lai
 from ldas.pipeline.stages.overpass_states import overpass_variables
 from ldas.pipeline.stages.replay import affected_from, require_restarts
 from ldas.pipeline.store import input_record, ledger
@@ -116,7 +117,7 @@ class _Cycle:
     def _concluded(self, end: date, replayed: dict[str, int], result: RunResult) -> CycleResult:
         """Takes down how the analysis stands, unless it stands as before."""
         root = open_store(self.config.location)
-        status = cycle_status.facts(root, _ending(self.config, end), self._input_names(), self.until)
+        status = cycle_status.facts(root, _ending(self.config, end), self._input_names(root), self.until)
         if result.outcomes or cycle_status.differs(root, status):
             status = cycle_status.concluded(status, replayed)
             with published(self.config.location, "cycle: status"):
@@ -175,16 +176,18 @@ class _Cycle:
             for stage in build_stages(config)
         )
 
-    def _input_names(self) -> list[str]:
-        """Observations that the runs follow from; those that operators were trained on do not change them any more."""
+    def _input_names(self, root: zarr.Group) -> list[str]:
+        """Observations that the runs follow from; those that operators were trained on do not change them any more,
+        unless biases are judged with them."""
         assimilated = [entry.name for run in self.config.assimilation for entry in run.observations]
-        return [*assimilated, *overpass_variables(self.config)]
+        judging = [name for run in self.config.assimilation for name in judging_lai(root, self.config, run)]
+        return list(dict.fromkeys([*assimilated, *overpass_variables(self.config), *judging]))
 
     def _inputs(self, config: ExperimentConfig) -> dict[str, Checksums]:
         """Checksums of what the inputs are now."""
         root, days = open_store(config.location), config.cycle.look_back_days
         first = None if days is None else np.datetime64(config.period.stop, "s") - days * DAY
-        groups = input_record.input_groups(root, self._input_names())
+        groups = input_record.input_groups(root, self._input_names(root))
         return {group: input_record.checksums(root, group, first) for group in groups}
 
     def _take_down(self, config: ExperimentConfig) -> None:

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     TypeAdapter,
@@ -18,7 +17,6 @@ from pydantic import (
 
 from ldas.assim import EnSRFConfiguration, FilterConfiguration, SEKFConfiguration
 from ldas.assim.controls import variable_unit
-from ldas.assim.error_estimation import AdaptiveErrors, BiasOptions
 from ldas.assim.predictors import SCREEN_LEVEL, SEASON, predictor_unit
 from ldas.landmodel.errors import LdasError
 from ldas.operators.extensions import extension, extension_names
@@ -30,7 +28,8 @@ from ldas.operators.water_cloud import WaterCloudOptions
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.settings.error_correlations import ErrorCorrelations, require_possible
-from ldas.pipeline.settings.yaml_file import StrictModel
+from ldas.pipeline.settings.estimated_errors import AdaptiveErrorsSettings, BiasSettings, require_given_bias
+from ldas.pipeline.settings.yaml_file import OptionsSection, StrictModel
 from ldas.pipeline.store.location import check_name
 
 
@@ -63,45 +62,29 @@ def state_name(variable: str, observation: str) -> str:
     return f"{variable}_{observation}"
 
 
-class _Section:
-    """Options of a library as a section of the experiment file: unknown keys are mistakes."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")
-
-
 @dataclass(frozen=True)
-class NeuralSettings(_Section, NeuralOptions):
+class NeuralSettings(OptionsSection, NeuralOptions):
     """`operators.NeuralOptions`."""
 
 
 @dataclass(frozen=True)
-class PooledSettings(_Section, PooledOptions):
+class PooledSettings(OptionsSection, PooledOptions):
     """`operators.PooledOptions`."""
 
 
 @dataclass(frozen=True)
-class WaterCloudSettings(_Section, WaterCloudOptions):
+class WaterCloudSettings(OptionsSection, WaterCloudOptions):
     """`operators.WaterCloudOptions`."""
 
 
 @dataclass(frozen=True)
-class SEKFSettings(_Section, SEKFConfiguration):
+class SEKFSettings(OptionsSection, SEKFConfiguration):
     """`assim.SEKFConfiguration`."""
 
 
 @dataclass(frozen=True)
-class EnSRFSettings(_Section, EnSRFConfiguration):
+class EnSRFSettings(OptionsSection, EnSRFConfiguration):
     """`assim.EnSRFConfiguration`."""
-
-
-@dataclass(frozen=True)
-class BiasSettings(_Section, BiasOptions):
-    """`assim.error_estimation.BiasOptions`."""
-
-
-@dataclass(frozen=True)
-class AdaptiveErrorsSettings(_Section, AdaptiveErrors):
-    """`assim.error_estimation.AdaptiveErrors`."""
 
 
 def options_of(dataclass_of: type, given: Mapping[str, Any]) -> Any:
@@ -489,7 +472,9 @@ class AssimilationConfig(StrictModel):
         else:
             require_possible(self.error_correlations, names)
         if self.error_correlations and self.bias is not None:
-            raise ValueError("error_correlations: not together with `bias`, which takes errors as independent")
+            require_given_bias(
+                self.bias, self.error_correlations, {entry.name for entry in self.observations if entry.operator}
+            )
         if self.start and self.end and self.end <= self.start:
             raise ValueError(f"end {self.end} must be after start {self.start}")
         return self

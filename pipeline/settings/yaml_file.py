@@ -23,6 +23,12 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class OptionsSection:
+    """Base of a library's options as a section of the experiment file: unknown keys are errors."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
 def read_yaml(path: Path) -> tuple[Any, dict[KeyPath, int]]:
     """Content of a YAML file and the line of each key.
 

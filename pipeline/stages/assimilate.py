@@ -39,6 +39,7 @@ from ldas.pipeline.stages.observations import (
     window_ends,
 )
 from ldas.pipeline.stages.open_loop import OpenLoop
+from ldas.pipeline.stages.open_loop_departures import is_judged, observed_lai, open_loop_departures
 from ldas.pipeline.stages.train import cells_per_training_block, training_stage
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import chunk_cells, existing_group, has_group
@@ -312,6 +313,12 @@ class Assimilate(LandStage):
             )
             for entry in self.settings.observations
         }
+        for entry, kind in zip(self.settings.observations, method.observation_types, strict=True):
+            if entry.operator is not None and is_judged(self.settings, entry):
+                lai, values = observed_lai(root, self.config, entry.operator), series[entry.name]
+                values.open_loop_departure = open_loop_departures(
+                    root, self.config, values, kind.operator, lai, block, ends
+                )
         forcing = self.forcing(root, block, period.start, period.stop, parameters)
         before = self._initial_state(root, block, period, parameters, columns, method)
         gaps = cells_with_gaps(forcing)

@@ -218,6 +218,7 @@ class WindowSeries:
     """Observations of one type over all windows of an experiment, for a block.
 
     value, uncertainty, quality: (window, cell), or (window, overpass, cell) with the `time` of each overpass.
+    open_loop_departure: of the same shape, None as long as nobody gives it.
     """
 
     def __init__(
@@ -238,6 +239,7 @@ class WindowSeries:
         self.time: np.ndarray | None = None
         self.uncertainty: np.ndarray | None = None
         self.quality: np.ndarray | None = None
+        self.open_loop_departure: np.ndarray | None = None
         if matching == "overpass":
             require_hours(root, settings.name)
             place, self.time = measured_overpasses(times, arrays, ends, hour)
@@ -262,6 +264,7 @@ class WindowSeries:
                 self.value[number],
                 None if self.uncertainty is None else self.uncertainty[number],
                 None if self.quality is None else self.quality[number],
+                open_loop_departure=None if self.open_loop_departure is None else self.open_loop_departure[number],
             )
         there = ~np.isnat(self.time[number]).all(axis=1)
         used = slice(0, max(1, int(there.sum())))  # a row that no cell needs costs time
@@ -270,6 +273,9 @@ class WindowSeries:
             None if self.uncertainty is None else self.uncertainty[number, used].T,
             None if self.quality is None else self.quality[number, used].T,
             self.time[number, used].T,
+            open_loop_departure=(
+                None if self.open_loop_departure is None else self.open_loop_departure[number, used].T
+            ),
         )
 
     def explained(self, number: int, codes: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from ldas.pipeline.stages.assimilate import Assimilate
 from ldas.pipeline.stages.forecast import Forecast
 from ldas.pipeline.stages.observations import overpasses_a_day
 from ldas.pipeline.stages.open_loop import OpenLoop
+from ldas.pipeline.stages.open_loop_departures import OLDEST_LAI, judging_lai
 from ldas.pipeline.stages.overpass_states import overpass_variables
 from ldas.pipeline.stages.spin_up import SpinUp
 from ldas.pipeline.store import ledger
@@ -85,7 +86,8 @@ def _assimilation(
     root: zarr.Group, stage: Assimilate, changes: Changes, earlier: Mapping[str, np.ndarray]
 ) -> np.ndarray:
     """From the window on that holds the change. From its beginning, where what it starts from changed: the open loop
-    there, the climatology of rescaled observations, errors estimated from another run."""
+    there, the climatology of rescaled observations, errors estimated from another run; a LAI that biases are judged
+    with counts from its own time on."""
     begin = stage.periods()[0].start
     run_begins = np.datetime64(stage.config.period.start, "s")
     instants = [
@@ -100,6 +102,10 @@ def _assimilation(
             instants.append(_all_of(_in_climatology(changes, stage, entry), begin))
         if (source := entry.error_model.from_run) is not None:
             instants.append(_all_of(earlier.get(source), begin))
+    for name in judging_lai(root, stage.config, stage.settings):
+        if (group := f"observations/{name}") in changes.times:
+            first = changes.first(group, begin - OLDEST_LAI)
+            instants.append(np.where(np.isnat(first), _NEVER, np.maximum(window_end(first, stage.hour) - DAY, begin)))
     return _first(stage, instants)
 
 

@@ -32,11 +32,16 @@ def operator_path(name: str) -> str:
     return f"operators/{check_name(name, 'operator name')}"
 
 
-def matches_overpasses(root: zarr.Group, name: str) -> bool:
-    """Whether a stored operator was trained on overpasses at their own time; one that does not say it was not."""
+def trained_with(root: zarr.Group, name: str) -> Mapping[str, Any]:
+    """The section of the experiment file that a stored operator was trained with, as far as it says so."""
     path = operator_path(name)
     made: Any = existing_group(root, path).attrs.get("provenance", {}) if has_group(root, path) else {}
-    return bool(made.get("configuration", {}).get("time_matching") == "overpass")
+    return dict(made.get("configuration", {}))
+
+
+def matches_overpasses(root: zarr.Group, name: str) -> bool:
+    """Whether a stored operator was trained on overpasses at their own time; one that does not say it was not."""
+    return bool(trained_with(root, name).get("time_matching") == "overpass")
 
 
 def write_operator(

@@ -132,7 +132,7 @@ def filtered(
         S = scaled + variance + b
         change = bias_change(variance[:, 0], (scaled + variance) / S * d, scaled, used)[:, None]
         left = (scaled + variance) / S * d - change
-        seen = Departures(d, left, R, np.full_like(R, background), S, used)
+        seen = Departures(d, left, R, np.full_like(R, background), S, used, now.passing, np.full_like(R, np.nan))
         memory = remembered(memory, seen, bias or BiasOptions(), errors or AdaptiveErrors())
         if bias is not None:
             memory = with_change(memory, now, change, bias, bias.limit * np.sqrt(R))

@@ -43,7 +43,12 @@ def learned(config: ExperimentConfig) -> bytes:
         now = estimates(memory, run.bias, run.adaptive_errors)
         d = 1.5 + random.standard_normal((3, 2)) - now.bias
         total = now.r_scale + now.b_scale[:, None] + now.bias_variance
-        memory = remembered(memory, Departures(d, 0.3 * d, one, one, total, one > 0.0), run.bias, run.adaptive_errors)
+        memory = remembered(
+            memory,
+            Departures(d, 0.3 * d, one, one, total, one > 0.0, now.passing, np.nan * one),
+            run.bias,
+            run.adaptive_errors,
+        )
         memory = with_change(memory, now, now.bias_variance / total * d, run.bias, run.bias.limit * one)
     return np.array([*estimates(memory, run.bias, run.adaptive_errors)[:4], *Memory(*memory)]).tobytes()
 
