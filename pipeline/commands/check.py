@@ -41,6 +41,7 @@ from ldas.pipeline.stages.land import (
     read_land,
 )
 from ldas.pipeline.stages.observations import good_values, overpasses_a_day, read_observations, require_hours
+from ldas.pipeline.stages.open_loop_departures import is_judged
 from ldas.pipeline.store import cf, ledger
 from ldas.pipeline.store.arrays import (
     absence,
@@ -190,6 +191,8 @@ def _check_estimates(run: AssimilationConfig) -> CheckRow:
     parts = []
     if (bias := run.bias) is not None:
         names = ", ".join(entry.name for entry in run.observations if entry.assimilate) or "no observation"
+        judged = ", ".join(entry.name for entry in run.observations if is_judged(run, entry))
+        names += f" ({judged} judged by the open loop)" if judged else ""
         parts.append(f"the bias of {names}, at most {bias.limit:g} standard deviations of its error")
     if (errors := run.adaptive_errors) is not None:
         for name, (low, high) in {"R": errors.r_bounds, "B": errors.b_bounds}.items():

@@ -119,23 +119,28 @@ def innovations(
 
 
 def filtered(
-    departures: np.ndarray, h: np.ndarray, bias: BiasOptions | None, errors: AdaptiveErrors | None, r: float = 1.0
+    departures: np.ndarray,
+    h: np.ndarray,
+    bias: BiasOptions | None,
+    errors: AdaptiveErrors | None,
+    open_loop: np.ndarray | None = None,
 ) -> tuple[Memory, list]:
-    """What a filter that takes R = r and H B H^T = h remembers of departures y - Y (step, cell); and the estimates and
-    innovations of each step."""
+    """What a filter that takes R = 1 and H B H^T = h remembers of departures y - Y (step, cell), judged by those of the
+    open loop if there are any; and the estimates and innovations of each step."""
     memory, steps = no_memory(departures.shape[1], 1), []
-    used, R = np.ones((departures.shape[1], 1), dtype=bool), np.full((departures.shape[1], 1), r)
-    for departure, background in zip(departures[:, :, None], h, strict=True):
-        now = estimates(memory, bias, errors)
+    used, R = np.ones((departures.shape[1], 1), dtype=bool), np.ones((departures.shape[1], 1))
+    judging = np.full(departures.shape, np.nan) if open_loop is None else open_loop
+    for departure, background, judge in zip(departures[:, :, None], h, judging[:, :, None], strict=True):
+        now = estimates(memory, bias, errors, open_loop is not None)
         d, variance = departure - now.bias, now.bias_variance
         b, scaled = now.b_scale[:, None] * background, now.r_scale * R
         S = scaled + variance + b
         change = bias_change(variance[:, 0], (scaled + variance) / S * d, scaled, used)[:, None]
         left = (scaled + variance) / S * d - change
-        seen = Departures(d, left, R, np.full_like(R, background), S, used, now.passing, np.full_like(R, np.nan))
+        seen = Departures(d, left, R, np.full_like(R, background), S, used, now.passing, judge)
         memory = remembered(memory, seen, bias or BiasOptions(), errors or AdaptiveErrors())
         if bias is not None:
-            memory = with_change(memory, now, change, bias, bias.limit * np.sqrt(R))
+            memory = with_change(memory, now, change, bias, bias.limit * np.sqrt(R), judge)
         steps.append((now, d, S))
     return memory, steps
 
@@ -181,21 +186,126 @@ def test_a_ratio_of_closed_form() -> None:
 
 
 def test_a_constant_bias_is_found_and_white_innovations_leave_none() -> None:
-    steps = 360
+    steps, bias = 360, BiasOptions(memory=30.0)
     departures, h = innovations(100, steps, r=1.0, b=1.0, bias=np.where(np.arange(steps) >= 60, 2.0, 0.0))
-    memory, seen = filtered(departures, h, BiasOptions(), AdaptiveErrors())
+    memory, seen = filtered(departures, h, bias, AdaptiveErrors())
     assert np.abs(np.median(memory.lasting) - 2.0) < 0.25
     assert np.median(seen[110][0].bias) > 1.6  # after 50 observations
     assert np.median(np.abs(seen[59][0].bias)) < 0.1
-    without, _ = filtered(departures[:60], h[:60], BiasOptions(), AdaptiveErrors())
+    without, _ = filtered(departures[:60], h[:60], bias, AdaptiveErrors())
     assert np.sqrt((without.lasting**2).mean()) < 0.05
+
+
+def test_the_bias_by_departures_of_the_open_loop_in_closed_form() -> None:
+    """l = n (1 - (p v / n n)^2) beyond n n = p v, and g u; no part in the analysis, whatever innovations show."""
+    bias = BiasOptions(lasting_threshold=0.25, limit=3.0)
+    chance = {"departures": 10.0, "squares": 6.4, "foretold": 0.3, "foretelling": 0.6, "passing": 0.1}
+    before = prepared(0.3, 0.1, 0.02, persistent=0.6, gain=0.3, lasting=9.0, limit=3.0, **chance)
+    n = np.array([[0.8, -0.8], [0.4, 0.41], [3.5, -4.0]])
+    now = estimates(before._replace(departure=n), bias, None, [True, True])
+    shrunk = n * np.where(n**2 > 0.16, 1.0 - (0.16 / n**2) ** 2, 0.0)
+    np.testing.assert_allclose(now.bias, np.clip(shrunk + 0.5 * 0.1, -3.0, 3.0), rtol=1e-14)
+    assert (now.bounded == [[0, 0], [0, 0], [Bounded.BIAS, Bounded.BIAS]]).all()
+    assert not now.bias_variance.any()
+    mixed = estimates(before._replace(departure=n), bias, None, [True, False])
+    np.testing.assert_array_equal(mixed.bias[:, 0], now.bias[:, 0])
+    assert (mixed.bias[:, 1] == 3.0).all()
+    assert (mixed.bias_variance[:, 1] > 0.0).all()
+    without = dataclasses.replace(bias, passing_threshold=1.0)
+    found = estimates(before._replace(departure=n), without, None, [True, True])
+    np.testing.assert_allclose(found.bias, np.clip(shrunk, -3.0, 3.0), rtol=1e-14)
+
+
+def test_departures_of_the_open_loop_are_remembered_as_they_fade() -> None:
+    """n, v and g by sums written out; an observation without departure, or one that is not used, counts for none."""
+    bias, one = BiasOptions(memory=20.0), np.ones((1, 1))
+    random = np.random.default_rng(3)
+    departures, innovation = random.standard_normal((2, 40))
+    departures[7] = np.nan
+    memory, n, u, count, squares, top, bottom = no_memory(1, 1), 0.0, 0.0, 0.0, 0.0, 0.0, 0.25 * 20.0
+    for step, (r, d) in enumerate(zip(departures, innovation, strict=True)):
+        used = step != 11
+        now = estimates(memory, bias, None, [True])
+        foretold = max(top / bottom, 0.0) * u
+        assert now.passing[0, 0] == pytest.approx(foretold, rel=1e-10, abs=1e-15)
+        seen = Departures(d * one, 0.5 * d * one, one, one, 2.0 * one, np.full((1, 1), used), now.passing, r * one)
+        memory = remembered(memory, seen, bias, AdaptiveErrors())
+        memory = with_change(memory, now, 0.0 * one, bias, 5.0 * one, (r if used else np.nan) * one)
+        if used:
+            top, bottom = (np.exp(-1 / 20) * x + y for x, y in ((top, (d + foretold) * u), (bottom, u * u)))
+        if used and np.isfinite(r):
+            count, squares = np.exp(-1 / 20) * count + 1.0, np.exp(-1 / 20) * squares + (r - n) ** 2
+            n += (r - n) / 20
+            u = r - n
+        else:
+            u *= bias.carry_over
+    for name, expected in {"departure": n, "departures": count, "squares": squares, "passing": u}.items():
+        assert getattr(memory, name)[0, 0] == pytest.approx(expected, rel=1e-12), name
+
+
+def test_departures_of_the_open_loop_tell_a_bias_from_an_error_of_the_analysis() -> None:
+    """Innovations of mean 2 both times: where the open loop has no departure it is left to the filter, else found."""
+    steps = 360
+    departures, h = innovations(100, steps, r=1.0, b=1.0, bias=np.where(np.arange(steps) >= 60, 2.0, 0.0))
+    noise = innovations(100, steps, r=1.0, b=1.0)[0][:, ::-1]
+    _, left = filtered(departures, h, BiasOptions(), AdaptiveErrors(), noise)
+    assert np.sqrt(np.mean([now.bias**2 for now, _, _ in left[100:]])) < 0.2
+    step = np.where(np.arange(steps) >= 60, 2.0, 0.0)[:, None]
+    _, found = filtered(departures, h, BiasOptions(), AdaptiveErrors(), noise + step)
+    assert np.median(found[150][0].bias) > 1.5
+    assert np.median(found[-1][0].bias) == pytest.approx(2.0, abs=0.2)
+
+
+def test_what_departures_of_the_open_loop_foretell_is_taken_from_innovations() -> None:
+    """Errors of the observation that last for days are in both; those of the open loop alone have no part."""
+    random, steps = np.random.default_rng(11), 900
+    error = innovations(60, steps, r=1.0, b=1e-9, colour=0.5)[0]
+    d, h = error + 0.5 * random.standard_normal(error.shape), np.full(steps, 0.25)
+    _, seen = filtered(d, h, BiasOptions(), AdaptiveErrors(), error + 0.5 * random.standard_normal(error.shape))
+    whiter = np.array([d[:, 0] for _, d, _ in seen])[300:]
+    before, after = (np.mean(x[1:] * x[:-1]) / np.mean(x**2) for x in (d[300:], whiter))
+    assert before > 0.35
+    assert abs(after) < 0.12
+    assert np.mean(whiter**2) < 0.9 * np.mean(d[300:] ** 2)
+    alone = innovations(60, steps, r=1.0, b=1e-9, colour=0.7)[0]
+    white = random.standard_normal(error.shape)
+    _, seen = filtered(white, h, BiasOptions(lasting_threshold=0.9), AdaptiveErrors(), alone)
+    assert np.sqrt(np.mean([now.bias**2 for now, _, _ in seen[300:]])) < 0.15
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.6])
+def test_a_bias_by_the_open_loop_is_taken_from_observations_before_the_analysis(rho: float) -> None:
+    """As if y - b had been given; so also where errors are correlated."""
+    parameters, state, forcing = three_cells()
+    kinds = [sigma_type(error_correlation={"ssm": rho} if rho else {}), ssm_type()]
+    method = SEKFConfiguration(controls=("LAI", "WG2")).make(kinds, [0, 1, 2])
+    window = Window.cut(forcing, toy.START)
+    observed = toy.observed(sigma40=[-11.0, -10.0, np.nan], ssm=[0.25, 0.31, 0.22])
+    judged = {name: item._replace(open_loop_departure=np.array([0.3, -0.2, 0.1])) for name, item in observed.items()}
+    before = memory_of(
+        departures=5.0, squares=0.1, departure=0.5, passing=0.1, foretold=0.2, foretelling=1.0, limit=9.0
+    )
+    result, after, now = aware_cycle(
+        method, before, BiasOptions(), None, toy.LinearModel(parameters), state, window, judged
+    )
+    assert (now.bias > 0.4).all()
+    given = {
+        name: item._replace(value=item.value - now.bias[:, place])
+        for place, (name, item) in enumerate(observed.items())
+    }
+    plain = method.cycle(toy.LinearModel(parameters), state, window, given)
+    np.testing.assert_allclose(result.increment, plain.increment, rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(result.chi_square, plain.chi_square, rtol=1e-9)
+    np.testing.assert_allclose(after.departure[:2, 0], 0.5 + (np.array([0.3, -0.2]) - 0.5) / 60.0, rtol=1e-14)
+    assert after.departure[2, 0] == 0.5
+    np.testing.assert_allclose(after.passing[2, 0], 0.05, rtol=1e-14)
 
 
 def test_a_drift_is_followed() -> None:
     steps = 600
     drift = np.linspace(0.0, 4.0, steps)
     departures, h = innovations(100, steps, r=1.0, b=0.5, bias=drift)
-    _, seen = filtered(departures, h, BiasOptions(), AdaptiveErrors())
+    _, seen = filtered(departures, h, BiasOptions(memory=30.0), AdaptiveErrors())
     errors = [np.median(now.bias) - drift[step] for step, (now, _, _) in enumerate(seen)]
     assert np.abs(errors[200:]).max() < 0.8
     assert np.mean(errors[200:]) < 0.0  # it lags
@@ -285,8 +395,9 @@ def test_cells_without_observations_keep_what_they_know() -> None:
         method, before, BiasOptions(), AdaptiveErrors(), toy.LinearModel(parameters), first, window, observed,
         set_aside=lost,
     )  # fmt: skip
+    of_open_loop = {"departure", "departures", "squares", "foretold"}  # none was given
     for name, old, new in zip(Memory._fields, before, after, strict=True):
-        assert (new[0, 0] != old[0, 0]) or name == "passing", name
+        assert (new[0, 0] != old[0, 0]) == (name not in of_open_loop) or name in {"passing", "foretelling"}, name
         assert name == "passing" or (new[1:] == old[1:]).all(), name
         assert name == "passing" or (new[0, 1] == old[0, 1]).all(), name
     assert (result.quality[:, 0] == [Quality.USED, Quality.MISSING, Quality.STATE_NOT_FINITE]).all()

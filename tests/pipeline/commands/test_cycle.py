@@ -247,6 +247,27 @@ def test_what_a_changed_time_touches(
     assert found == {name: ["NaT", f"2007-{expected[name]}" if name in expected else "NaT", "NaT"] for name in found}
 
 
+def test_a_lai_that_a_bias_is_judged_with_counts_from_its_time_on(land_only: ExperimentConfig) -> None:
+    """It is taken for thirty days; one from before the first window touches the run from there."""
+    spring = {"start": "2007-04-01", "end": "2007-04-05"}
+    section = {"operators": [{"name": "cloud", "kind": "water_cloud", "training": spring}], "forecasts": []}
+    seen = {"observations": [{"name": "sigma40", "operator": "cloud"}], "start": "2007-04-03"}
+    runs = [
+        {"name": "aware", "bias": {}, **seen},
+        {"name": "by_innovations", "bias": {"judged_by": "innovations"}, **seen},
+    ]
+    config = experiment(Path(land_only.location.url), period=land_only.period, assimilation=runs, **section)
+    root, groups = open_store(config.location), ("forcing", "observations/lai")
+    for when, expected in (("2007-04-06T10", "2007-04-06T09"), ("2007-03-20", "2007-04-03T09"), ("2007-03-01", "NaT")):
+        times = {name: np.array([when] if name == groups[1] else [], "datetime64[s]") for name in groups}
+        found = Changes(times, {name: np.tile(np.arange(CELLS) == 1, (len(times[name]), 1)) for name in groups})
+        aware, other = (stage for stage in build_stages(config) if stage.name in ("aware", "other"))
+        instants = affected_from(root, aware, found, {})
+        assert instants is not None
+        assert [str(item)[:13] for item in instants] == ["NaT", expected, "NaT"]
+        assert np.isnat(np.asarray(affected_from(root, other, found, {}))).all()
+
+
 def test_a_changed_spin_up_touches_all_of_its_cells(land_only: ExperimentConfig) -> None:
     config = land_only.model_copy(update={"spin_up": SpinUpConfig(year=2006)})
     found = affected(config, one_change(config, "forcing", "2006-08-01", 2))

@@ -10,6 +10,7 @@ import pytest
 from ldas.assim.error_estimation import Departures, Memory, estimates, no_memory, remembered, with_change
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.settings.experiment import ExperimentConfig
+from ldas.pipeline.stages.open_loop_departures import is_judged
 from tests.helpers.synthetic_store import experiment
 from tests.pipeline.settings.test_every_key import every_key
 
@@ -54,13 +55,23 @@ def learned(config: ExperimentConfig) -> bytes:
 
 
 def test_every_key_is_here() -> None:
-    assert {f"assimilation.{key}" for key in VALUES} == {key for key in every_key() if key.startswith(SECTIONS)}
+    assert {f"assimilation.{key}" for key in (*VALUES, "bias.judged_by")} == {
+        key for key in every_key() if key.startswith(SECTIONS)
+    }
 
 
 @pytest.mark.parametrize("key", VALUES)
 def test_another_value_shows(tmp_path: Path, key: str) -> None:
     section, name = key.split(".")
     assert learned(with_run(tmp_path, **{section: {name: VALUES[key]}})) != learned(with_run(tmp_path))
+
+
+def test_what_judges_a_bias(tmp_path: Path) -> None:
+    """Departures of the open loop: what has an operator, and as long as nothing else is asked for."""
+    seen = [{"name": "lai"}, {"name": "sigma40", "operator": "cloud"}]
+    for bias, expected in (({}, [False, True]), ({"judged_by": "innovations"}, [False, False]), (None, [False, False])):
+        run = with_run(tmp_path, bias=bias, observations=seen).assimilation[0]
+        assert [is_judged(run, entry) for entry in run.observations] == expected
 
 
 def test_without_them_an_assimilation_is_what_it_was(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_run_has_the_residuals_of_the_validation_in_its_errors(store: Path) ->
 
 def test_a_run_has_the_correlations_that_are_given(store: Path) -> None:
     pairs = [{"between": ["tbh", "tbv"], "size": 0.6}]
-    (stage,) = stages_of(config_of(store, run("c", "absolute", error_correlations=pairs)), Assimilate)
+    (stage,) = stages_of(config_of(store, run("c", "absolute", error_correlations=pairs, bias={})), Assimilate)
     method: Any = stage.filter_of(open_store(str(store)), BLOCK)
     np.testing.assert_array_equal(method.error_correlations, [[[1.0, 0.6], [0.6, 1.0]]] * CELLS)
     assert [kind.error.size for kind in method.observation_types] == [3.0, 3.0]
@@ -158,7 +158,7 @@ def test_a_target_that_was_never_ingested_is_refused(store: Path) -> None:
         ({}, {"error_correlations": [{"between": ["tbh", "tbv"], "size": 0.5}] * 2}, "come twice"),
         (
             {},
-            {"error_correlations": [{"between": ["tbh", "tbv"], "size": 0.5}], "bias": {}},
+            {"error_correlations": [{"between": ["tbh", "tbv"], "size": 0.5}], "bias": {"judged_by": "innovations"}},
             "not together with",
         ),
         ({}, {"observations": [{"name": "tbh", "operator": "smap"}]}, "tbh has no default error: give one"),

@@ -1,6 +1,7 @@
 """Overpasses at their own hour, from the store to the increment, beside the means of windows."""
 
 import shutil
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,21 @@ import numpy as np
 import pytest
 
 from ldas.assim import Quality
+from ldas.operators.scores import predict_where_observed
 from ldas.pipeline.commands.check import check_experiment
 from ldas.pipeline.evaluation.evaluate import evaluate
 from ldas.pipeline.execution.cluster import connected
+from ldas.pipeline.plan import build_stages
+from ldas.pipeline.settings.assimilation import WindowConfig
 from ldas.pipeline.settings.execution import ClusterConfig
 from ldas.pipeline.settings.experiment import ExperimentConfig
+from ldas.pipeline.stages.assimilate import Assimilate
+from ldas.pipeline.stages.observations import WindowSeries
+from ldas.pipeline.stages.open_loop_departures import open_loop_departures
+from ldas.pipeline.stages.train import Train, training_stage
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import array_hashes, existing_group, open_dataset, open_store, read_region
+from ldas.pipeline.store.ledger import Block
 from ldas.pipeline.store.operator_store import read_operator
 from tests.helpers.runs import run_stages
 from tests.helpers.synthetic_store import (
@@ -130,6 +139,34 @@ def test_scores_by_overpass_are_those_of_the_stored_pairs(store: Path, tmp_path:
     assert (found["n"] == np.isfinite(pairs).reshape(-1, CELLS).sum(axis=0)).all()
     statistics = open_dataset(tmp_path / "scores.zarr", "scores/innovations_seen_sigma40").load()
     np.testing.assert_allclose(statistics["number"], np.isfinite(innovation).reshape(-1, CELLS).sum(axis=0))
+
+
+def test_departures_from_the_open_loop_are_those_of_the_training(store: Path) -> None:
+    """With the model's own LAI the residuals of the samples, of the windows' ends and of overpasses."""
+    config, days = small(store), WindowConfig(start=date(2007, 4, 1), end=date(2007, 4, 24))
+    stages = list(build_stages(config))
+    for name in ("daily", "seen"):
+        stage = next(stage for stage in stages if stage.name == name)
+        training = next(stage for stage in stages if stage.name == training_stage(name))
+        assert isinstance(stage, Assimilate)
+        assert isinstance(training, Train)
+        root, block, ends = stage.root(), Block(0, 0, CELLS), stage.ends()
+        operator, entry = read_operator(root, name), stage.settings.observations[0]
+        matching = "overpass" if name == "seen" else "window_end"
+        series = WindowSeries(root, entry, block, ends, 9, "open_loop", matching)
+        found = open_loop_departures(root, config, series, operator, None, block, ends)
+        samples = training.samples(root, block, days)
+        residual = samples.target - predict_where_observed(operator, samples.predictors, samples.target)
+        residual[:, 0] = np.nan  # up to 09 UTC of the first day, before the first window
+        if name == "seen":
+            residual[:, -1] = np.nan  # after the last one
+        for cell in range(CELLS):
+            departures = found[..., cell].ravel()
+            assert (np.isfinite(departures) == np.isfinite(series.value[..., cell].ravel())).all()
+            np.testing.assert_array_equal(
+                departures[np.isfinite(departures)], residual[cell][np.isfinite(residual[cell])]
+            )
+            assert np.isfinite(departures).sum() > 15
 
 
 @pytest.mark.long
