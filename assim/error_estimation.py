@@ -23,7 +23,7 @@ observation from one of the analysis. Where they are given they set the bias, P 
     u  = departure - n of the last observation, of which c is left after each day without one
     g  = mean of (d + g u) u over that of u u, not below 0
 
-Derivation, limits: docs/science/error_estimation.md, sections 1 to 4.
+Derivation, limits: docs/science/error_estimation.md, sections 1 to 5.
 """
 
 from dataclasses import dataclass
