@@ -78,6 +78,19 @@ def overpass_times(root: zarr.Group, name: str, cells: slice, days: slice = slic
     return np.where(np.isfinite(hours), times, np.datetime64("NaT", "s"))
 
 
+def rows_between(times: np.ndarray, between: tuple[np.datetime64, np.datetime64] | None) -> slice:
+    """The rows from the first to the last of some times between two instants; the first row where there are none."""
+    if between is None:
+        return slice(0, len(times))
+    near = np.flatnonzero((between[0] <= times) & (times <= between[1]))
+    return slice(int(near[0]), int(near[-1]) + 1) if near.size else slice(0, min(1, len(times)))
+
+
+def near_windows(ends: np.ndarray) -> tuple[np.datetime64, np.datetime64]:
+    """Instants between which all observations of some windows lie, however their group labels them."""
+    return ends[0] - 3 * DAY, ends[-1] + 2 * DAY
+
+
 def read_observations(
     root: zarr.Group, name: str, block: Block, between: tuple[np.datetime64, np.datetime64] | None = None
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -102,8 +115,7 @@ def read_observations(
     group = existing_group(root, path)
     check_cells(root, group, "value", block.region)
     times = read_times(root, path)
-    near = np.arange(len(times)) if between is None else np.flatnonzero((between[0] <= times) & (times <= between[1]))
-    days = slice(int(near[0]), int(near[-1]) + 1) if near.size else slice(0, min(1, len(times)))
+    days = rows_between(times, between)
     region = {"time": days, "cell": block.region}
     overpasses = overpasses_a_day(root, name)
     dims = ("time", "cell") if overpasses is None else ("time", "overpass", "cell")
@@ -232,7 +244,7 @@ class WindowSeries:
         matching: TimeMatching = "window_end",
     ) -> None:
         all_of_them = settings.rescale != "none"  # the climatology is of all values
-        near = None if all_of_them else (ends[0] - 3 * DAY, ends[-1] + 2 * DAY)  # and those of the days they are of
+        near = None if all_of_them else near_windows(ends)
         times, arrays = read_observations(root, settings.name, block, near)
         values, quality = good_values(arrays), arrays.get("quality")
         uncertainty = good_values(arrays, "uncertainty") if "uncertainty" in arrays else None

@@ -20,10 +20,12 @@ from ldas.pipeline.stages.observations import (
     days_of_group,
     good_values,
     measured_overpasses,
+    near_windows,
     overpasses_a_day,
     read_observations,
+    rows_between,
 )
-from ldas.pipeline.store.arrays import read_region
+from ldas.pipeline.store.arrays import read_region, read_times
 from ldas.pipeline.store.ledger import Block
 from ldas.pipeline.store.operator_store import trained_with
 
@@ -77,7 +79,8 @@ def open_loop_departures(
         model = _at_overpasses(root, config, operator.output_name, states, block, ends)
     model |= {name: season(name, at) for name in SEASON}
     if lai is not None:
-        times, arrays = read_observations(root, lai, block)
+        begin, end = near_windows(ends)
+        times, arrays = read_observations(root, lai, block, (begin - OLDEST_LAI, end))
         model["LAI"] = last_known(times, good_values(arrays), at, OLDEST_LAI)
     predictors = np.stack([model[name] for name in operator.predictor_names], axis=-1)
     value = np.moveaxis(series.value, -1, 0)  # the operator has the cell first
@@ -102,11 +105,14 @@ def _at_overpasses(
 ) -> dict[str, np.ndarray]:
     """The open loop's states at the overpasses of an observation, (window, overpass, cell) by name."""
     path = f"runs/{config.open_loop.name}"
-    times, arrays = read_observations(root, name, block)
+    near = near_windows(ends)
+    times, arrays = read_observations(root, name, block, near)
     place, _ = measured_overpasses(times, arrays, ends, config.model.analysis_hour_utc)
     overpasses = overpasses_a_day(root, name) or 1
     run = read_region(root, path, "time").astype("datetime64[D]")
-    rows = (days_of_group(root, f"observations/{name}").astype("datetime64[D]") - run[0]).astype(np.int64)
+    group = f"observations/{name}"
+    days = days_of_group(root, group)[rows_between(read_times(root, group), near)]
+    rows = (days.astype("datetime64[D]") - run[0]).astype(np.int64)
     row, overpass = rows[place // overpasses], place % overpasses
     known = (place >= 0) & (row >= 0) & (row < len(run))
     if not known.any():

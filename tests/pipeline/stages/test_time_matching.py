@@ -167,6 +167,10 @@ def test_departures_from_the_open_loop_are_those_of_the_training(store: Path) ->
                 departures[np.isfinite(departures)], residual[cell][np.isfinite(residual[cell])]
             )
             assert np.isfinite(departures).sum() > 15
+        some = ends[8:15]
+        series = WindowSeries(root, entry, block, some, 9, "open_loop", matching)
+        part = open_loop_departures(root, config, series, operator, None, block, some)
+        np.testing.assert_array_equal(part[np.isfinite(part)], found[8:15][np.isfinite(found[8:15])])
 
 
 @pytest.mark.long
