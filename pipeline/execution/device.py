@@ -33,12 +33,17 @@ def cards_for(settings: ExecutionConfig, client: "Client", message: Callable[[st
     except ExecutionError as missing:
         if settings.device == "gpu":
             raise
-        message(f"device: cpu, as {missing}")
+        message(f"device: cpu, as {without_advice(missing)}")
         return []
     _refuse_shared(found)
     cards = list(found.values())
     message(f"device: gpu ({', '.join(sorted({card.name for card in cards}))})")
     return cards
+
+
+def without_advice(missing: Exception) -> str:
+    """Why no card is used, for `device: auto`: not what to do about it where the processor takes over anyway."""
+    return str(missing).removesuffix(": run with device: cpu")
 
 
 def _cards_of_workers(client: "Client", kind: str) -> dict[str, Card]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 def workers_of(client: "Client") -> Mapping[str, Mapping[str, Any]]:
     """What the scheduler knows of each worker (name, threads, memory, resources), by its address.
 
-    `Client.scheduler_info` keeps the answer where the client itself, every two seconds, puts one without workers: now and
+    `Client.scheduler_info` keeps the answer where the client itself puts one without workers every two seconds: now and
     then a run would seem to have none.
     """
     answer: Mapping[str, Any] = client.sync(client.scheduler.identity, n_workers=-1)
