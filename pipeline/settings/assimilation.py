@@ -140,7 +140,7 @@ class OperatorConfig(StrictModel):
     observation: Name | tuple[Name, ...] = Field(
         "sigma40",
         description="Observation group that is the target; or several that one network predicts together, such as "
-        "[tbh, tbv] (kind: neural, at the window's end)",
+        "[tbh, tbv] (kind: neural)",
     )
     predictors: tuple[str, ...] | None = Field(
         None,
@@ -222,7 +222,7 @@ class OperatorConfig(StrictModel):
             if key in self.model_fields_set and self.kind != kind:
                 raise ValueError(f"operator {self.name}: `{key}` belongs to kind: {kind}, the kind is {self.kind}")
         if not isinstance(self.observation, str):
-            for key, value in (("kind", "neural"), ("time_matching", "window_end"), ("search_architectures", False)):
+            for key, value in (("kind", "neural"), ("search_architectures", False)):
                 if getattr(self, key) != value:
                     raise ValueError(
                         f"operator {self.name}: several observations need `{key}: {value}`, got {getattr(self, key)}"
@@ -338,8 +338,7 @@ class AssimilatedConfig(StrictModel):
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.operator is None and self.name not in MODEL_VARIABLE:
-            known = ", ".join(MODEL_VARIABLE)
-            raise ValueError(f"{self.name} is not observed directly ({known}): name the operator that predicts it")
+            raise ValueError(f"{self.name} is not a model variable: name the stored operator that predicts it")
         if self.operator is None and self.error is not None and self.error.kind == "validation":
             raise ValueError(f"{self.name}: an error of kind: validation needs an operator: name it")
         if self.error is None and self.name not in DEFAULT_ERRORS:

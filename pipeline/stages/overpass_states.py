@@ -30,8 +30,8 @@ def overpass_variables(config: ExperimentConfig) -> dict[str, tuple[str, ...]]:
     found: dict[str, dict[str, None]] = {}
     for operator in config.operators:
         if operator.time_matching == "overpass":
-            (observation,) = operator.observations  # several are of the window's end
-            found.setdefault(observation, {}).update(dict.fromkeys(operator.state_names))
+            for observation in operator.observations:
+                found.setdefault(observation, {}).update(dict.fromkeys(operator.state_names))
     return {observation: tuple(names) for observation, names in found.items()}
 
 

@@ -19,7 +19,7 @@ from ldas.operators.scores import scores_of
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.execution.stage import Stage
-from ldas.pipeline.settings.assimilation import OperatorConfig, WindowConfig, state_name
+from ldas.pipeline.settings.assimilation import OperatorConfig, WindowConfig
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.stages.labels import instants
 from ldas.pipeline.stages.land import land_checksum, read_land
@@ -27,11 +27,11 @@ from ldas.pipeline.stages.observations import (
     days_of_group,
     good_values,
     interpolated_in_time,
-    overpasses_a_day,
     read_observations,
     require_hours,
     values_of_windows,
 )
+from ldas.pipeline.stages.overpass_samples import overpass_samples
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import existing_group, has_group, read_region, write_region
 from ldas.pipeline.store.ledger import Block, Period
@@ -259,7 +259,7 @@ class Train(Stage):
         region = {"time": rows, "cell": block.region}
         names = self.settings.predictor_names
         if self.settings.time_matching == "overpass":
-            return self._of_overpasses(root, block, days, region)
+            return Samples(*overpass_samples(root, self.settings, path, block, days, region))
         hour = self.config.model.analysis_hour_utc
         end_of_window = instants(days, hour)
         model = {
@@ -280,42 +280,6 @@ class Train(Stage):
             targets.append(target.T)
         together = np.stack(targets, axis=-1) if len(targets) > 1 else targets[0]
         return Samples(np.swapaxes(predictors, 0, 1), together)
-
-    def _of_overpasses(self, root: zarr.Group, block: Block, days: np.ndarray, region: Mapping[str, slice]) -> Samples:
-        """Each overpass of these days with the open loop's states of the model step nearest to it."""
-        (observation,), path = self.settings.observations, f"runs/{self.config.open_loop.name}"
-        times, arrays = read_observations(root, observation, block)
-        overpasses = overpasses_a_day(root, observation) or 0
-        rows = (days_of_group(root, f"observations/{observation}").astype("datetime64[D]") - days[0]).astype(np.int64)
-        inside = (rows >= 0) & (rows < len(days))
-
-        def by_day(values: np.ndarray, nothing: Any) -> np.ndarray:
-            """(day, overpass, cell) of these days, from what the group holds one after the other."""
-            placed = np.full((len(days), overpasses, block.cells), nothing)
-            placed[rows[inside]] = values.reshape(-1, overpasses, block.cells)[inside]
-            return placed.reshape(-1, block.cells)
-
-        names = self.settings.predictor_names
-        model = {}
-        for name in self.settings.state_names:
-            stored = read_region(root, path, state_name(name, observation), region)[:, :overpasses]
-            model[name] = np.asarray(stored, dtype=np.float64).reshape(-1, block.cells)
-        target, at = by_day(good_values(arrays), np.nan), by_day(times, np.datetime64("NaT", "s"))
-        first = self.settings.state_names[0]
-        lost = np.isnan(read_region(root, path, first, region)).repeat(overpasses, axis=0)
-        late = int((np.isfinite(target) & ~np.isfinite(model[first]) & ~lost).sum())
-        if late:
-            raise ConfigurationError(
-                f"operator {self.settings.name}: {late} overpasses of {observation} have no state of the open loop, "
-                "which ran before they were ingested: run it with these observations, in another store"
-            )
-        if self.settings.observed_lai is not None:
-            lai_times, lai = read_observations(root, self.settings.observed_lai, block)
-            model["LAI"] = interpolated_in_time(lai_times, good_values(lai), at)
-        model |= {name: season(name, at) for name in SEASON}
-        predictors = np.stack([model[name] for name in names], axis=-1)
-        target[~np.isfinite(predictors).all(axis=-1)] = np.nan
-        return Samples(np.swapaxes(predictors, 0, 1), target.T)
 
     def compute(self, root: zarr.Group, block: Block, period: Period) -> np.ndarray:
         """See `Stage.compute`."""

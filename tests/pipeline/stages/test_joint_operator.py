@@ -148,7 +148,6 @@ def test_a_target_that_was_never_ingested_is_refused(store: Path) -> None:
         ({"observation": ["tbh", "tbh"]}, {}, "two or more distinct outputs"),
         ({"observation": ["tbh", "unheard_of"]}, {}, "unheard_of"),
         ({"kind": "pooled", "neural": {}}, {}, "several observations need `kind: neural`, got pooled"),
-        ({"time_matching": "overpass"}, {}, "several observations need `time_matching: window_end`"),
         (
             {},
             {"error_correlations": [{"between": ["tbh", "vod"], "size": 0.5}]},
