@@ -68,7 +68,8 @@ def parse_window(text: str) -> Window:
 class TrainingTable:
     """Samples of one cell in order of time.
 
-    times (sample,) of seconds; predictors (sample, predictor); target (sample,); notes: what was derived or left out.
+    times (sample,) of seconds; predictors (sample, predictor); target (sample,), or (sample, target) of several, NaN
+    where a sample lacks one; notes: what was derived or left out.
     """
 
     path: Path
@@ -85,21 +86,24 @@ class TrainingTable:
         return replace(self, times=self.times[inside], predictors=self.predictors[inside], target=self.target[inside])
 
     def daily_means(self) -> "TrainingTable":
-        """One sample a day: means of target and predictors over the day's overpasses."""
+        """One sample a day: means of targets and predictors over the day's overpasses."""
         # A date without an hour is midnight, which would end the window before: noon lies in the window of its day.
         noon = np.asarray(self.times.astype("datetime64[D]") + np.timedelta64(12, "h"), dtype="datetime64[s]")
+        targets = 1 if self.target.ndim == 1 else self.target.shape[1]
         days = window_means(noon, np.column_stack([self.target, self.predictors]), analysis_hour_utc=0)
-        seen = days.number[:, 0] > 0
+        seen = (days.number[:, :targets] > 0).any(axis=1)
         return replace(
             self,
             times=(days.end[seen] - _DAY).astype("datetime64[s]"),
-            predictors=days.mean[seen, 1:],
-            target=days.mean[seen, 0],
+            predictors=days.mean[seen, targets:],
+            target=days.mean[seen, 0] if self.target.ndim == 1 else days.mean[seen, :targets],
         )
 
 
-def read_training_table(path: Path | str, names: Names) -> TrainingTable:
+def read_training_table(path: Path | str, names: Names, more: Sequence[tuple[str, str]] = ()) -> TrainingTable:
     """Reads one NetCDF table with dimension `obs`, coordinates `time`, `lat`, `lon` and a variable per column.
+
+    more: names and units of further targets; rows that lack some of the targets are kept then.
 
     `sig` is taken for sigma40 and `LAI_ISBA` for LAI; where there is no LAI, LEAF_AREA_PER_BIOMASS x BIOMA1 is derived
     and noted. Rows without target or predictor (NaN) are left out and counted in the notes. The notes warn of variables
@@ -117,7 +121,11 @@ def read_training_table(path: Path | str, names: Names) -> TrainingTable:
         raise TrainingTableError(f"{file}: the file is truncated or damaged: {error}") from error
     notes: list[str] = []
     times = _times(table, file)
-    target = _column(table, names.output_name, names.output_unit, file, notes, times.size)
+    columns = [
+        _column(table, name, unit, file, notes, times.size)
+        for name, unit in ((names.output_name, names.output_unit), *more)
+    ]
+    target = np.stack(columns, axis=-1) if more else columns[0]
     predictors = np.stack(
         [
             _column(table, name, unit, file, notes, times.size)
@@ -127,7 +135,7 @@ def read_training_table(path: Path | str, names: Names) -> TrainingTable:
     )
     latitude, longitude = _coordinate(table, "lat", file), _coordinate(table, "lon", file)
     notes += warnings_of_table(_columns_by_row(table, times.size), times)
-    missing = np.isnan(target) | np.isnan(predictors).any(axis=1)
+    missing = np.isnan(target).reshape(times.size, -1).all(axis=1) | np.isnan(predictors).any(axis=1)
     if missing.any():
         notes.append(f"{int(missing.sum())} of {missing.size} rows have no target or predictor and are left out")
     order = np.argsort(times[~missing], kind="stable")
@@ -203,8 +211,9 @@ def _check_duplicates(table: TrainingTable) -> None:
         same = np.diff(table.times) == np.timedelta64(0, "s")
     else:
         rows = np.column_stack([table.times.astype(np.int64), table.target, table.predictors])
+        rows = np.where(np.isnan(rows), np.inf, rows)  # a target that both lack is the same in both
         rows = rows[np.lexsort(rows.T[::-1])]
-        same = (np.diff(rows, axis=0) == 0.0).all(axis=1)
+        same = (rows[1:] == rows[:-1]).all(axis=1)
     if same.any():
         at = table.times[np.argmax(same)] if has_hours else rows[np.argmax(same), 0].astype("datetime64[s]")
         raise DuplicateTimesError(

@@ -14,12 +14,13 @@ from ldas.landmodel.array_types import Array, IntArray
 from ldas.operators.architecture import ARCHITECTURES, ArchitectureResult, search_architectures
 from ldas.operators.cells import cell_ids_from_coordinates
 from ldas.operators.errors import EmptyTrainingWindowError
+from ldas.operators.joint import JointOperator
 from ldas.operators.keras_file import export_keras
 from ldas.operators.neural import NeuralOperator
 from ldas.operators.options import NeuralOptions
 from ldas.operators.outcome import Outcome
 from ldas.operators.protocol import DEFAULT_PREDICTORS, Names, ObservationOperator
-from ldas.operators.scores import Scores, predict_where_observed, score
+from ldas.operators.scores import scores_of
 from ldas.operators.sensitivity import Sensitivity, predictor_sensitivity
 from ldas.pipeline.store.arrays import open_store
 from ldas.pipeline.store.icechunk_store import refuse_versions
@@ -41,7 +42,8 @@ Progress = Callable[[int, int], None]
 
 
 class Samples(NamedTuple):
-    """Samples of cells side by side: predictors (cell, sample, predictor), target (cell, sample), NaN at ends."""
+    """Samples of cells side by side: predictors (cell, sample, predictor), target (cell, sample), or (cell, sample,
+    target) of several; NaN at ends."""
 
     predictors: Array
     target: Array
@@ -62,7 +64,7 @@ class RegionSamples:
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """What a training gave: a row per cell with scores over seeds, the operator of the first seed, its stored hash."""
+    """What a training gave: a row per cell and target with scores over seeds, the first seed's operator, its hash."""
 
     rows: list[dict[str, Any]]
     seconds: float
@@ -75,18 +77,24 @@ class TrainingReport:
 
     def to_text(self) -> str:
         """The table as Markdown."""
-        head = (
-            "| cell | outcome | training | test | R test | RMSD test (dB) | ridge RMSD (dB) |\n"
-            "|---|---|---|---|---|---|---|\n"
+        several = len({row["target"] for row in self.rows}) > 1
+        unit = "" if several else f" ({self.operator.output_unit})"
+        names = ["cell", *(["target"] if several else []), "outcome", "training", "test", "R test"]
+        names += [f"RMSD test{unit}", f"ridge RMSD{unit}"]
+        lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+        for row in self.rows:
+            line = [
+                f"{row['latitude']:.3f} {row['longitude']:.3f}",
+                *([f"{row['target']} ({row['unit']})"] if several else []),
+                *(str(row[name]) for name in ("outcome", "training_samples", "test_samples")),
+                *(f"{row[f'test_{of}_mean']:.3f} +- {row[f'test_{of}_std']:.3f}" for of in ("correlation", "rmsd")),
+                f"{row['ridge_test_rmsd']:.3f}",
+            ]
+            lines.append(f"| {' | '.join(line)} |")
+        notes = dict.fromkeys(
+            f"{row['latitude']:.3f} {row['longitude']:.3f}: {note}" for row in self.rows for note in row["notes"]
         )
-        lines = [
-            f"| {row['latitude']:.3f} {row['longitude']:.3f} | {row['outcome']} | {row['training_samples']} | "
-            f"{row['test_samples']} | {row['test_correlation_mean']:.3f} +- {row['test_correlation_std']:.3f} | "
-            f"{row['test_rmsd_mean']:.3f} +- {row['test_rmsd_std']:.3f} | {row['ridge_test_rmsd']:.3f} |"
-            for row in self.rows
-        ]
-        notes = [f"{row['latitude']:.3f} {row['longitude']:.3f}: {note}" for row in self.rows for note in row["notes"]]
-        return head + "\n".join(lines) + ("\n\n" + "\n".join(notes) if notes else "")
+        return "\n".join(lines) + ("\n\n" + "\n".join(notes) if notes else "")
 
 
 def run_training_command(
@@ -95,6 +103,7 @@ def run_training_command(
     train: str = "2007-2013",
     test: str = "2014-2016",
     predictors: Sequence[str] = DEFAULT_PREDICTORS,
+    targets: Sequence[str] = ("sigma40",),
     aggregation: Aggregation = "daily",
     options: NeuralOptions | None = None,
     seeds: int = 1,
@@ -110,6 +119,7 @@ def run_training_command(
     Args:
         tables: NetCDF files, one cell each (see `read_training_table`).
         train, test: windows (see `parse_window`).
+        targets: observations that are columns of the tables; several are outputs of one network per table.
         aggregation: "daily" means or single "overpass"es.
         seeds: how many trainings with consecutive seeds are scored; the first one is stored.
         store, name: where and under what name (nothing is stored without).
@@ -127,23 +137,25 @@ def run_training_command(
     if where is not None:
         refuse_versions(where)
     options = options or NeuralOptions()
-    names = Names(tuple(predictors), predictor_units(predictors), "sigma40", "dB")
+    untrained = _untrained(options, predictors, targets)
     windows = {"training": parse_window(train), "test": parse_window(test)}
     if seeds < 1:
         raise TrainingTableError(f"at least one seed is needed, got {seeds}")
-    samples = read_region_samples(tables, names, windows["training"], windows["test"], aggregation)
+    names = Names(untrained.predictor_names, untrained.predictor_units, targets[0], predictor_units(targets[:1])[0])
+    more = tuple(zip(targets[1:], predictor_units(targets[1:]), strict=True))
+    samples = read_region_samples(tables, names, windows["training"], windows["test"], aggregation, more)
     trained: list[NeuralOperator] = []
     digest = None
     with held(where, f"the training of {name}") if where is not None else nullcontext():
         for number in range(seeds):
-            operator = NeuralOperator(replace(options, seed=options.seed + number), **names._asdict())
+            operator = _untrained(replace(options, seed=options.seed + number), predictors, targets)
             trained.append(operator.fit(*samples.training, cell_ids=samples.cell_ids))
             if progress is not None:
                 progress(number + 1, seeds)
         first = trained[0]
         if not first.usable.any():
             raise TrainingTableError("no cell could be trained: " + "; ".join(_reasons(first, samples)))
-        scores = {"training": scores_of(first, samples.training), "test": scores_of(first, samples.test)}
+        scores = {"training": scores_of(first, *samples.training), "test": scores_of(first, *samples.test)}
         if where is not None:
             digest = write_operator(
                 open_store(where, "a"),
@@ -153,7 +165,13 @@ def run_training_command(
                 scores=scores,
                 latitude=samples.latitude,
                 longitude=samples.longitude,
-                configuration={"train": train, "test": test, "aggregation": aggregation, "options": asdict(options)},
+                configuration={
+                    "train": train,
+                    "test": test,
+                    "aggregation": aggregation,
+                    **({"observation": list(targets)} if len(targets) > 1 else {}),
+                    "options": asdict(options),
+                },
                 inputs={file.name: file_checksum(file) for file in samples.files},
                 notes=[
                     f"{file.name}: {note}"
@@ -168,6 +186,15 @@ def run_training_command(
     if json_file is not None:
         write_json(json_file, report.to_json())
     return report
+
+
+def _untrained(options: NeuralOptions, predictors: Sequence[str], targets: Sequence[str]) -> NeuralOperator:
+    """The network of one target, or of several together, still to be trained."""
+    known = {"predictor_names": tuple(predictors), "predictor_units": predictor_units(predictors)}
+    units = predictor_units(targets)
+    if len(targets) == 1:
+        return NeuralOperator(options, **known, output_name=targets[0], output_unit=units[0])
+    return JointOperator(options, **known, output_names=targets, output_units=units)
 
 
 def run_architecture_command(
@@ -223,9 +250,14 @@ def run_sensitivity_command(
 
 
 def read_region_samples(
-    tables: Sequence[Path | str], names: Names, training: Window, test: Window, aggregation: Aggregation
+    tables: Sequence[Path | str],
+    names: Names,
+    training: Window,
+    test: Window,
+    aggregation: Aggregation,
+    more: Sequence[tuple[str, str]] = (),
 ) -> RegionSamples:
-    """Reads tables, one cell each, and splits them by windows.
+    """Reads tables, one cell each, and splits them by windows. more: further targets, as in `read_training_table`.
 
     Raises:
         EmptyTrainingWindowError: if no cell has a sample in the training window; names the tables' periods.
@@ -234,7 +266,7 @@ def read_region_samples(
         raise TrainingTableError("no table was given: name at least one NetCDF file")
     if aggregation not in ("daily", "overpass"):
         raise TrainingTableError(f"aggregation must be 'daily' or 'overpass', got {aggregation!r}")
-    read = [read_training_table(path, names) for path in tables]
+    read = [read_training_table(path, names, more) for path in tables]
     if aggregation == "daily":
         read = [table.daily_means() for table in read]
     split = [[table.part(window) for table in read] for window in (training, test)]
@@ -255,11 +287,6 @@ def read_region_samples(
         training=_side_by_side(split[0]),
         test=_side_by_side(split[1]),
     )
-
-
-def scores_of(operator: ObservationOperator, samples: Samples) -> Scores:
-    """Scores per cell of an operator on samples."""
-    return score(predict_where_observed(operator, samples.predictors, samples.target), samples.target)
 
 
 def ridge_rmsd(training: Samples, test: Samples, penalty: float = 1.0) -> Array:
@@ -286,7 +313,7 @@ def export_all(operator: NeuralOperator, folder: str | Path) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     files = []
     for cell in operator.cell_ids[operator.usable]:
-        file = target / f"{operator.output_name}_{int(cell)}.keras"
+        file = target / f"{operator.output_name.replace(', ', '_')}_{int(cell)}.keras"
         export_keras(operator, int(cell), file)
         files.append(file)
     return files
@@ -323,13 +350,13 @@ def _without_nan(value: Any) -> Any:
 
 def _side_by_side(tables: Sequence[TrainingTable]) -> Samples:
     """Samples of tables of different lengths as one array; the ends are filled with NaN, which are no samples."""
-    length = max(table.target.size for table in tables)
+    length = max(table.times.size for table in tables)
     count = tables[0].predictors.shape[1]
     predictors = np.full((len(tables), length, count), np.nan)
-    target = np.full((len(tables), length), np.nan)
+    target = np.full((len(tables), length, *tables[0].target.shape[1:]), np.nan)
     for cell, table in enumerate(tables):
-        predictors[cell, : table.target.size] = table.predictors
-        target[cell, : table.target.size] = table.target
+        predictors[cell, : table.times.size] = table.predictors
+        target[cell, : table.times.size] = table.target
     return Samples(predictors, target)
 
 
@@ -343,26 +370,52 @@ def _reasons(operator: NeuralOperator, samples: RegionSamples) -> list[str]:
 
 
 def _rows(trained: Sequence[NeuralOperator], samples: RegionSamples, aggregation: str) -> list[dict[str, Any]]:
-    """One row per cell: samples, outcome, and mean and spread of the test scores over the seeds."""
-    test = [scores_of(operator, samples.test) for operator in trained]
-    training = [scores_of(operator, samples.training) for operator in trained]
-    rmsd, correlation = np.stack([each.rmsd for each in test]), np.stack([each.correlation for each in test])
-    bias, training_rmsd = np.stack([each.bias for each in test]), np.stack([each.rmsd for each in training])
-    ridge = ridge_rmsd(samples.training, samples.test)
+    """One row per cell and target: samples, outcome, and mean and spread of the test scores over the seeds."""
     first = trained[0]
+    names: tuple[str, ...] = (first.output_name,)
+    units: tuple[str, ...] = (first.output_unit,)
+    if isinstance(first, JointOperator):
+        names, units = first.output_names, first.output_units
+    of_target = [_rows_of_target(trained, samples, place, len(names)) for place in range(len(names))]
     return [
         {
             "file": samples.files[cell].name,
             "cell_id": int(samples.cell_ids[cell]),
             "latitude": float(samples.latitude[cell]),
             "longitude": float(samples.longitude[cell]),
+            "target": name,
+            "unit": unit,
             "aggregation": aggregation,
             "outcome": Outcome(int(first.outcome[cell])).words,
             "reason": first.reasons.get(int(samples.cell_ids[cell]), ""),
             "notes": list(samples.notes[cell]),
             "seeds": len(trained),
-            "training_samples": int((~np.isnan(samples.training.target[cell])).sum()),
-            "test_samples": int((~np.isnan(samples.test.target[cell])).sum()),
+            **rows[cell],
+        }
+        for cell in range(samples.cell_ids.size)
+        for name, unit, rows in zip(names, units, of_target, strict=True)
+    ]
+
+
+def _rows_of_target(
+    trained: Sequence[NeuralOperator], samples: RegionSamples, place: int, targets: int
+) -> list[dict[str, Any]]:
+    """What the rows of each cell say of one of the targets."""
+
+    def of_target(values: Array) -> Array:
+        return values[..., place] if targets > 1 else values
+
+    test = [scores_of(operator, *samples.test) for operator in trained]
+    rmsd, correlation, bias = (
+        np.stack([of_target(getattr(each, name)) for each in test]) for name in ("rmsd", "correlation", "bias")
+    )
+    training_rmsd = np.stack([of_target(scores_of(operator, *samples.training).rmsd) for operator in trained])
+    parts = [Samples(part.predictors, of_target(part.target)) for part in (samples.training, samples.test)]
+    ridge = ridge_rmsd(parts[0], parts[1])
+    return [
+        {
+            "training_samples": int((~np.isnan(parts[0].target[cell])).sum()),
+            "test_samples": int((~np.isnan(parts[1].target[cell])).sum()),
             "training_rmsd_mean": float(training_rmsd[:, cell].mean()),
             "test_rmsd_mean": float(rmsd[:, cell].mean()),
             "test_rmsd_std": float(rmsd[:, cell].std()),

@@ -11,6 +11,7 @@ from ldas.operators.architecture import ArchitectureResult
 from ldas.operators.errors import DuplicateTimesError, EmptyTrainingWindowError
 from ldas.operators.protocol import Names
 from ldas.operators.sensitivity import Sensitivity
+from ldas.pipeline import registry
 from ldas.pipeline.errors import IngestError, RegistryError, StoreError, StoreInUseError
 from ldas.pipeline.store.arrays import array_hashes, open_store
 from ldas.pipeline.store.location import Location
@@ -186,6 +187,34 @@ def test_the_command_trains_scores_and_stores(tmp_path, two_tables):
     np.testing.assert_array_equal(alone.operator.predict(x), stored.predict(x))
     values = open_store(url)["operators/sigma40/rmsd_test"][...]
     np.testing.assert_array_equal(values, [row["test_rmsd_mean"] for row in alone.rows])
+
+
+def test_targets_of_one_network_have_a_row_each(tmp_path):
+    """Slopes that are 0.01 times backscatter, with gaps; scores are those of the stored operator, by hand."""
+    _, y = region(3, 730, missing=0.0)
+    slope = np.float32(0.01 * y[0])
+    slope[:100] = np.nan
+    path = table(tmp_path / "a.nc", slope40=("obs", slope, {"units": registry.variable("slope40").unit}))
+    url, keras = tmp_path / "store", tmp_path / "keras"
+    targets = ("sigma40", "slope40")
+    report = run_training_command(
+        [path], **WINDOWS, options=QUICK, targets=targets, store=url, name="both", keras_folder=keras
+    )
+    assert [row["target"] for row in report.rows] == list(targets)
+    assert [row["training_samples"] for row in report.rows] == [274, 224]
+    stored = read_operator(open_store(url), "both")
+    names = NAMES._replace(output_name="slope40", output_unit=registry.variable("slope40").unit)
+    alone = read_training_table(path, names)
+    assert alone.target.size == 630
+    daily = alone.daily_means().part(parse_window(WINDOWS["test"]))
+    error = stored.output("slope40").predict(daily.predictors[None])[0] - daily.target
+    assert report.rows[1]["test_rmsd_mean"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-9)
+    assert open_store(url)["operators/both/rmsd_test"][0, 1] == report.rows[1]["test_rmsd_mean"]
+    assert "| 43.625 0.875 | slope40 (" in report.to_text()
+    (file,) = keras.iterdir()
+    assert file.name.startswith("sigma40_slope40_")
+    with pytest.raises(TrainingTableError, match="has no column 'curvature40'"):
+        run_training_command([path], **WINDOWS, options=QUICK, targets=("sigma40", "curvature40"))
 
 
 def test_a_store_with_versions_is_refused_before_anything_is_made(tmp_path, two_tables):
