@@ -7,6 +7,7 @@ grid whose rows have one latitude each and whose columns one longitude (EASE-Gri
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -21,7 +22,7 @@ from ldas.assim.quality import Quality
 from ldas.landmodel.array_types import Array, BoolArray, Times
 from ldas.pipeline import files, registry
 from ldas.pipeline.errors import IngestError
-from ldas.pipeline.ingest import cgls, grid
+from ldas.pipeline.ingest import cgls, grid, pixel_times
 from ldas.pipeline.ingest.cgls import Dated, Row, unit_key
 from ldas.pipeline.ingest.config import CellsConfig, ObservationConfig, OverpassesPerDay
 from ldas.pipeline.ingest.grid import AreaAverage, Cells, Weights
@@ -103,6 +104,14 @@ class GriddedConfig(ObservationConfig, PackedOptions):
         description="what a value is made of: whole days from the date on, the instant, or the bounds of the files",
     )
     days: int = Field(1, ge=1, description="with `covers: days`: how many, such as 10 of a composite")
+    pixel_time: str | None = Field(
+        None,
+        description="variable with the time (UTC) at which each pixel was seen, such as tb_time_utc; it needs "
+        "`overpasses_per_day`",
+    )
+    pixel_time_origin: datetime | None = Field(
+        None, description="instant (UTC) from which `pixel_time` counts seconds, where the files do not say it"
+    )
     overpasses_per_day: OverpassesPerDay = None
     cells: CellsConfig
     cell_size: float = Field(default=0.25, gt=0, description="degrees: side of the squares of the area average")
@@ -115,8 +124,14 @@ class GriddedConfig(ObservationConfig, PackedOptions):
     def _meant(self) -> Self:
         if self.days != 1 and self.covers != "days":
             raise ValueError("`days` has no effect without `covers: days`")
-        if self.overpasses_per_day is not None and self.covers != "instant":
-            raise ValueError("`overpasses_per_day` keeps the hour of instants: it belongs to `covers: instant`")
+        if self.overpasses_per_day is not None and self.covers != "instant" and self.pixel_time is None:
+            raise ValueError(
+                "`overpasses_per_day` keeps the hour of instants: it belongs to `covers: instant`, or to `pixel_time`"
+            )
+        if self.pixel_time is not None and (self.overpasses_per_day is None or self.covers != "days"):
+            raise ValueError("`pixel_time` gives the hour of overpasses: it needs `overpasses_per_day` and no `covers`")
+        if self.pixel_time_origin is not None and self.pixel_time is None:
+            raise ValueError("`pixel_time_origin` belongs to `pixel_time`")
         if self.date is not None and self.covers == "bounds":
             raise ValueError("`covers: bounds` needs the times of the files; `date` takes their place")
         if self.factor is None and self.offset:
@@ -143,35 +158,49 @@ def read(paths: list[Path], cells: Cells, config: GriddedConfig) -> xr.Dataset:
         IngestError: no such variable, unit, flag or time; two values of one time; nothing in the period.
     """
     rows: list[Row] = []
+    times: dict[np.datetime64, Times] = {}
     notes: dict[str, None] = {}
     known: dict[bytes, AreaAverage | Weights] = {}
     for path in paths:
         with _opened(path, config) as dataset:
             for index, dated in _times(dataset, config, path):
                 if cgls.in_period(dated.date, config.period):
-                    rows.append(_row(dataset, index, dated, cells, config, path, known, notes))
+                    row, times[dated.date] = _row(dataset, index, dated, cells, config, path, known, notes)
+                    rows.append(row)
     if not rows:
         raise IngestError(f"none of the times of {len(paths)} files lies in the period")
     entry = registry.variable(config.group)
     stacked = cgls.stacked(rows)
     if config.overpasses_per_day is not None:
-        stacked = _at_their_hour(stacked, config.overpasses_per_day)
+        seen = np.stack([times[date] for date in stacked.dates])
+        stacked = _at_their_hour(stacked, seen, config.overpasses_per_day, notes)
     made = observation_dataset(
         config.group, stacked, cells, entry.unit, entry.long_name, source_variable=config.variable
     )
     return cgls.with_notes(made, notes)
 
 
-def _at_their_hour(instants: Daily, most: int) -> Daily:
-    """The instants of each UTC day one after the other, with their hour."""
-    count, places = instants.value.shape
+def _at_their_hour(read_values: Daily, time: Times, most: int, notes: dict[str, None]) -> Daily:
+    """What was seen on each UTC day one after the other, with its hour; time (time, cell), NaT where it is unknown."""
+    places = time.shape[1]
     passes = Overpasses(
-        np.tile(np.arange(places), count),
-        np.repeat(instants.days, places),
-        instants.value.ravel(),
-        instants.uncertainty.ravel(),
-        instants.quality.ravel(),
+        np.tile(np.arange(places), len(time)),
+        time.ravel(),
+        read_values.value.ravel(),
+        read_values.uncertainty.ravel(),
+        read_values.quality.ravel(),
     )
+    there = ~np.isnat(passes.time)
+    without = int((~there & np.isfinite(passes.value)).sum())
+    if not there.any():
+        farthest = pixel_times.FARTHEST // np.timedelta64(1, "D")
+        raise IngestError(
+            f"none of {without} values has a time within {farthest} days of its date: check `pixel_time` and "
+            "`pixel_time_origin`"
+        )
+    if without:
+        notes[f"{without} values without a time near their date are left out"] = None
+    passes = passes.only(there)
     return overpasses_of_days(passes, places, day_axis(passes.time, None, None), most)
 
 
@@ -256,8 +285,8 @@ def _row(
     path: Path,
     known: dict[bytes, AreaAverage | Weights],
     notes: dict[str, None],
-) -> Row:
-    """Value, uncertainty, quality and count of the cells at one time."""
+) -> tuple[Row, Times]:
+    """Value, uncertainty, quality and count of the cells at one time; and when each was seen, (cell,)."""
     axes = _axes(dataset, cells, config, path, known)
 
     def field(name: str) -> xr.DataArray:
@@ -277,12 +306,21 @@ def _row(
         code = Quality[rule.code.upper()]
         flags[code] = flags.get(code, np.zeros(rejected.shape, dtype=bool)) | rejected
     error = _error(field, config, values, factor, path)
+    since = None
+    if config.pixel_time is not None:
+        since = pixel_times.seconds_since(field(config.pixel_time), dated.begin, config.pixel_time_origin, path)
+        since = np.where(np.isfinite(values), since, np.nan)
     if isinstance(axes.mapping, Weights):
-        return cgls.interpolated(dated, path, values, error, axes.mapping)
+        row = cgls.interpolated(dated, path, values, error, axes.mapping)
+        box = np.ix_(axes.mapping.box_rows, axes.mapping.box_columns)
+        return row, pixel_times.times_of_cells(dated, row, None if since is None else axes.mapping.apply(since[box]))
     mean, _, count = axes.mapping.apply(values.reshape(-1))
     code_of_cell = cgls.area_quality(count, axes.mapping, flags, config.least_fraction)
     uncertainty = np.full(mean.shape, np.nan) if error is None else axes.mapping.apply(error.reshape(-1))[0]
-    return Row(dated, path, mean, uncertainty, code_of_cell, count)
+    row = Row(dated, path, mean, uncertainty, code_of_cell, count)
+    return row, pixel_times.times_of_cells(
+        dated, row, None if since is None else axes.mapping.apply(since.reshape(-1))[0]
+    )
 
 
 def _conversion(array: xr.DataArray, config: GriddedConfig, path: Path) -> tuple[float, float]:

@@ -315,3 +315,60 @@ def test_instants_keep_their_hour(tmp_path: Path) -> None:
         ingest(tmp_path, {**keys, "overpasses_per_day": 2, "store": {"url": str(tmp_path / "other")}})
     with pytest.raises(ConfigurationError, match="belongs to `covers: instant`"):
         ingest(tmp_path, {**keys, "covers": "days"})
+
+
+SECONDS = {"pixel_time": "tb_time_seconds", "pixel_time_origin": "2000-01-01T11:58:55.816", "overpasses_per_day": 2}
+
+
+def smap_times(folder: Path, brightness: Keys) -> None:
+    """Adds when each pixel was seen to the file of an evening, as seconds from J2000 and as text: 17:30 and later, the
+    evening before in a corner, unknown in two pixels."""
+    (file,) = folder.glob("*.h5")
+    with xr.open_dataset(file, group=brightness["file_group"], mask_and_scale=False) as opened:
+        dataset = opened.load()
+    minute = 10 * np.arange(12.0).reshape(3, 4)
+    times = np.datetime64("2015-04-01T17:30", "ms") + (60 * minute).astype("timedelta64[s]")
+    times[:2, 2:] = np.datetime64("2015-03-31T23:45", "ms")
+    seconds = (times - np.datetime64("2000-01-01T11:58:55.816", "ms")) / np.timedelta64(1, "s")
+    text = np.array([[f"{time}Z" for time in row] for row in times.astype(str)])
+    seconds[2, 2:], text[2, 2:] = -9999.0, "N/A"
+    dims = ("y", "x")
+    dataset["tb_time_seconds"] = dims, seconds, {"units": "seconds", "_FillValue": -9999.0}
+    dataset["tb_time_utc"] = dims, text
+    dataset.to_netcdf(file, group=brightness["file_group"])
+
+
+@pytest.mark.parametrize("times", [SECONDS, {"pixel_time": "tb_time_utc", "overpasses_per_day": 2}])
+def test_pixels_of_smap_l3_keep_their_hour(tmp_path: Path, times: Keys) -> None:
+    """A mean of pixels has their mean time; what was seen at an unknown time is left out; a day is that of UTC."""
+    points = [[44.25, 0.25], [44.25, 0.75], [43.75, 0.25], [43.75, 0.75]]
+    keys = {**smap_evening(tmp_path), "cells": {"points": points}, "cell_size": 0.5, "flags": [], **times}
+    smap_times(tmp_path, keys)
+    found = ingest(tmp_path, keys)
+    assert found["value"].dims == ("time", "overpass", "cell")
+    assert found["nominal_time"].to_numpy().astype("datetime64[D]").astype(str).tolist() == ["2015-03-31", "2015-04-01"]
+    nothing = np.nan
+    np.testing.assert_allclose(found["overpass_hour"][0, 0], [nothing, 23.75, nothing, nothing])
+    first, third = 17.5 + (0 + 10 + 40 + 50) / 4.0 / 60.0, 17.5 + (80 + 90) / 2.0 / 60.0
+    np.testing.assert_allclose(found["overpass_hour"][1, 0], [first, nothing, third, nothing], rtol=1e-6)
+    np.testing.assert_allclose(found["value"][1, 0, 0], 250.0 + 100.0 * VALUES[0, :2, :2].mean(), rtol=1e-6)
+    assert np.isnan(found["overpass_hour"][:, 1]).all()
+    assert "1 values without a time near their date are left out" in str(found.attrs["notes"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"pixel_time_origin": None}, "holds numbers with units 'seconds', which are no dates: give `pixel_time_ori"),
+        ({"pixel_time_origin": "1970-01-01T00:00"}, "none of 12 values has a time within 2 days of its date"),
+        ({"pixel_time": "when"}, "no variable when; the file has: .*tb_time_seconds"),
+        ({"overpasses_per_day": None}, "it needs `overpasses_per_day` and no `covers`"),
+        ({"pixel_time": None, "overpasses_per_day": None}, "`pixel_time_origin` belongs to `pixel_time`"),
+    ],
+)
+def test_times_of_pixels_that_cannot_be_read(tmp_path: Path, change: Keys, said: str) -> None:
+    points = [[latitude, longitude] for latitude in LATITUDE.tolist() for longitude in LONGITUDE.tolist()]
+    keys = {**smap_evening(tmp_path), "flags": [], "cells": {"points": points}, **SECONDS, **change}
+    smap_times(tmp_path, keys)
+    with pytest.raises((ConfigurationError, IngestError), match=said):
+        ingest(tmp_path, {name: value for name, value in keys.items() if value is not None})
