@@ -183,7 +183,7 @@ def _check_operator(operator: OperatorConfig, config: ExperimentConfig) -> Check
         return CheckRow(f"operator {operator.name}", "wrong", detail)
     detail = f"{operator.kind}: {' and '.join(operator.observations)} from {', '.join(operator.predictor_names)}, "
     detail += "each overpass at its own hour" if by_hour else "at the window's end"
-    detail += ", those of one time together" if by_hour and len(operator.observations) > 1 else ""
+    detail += ", those of one model step together" if by_hour and len(operator.observations) > 1 else ""
     return CheckRow(f"operator {operator.name}", "ok", detail)
 
 

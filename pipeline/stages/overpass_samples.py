@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import zarr
 
+from ldas.assim.overpasses import nearest_steps
 from ldas.assim.predictors import SEASON, season
 from ldas.landmodel.array_types import Array, IntArray, Times
 from ldas.pipeline.errors import ConfigurationError
@@ -20,6 +21,8 @@ from ldas.pipeline.stages.observations import (
 from ldas.pipeline.store.arrays import read_region
 from ldas.pipeline.store.ledger import Block
 
+_NONE = np.iinfo(np.int64).max  # number of an overpass that there is not
+
 
 class _Seen(NamedTuple):
     """What one observation saw, and the states by name, all (day, overpass, cell): NaT and NaN for no overpass."""
@@ -30,15 +33,22 @@ class _Seen(NamedTuple):
 
 
 def overpass_samples(
-    root: zarr.Group, settings: OperatorConfig, run: str, block: Block, days: np.ndarray, region: Mapping[str, slice]
+    root: zarr.Group,
+    settings: OperatorConfig,
+    run: str,
+    step_s: int,
+    block: Block,
+    days: np.ndarray,
+    region: Mapping[str, slice],
 ) -> tuple[Array, Array]:
     """Each overpass of some days with the open loop's states of the model step nearest to it.
 
-    Targets that were measured at the same time are of one overpass.
+    Targets of the same step are of one overpass, as their errors are in the analysis.
 
     Args:
         settings: of the operator.
         run: group of the open loop.
+        step_s: time step of the model.
         days: (day,) of the open loop.
         region: where these days and the cells of the block are in the open loop.
 
@@ -50,7 +60,7 @@ def overpass_samples(
         ConfigurationError: for overpasses without state; for targets that are never of one overpass.
     """
     seen = [_seen(root, settings, run, name, block, days, region) for name in settings.observations]
-    time, places = common_overpasses([one.time for one in seen])
+    time, places = common_overpasses([one.time for one in seen], days[0].astype("datetime64[s]"), step_s)
     model = {
         name: _together(time, places, [one.states[name] for one in seen]).reshape(-1, block.cells)
         for name in settings.state_names
@@ -68,8 +78,8 @@ def overpass_samples(
     there = np.isfinite(target)
     if count > 1 and there.any(axis=(0, 1)).all() and not (there.sum(axis=-1) > 1).any():
         raise ConfigurationError(
-            f"operator {settings.name}: no two of {', '.join(settings.observations)} were ever measured at the same "
-            f"time from {days[0]} to {days[-1]}: ingest them with the same hours, or train an operator of each"
+            f"operator {settings.name}: no two of {', '.join(settings.observations)} were ever measured in the same "
+            f"model step from {days[0]} to {days[-1]}: ingest them with the same hours, or train an operator of each"
         )
     target = np.swapaxes(target, 0, 1)
     return np.swapaxes(predictors, 0, 1), target if count > 1 else target[..., 0]
@@ -114,11 +124,13 @@ def _seen(
     return _Seen(by_day(times, np.datetime64("NaT", "s")), target, states)
 
 
-def common_overpasses(times: Sequence[Times]) -> tuple[Times, list[IntArray]]:
-    """The overpasses of several observations of each cell on one axis; those of equal times are one.
+def common_overpasses(times: Sequence[Times], start: np.datetime64, step_s: int) -> tuple[Times, list[IntArray]]:
+    """The overpasses of several observations of each cell on one axis; those of the same model step are one.
 
     Args:
         times: of each observation, (day, overpass, cell), NaT for none.
+        start: an instant at which a step begins.
+        step_s: length of a step.
 
     Returns:
         Their times (day, overpass, cell), rising, NaT behind the last; and by observation the place of its overpasses
@@ -127,22 +139,31 @@ def common_overpasses(times: Sequence[Times]) -> tuple[Times, list[IntArray]]:
     if len(times) == 1:
         (own,) = times
         return own, [np.broadcast_to(np.arange(own.shape[1])[:, None], own.shape)]
-    keys = [_distinct(own) for own in times]
-    every = np.sort(np.concatenate(keys, axis=1), axis=1)  # NaT comes last
-    every[:, 1:][every[:, 1:] == every[:, :-1]] = np.datetime64("NaT")
+    most = max(own.shape[1] for own in times)
+    keys = [_keys(own, start, step_s, most) for own in times]
+    every = np.sort(np.concatenate(keys, axis=1), axis=1)  # none comes last
+    every[:, 1:][every[:, 1:] == every[:, :-1]] = _NONE
     every.sort(axis=1)
-    every = every[:, : max(1, int((~np.isnat(every)).any(axis=(0, 2)).sum()))]
+    every = every[:, : max(1, int((every != _NONE).any(axis=(0, 2)).sum()))]
+    together = np.full(every.shape, np.datetime64("NaT", "s"))
     places = []
-    for key in keys:
-        same = key[:, :, None] == every[:, None]
+    for key, own in zip(keys, times, strict=True):
+        same = (key[:, :, None] == every[:, None]) & (key != _NONE)[:, :, None]
         places.append(np.where(same.any(axis=2), same.argmax(axis=2), -1))
-    return every.astype("datetime64[s]"), places
+        day, overpass, cell = np.nonzero(places[-1] >= 0)
+        place = places[-1][day, overpass, cell]
+        known = together[day, place, cell]
+        together[day, place, cell] = np.where(np.isnat(known), own[day, overpass, cell], known)
+    return together, places
 
 
-def _distinct(times: Times) -> Times:
-    """Times of one observation to the nanosecond, apart where several overpasses are of one second."""
-    earlier = (times[:, :, None] == times[:, None]) & np.tri(times.shape[1], k=-1, dtype=bool)[:, :, None]
-    return times.astype("datetime64[ns]") + earlier.sum(axis=2).astype("timedelta64[ns]")
+def _keys(times: Times, start: np.datetime64, step_s: int, most: int) -> IntArray:
+    """Numbers of the overpasses of one observation, at most so many a day: `most` times the model step, and how many of
+    the same step come before."""
+    there = ~np.isnat(times)
+    step = np.where(there, nearest_steps(np.where(there, times, start), start, step_s), -1)
+    earlier = (step[:, :, None] == step[:, None]) & np.tri(times.shape[1], k=-1, dtype=bool)[:, :, None]
+    return np.where(there, step * most + earlier.sum(axis=2), _NONE)
 
 
 def _together(time: Times, places: Sequence[IntArray], values: Sequence[Array]) -> Array:

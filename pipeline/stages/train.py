@@ -259,7 +259,8 @@ class Train(Stage):
         region = {"time": rows, "cell": block.region}
         names = self.settings.predictor_names
         if self.settings.time_matching == "overpass":
-            return Samples(*overpass_samples(root, self.settings, path, block, days, region))
+            step_s = self.config.model.time_step_s
+            return Samples(*overpass_samples(root, self.settings, path, step_s, block, days, region))
         hour = self.config.model.analysis_hour_utc
         end_of_window = instants(days, hour)
         model = {

@@ -29,7 +29,7 @@ from tests.helpers.synthetic_store import FIRST_DAY, experiment, make_store, wri
 CELLS, DAYS = 2, 24
 BLOCK = Block(0, 0, CELLS)
 TARGETS = ("tbh", "tbv")
-HOURS = np.array([9.0, 20.25])
+HOURS = {"tbh": np.array([9.0, 20.25]), "tbv": np.array([8.99, 20.26])}  # of the same model steps
 OPERATOR = {
     "name": "smap",
     "observation": list(TARGETS),
@@ -53,7 +53,7 @@ def stages_of(path: Path, kind: type) -> list[Any]:
     return [stage for stage in build_stages(config_of(path)) if isinstance(stage, kind)]
 
 
-def write_overpasses(path: Path, target: str, value: np.ndarray, hours: np.ndarray = HOURS) -> None:
+def write_overpasses(path: Path, target: str, value: np.ndarray, hours: np.ndarray) -> None:
     """Values (day, 2, cell) as ingestion writes them: what is missing takes no place, the next moves up."""
     hour = np.where(np.isfinite(value), hours[:, None], np.nan)
     order = np.argsort(hour, axis=1)  # NaN comes last
@@ -81,7 +81,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("joint_overpasses") / "store"
     make_store(path, cells=CELLS, days=DAYS)
     for target, value in brightness().items():
-        write_overpasses(path, target, value)
+        write_overpasses(path, target, value, HOURS[target])
     for kind in (OpenLoop, Train, Assimilate):
         for stage in stages_of(path, kind):
             run_here(stage)
@@ -107,18 +107,21 @@ def test_a_sample_is_an_overpass_with_all_its_targets(store: Path) -> None:
         np.testing.assert_array_equal(stored.to_arrays().arrays[name], array, err_msg=name)
 
 
-def test_overpasses_of_equal_times_are_one() -> None:
-    nothing = "NaT"
-    one = np.array([["2007-04-01T06", "2007-04-01T18"], ["2007-04-02T18", nothing]], dtype="datetime64[s]")[..., None]
-    other = np.array([["2007-04-01T18"], ["2007-04-02T06"]], dtype="datetime64[s]")[..., None]
-    time, (place, of_other) = common_overpasses([one, other])
-    expected = [["2007-04-01T06", "2007-04-01T18"], ["2007-04-02T06", "2007-04-02T18"]]
-    np.testing.assert_array_equal(time[..., 0], np.array(expected, dtype="datetime64[s]"))
+def test_overpasses_of_one_step_are_one() -> None:
+    def of(*days: list[str]) -> np.ndarray:
+        return np.array(days, dtype="datetime64[s]")[..., None]
+
+    start, nothing = np.datetime64("2007-04-01", "s"), "NaT"
+    one = of(["2007-04-01T06", "2007-04-01T18"], ["2007-04-02T18", nothing])
+    other = of(["2007-04-01T18:01"], ["2007-04-02T06"])
+    time, (place, of_other) = common_overpasses([one, other], start, 1800)
+    expected = of(["2007-04-01T06", "2007-04-01T18"], ["2007-04-02T06", "2007-04-02T18"])
+    np.testing.assert_array_equal(time, expected)
     assert place[..., 0].tolist() == [[0, 1], [1, -1]]
     assert of_other[..., 0].tolist() == [[1], [0]]
-    twice = np.array([["2007-04-01T18", "2007-04-01T18"]], dtype="datetime64[s]")[..., None]
-    time, (place, of_other) = common_overpasses([twice, other[:1]])  # two satellites in one second stay two
-    assert time.shape == (1, 2, 1)
+    twice = of(["2007-04-01T18", "2007-04-01T18:02"])
+    time, (place, of_other) = common_overpasses([twice, other[:1]], start, 1800)  # two satellites in one step stay two
+    np.testing.assert_array_equal(time, twice)
     assert place[..., 0].tolist() == [[0, 1]]
     assert of_other[..., 0].tolist() == [[0]]
 
@@ -170,9 +173,9 @@ def test_departures_and_scores_are_of_each_target(store: Path, tmp_path: Path) -
 
 def test_check_and_targets_that_share_no_overpass(store: Path) -> None:
     rows = {row.what: row.detail for row in check_experiment(config_of(store), values=False)}
-    said = "neural: tbh and tbv from WG2, TG2, LAI, each overpass at its own hour, those of one time together"
+    said = "neural: tbh and tbv from WG2, TG2, LAI, each overpass at its own hour, those of one model step together"
     assert rows["operator smap"] == said
     (train,) = stages_of(store, Train)
-    write_overpasses(store, "tbv", brightness()["tbv"], HOURS + 0.01)  # within the same model step
-    with pytest.raises(ConfigurationError, match="no two of tbh, tbv were ever measured at the same time"):
+    write_overpasses(store, "tbv", brightness()["tbv"], HOURS["tbh"] + 1.0)
+    with pytest.raises(ConfigurationError, match="no two of tbh, tbv were ever measured in the same model step"):
         train.samples(open_store(str(store)), BLOCK, train.settings.training)
