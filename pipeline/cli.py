@@ -171,11 +171,13 @@ def cycle(
 
 def _finish(result: "RunResult", experiment: Path) -> None:
     """Exit status 3, and where to look, when something was set aside."""
+    from ldas.pipeline.errors import count
+
     for name, outcome in result.outcomes.items():
         if not outcome.complete:
+            blocks, cells = count(len(outcome.failures), "block"), count(outcome.cells_set_aside, "cell")
             _stderr().print(
-                f"{name}: {len(outcome.failures)} blocks and {outcome.cells_set_aside} cells were set aside; "
-                f"`ldas status {experiment}` tells why",
+                f"{name}: {blocks} and {cells} set aside; `ldas status {experiment}` says why",
                 soft_wrap=True,
             )
     if not result.complete:

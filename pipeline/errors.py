@@ -36,3 +36,8 @@ class IngestError(PipelineError):
 
     The message names the file, the variable and, where there is one, the hour; it says what was expected and what came.
     """
+
+
+def count(amount: int, what: str) -> str:
+    """An amount as messages and reports say it: `1 cell`, `247 cells`."""
+    return f"{amount:,} {what}{'' if amount == 1 else 's'}".replace(",", " ")

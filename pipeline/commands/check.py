@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dask.array
@@ -15,7 +14,8 @@ import zarr
 from ldas.landmodel.gpu import CardError, find_card
 from ldas.landmodel.screen_level import SCREEN_HEIGHT
 from ldas.pipeline import registry
-from ldas.pipeline.errors import ConfigurationError, PipelineError, RegistryError, StoreError
+from ldas.pipeline.errors import ConfigurationError, PipelineError, RegistryError, StoreError, count
+from ldas.pipeline.execution.device import without_advice
 from ldas.pipeline.execution.stage import differences, refuse_other_configuration
 from ldas.pipeline.forcing.check import forcing_problems
 from ldas.pipeline.forcing.estimated import estimates_of
@@ -55,7 +55,7 @@ from ldas.pipeline.store.arrays import (
 from ldas.pipeline.store.icechunk_store import unfinished
 from ldas.pipeline.store.lease import holder
 from ldas.pipeline.store.ledger import Block
-from ldas.pipeline.store.opening import exists
+from ldas.pipeline.store.opening import exists, require_room
 from ldas.pipeline.twin.globe_stage import GLOBE
 from ldas.pipeline.twin.land import require_subset
 from ldas.pipeline.twin.observation_stage import UNITS
@@ -96,9 +96,12 @@ def _check_experiment(config: ExperimentConfig, values: bool, device: list[Check
     rows += [_check_ingest(step) for step in config.ingest]
     if not exists(config.location):
         state, detail = "ok" if config.ingest or config.makes_forcing else "missing", "is not there yet"
-        if config.location.protocol == "file" and Path(config.location.url.removeprefix("file://")).is_file():
-            state, detail = "wrong", "is a file; expected a folder, or a place for one"
-        rows.append(CheckRow("store", state, f"{config.location.url} {detail}"))
+        detail = f"{config.location.url} {detail}"
+        try:
+            require_room(config.location)
+        except StoreError as error:
+            state, detail = "wrong", str(error)
+        rows.append(CheckRow("store", state, detail))
         if config.makes_forcing:
             made = {step.makes for step in config.ingest}
             unmade = [group for group in _observed(config) if not _by_run(group, config, made)]
@@ -159,7 +162,7 @@ def _check_device(settings: ExecutionConfig) -> tuple[ExecutionConfig, list[Chec
     except CardError as missing:
         if settings.device == "gpu":
             return settings, [CheckRow("device", "missing", str(missing))]
-        return settings.computed_on([]), [CheckRow("device", "ok", f"cpu, as {missing}")]
+        return settings.computed_on([]), [CheckRow("device", "ok", f"cpu, as {without_advice(missing)}")]
     return settings.computed_on([card.name]), [CheckRow("device", "ok", f"gpu: {card}")]
 
 
@@ -248,7 +251,8 @@ def _check_ingest(step: CycledIngestStep) -> CheckRow:
     except PipelineError as error:
         return CheckRow(what, "wrong", str(error))
     revised = ", revised by `ldas cycle` when they change" if step.revise else ""
-    return CheckRow(what, "ok", f"{step.config}, {number} files{revised}")
+    files = f", {count(number, 'file')}" if number else ""
+    return CheckRow(what, "ok", f"{step.config}{files}{revised}")
 
 
 def _check_group(root: zarr.Group, group: str, names: tuple[str, ...], made: set[str]) -> CheckRow:

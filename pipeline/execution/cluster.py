@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ldas.pipeline.errors import ExecutionError
 from ldas.pipeline.execution.keeper import Keeper, one_line, submit_jobs
 from ldas.pipeline.execution.threads import ONE_THREAD, short_switches
+from ldas.pipeline.execution.workers import workers_of
 from ldas.pipeline.settings.execution import CARD, ClusterConfig
 
 if TYPE_CHECKING:
@@ -259,7 +260,7 @@ def local_shape(config: ClusterConfig) -> tuple[int, int]:
 
 def worker_memory(client: "Client") -> tuple[int, int]:
     """Memory limit (bytes) and threads of the smallest worker."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    workers = workers_of(client).values()
     if not workers:
         raise ExecutionError("the Dask scheduler has no workers: start some, or wait for them")
     smallest = min(workers, key=lambda worker: worker["memory_limit"] or 2**62)
@@ -268,7 +269,7 @@ def worker_memory(client: "Client") -> tuple[int, int]:
 
 def threads(client: "Client", workers: int | None = None) -> int:
     """Threads of all workers together; of the workers that were asked for, as long as not all of them are there."""
-    there = [int(worker["nthreads"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+    there = [int(worker["nthreads"]) for worker in workers_of(client).values()]
     return max(sum(there), (workers or 0) * min(there, default=1))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ldas.landmodel.gpu import Card, CardError, find_card
 from ldas.pipeline.errors import ConfigurationError, ExecutionError
 from ldas.pipeline.execution.stage import Stage
+from ldas.pipeline.execution.workers import workers_of
 from ldas.pipeline.settings.execution import CARD, ExecutionConfig
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def cards_for(settings: ExecutionConfig, client: "Client", message: Callable[[st
     except ExecutionError as missing:
         if settings.device == "gpu":
             raise
-        message(f"device: cpu, as {missing}")
+        message(f"device: cpu, as {without_advice(missing)}")
         return []
     _refuse_shared(found)
     cards = list(found.values())
@@ -40,9 +41,14 @@ def cards_for(settings: ExecutionConfig, client: "Client", message: Callable[[st
     return cards
 
 
+def without_advice(missing: Exception) -> str:
+    """Why no card is used, for `device: auto`: not what to do about it where the processor takes over anyway."""
+    return str(missing).removesuffix(": run with device: cpu")
+
+
 def _cards_of_workers(client: "Client", kind: str) -> dict[str, Card]:
     """The card of each worker that offers one, by the worker's address."""
-    workers = client.scheduler_info(n_workers=-1)["workers"]
+    workers = workers_of(client)
     offering = [address for address, worker in workers.items() if worker["resources"].get(CARD)]
     if not offering:
         raise ExecutionError(

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from ldas.pipeline.errors import ExecutionError
+from ldas.pipeline.execution.workers import workers_of
 from ldas.pipeline.settings.execution import CARD
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Keeper:
             time.sleep(0.2)
 
     def _names(self) -> set[str]:
-        return {str(worker["name"]) for worker in self._client.scheduler_info(n_workers=-1)["workers"].values()}
+        return {str(worker["name"]) for worker in workers_of(self._client).values()}
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_EVERY_S):

@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ldas.pipeline.errors import count
 from ldas.pipeline.execution.stage import TaskResult
 from ldas.pipeline.store.ledger import Block, Period
 
@@ -85,7 +86,7 @@ class ProgressDisplay:
         if self._bar:
             bar = self._bar.add_task(name, total=tasks, completed=done, rate="")
         else:
-            self.message(f"{name}: {tasks} tasks, {done} done before")
+            self.message(f"{name}: {count(tasks, 'task')}, {done} done before")
         self._stages[name] = _Stage(tasks, done, now, done, now, bar)
 
     def task_done(self, name: str, result: TaskResult) -> None:
@@ -111,5 +112,5 @@ class ProgressDisplay:
     def stage_finished(self, name: str) -> None:
         """See `execution.Listener`."""
         stage, now = self._stages[name], self._clock()
-        failed = f", {stage.failed} blocks set aside" if stage.failed else ""
+        failed = f", {count(stage.failed, 'block')} set aside" if stage.failed else ""
         self.message(f"{name}: done in {now - stage.began:.1f} s ({stage.rate(now):.2f} cell-years/s){failed}")

@@ -85,6 +85,8 @@ class Region(StrictModel):
     @model_validator(mode="after")
     def _whole_cells(self) -> Self:
         for low, high, names in ((self.south, self.north, "south, north"), (self.west, self.east, "west, east")):
+            if high <= low:
+                raise ValueError(f"{names}: {low} to {high}: the second must be the larger one")
             cells = (high - low) / self.step
             if cells < 0.5 or abs(cells - round(cells)) > 1e-6:
                 raise ValueError(f"{names}: {low} to {high} is not a whole number of cells of {self.step} degrees")

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ldas.landmodel.array_types import Array
-from ldas.pipeline.report.sentences import count, named, number, percent, shown_unit
+from ldas.pipeline.errors import count
+from ldas.pipeline.report.sentences import named, number, percent, shown_unit
 from ldas.pipeline.report.sources import listed
 
 OBSERVATIONS = {

@@ -204,10 +204,11 @@ def _frame(latitude: Array, longitude: Array, spacing: float, map_width: float) 
     stretch = 1.0 / max(float(np.cos(np.deg2rad(latitude.mean()))), 0.1)
     across = np.ptp(longitude) + 2 * margin
     tall = float(np.clip(map_width * stretch * (np.ptp(latitude) + 2 * margin) / across, 1.4, 4.6))
-    width, height = map_width + 1.65, tall + 0.85
+    left = 0.8  # room for `-44.25` and the name of the axis
+    width, height = left + map_width + 1.03, tall + 0.85
     figure = new_figure(width, height)
-    axes = figure.add_axes((0.62 / width, 0.5 / height, map_width / width, tall / height))
-    bar = figure.add_axes(((0.72 + map_width) / width, 0.5 / height, 0.13 / width, tall / height))
+    axes = figure.add_axes((left / width, 0.5 / height, map_width / width, tall / height))
+    bar = figure.add_axes(((left + map_width + 0.1) / width, 0.5 / height, 0.13 / width, tall / height))
     axes.set_xlim(longitude.min() - margin, longitude.max() + margin)
     axes.set_ylim(latitude.min() - margin, latitude.max() + margin)
     axes.set_aspect(stretch, anchor="W")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ldas.landmodel.array_types import Array
+from ldas.pipeline.errors import count
 
 MOST = 0.75  # from this part of the cells on it is "most"
 HALF = 0.55
@@ -54,11 +55,6 @@ def percent(fraction: float) -> str:
 def named(experiment: str) -> str:
     """An experiment's name, set apart from the words around it."""
     return f"“{experiment}”"
-
-
-def count(amount: int, what: str) -> str:
-    """`1 cell`, `247 cells`."""
-    return f"{amount:,} {what}{'' if amount == 1 else 's'}".replace(",", " ")
 
 
 def against_open_loop(

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from ldas.pipeline.errors import count
 from ldas.pipeline.evaluation.architectures import stored_architectures
 from ldas.pipeline.evaluation.tables import median, patch_name
 from ldas.pipeline.report import sentences
@@ -23,7 +24,7 @@ def domain(sources: Sources) -> Section:
     latitude, longitude = sources.centres
     fractions = sources.land("patch_fraction")
     elevation = sources.land("elevation")
-    text = f"{sentences.count(sources.plan.cells, 'cell')}"
+    text = f"{count(sources.plan.cells, 'cell')}"
     if sources.plan.cells == 1:
         text = f"One cell at {sentences.place(latitude[0], longitude[0])}"
     elif sources.has_map:

@@ -338,7 +338,8 @@ class AssimilatedConfig(StrictModel):
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.operator is None and self.name not in MODEL_VARIABLE:
-            raise ValueError(f"{self.name} is not a model variable: name the stored operator that predicts it")
+            known = ", ".join(MODEL_VARIABLE)
+            raise ValueError(f"{self.name} is not observed directly ({known}): name the operator that predicts it")
         if self.operator is None and self.error is not None and self.error.kind == "validation":
             raise ValueError(f"{self.name}: an error of kind: validation needs an operator: name it")
         if self.error is None and self.name not in DEFAULT_ERRORS:

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.settings.yaml_file import StrictModel
@@ -56,6 +57,16 @@ class ClusterConfig(StrictModel):
         description="Resources: of slurm queue, account, cores, processes, memory, walltime, interface; of kubernetes "
         "name, namespace, resources; of gateway worker_cores, worker_memory; all else is for Dask's configuration",
     )
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _bytes(cls, value: str | None) -> str | None:
+        from dask.utils import parse_bytes
+
+        with suppress(ValueError):
+            if value is None or value == "auto" or parse_bytes(value) > 0:
+                return value
+        raise ValueError("expected a size with its unit, such as 4GiB")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -274,6 +274,14 @@ class ExperimentConfig(StrictModel):
             raise ValueError(f"open_loop.restart_on {outside[0]} is outside the period")
         self._check_assimilation()
         self._check_forecasts()
+        if self.makes_forcing and self.spin_up is not None:
+            first, stop = self.spin_up.span(self.period.start)
+            if first < self.period.start or stop > self.period.stop:
+                raise ValueError(
+                    f"spin_up needs the weather of {first} to {stop - timedelta(days=1)}, but weather is made for the "
+                    f"period only, {self.period.start} to {self.period.end}: choose a year inside it, or leave spin_up "
+                    "out"
+                )
         if self.spin_up is not None and "initial_temperature_k" in self.model.model_fields_set:
             raise ValueError(
                 "model.initial_temperature_k has no effect with a spin-up, which starts from its year's mean"
@@ -300,6 +308,8 @@ class ExperimentConfig(StrictModel):
         if len(set(names)) != len(names):
             raise ValueError(f"runs must have distinct names, got {', '.join(names)}")
         trained = {entry.name for entry in self.operators}
+        if len(trained) != len(self.operators):
+            raise ValueError(f"operators must have distinct names, got {', '.join(one.name for one in self.operators)}")
         for run in self.assimilation:
             for day in (run.start, run.end):
                 if day is not None and not self.period.start <= day <= self.period.end:

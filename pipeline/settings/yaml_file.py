@@ -1,7 +1,7 @@
 """YAML files from anyone: read without running anything, checked against a strict model, errors with file and line."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -54,7 +54,8 @@ def read_yaml(path: Path) -> tuple[Any, dict[KeyPath, int]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}" if mark else ""
-        raise ConfigurationError(f"{path}{where}: not valid YAML: {error.problem}") from error
+        tab = " (indent with spaces, not with tabs)" if "'\\t'" in str(error.problem) else ""
+        raise ConfigurationError(f"{path}{where}: not valid YAML: {error.problem}{tab}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: not valid YAML: {error}") from error
 
@@ -108,7 +109,10 @@ def validate(
             for place, item in found
             if not any(len(other) > len(place) and other[: len(place)] == place for other, _ in found)
         ]
-        problems = [_describe(item, place, model, source, lines or {}) for place, item in deepest]
+        together: dict[KeyPath, list[Any]] = {}  # of one key, what each form that it may have says
+        for place, item in deepest:
+            together.setdefault(place, []).append(item)
+        problems = [_describe(items, place, model, source, lines or {}) for place, items in together.items()]
         raise ConfigurationError("\n".join(problems)) from error
 
 
@@ -122,7 +126,10 @@ def _given(item: Any, content: Any) -> KeyPath:
     return (*place, item["loc"][-1]) if item["type"] == "missing" else tuple(place)
 
 
-def _describe(item: Any, place: KeyPath, model: type[BaseModel], source: str, lines: Mapping[KeyPath, int]) -> str:
+def _describe(
+    items: Sequence[Any], place: KeyPath, model: type[BaseModel], source: str, lines: Mapping[KeyPath, int]
+) -> str:
+    item = items[0]
     line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), None)
     where = f"{source}:{line}" if line else source
     key = ".".join(str(part) for part in place)
@@ -130,10 +137,19 @@ def _describe(item: Any, place: KeyPath, model: type[BaseModel], source: str, li
         return f"{where}: {key}: unknown key{_suggestion(str(place[-1]), _keys_at(model, place[:-1]))}"
     if item["type"] == "missing":
         return f"{where}: {key}: this key is needed and was not given"
-    message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    message = " or ".join(_message(one) for one in items).replace(" or Input should be ", " or ")
     given = item["input"]
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"{where}: {key + ': ' if key else ''}{message}{shown}"
+
+
+def _message(item: Any) -> str:
+    """What pydantic says, in the words of YAML."""
+    if item["type"].startswith("date_"):
+        return "Input should be a date, year-month-day, such as 2007-01-31"
+    if item["type"] == "tuple_type":
+        return "Input should be a list"
+    return str(item["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

@@ -90,7 +90,7 @@ class LandStage(Stage):
         """See `Stage.cells_that_fit`."""
         if self.config.execution.device != "gpu":
             return None
-        return columns_that_fit(card, *self.on_card()) // self.columns_per_cell
+        return columns_that_fit(card, *self.on_card(), records_a_day(self.root())) // self.columns_per_cell
 
     def on_card(self) -> tuple[int, int]:
         """How many members of each column run at a time, at most, and how many values of each of them are put out."""
@@ -304,6 +304,13 @@ def accepted_checks(root: zarr.Group, config: ExperimentConfig, group: str = "fo
 def forcing_times(root: zarr.Group, group: str = "forcing") -> np.ndarray:
     """Times of the forcing, up to what is complete."""
     return read_times(root, group)
+
+
+def records_a_day(root: zarr.Group) -> int:
+    """Records of the forcing that a day needs, with those of both ends; of hourly forcing where there is none yet."""
+    times = forcing_times(root)[:2] if has_group(root, "forcing") else np.array([], "datetime64[s]")
+    step = times[1] - times[0] if len(times) == 2 else np.timedelta64(1, "h")
+    return int(np.timedelta64(1, "D") / step) + 1
 
 
 def read_forcing(

@@ -30,6 +30,7 @@ from ldas.pipeline.store import icechunk_store
 from ldas.pipeline.store.conditional import CLOUD_FILES, ConditionalFile, Content, FolderFile, PlainFile
 from ldas.pipeline.store.guard import NAME, guards
 from ldas.pipeline.store.location import Location
+from ldas.pipeline.store.opening import require_room
 from ldas.pipeline.store.retry import is_hopeless, not_writable
 
 EXPIRY_S = 60.0
@@ -264,6 +265,7 @@ def _taken(location: Location, writer: str, message: Message) -> _Lease:
     record = Record.of_this_process(writer)
     icechunk_store.prepare(location)  # a repository is only made where there is nothing else
     with _store_errors(location):
+        require_room(location)
         file = _file_of(location)
         version = _acquired(file, record.as_text(), location, message)
     return _Lease(location, file, record, version)

@@ -74,6 +74,8 @@ class Location:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not self.url:
+            raise StoreError("the store URL is empty: give a folder or a URL")
         if "::" in self.url:
             raise StoreError(f"the store URL {public_url(self.url)} chains file systems ('::'): give one plain URL")
         protocol = self.protocol

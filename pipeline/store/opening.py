@@ -26,6 +26,7 @@ from ldas.pipeline.store.retry import RetryingStore
 # fsspec keeps the listings it has seen; what workers add in the meantime is not in them.
 _NO_LISTINGS_KEPT = {"use_listings_cache": False}
 _HALF_WRITTEN = ".partial"  # Zarr writes a file under a name with this end, then renames it
+_OF_SYSTEMS = (".", "lost+found")  # what operating systems put into a folder
 AccessMode = Literal["r", "a"]
 
 
@@ -70,9 +71,9 @@ class FolderStore(LocalStore):
         await super().delete_dir(prefix)
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """See `zarr.storage.LocalStore`; the lease is no group, nor is a file whose writing was cut off by a kill."""
+        """See `zarr.storage.LocalStore`; what is no part of the store is no group."""
         async for name in super().list_dir(prefix):
-            if not is_part_of_lease(name) and not name.endswith(_HALF_WRITTEN):
+            if not _is_no_part(name):
                 yield name
 
 
@@ -149,8 +150,7 @@ def zarr_store(location: Location, *, read_only: bool) -> Store:
         return icechunk_store.zarr_store(location, read_only=read_only)
     guard = None if read_only else guard_of(location)
     if location.protocol in ("file", "local"):
-        path = location.url.split("://", 1)[-1]
-        folder = FolderStore(Path(path).expanduser(), read_only=read_only)
+        folder = FolderStore(_local_folder(location), read_only=read_only)
         folder.guard = guard
         return folder
     try:
@@ -172,6 +172,37 @@ def _check_azure_login(files: AbstractFileSystem) -> None:
         credential.get_token("https://storage.azure.com/.default")
 
 
+def require_room(location: Location) -> None:
+    """Refuses a place on a disk where something other than a store is: nothing is written beside a user's files.
+
+    Raises:
+        StoreError: for a file, or a folder that holds other things.
+    """
+    if location.protocol not in ("file", "local"):
+        return
+    folder = _local_folder(location)
+    if folder.is_file():
+        raise StoreError(f"{location.url} is a file; expected a folder, or a place for one")
+    if not folder.is_dir() or (folder / "zarr.json").exists():
+        return
+    others = sorted(name for name in os.listdir(folder) if not _is_no_part(name))
+    if others:
+        more = ", ..." if len(others) > 3 else ""
+        raise StoreError(
+            f"{location.url} is no store, and the folder holds other things ({', '.join(others[:3])}{more}): give the "
+            "store a folder of its own"
+        )
+
+
+def _local_folder(location: Location) -> Path:
+    return Path(location.url.split("://", 1)[-1]).expanduser()
+
+
+def _is_no_part(name: str) -> bool:
+    """Whether an entry of a store's folder is the lease, a file cut off while it was written, or the system's own."""
+    return is_part_of_lease(name) or name.endswith(_HALF_WRITTEN) or name.startswith(_OF_SYSTEMS)
+
+
 def exists(location: Location) -> bool:
     """Whether a Zarr group is at the root; StoreError where that cannot be found out."""
     with _opening(location):
@@ -185,6 +216,8 @@ def exists(location: Location) -> bool:
 def open_root(location: Location, mode: AccessMode) -> zarr.Group:
     """The root group; `a` creates it, `r` raises StoreError where there is none."""
     with _opening(location):
+        if mode == "a":
+            require_room(location)
         try:
             store = zarr_store(location, read_only=mode == "r")
             return zarr.open_group(store, mode=mode, zarr_format=3, use_consolidated=False)

@@ -130,6 +130,6 @@ def test_check_names_what_an_ingestion_lacks(tmp_path: Path) -> None:
     assert (row.what, row.state) == ("ingest era5", "wrong")
     assert "absent.nc: no such file" in row.detail
     (tmp_path / "absent.nc").touch()
-    assert check_experiment(experiment(tmp_path / "store", ingest=[step]))[1].detail.endswith("era5.yaml, 1 files")
+    assert check_experiment(experiment(tmp_path / "store", ingest=[step]))[1].detail.endswith("era5.yaml, 1 file")
     settings.write_text("files: [absent.nc]\ncell: {points: [[44.0, 1.0]]}\n")
     assert "cell: unknown key" in check_experiment(experiment(tmp_path / "store", ingest=[step]))[1].detail

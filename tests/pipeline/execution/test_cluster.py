@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -167,6 +168,27 @@ def test_a_window_for_workers_that_are_still_to_come() -> None:
     with cluster.connected(ClusterConfig(workers=2)) as client:
         assert cluster.threads(client) == 2
         assert cluster.threads(client, 8) == 16  # one worker of two threads is there, eight are expected
+
+
+def test_workers_are_seen_while_the_client_asks_for_other_things() -> None:
+    """The client itself asks every two seconds for what is known but the workers: no answer to us is without them."""
+    stop = threading.Event()
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None) as local,
+        Client(local, set_as_default=False) as client,
+    ):
+
+        def ask() -> None:
+            while not stop.is_set():
+                client.scheduler_info(n_workers=0)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            assert {cluster.threads(client) for _ in range(100)} == {3}
+        finally:
+            stop.set()
+            thread.join()
 
 
 def test_thread_limits_leave_what_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 from distributed import Client, Scheduler, SpecCluster, Worker, get_worker
 
@@ -26,6 +27,7 @@ from ldas.pipeline.plan import build_stages
 from ldas.pipeline.report.run_facts import accepted_lines, provenance_texts
 from ldas.pipeline.settings.execution import ExecutionConfig
 from ldas.pipeline.settings.experiment import ExperimentConfig, load_experiment
+from ldas.pipeline.stages.land import records_a_day
 from ldas.pipeline.stages.open_loop import OpenLoop
 from ldas.pipeline.store import ledger
 from ldas.pipeline.store.arrays import array_hashes, existing_group, open_store, read_region
@@ -34,7 +36,7 @@ from ldas.pipeline.store.location import Location
 from tests.helpers.program import program
 from tests.helpers.runs import run_here
 from tests.helpers.small_store import write_experiment
-from tests.helpers.synthetic_store import experiment, make_store
+from tests.helpers.synthetic_store import FIRST_DAY, experiment, make_store
 from tests.helpers.toy import OnCard, Silence
 from tests.landmodel.host_device import HostDevice
 
@@ -92,6 +94,7 @@ def test_without_a_card_gpu_is_refused_in_one_message_and_auto_says_once_that_it
     with pytest.raises(CardError) as missing:
         find_card()
     why = str(missing.value)
+    cause = why.removesuffix(": run with device: cpu")
     text = small.read_text().replace("cells_per_block: 1", "cells_per_block: 1, device: gpu, cluster: {workers: 1}")
     small.write_text(text)
     assert program("run", str(small)) == 2
@@ -102,13 +105,13 @@ def test_without_a_card_gpu_is_refused_in_one_message_and_auto_says_once_that_it
 
     said: list[str] = []
     assert run_experiment(asking_for(small, "auto"), Silence(), message=said.append).complete
-    assert [line for line in said if line.startswith("device")] == [f"device: cpu, as {why}"]
+    assert [line for line in said if line.startswith("device")] == [f"device: cpu, as {cause}"]
     root = open_store(load_experiment(small).location)
     group = existing_group(root, "runs/open_loop")
     assert group.attrs["devices"] == ["cpu"]
     assert group.attrs["provenance"]["configuration"]["execution"]["device"] == "cpu"
     (row,) = (row for row in check_experiment(asking_for(small, "auto"), values=False) if row.what == "device")
-    assert (row.state, row.detail) == ("ok", f"cpu, as {why}")
+    assert (row.state, row.detail) == ("ok", f"cpu, as {cause}")
 
 
 def test_check_says_on_what_a_run_would_compute(monkeypatch: pytest.MonkeyPatch, small: Path) -> None:
@@ -206,6 +209,16 @@ def test_a_block_that_the_card_does_not_hold_is_refused_with_one_that_it_holds(s
     assert fitting * stage.columns_per_cell <= columns < (fitting + 1) * stage.columns_per_cell
     device.check_cards(replace(stage, cells_per_block=fitting), [CARD])
     device.check_cards(chosen(wide), [CARD])  # on the processor it is as large as one likes
+
+
+def test_half_hourly_forcing_counts_with_its_records(tmp_path: Path) -> None:
+    """49 records a day, both ends included, twice as many as where nothing is known of the forcing."""
+    root = zarr.create_group(tmp_path / "store")
+    assert records_a_day(root) == 25
+    times = FIRST_DAY + np.arange(4) * np.timedelta64(30, "m")
+    xr.Dataset(coords={"time": times}).to_zarr(tmp_path / "store", group="forcing", zarr_format=3, consolidated=False)
+    assert records_a_day(root) == 49
+    assert columns_that_fit(CARD, 1, 15, 49) < columns_that_fit(CARD, 1, 15, 25)
 
 
 # --- in the stages ---------------------------------------------------------------------------------------------------

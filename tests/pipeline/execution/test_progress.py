@@ -44,7 +44,7 @@ def test_a_log_gets_plain_lines_at_intervals() -> None:
         "open_loop: 8 tasks, 2 done before",
         "open_loop: 5/8 tasks, 2.50 cell-years/s, 12 s left",
         "open_loop, block 3 (cells 30 to 39), 2007-01-01 to 2008-01-01: set aside: soil [made] of cheese",
-        "open_loop: done in 20.0 s (2.00 cell-years/s), 1 blocks set aside",
+        "open_loop: done in 20.0 s (2.00 cell-years/s), 1 block set aside",
     ]
 
 

@@ -22,6 +22,8 @@ period:
   start: 2007-01-01
   end: 2007-12-31
 """
+OPERATOR = "{training: {start: 2007-01-01, end: 2007-06-30}}"
+ASSIMILATION = "assimilation:\n  - name: ekf\n    observations:\n      - "
 
 
 def write(folder: Path, text: str) -> Path:
@@ -61,7 +63,12 @@ def test_urls_and_absolute_paths_stay_as_they_are(tmp_path: Path) -> None:
         (GOOD + "open_loop:\n  restart_on: [2009-01-01]\n", 1, "restart_on 2009-01-01 is outside the period"),
         (GOOD + "open_loop:\n  name: ../evil\n", 8, "cannot be used in a store"),
         (GOOD.replace("2007-12-31", "2006-12-31"), 4, "end 2006-12-31 is before start 2007-01-01"),
-        (GOOD.replace("2007-12-31", "soon"), 6, "period.end"),
+        (
+            GOOD.replace("2007-12-31", "31/12/2007"),
+            6,
+            "period.end: Input should be a date, year-month-day, such as 2007-01-31 (given: '31/12/2007')",
+        ),
+        (GOOD.replace("2007-12-31", "20071231"), 6, "such as 2007-01-31 (given: 20071231)"),
         (GOOD.replace("  end: 2007-12-31\n", ""), 4, "period.end: this key is needed"),
         (GOOD.replace("name: small\n", ""), 1, "name: this key is needed"),
         (
@@ -69,10 +76,25 @@ def test_urls_and_absolute_paths_stay_as_they_are(tmp_path: Path) -> None:
             1,
             "one process only",
         ),
+        (GOOD.replace("store.zarr", "''"), 2, "the store URL is empty"),
         (GOOD.replace("url: store.zarr", "url: s3://a/b\n  options: {secret: x}"), 2, "credentials"),
         (GOOD + "execution:\n  cluster: {address: 'tcp://127.0.0.1:1'}\n", 8, "address belongs to kind: address"),
         (GOOD + "name: again\n", 7, "'name' is given twice"),
         (GOOD + "model: {runoff: WSAT\n", 8, "not valid YAML"),
+        (GOOD + "model:\n\trunoff: WSAT\n", 8, "indent with spaces, not with tabs"),
+        (GOOD + f"operators: [{OPERATOR}, {OPERATOR}]\n", 1, "operators must have distinct names, got neural, neural"),
+        (GOOD + ASSIMILATION + "{name: lia}\n", 10, "lia is not observed directly (lai, swi, ssm,"),
+        (
+            GOOD + ASSIMILATION + "{name: lai}\n    error_correlations: 0.4\n",
+            11,
+            "assimilation.0.error_correlations: Input should be a list or 'validation' (given: 0.4)",
+        ),
+        (GOOD + "execution:\n  cluster: {memory_limit: much}\n", 8, "expected a size with its unit, such as 4GiB"),
+        (
+            GOOD + "synthetic: true\nglobe: {}\nspin_up: {year: 2008}\n",
+            1,
+            "spin_up needs the weather of 2008-01-01 to 2008-12-31, but weather is made for the period only",
+        ),
         (GOOD + "model: !!python/object/apply:os.system ['false']\n", 7, "not valid YAML"),
     ],
 )

@@ -145,7 +145,7 @@ def test_the_program_ends_with_3_and_says_which(tmp_path: Path, capfd: pytest.Ca
     file.write_text(yaml.safe_dump(content))
     assert program("check", str(file)) == 2
     assert program("run", str(file)) == 3
-    assert "2 cells were set aside" in capfd.readouterr().err
+    assert "2 cells set aside" in capfd.readouterr().err
     assert program("status", str(file)) == 0
     assert "open_loop, cell 2 (43.5N 0.5E): no land" in capfd.readouterr().out
     file.write_text(yaml.safe_dump({**content, "accept": ["cells_without_land"]}))

@@ -156,7 +156,7 @@ def test_the_program_ends_with_3(tmp_path: Path, capfd: pytest.CaptureFixture[st
     file.write_text(yaml.safe_dump(content))
     assert program("check", str(file)) == 2
     assert program("run", str(file)) == 3
-    assert "1 cells were set aside" in capfd.readouterr().err
+    assert "1 cell set aside" in capfd.readouterr().err
     file.write_text(yaml.safe_dump({**content, "accept": ["gap"]}))
     assert program("check", str(file)) == 0
     assert program("run", str(file)) == 3

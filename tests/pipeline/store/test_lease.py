@@ -18,7 +18,7 @@ import xarray as xr
 import yaml
 from distributed import Client
 
-from ldas.pipeline.errors import LeaseLostError, StoreInUseError
+from ldas.pipeline.errors import LeaseLostError, StoreError, StoreInUseError
 from ldas.pipeline.execution.stage import prepare, run_task
 from ldas.pipeline.store import conditional, lease, ledger
 from ldas.pipeline.store.arrays import array_hashes, open_run, open_store
@@ -97,6 +97,22 @@ def test_of_many_that_start_at_once_one_writes(location: Location, tmp_path: Pat
     assert holder(location) is None
     if location.protocol == "file":
         assert not (tmp_path / "store").exists()  # made for the lease, and nothing was written
+
+
+def test_nothing_is_written_beside_the_files_of_a_user(tmp_path: Path) -> None:
+    folder, file, new = tmp_path / "papers", tmp_path / "paper.tex", tmp_path / "disk"
+    folder.mkdir()
+    for path in (file, folder / "a.tex"):
+        path.write_text("text")
+    for place, said in ((folder, r"is no store, and the folder holds other things \(a.tex\)"), (file, "is a file")):
+        with pytest.raises(StoreError, match=said), held(Location(str(place)), "a test"):
+            pass
+        with pytest.raises(StoreError, match=said):
+            open_store(place, "a")
+    assert [path.name for path in folder.iterdir()] == ["a.tex"]
+    (new / "lost+found").mkdir(parents=True)  # a file system of its own
+    with held(Location(str(new)), "a test"):
+        open_store(new, "a")
 
 
 def test_of_two_that_make_the_folder_the_one_that_writes_removes_it(
