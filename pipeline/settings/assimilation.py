@@ -213,6 +213,8 @@ class OperatorConfig(StrictModel):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
+        if not self.observations:
+            raise ValueError(f"operator {self.name}: name the observation that it predicts")
         try:
             operator_class(self.kind)
         except LdasError as error:

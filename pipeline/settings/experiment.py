@@ -310,6 +310,12 @@ class ExperimentConfig(StrictModel):
         trained = {entry.name for entry in self.operators}
         if len(trained) != len(self.operators):
             raise ValueError(f"operators must have distinct names, got {', '.join(one.name for one in self.operators)}")
+        for operator in self.operators:
+            training = operator.training
+            if training.end < self.period.start or training.start > self.period.end:
+                raise ValueError(
+                    f"operator {operator.name}: its training, {training.start} to {training.end}, is outside the period"
+                )
         for run in self.assimilation:
             for day in (run.start, run.end):
                 if day is not None and not self.period.start <= day <= self.period.end:

@@ -149,6 +149,8 @@ def _message(item: Any) -> str:
         return "Input should be a date, year-month-day, such as 2007-01-31"
     if item["type"] == "tuple_type":
         return "Input should be a list"
+    if item["type"] in ("model_type", "dataclass_type", "dict_type"):
+        return "Input should be a mapping of keys"
     return str(item["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 

@@ -83,6 +83,17 @@ def test_urls_and_absolute_paths_stay_as_they_are(tmp_path: Path) -> None:
         (GOOD + "model: {runoff: WSAT\n", 8, "not valid YAML"),
         (GOOD + "model:\n\trunoff: WSAT\n", 8, "indent with spaces, not with tabs"),
         (GOOD + f"operators: [{OPERATOR}, {OPERATOR}]\n", 1, "operators must have distinct names, got neural, neural"),
+        (
+            GOOD + "operators: [{observation: [], training: {start: 2007-01-01, end: 2007-06-30}}]\n",
+            7,
+            "name the observation",
+        ),
+        (
+            GOOD + f"operators: [{OPERATOR.replace('2007', '2006')}]\n",
+            1,
+            "operator neural: its training, 2006-01-01 to 2006-06-30, is outside the period",
+        ),
+        (GOOD + ASSIMILATION + "lai\n", 10, "Input should be a mapping of keys (given: 'lai')"),
         (GOOD + ASSIMILATION + "{name: lia}\n", 10, "lia is not observed directly (lai, swi, ssm,"),
         (
             GOOD + ASSIMILATION + "{name: lai}\n    error_correlations: 0.4\n",
