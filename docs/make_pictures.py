@@ -231,14 +231,15 @@ def rooms(path: Path) -> None:
     for room in sorted(graph):
         floors.setdefault(floor(room), []).append(room)
     top = max(floors)
-    d = Drawing(640, 44 * top + 124, "Rooms on their floors")
+    width = max(640, 190 * max(map(len, floors.values())) + 20)
+    d = Drawing(width, 44 * top + 124, "Rooms on their floors")
     for number, names in floors.items():
-        left = 320 - 95 * len(names)
+        left = width // 2 - 95 * len(names)
         for place, name in enumerate(names):
             fill = "#dce9f5" if name.startswith("pipeline.") else YELLOW
             d.box(left + 190 * place + 10, 20 + 44 * (top - number), 170, 34, name, fill=fill)
-    d.words(320, 44 * top + 82, "A room imports from the floors below it only.")
-    d.words(320, 44 * top + 104, "Yellow: libraries that know neither files nor Dask.")
+    d.words(width // 2, 44 * top + 82, "A room imports from the floors below it only.")
+    d.words(width // 2, 44 * top + 104, "Yellow: libraries that know neither files nor Dask.")
     d.save(path)
 
 
