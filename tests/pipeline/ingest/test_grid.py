@@ -112,5 +112,7 @@ def test_regions_are_whole_cells_and_one_way_of_naming_cells_is_asked_for():
     assert cells.longitude[1] > cells.longitude[0]
     with pytest.raises(ValueError, match="not a whole number of cells"):
         Region(south=42, north=46.1, west=-2, east=4)
+    with pytest.raises(ValueError, match=r"south, north: 46.0 to 42.0: the second must be the larger one"):
+        Region(south=46, north=42, west=-2, east=4)
     with pytest.raises(ValueError, match="exactly one of"):
         CellsConfig()
