@@ -110,7 +110,9 @@ class CellBlock:
     def _operator(self) -> ObservationOperator | None:
         if self.plan.operator is None or self.plan.operator_cells is None:
             return None
-        return read_operator_part(self.reader.root, self.plan.operator, self.plan.operator_cells[self.places])
+        return read_operator_part(
+            self.reader.root, self.plan.operator, self.plan.operator_cells[self.places], "sigma40"
+        )
 
     def run(self, experiment: str, name: str) -> Array:
         """A stored variable of an experiment, (day, cell)."""

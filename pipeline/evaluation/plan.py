@@ -308,7 +308,7 @@ def _operator(root: zarr.Group, notes: list[str]) -> tuple[str | None, np.ndarra
     if not usable:
         return None, None
     # Daily states are what it is applied to: one that was trained on those of overpasses comes last.
-    chosen = min(usable, key=lambda name: (matches_overpasses(root, name), name))
+    chosen = min(usable, key=lambda name: matches_overpasses(root, name))
     if len(usable) > 1:
         notes.append(f"Of the operators {', '.join(usable)} for sigma40, {chosen} is used.")
     return chosen, usable[chosen]

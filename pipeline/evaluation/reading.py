@@ -8,6 +8,7 @@ import zarr
 
 from ldas.landmodel.array_types import Array, Days
 from ldas.operators.cells import cell_ids_from_coordinates
+from ldas.operators.joint import JointOperator
 from ldas.operators.protocol import ObservationOperator, OperatorArrays
 from ldas.operators.registry import from_arrays
 from ldas.pipeline.evaluation.errors import EvaluationError
@@ -154,12 +155,15 @@ def mean_of_overpasses(values: Array) -> Array:
 
 
 def operator_names(root: zarr.Group, output_name: str) -> list[str]:
-    """Stored operators that predict an observation."""
-    return [
-        name
-        for name in group_names(root, "operators")
-        if attributes(root, operator_path(name)).get("operator", {}).get("output_name") == output_name
-    ]
+    """Stored operators that predict an observation; those that predict others too come last."""
+    outputs = {name: _outputs(root, name) for name in group_names(root, "operators")}
+    return sorted((name for name in outputs if output_name in outputs[name]), key=lambda name: len(outputs[name]) > 1)
+
+
+def _outputs(root: zarr.Group, name: str) -> list[str]:
+    """What a stored operator predicts."""
+    stored = attributes(root, operator_path(name)).get("operator", {})
+    return list(stored.get("output_names", [stored.get("output_name")]))
 
 
 def operator_positions(root: zarr.Group, name: str, latitude: Array, longitude: Array) -> np.ndarray | None:
@@ -178,8 +182,8 @@ def operator_positions(root: zarr.Group, name: str, latitude: Array, longitude: 
     return positions if np.array_equal(identities[positions], wanted) else None
 
 
-def read_operator_part(root: zarr.Group, name: str, positions: np.ndarray) -> ObservationOperator:
-    """The cells of a stored operator at some of its places, read without the others."""
+def read_operator_part(root: zarr.Group, name: str, positions: np.ndarray, output_name: str) -> ObservationOperator:
+    """The operator of an observation in the cells at some places of a stored one, read without the others."""
     path = operator_path(name)
     stored = attributes(root, path)
     low, high = int(positions.min()), int(positions.max()) + 1
@@ -188,4 +192,5 @@ def read_operator_part(root: zarr.Group, name: str, positions: np.ndarray) -> Ob
         dims = dimensions(existing_array(root, path, array))
         arrays[array] = read_region(root, path, array, {"cell": slice(low, high)} if "cell" in dims else None)
     part = from_arrays(OperatorArrays(str(stored["kind"]), arrays, {}, stored["operator"]))
-    return part.select(positions - low)
+    part = part.select(positions - low)
+    return part.output(output_name) if isinstance(part, JointOperator) else part

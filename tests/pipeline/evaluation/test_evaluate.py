@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 
 from ldas.assim.quality import Quality
+from ldas.operators import JointOperator, NeuralOptions
+from ldas.operators.cells import cell_ids_from_coordinates
+from ldas.operators.outcome import Outcome
+from ldas.pipeline import registry
 from ldas.pipeline.evaluation import other_models
 from ldas.pipeline.evaluation.errors import EvaluationError
 from ldas.pipeline.evaluation.evaluate import evaluate
@@ -20,6 +24,7 @@ from ldas.pipeline.evaluation.tables import patch_table, score_table, station_ta
 from ldas.pipeline.execution.cluster import connected
 from ldas.pipeline.settings.execution import ClusterConfig
 from ldas.pipeline.store.arrays import array_hashes, open_dataset, open_run, open_store, read_region
+from ldas.pipeline.store.operator_store import write_operator
 from tests.pipeline.evaluation.synthetic_store import START, Synthetic, make_store
 
 SMALL = Synthetic(rows=3, columns=3, days=200, open_loop_days_before=120, cells_per_block=3)
@@ -158,6 +163,41 @@ def test_predictor_losses_and_windows_of_the_operator(evaluation: Scores) -> Non
     assert list(scores["predictor"].values) == ["WG2", "LAI"]
     assert (scores.predictor_loss.sel(predictor="WG2") > 0).all()
     assert (scores.n_training < scores.n_test).all()
+
+
+def test_backscatter_of_a_network_with_several_outputs_is_that_of_its_part(tmp_path: Path) -> None:
+    """Scores of runs and of the operator itself; a network of backscatter alone is taken before it."""
+    store = make_store(tmp_path, replace(BARE, rows=1, columns=2))
+    root = open_store(store, "a")
+    cells = cell_ids_from_coordinates(*(read_region(root, "land", name) for name in ("latitude", "longitude")))
+    joint = JointOperator(
+        NeuralOptions(hidden=(3,)),
+        predictor_names=("WG2", "LAI"),
+        predictor_units=("m3 m-3", "m2 m-2"),
+        output_names=("sigma40", "slope40"),
+        output_units=("dB", registry.variable("slope40").unit),
+    )
+    networks = joint._untrained(cells)  # with weights of our own, which take no training
+    random = np.random.default_rng(0)
+    for array in (*networks.kernels, *networks.biases):
+        array[...] = random.normal(size=array.shape)
+    networks.outcome[...] = Outcome.TRAINED
+    networks.input_mean[...], networks.input_std[...] = [0.25, 2.0], [0.05, 1.0]
+    networks.target_mean[...], networks.target_std[...] = [-10.0, -0.1], [1.0, 0.01]
+    joint._set(networks, {}, {})
+    windows = {"test": (str(START), str(START + 100))}
+    write_operator(root, "both", joint, windows=windows)
+    found = evaluate(store, scores=tmp_path / "of_both")
+    write_operator(root, "own", joint.output("sigma40"), windows=windows)
+    alone = evaluate(store, scores=tmp_path / "of_one")
+    assert "Of the operators own, both for sigma40, own is used." in alone.notes
+    for group in ("operator", "sigma40_observations"):
+        one, other = found.dataset(group), alone.dataset(group)
+        assert set(one.data_vars) == set(other.data_vars)
+        for name in one.data_vars:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=f"{group} {name}")
+    assert np.isfinite(found.dataset("operator").rmsd_test).all()
+    assert "open_loop" in found.dataset("sigma40_observations")["series"].values
 
 
 def test_stations_in_their_cells_and_outside(evaluation: Scores) -> None:
