@@ -57,8 +57,10 @@ class TimedForcing(NamedTuple):
         return len(np.asarray(self.forcing.Tair)) - 1
 
 
-def land_forcing(dataset: xr.Dataset) -> TimedForcing:
+def land_forcing(dataset: xr.Dataset, *, keep_single: bool = False) -> TimedForcing:
     """The arrays for the land model (float64, contiguous) from a dataset over (time) or (time, cell).
+
+    `keep_single`: float32 stays float32, for a card, which widens it (exactly) as it reads it.
 
     The dataset must have passed `check_forcing`: nothing is checked here. Negative radiation and precipitation that
     passed as a sensor's offset or noise of packing is 0 for the model.
@@ -67,7 +69,8 @@ def land_forcing(dataset: xr.Dataset) -> TimedForcing:
     for name in FORCING_NAMES:
         array = dataset.variables[name]
         ordered = array.transpose("time", "cell") if "cell" in array.dims else array
-        values = np.ascontiguousarray(np.asarray(ordered.values, np.float64).reshape(array.sizes["time"], -1))
+        kind = np.float32 if keep_single and array.dtype == np.float32 else np.float64
+        values = np.ascontiguousarray(np.asarray(ordered.values, kind).reshape(array.sizes["time"], -1))
         arrays[name] = np.where(values < 0.0, 0.0, values) if name in LARGEST_NEGATIVE else values
     times = dataset["time"].values.astype("datetime64[s]")
     step = int((times[1] - times[0]).astype(np.int64))

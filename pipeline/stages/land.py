@@ -161,7 +161,7 @@ class LandStage(Stage):
             latitude, longitude = (values[usable] for values in read_places(root, block.region))
             source = f"{public_url(self.location.url)} {group}"
             check_forcing(part, latitude, longitude, source, accepted_checks(root, self.config, group) | {"gap"})
-        return land_forcing(dataset)
+        return land_forcing(dataset, keep_single=self.config.execution.device == "gpu")
 
     def run_model(
         self,

@@ -118,7 +118,7 @@ class SpinUp(LandStage):
         columns = columns_of(parameters)
         forcing = self.forcing(root, block, period.start, period.stop, parameters)
         # each cell by itself: a sum over (time, cell) depends in its last bit on the number of cells
-        series = np.ascontiguousarray(np.asarray(forcing.forcing.Tair).T)
+        series = np.ascontiguousarray(np.asarray(forcing.forcing.Tair, np.float64).T)
         mean_temperature = np.array([values.mean() for values in series])
         gaps = cells_with_gaps(forcing)
         mean_temperature[gaps] = self.config.model.initial_temperature_k  # never run: only a state to keep

@@ -254,6 +254,8 @@ def test_every_run_of_the_land_model_is_on_the_device(monkeypatch: pytest.Monkey
         run_here(stage)
         assert set(asked[before[0] :]) == {"gpu"}, stage.name
         assert len(card.launches) > before[1], stage.name
+        # as it is stored; the members of an ensemble have products of it
+        assert card.kernel.forcing == ("float64" if stage.name == "ens" else "float32"), stage.name
         if isinstance(stage, OpenLoop):
             on_card = array_hashes(str(tmp_path / "store"), "runs/open_loop")
             on_cpu = config.model_copy(update={"store": config.store.model_copy(update={"url": str(tmp_path / "cpu")})})
