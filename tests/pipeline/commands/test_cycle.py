@@ -254,7 +254,7 @@ def test_a_lai_that_a_bias_is_judged_with_counts_from_its_time_on(land_only: Exp
     seen = {"observations": [{"name": "sigma40", "operator": "cloud"}], "start": "2007-04-03"}
     runs = [
         {"name": "aware", "bias": {}, **seen},
-        {"name": "by_innovations", "bias": {"judged_by": "innovations"}, **seen},
+        {"name": "other", "bias": {"judged_by": "innovations"}, **seen},
     ]
     config = experiment(Path(land_only.location.url), period=land_only.period, assimilation=runs, **section)
     root, groups = open_store(config.location), ("forcing", "observations/lai")

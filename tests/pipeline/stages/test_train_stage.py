@@ -305,10 +305,9 @@ def test_compared_architectures_are_stored_once_more_after_a_kill(
     ("change", "said"),
     [
         (
-            {"training": {"start": "2008-04-01", "end": "2008-04-20"}},
+            {"test": {"start": "2008-04-01", "end": "2008-04-20"}},
             r"no day of the open loop \(2007-04-01 to 2007-04-24\) lies in the window 2008-04-01 to 2008-04-20",
         ),
-        ({"test": {"start": "2008-04-01", "end": "2008-04-20"}}, r"lies in the window 2008-04-01 to 2008-04-20"),
         ({"observation": "ssm"}, r"observations 'observations/ssm': not in the store"),
         ({"lai": "fapar"}, r"observations 'observations/fapar': not in the store"),
         ({"predictors": ["WG2", "TG14"], "lai": None}, r"add TG14 to output\.instant"),

@@ -129,7 +129,7 @@ def test_a_missing_restart_of_the_open_loop(store: Path, threads: Client) -> Non
     ("wrong", "message"),
     [
         ({"name": "lai", "rescale_months": 2}, "odd number"),
-        ({"name": "sigma40"}, "name the stored operator"),
+        ({"name": "sigma40"}, "is not observed directly .*: name the operator that predicts it"),
         ({"name": "sigma40", "operator": "neural", "rescale": "linear"}, "only observed model variables are rescaled"),
         ({"name": "height", "operator": "neural"}, "no default error"),
         ({"name": "lai", "error": {"kind": "absolute", "size": -1}}, "greater than 0"),
