@@ -41,9 +41,11 @@ def import_tensorflow() -> Any:
     """TensorFlow, without its start-up messages; takes seconds the first time.
 
     oneDNN's reordered sums are switched off unless the environment asks for them: XLA does the training without them.
+    Of a card it takes what it needs, not all the memory at once: the land model may run there too.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     import tensorflow
 
     return tensorflow

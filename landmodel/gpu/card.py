@@ -6,6 +6,7 @@
 
 import importlib.metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -176,11 +177,27 @@ def check_numpy(version: str) -> None:
         )
 
 
+def check_package(file: str) -> None:
+    """Refuse the `numba.cuda` that comes with Numba: numba-cuda takes its place through a `.pth` file.
+
+    Raises:
+        CardError: naming the file and what to do.
+    """
+    if "numba_cuda" not in Path(file).parts:
+        raise CardError(
+            f"numba.cuda is Numba's own ({file}), which the land model cannot be compiled with; numba-cuda takes its "
+            "place only where it is installed in the environment, not on PYTHONPATH: pip install 'ldas[gpu]'"
+        )
+
+
 def _check_libraries() -> None:
     missing = [name for name in ("numba_cuda", "cuda.bindings") if not _is_there(name)]
     if missing:
         raise CardError(f"the land model needs numba-cuda to run on a card ({missing[0]}): pip install 'ldas[gpu]'")
     check_numpy(np.__version__)
+    from numba import cuda
+
+    check_package(cuda.__file__)
 
 
 def _is_there(name: str) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from ldas.landmodel import Isba, LandModelError, cold_start
 from ldas.landmodel.gpu import Card, CardError, check_memory, columns_that_fit, find_card
-from ldas.landmodel.gpu.card import check_capability, check_driver, check_numpy
+from ldas.landmodel.gpu.card import check_capability, check_driver, check_numpy, check_package
 from tests.landmodel.support import constant_forcing, simple_columns
 
 CARD = Card(0, "Made-up 16", 16 * 2**30, 15 * 2**30, (8, 9), (13, 0), 76, 1536, 64)
@@ -42,6 +42,9 @@ def test_a_driver_or_card_too_old_for_the_compiler_and_a_numpy_that_breaks_it() 
     check_numpy(np.__version__)
     with pytest.raises(CardError, match=r"does not work with NumPy 2\.5\.2: .*below 2\.5"):
         check_numpy("2.5.2")
+    check_package("/env/lib/python3.12/site-packages/numba_cuda/numba/cuda/__init__.py")
+    with pytest.raises(CardError, match=r"numba\.cuda is Numba's own .* not on PYTHONPATH: pip install 'ldas\[gpu\]'"):
+        check_package("/env/lib/python3.12/site-packages/numba/cuda/__init__.py")
 
 
 def test_a_card_too_small_names_the_columns_that_fit() -> None:

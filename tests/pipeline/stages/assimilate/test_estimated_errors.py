@@ -14,14 +14,17 @@ from ldas.pipeline.commands.check import check_experiment
 from ldas.pipeline.errors import StoreError
 from ldas.pipeline.evaluation.evaluate import evaluate
 from ldas.pipeline.execution.stage import prepare
+from ldas.pipeline.plan import build_stages
 from ldas.pipeline.report.sources import Sources
 from ldas.pipeline.report.system_sections import analysis
 from ldas.pipeline.settings.experiment import ExperimentConfig
 from ldas.pipeline.stages.observations import WindowSeries
 from ldas.pipeline.stages.open_loop_departures import last_known, open_loop_departures
+from ldas.pipeline.stages.train import training_stage
 from ldas.pipeline.store.arrays import array_hashes, existing_group, open_store, read_region
 from ldas.pipeline.store.ledger import blocks_of
 from ldas.pipeline.store.operator_store import read_operator
+from tests.helpers.runs import run_here
 from tests.pipeline.stages.assimilate.support import CELLS, common_hashes, day_indices, read, run, small, stage_of
 
 SECTIONS: dict[str, Any] = {
@@ -129,7 +132,7 @@ def test_bit_identical_in_other_blocks_after_an_interruption_and_with_a_later_en
     execution = {"cells_per_block": CELLS // 2, "days_per_period": 10}
     until = aware_run(end="2007-04-18")
     stage = stage_of(experiment_of(other, run=until, execution=execution))
-    assert run(small(other, operators=[OPERATOR], execution=execution), threads).complete
+    run_here(next(each for each in build_stages(stage.config) if each.name == training_stage("cloud")))
     prepare(stage)
     for block in blocks_of(stage.cells, stage.cells_per_block):  # killed before the ledger knew of it
         stage.compute(open_store(str(other), "a"), block, stage.periods()[0])
