@@ -10,7 +10,8 @@ A rate is the median of several runs, in column-steps per second of wall-clock t
 of columns, state and parameters to the card and back, forcing, output. Shares come from one more run in which the host
 waits for the card after every call: kernel, transfer and the rest, the host's own work; in the other runs they overlap.
 
-Without a card: one message and exit status 2, unless `--cpu-only` asks for the processor's part alone.
+Without a card: one message and exit status 2, unless `--cpu-only` asks for the processor's part alone, or `--host-only`
+for what a run on a card costs the processor: its time by item, on a device that neither copies nor computes.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -47,6 +48,7 @@ from ldas.landmodel.vegetation_table import VEGETATION_OF_PATCH  # noqa: E402
 if TYPE_CHECKING:
     from ldas.landmodel.gpu.device import Device
 
+HOST_COUNTS = (100_000, 1_000_000)
 COUNTS = (50, 200, 1_000, 10_000, 100_000, 1_000_000, 2_000_000)
 MEMBERS = 9
 WITH_MEMBERS = 100_000  # columns
@@ -57,6 +59,15 @@ OUTPUT = OutputRequest(
 )
 OUTPUT_VALUES = 5 + 2 + 14
 KERNEL = ("advance", "add_state", "take", "take_means")
+A_RUN, A_DAY = ("start", "columns", "end"), ("forcing", "outputs", "launches")
+HOST_ITEMS = {
+    "start": "checks, the plan, order of columns",
+    "columns": "state and parameters made into rows",
+    "end": "state back in its order, outputs by name",
+    "forcing": "checked and put into the buffers",
+    "outputs": "put into their place",
+    "launches": "all else between two calls of the device",
+}
 TRANSFER = ("put", "into_tiles", "from_tiles", "send", "sent", "fetch", "fetched")
 
 
@@ -158,6 +169,74 @@ def shares(case: Case, output: OutputRequest | None, device: "Device", wait: Cal
     return {**waiting.seconds, "host": whole - sum(waiting.seconds.values()), "whole": whole}
 
 
+class Nothing:
+    """A device that neither copies nor computes: the processor's time between its calls is the host's, by item.
+
+    What comes before a call, or after one that waited for numbers, tells the item. Copies by the driver of a card, some
+    of which take the processor too, are not in it.
+    """
+
+    _AFTER: ClassVar = {"fetched": "outputs", "from_tiles": "end", "close": "end"}
+    _BEFORE: ClassVar = {"open": "start", "into_tiles": "columns", "put": "columns", "send": "forcing"}
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(HOST_ITEMS, 0.0)
+        self.new_memory_s = 0.0
+        self._last, self._since, self._system = "", time.process_time(), os.times().system
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            self.reached(name)
+            answer = None
+            if name == "host":
+                answer = np.full(*arguments[:1], 1.0, *arguments[1:])  # in memory that is there, as on a card
+            elif name == "from_tiles":
+                arguments[1][:] = 1.0
+            self._since, self._system = time.process_time(), os.times().system
+            return answer
+
+        return call
+
+    def reached(self, name: str) -> None:
+        """Count the time since the last call, before the call of a name."""
+        item = self._AFTER.get(self._last) or self._BEFORE.get(name, "launches")
+        self.seconds[item] += time.process_time() - self._since
+        self.new_memory_s += os.times().system - self._system
+        self._last = name
+
+
+def host_work(case: Case, output: OutputRequest | None, repeats: int) -> tuple[dict[str, float], float]:
+    """The host's processor time (s) of a run, median by item, of the run and of each of its days; and how much of all
+    of it the system took, nearly all to hand out new memory."""
+    found, system = [], []
+    for _ in range(repeats):
+        device = Nothing()
+        case.run(output, device=device)
+        device.reached("")
+        found.append(device.seconds)
+        system.append(device.new_memory_s)
+    middle = {item: statistics.median(seconds[item] for seconds in found) for item in HOST_ITEMS}
+    each = {item: seconds / (DAYS if item in A_DAY else 1) for item, seconds in middle.items()}
+    return each, statistics.median(system)
+
+
+def host_only(pool: Pool, counts: Iterable[int], repeats: int) -> list[dict[str, Any]]:
+    """Prints and returns the host's processor time by number of columns, with daily output."""
+    rows = []
+    for count in counts:
+        seconds, system = host_work(pool.case(count, "snow", 1), OUTPUT, repeats)
+        day, run = (sum(seconds[item] for item in items) for items in (A_DAY, A_RUN))
+        rows.append({"columns": count, "seconds": seconds, "a_day": day, "a_run": run, "system_s": system})
+        print(
+            f"{count:,} columns: {day:.4f} s a day, {run:.4f} s a run; system: {system:.4f} s of {DAYS} days",
+            flush=True,
+        )
+        for item, what in HOST_ITEMS.items():
+            per = "a day" if item in A_DAY else "a run"
+            print(f"  {seconds[item]:8.4f} s {per}  {item}: {what}", flush=True)
+    return rows
+
+
 def rate(case: Case, output: OutputRequest | None, repeats: int, **keys: Any) -> dict[str, Any]:
     """Column-steps per second: median, least and most."""
     rates = [case.column_steps / case.run(output, **keys)[1] for _ in range(repeats)]
@@ -242,14 +321,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--columns", type=int, nargs="+", default=COUNTS)
+    parser.add_argument("--columns", type=int, nargs="+")
     parser.add_argument("--with-members", type=int, default=WITH_MEMBERS, help="columns that run with nine members")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--one-core-rows", type=int, default=100_000, help="most columns x members on one core")
     parser.add_argument("--all-cores-rows", type=int, default=2_000_000, help="... and on all cores")
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--cpu-only", action="store_true", help="the processor's part alone")
+    parser.add_argument("--host-only", action="store_true", help="the host's processor time of a run on a card alone")
     options = parser.parse_args(arguments)
+    if options.host_only:
+        rows = host_only(Pool(), options.columns or HOST_COUNTS, options.repeats)
+        if options.json:
+            options.json.write_text(json.dumps({"rows": rows}, indent=1))
+        return 0
     card = None
     if not options.cpu_only:
         try:
@@ -263,7 +348,7 @@ def main(arguments: list[str] | None = None) -> int:
         "snow_share": pool.snow_share, "rows": [],
     }  # fmt: skip
     print(f"{card or 'no card'}; {options.cores} cores; {pool.name}; million column-steps per second", flush=True)
-    for plan in plans(options.columns, options.with_members):
+    for plan in plans(options.columns or COUNTS, options.with_members):
         try:
             row = measured(pool, plan, card, options)
         except (LandModelError, MemoryError) as error:

@@ -1,13 +1,14 @@
 """The benchmark of the card runs its logic without one, and says so where it needs one."""
 
 import json
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.landmodel_gpu import OUTPUT, STEPS, Pool, crossing, main, shares
+from benchmarks.landmodel_gpu import DAYS, OUTPUT, STEPS, Nothing, Pool, crossing, main, shares
 from ldas.landmodel.gpu import CardError, find_card
 from tests.landmodel.host_device import HostDevice
 
@@ -42,6 +43,37 @@ def test_shares_of_a_run_add_up_to_it() -> None:
     )
     assert found["kernel"] > found["transfer"] > 0.0
     assert len(waits) > len(device.launches)
+
+
+def test_the_time_of_the_host_is_told_by_item(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each spell between two calls of the device is of the item it belongs to, and all are counted once."""
+    device, spent = Nothing(), 0.02
+
+    def work() -> None:
+        until = time.process_time() + spent
+        while time.process_time() < until:
+            pass
+
+    calls: list[tuple[str, str]] = [
+        ("open", "start"), ("into_tiles", "columns"), ("sent", "launches"), ("send", "forcing"),
+        ("fetched", "launches"), ("take", "outputs"), ("from_tiles", "launches"), ("close", "end"), ("", "end"),
+    ]  # fmt: skip
+    for name, item in calls:
+        before = dict(device.seconds)
+        work()
+        getattr(device, name)(None, np.zeros(1)) if name else device.reached(name)
+        assert [key for key in before if device.seconds[key] - before[key] >= spent] == [item], name
+    assert sum(device.seconds.values()) == pytest.approx(spent * len(calls), rel=0.2)
+
+    assert main(["--host-only", "--columns", "1000", "--repeats", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    first = lines[0].split()  # 1,000 columns: X s a day, Y s a run; ...
+    for per, shown in (("day", first[2]), ("run", first[6])):
+        parts = [float(line.split()[0]) for line in lines[1:] if f"s a {per}" in line]
+        assert len(parts) == 3
+        assert 0.0 < float(shown) == pytest.approx(sum(parts), abs=2.1e-4)  # each is rounded
+    assert f"of {DAYS} days" in lines[0]
 
 
 def test_without_a_card_and_without_that_option_it_ends_with_one_message(capsys: pytest.CaptureFixture[str]) -> None:
