@@ -21,7 +21,7 @@ observation from one of the analysis. Where they are given they set the bias, P 
 
     l  = n max(0, 1 - (p v / n n)^2)      n: mean of departures, v: their variance around it
     u  = departure - n of the last observation, of which c is left after each day without one
-    g  = mean of (d + g u) u over that of u u, not below 0
+    g  = mean of (d + g u) u over that of u u, from 0 to 1
 
 Derivation, limits: docs/science/error_estimation.md, sections 1 to 5.
 """

@@ -89,7 +89,7 @@ def _check_experiment(config: ExperimentConfig, values: bool, device: list[Check
     rows = [CheckRow("configuration", "ok", _configuration(config)), *device]
     rows += _check_twin(config)
     rows += [_check_operator(operator, config) for operator in config.operators]
-    rows += [_check_estimates(run) for run in config.assimilation if run.estimates_errors]
+    rows += [_check_estimates(run, config) for run in config.assimilation if run.estimates_errors]
     rows += [_check_left_out(run) for run in config.assimilation if run.leave_one_out]
     rows += [row for run in config.assimilation for row in _check_screen_level(run, config)]
     rows += [_check_correlations(run) for run in config.assimilation if run.error_correlations]
@@ -190,12 +190,12 @@ def _check_operator(operator: OperatorConfig, config: ExperimentConfig) -> Check
     return CheckRow(f"operator {operator.name}", "ok", detail)
 
 
-def _check_estimates(run: AssimilationConfig) -> CheckRow:
+def _check_estimates(run: AssimilationConfig, config: ExperimentConfig) -> CheckRow:
     """What an assimilation estimates of its own errors, and how far."""
     parts = []
     if (bias := run.bias) is not None:
         names = ", ".join(entry.name for entry in run.observations if entry.assimilate) or "no observation"
-        judged = ", ".join(entry.name for entry in run.observations if is_judged(run, entry))
+        judged = ", ".join(entry.name for entry in run.observations if is_judged(None, config, run, entry))
         names += f" ({judged} judged by the open loop)" if judged else ""
         parts.append(f"the bias of {names}, at most {bias.limit:g} standard deviations of its error")
     if (errors := run.adaptive_errors) is not None:

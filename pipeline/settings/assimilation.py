@@ -28,7 +28,7 @@ from ldas.operators.water_cloud import WaterCloudOptions
 from ldas.pipeline import registry
 from ldas.pipeline.errors import ConfigurationError
 from ldas.pipeline.settings.error_correlations import ErrorCorrelations, require_possible
-from ldas.pipeline.settings.estimated_errors import AdaptiveErrorsSettings, BiasSettings, require_given_bias
+from ldas.pipeline.settings.estimated_errors import AdaptiveErrorsSettings, BiasSettings
 from ldas.pipeline.settings.yaml_file import OptionsSection, StrictModel
 from ldas.pipeline.store.location import check_name
 
@@ -474,10 +474,6 @@ class AssimilationConfig(StrictModel):
                 )
         else:
             require_possible(self.error_correlations, names)
-        if self.error_correlations and self.bias is not None:
-            require_given_bias(
-                self.bias, self.error_correlations, {entry.name for entry in self.observations if entry.operator}
-            )
         if self.start and self.end and self.end <= self.start:
             raise ValueError(f"end {self.end} must be after start {self.start}")
         return self

@@ -25,16 +25,20 @@ class AdaptiveErrorsSettings(OptionsSection, AdaptiveErrors):
     """`assim.error_estimation.AdaptiveErrors`."""
 
 
-def require_given_bias(bias: BiasSettings, correlations: ErrorCorrelations, with_operator: Collection[str]) -> None:
+def require_given_bias(
+    run: str, bias: BiasSettings, correlations: ErrorCorrelations, with_operator: Collection[str]
+) -> None:
     """ValueError where an observation with correlated errors has a bias that takes its part of the analysis.
 
-    with_operator: names of the observations that an operator predicts.
+    Args:
+        run: name of the assimilation.
+        with_operator: names of its observations that a trained operator predicts.
     """
     pairs = () if correlations == "validation" else correlations
     without = sorted({name for pair in pairs for name in pair.between} - set(with_operator))
     if bias.judged_by == "innovations" or without:
         raise ValueError(
-            "error_correlations: not together with a `bias` that takes its part of the analysis, for which errors are "
-            f"independent (here {', '.join(without) or 'judged by innovations'}): possible with `judged_by: "
-            "open_loop` and observations that have an operator"
+            f"assimilation {run}: error_correlations: not together with a `bias` that takes its part of the analysis, "
+            f"for which errors are independent (here {', '.join(without) or 'judged by innovations'}): possible with "
+            "`judged_by: open_loop` and observations that a trained operator predicts"
         )

@@ -22,6 +22,7 @@ from ldas.pipeline.settings.assimilation import (
     filter_options,
     operator_options,
 )
+from ldas.pipeline.settings.estimated_errors import require_given_bias
 from ldas.pipeline.settings.execution import ExecutionConfig, refuse_other_machines
 from ldas.pipeline.settings.forecast import ForecastConfig, window_days
 from ldas.pipeline.settings.land_options import LandOptions
@@ -316,7 +317,11 @@ class ExperimentConfig(StrictModel):
                 raise ValueError(
                     f"operator {operator.name}: its training, {training.start} to {training.end}, is outside the period"
                 )
+        direct = {operator.name for operator in self.operators if operator.kind == "direct"}
         for run in self.assimilation:
+            if run.bias is not None and run.error_correlations:
+                seen = {entry.name for entry in run.observations if entry.operator not in {None, *direct}}
+                require_given_bias(run.name, run.bias, run.error_correlations, seen)
             for day in (run.start, run.end):
                 if day is not None and not self.period.start <= day <= self.period.end:
                     raise ValueError(f"assimilation {run.name}: {day} is outside the period")

@@ -314,7 +314,7 @@ class Assimilate(LandStage):
             for entry in self.settings.observations
         }
         for entry, kind in zip(self.settings.observations, method.observation_types, strict=True):
-            if entry.operator is not None and is_judged(self.settings, entry):
+            if entry.operator is not None and is_judged(root, self.config, self.settings, entry):
                 lai, values = observed_lai(root, self.config, entry.operator), series[entry.name]
                 values.open_loop_departure = open_loop_departures(
                     root, self.config, values, kind.operator, lai, block, ends

@@ -33,24 +33,35 @@ OLDEST_LAI = 30 * DAY
 """Age beyond which an observed LAI is not taken for that of a day."""
 
 
-def is_judged(run: AssimilationConfig, entry: AssimilatedConfig) -> bool:
-    """Whether the bias of an observation is judged by the open loop: where an operator was trained on it."""
-    return run.bias is not None and run.bias.judged_by == "open_loop" and entry.operator is not None
+def is_judged(
+    root: zarr.Group | None, config: ExperimentConfig, run: AssimilationConfig, entry: AssimilatedConfig
+) -> bool:
+    """Whether the bias of an observation is judged by the open loop: where an operator was trained on it, which a
+    direct one is not. Without a store, operators that are not in the file are taken for trained."""
+    if run.bias is None or run.bias.judged_by == "innovations" or entry.operator is None:
+        return False
+    kind, _ = _kind_and_lai(root, config, entry.operator)
+    return kind != "direct"
 
 
 def observed_lai(root: zarr.Group, config: ExperimentConfig, operator: str) -> str | None:
     """Observation group whose LAI an operator was trained with; None for the model's own, or none."""
+    return _kind_and_lai(root, config, operator)[1]
+
+
+def _kind_and_lai(root: zarr.Group | None, config: ExperimentConfig, operator: str) -> tuple[str, str | None]:
+    """Of an operator, from the file or from what the store says of its training."""
     for here in config.operators:
         if here.name == operator:
-            return here.observed_lai
-    known = trained_with(root, operator)
-    predictors = known.get("predictors") or ("LAI",)
-    return known.get("lai") if "LAI" in predictors else None
+            return here.kind, here.observed_lai
+    known = {} if root is None else trained_with(root, operator)
+    return known.get("kind", "neural"), known.get("lai")
 
 
 def judging_lai(root: zarr.Group, config: ExperimentConfig, run: AssimilationConfig) -> list[str]:
     """Observation groups of the LAI that the biases of an assimilation are judged with."""
-    found = [observed_lai(root, config, entry.operator or "") for entry in run.observations if is_judged(run, entry)]
+    operators = [entry.operator for entry in run.observations if is_judged(root, config, run, entry)]
+    found = [observed_lai(root, config, operator) for operator in operators if operator is not None]
     return [name for name in dict.fromkeys(found) if name is not None]
 
 
@@ -78,7 +89,7 @@ def open_loop_departures(
     else:
         model = _at_overpasses(root, config, operator.output_name, states, block, ends)
     model |= {name: season(name, at) for name in SEASON}
-    if lai is not None:
+    if lai is not None and "LAI" in operator.predictor_names:
         begin, end = near_windows(ends)
         times, arrays = read_observations(root, lai, block, (begin - OLDEST_LAI, end))
         model["LAI"] = last_known(times, good_values(arrays), at, OLDEST_LAI)

@@ -68,10 +68,22 @@ def test_another_value_shows(tmp_path: Path, key: str) -> None:
 
 def test_what_judges_a_bias(tmp_path: Path) -> None:
     """Departures of the open loop: what has an operator, and as long as nothing else is asked for."""
-    seen = [{"name": "lai"}, {"name": "sigma40", "operator": "cloud"}]
-    for bias, expected in (({}, [False, True]), ({"judged_by": "innovations"}, [False, False]), (None, [False, False])):
-        run = with_run(tmp_path, bias=bias, observations=seen).assimilation[0]
-        assert [is_judged(run, entry) for entry in run.observations] == expected
+    days = {"start": "2007-04-01", "end": "2007-04-20"}
+    operators = [
+        {"name": "cloud", "kind": "water_cloud", "training": days},
+        {"name": "copy", "kind": "direct", "observation": "ssm", "training": days},
+    ]
+    seen = [{"name": "lai"}, {"name": "sigma40", "operator": "cloud"}, {"name": "ssm", "operator": "copy"}]
+    nothing = [False, False, False]
+    for bias, expected in (({}, [False, True, False]), ({"judged_by": "innovations"}, nothing), (None, nothing)):
+        config = experiment(
+            tmp_path, operators=operators, assimilation=[{"name": "aware", "observations": seen, "bias": bias}]
+        )
+        run = config.assimilation[0]
+        assert [is_judged(None, config, run, entry) for entry in run.observations] == expected
+    related = {"error_correlations": [{"between": ["sigma40", "ssm"], "size": 0.3}], "bias": {}}
+    with pytest.raises(ValueError, match=r"assimilation aware: error_correlations: not together .* \(here ssm\)"):
+        experiment(tmp_path, operators=operators, assimilation=[{"name": "aware", "observations": seen, **related}])
 
 
 def test_without_them_an_assimilation_is_what_it_was(tmp_path: Path) -> None:
