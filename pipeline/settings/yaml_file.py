@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -133,7 +134,7 @@ def _describe(
     line = next((lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in lines), None)
     where = f"{source}:{line}" if line else source
     key = ".".join(str(part) for part in place)
-    if item["type"] == "extra_forbidden":
+    if item["type"] in ("extra_forbidden", "unexpected_keyword_argument"):  # of a model, of a library's options
         return f"{where}: {key}: unknown key{_suggestion(str(place[-1]), _keys_at(model, place[:-1]))}"
     if item["type"] == "missing":
         return f"{where}: {key}: this key is needed and was not given"
@@ -162,17 +163,22 @@ def _suggestion(name: str, known: Iterable[str]) -> str:
 
 def _keys_at(model: type[BaseModel], place: KeyPath) -> set[str]:
     """Keys of the model, or models, that a place in the configuration leads to."""
-    models = [model]
+    models: list[type] = [model]
     for part in place:
-        following: list[type[BaseModel]] = []
+        following: list[type] = []
         for current in models:
-            if isinstance(part, str) and part in current.model_fields:
+            if issubclass(current, BaseModel) and isinstance(part, str) and part in current.model_fields:
                 following += _models_in(current.model_fields[part].annotation)
         models = following or models  # list indices, mapping keys and union tags stay at the same model
-    return {name for current in models for name in current.model_fields}
+    return {name for current in models for name in _keys_of(current)}
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _keys_of(section: Any) -> list[str]:
+    """Of a model, or of a library's options, a dataclass."""
+    return list(section.model_fields) if issubclass(section, BaseModel) else [field.name for field in fields(section)]
+
+
+def _models_in(annotation: Any) -> list[type]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel | OptionsSection):
         return [annotation]
     return [found for argument in get_args(annotation) for found in _models_in(argument)]

@@ -53,6 +53,11 @@ def test_urls_and_absolute_paths_stay_as_they_are(tmp_path: Path) -> None:
         (GOOD + "modle:\n  runoff: WSAT\n", 7, "modle: unknown key; did you mean 'model'?"),
         (GOOD + "model:\n  run_off: WSAT\n", 8, "model.run_off: unknown key; did you mean 'runoff'?"),
         (GOOD + "execution:\n  cluster:\n    worker: 3\n", 9, "did you mean 'workers'?"),
+        (
+            GOOD + "assimilation:\n  - name: a\n    observations: [{name: lai}]\n    bias: {judgedby: innovations}\n",
+            10,
+            "assimilation.0.bias.judgedby: unknown key; did you mean 'judged_by'?",
+        ),
         (GOOD + "output:\n  mean: [LE,\n    LEE]\n", 9, "unknown variable 'LEE'; did you mean LE"),
         (GOOD + "output:\n  instant: [WG]\n", 7, "name the layers one by one, such as WG2"),
         (GOOD + "output:\n  mean: [LE]\n  instant: [LE]\n", 7, "LE in both mean and instant"),
