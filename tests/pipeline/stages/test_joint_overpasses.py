@@ -26,7 +26,7 @@ from ldas.pipeline.store.operator_store import read_operator
 from tests.helpers.runs import run_here
 from tests.helpers.synthetic_store import FIRST_DAY, experiment, make_store, write_observations
 
-CELLS, DAYS = 2, 24
+CELLS, DAYS = 2, 16
 BLOCK = Block(0, 0, CELLS)
 TARGETS = ("tbh", "tbv")
 HOURS = {"tbh": np.array([9.0, 20.25]), "tbv": np.array([8.99, 20.26])}  # of the same model steps
@@ -34,7 +34,7 @@ OPERATOR = {
     "name": "smap",
     "observation": list(TARGETS),
     "time_matching": "overpass",
-    "training": {"start": "2007-04-01", "end": "2007-04-24"},
+    "training": {"start": "2007-04-01", "end": "2007-04-16"},
     "lai": None,
     "neural": {"hidden": [4], "epochs": 60, "learning_rate": 0.02, "minimum_samples": 8, "validation_fraction": 0.5},
 }
@@ -46,7 +46,8 @@ RUNS = [
 
 
 def config_of(path: Path, operator: dict[str, Any] = OPERATOR) -> ExperimentConfig:
-    return experiment(path, operators=[operator], assimilation=RUNS)
+    days = {"start": "2007-04-01", "end": "2007-04-16"}
+    return experiment(path, period=days, operators=[operator], assimilation=RUNS)
 
 
 def stages_of(path: Path, kind: type) -> list[Any]:
